@@ -1,0 +1,115 @@
+package Run;
+
+# Runs the loop until something holds, and never longer than a generous
+# limit: a test that waits in vain fails, it does not hang. Also collects the
+# warnings of the whole file, so that one nobody expected is a failure.
+
+use strict;
+use warnings;
+use EV;
+use POSIX ();
+use Test::More;
+use Exporter 'import';
+
+our @EXPORT = qw(run_until wait_until settle croaks_with croaks_like warned finish rss_kib);
+
+my $patience   = 30;     # seconds one wait may take
+my $file_limit = 170;    # seconds one test file may take
+my @warnings;
+
+$SIG{__WARN__} = sub { push @warnings, $_[0] };
+$SIG{PIPE} = 'IGNORE';
+
+# A handler that perl runs at once, not at its next safe point: the process
+# may be stuck inside compiled code.
+sub _arm_watchdog {
+    my $bark = sub {
+        syswrite STDERR, "# $0: still running after $file_limit s, giving up\n";
+        POSIX::_exit(124);
+    };
+    POSIX::sigaction(POSIX::SIGALRM(), POSIX::SigAction->new($bark));
+    alarm $file_limit;
+}
+_arm_watchdog();
+
+# run_until($condition, $name, $loop): a test of its own.
+sub run_until {
+    my ($condition, $name, $loop) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok(wait_until($condition, $loop), $name);
+}
+
+# The same without a test: whether the condition came to hold.
+sub wait_until {
+    my ($condition, $loop) = @_;
+    my $late = 0;
+    EV::now_update();
+    my $timer = EV::timer($patience, 0, sub { $late = 1 });
+    my $other;
+    if ($loop) {
+        $loop->now_update;
+        $other = $loop->timer($patience, 0, sub { $late = 1 });
+    }
+    until ($condition->() or $late) {
+        $loop ? $loop->run(EV::RUN_ONCE()) : EV::run(EV::RUN_ONCE());
+    }
+    # What follows a wait in vain will most likely wait in vain as well.
+    $patience = 3 if $late;
+    return !$late;
+}
+
+# Lets the loop go on for a moment, for tests that something does not happen.
+sub settle {
+    my $over = 0;
+    EV::now_update();
+    my $timer = EV::timer(0.15, 0, sub { $over = 1 });
+    EV::run(EV::RUN_ONCE()) until $over;
+}
+
+# croaks_with { CODE } $text, $name: the exact text, and the caller's place.
+sub croaks_with (&$$) {
+    my ($code, $text, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return _croaks($code, qr/\A\Q$text\E at \Q$0\E line \d+\.?\n\z/, $name);
+}
+
+# croaks_like { CODE } $regex, $name
+sub croaks_like (&$$) {
+    my ($code, $regex, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return _croaks($code, $regex, $name);
+}
+
+sub _croaks {
+    my ($code, $regex, $name) = @_;
+    my $lived = eval { $code->(); 1 };
+    my $error = $@;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok(0, "$name: did not croak") if $lived;
+    return like($error, $regex, $name);
+}
+
+# The warnings since the last call.
+sub warned {
+    my @seen = @warnings;
+    @warnings = ();
+    return @seen;
+}
+
+sub finish {
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is(join('', warned()), '', 'no warning that was not asked for');
+    alarm 0;
+    done_testing();
+}
+
+# Resident memory of this process in KiB, undef where /proc does not tell.
+sub rss_kib {
+    open my $status, '<', '/proc/self/status' or return undef;
+    while (my $line = <$status>) {
+        return $1 if $line =~ /^VmRSS:\s+(\d+)/;
+    }
+    return undef;
+}
+
+1;
