@@ -1,0 +1,118 @@
+#!/usr/bin/env perl
+# A chat room. With --port it is a real server, until Ctrl-C:
+#
+#     chat_server.pl --port 8080
+#
+# (talk to it with any WebSocket client; "/nick NAME" sets your name). Without
+# arguments it plays a short scene between two clients of its own and ends.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../blib/lib", "$FindBin::Bin/../blib/arch";
+use EV;
+use EV::Websockets;
+use Getopt::Long;
+
+use constant MAX_QUEUE => 1024 * 1024;    # bytes a slow reader may be behind
+
+GetOptions('port=i' => \my $port) or die "usage: $0 [--port PORT]\n";
+
+my $ctx = EV::Websockets::Context->new;
+my %room;        # "$c" => $c; an object is the same one in all of its callbacks
+my $guests = 0;
+
+sub announce {
+    my ($line) = @_;
+    print "$line\n" if defined $port;
+    for my $c (values %room) {
+        if ($c->send_queue_size > MAX_QUEUE) {
+            # A reader who does not keep up must not fill our memory.
+            delete $room{$c};
+            $c->close(1008, 'too slow');
+            next;
+        }
+        $c->send($line);
+    }
+}
+
+my $bound = $ctx->listen(
+    port             => $port || 0,
+    name             => 'chat',
+    max_message_size => 4096,
+    on_connect       => sub {
+        my ($c) = @_;
+        $c->stash->{nick} = 'guest' . ++$guests;    # the stash is this connection's own hash
+        $room{$c} = $c;
+        announce('* ' . $c->stash->{nick} . ' joined');
+    },
+    on_message => sub {
+        my ($c, $text, $is_binary) = @_;
+        return $c->close(1003, 'text only') if $is_binary;
+        my $nick = $c->stash->{nick};
+        if ($text =~ m{\A/nick\s+([A-Za-z0-9_]{1,20})\s*\z}) {
+            $c->stash->{nick} = $1;
+            return announce("* $nick is now $1");
+        }
+        $text =~ s/[\x00-\x1F\x7F]+/ /g;            # what a client sends is not to be trusted
+        announce("$nick: $text");
+    },
+    on_close => sub {
+        my ($c) = @_;
+        delete $room{$c};
+        announce('* ' . $c->stash->{nick} . ' left');
+    },
+);
+
+if (defined $port) {
+    print "chat server on ws://localhost:$bound/ - Ctrl-C ends it\n";
+    my $ctrl_c = EV::signal INT => sub {
+        print "\nclosing ", scalar(keys %room), " connections\n";
+        $_->close(1001, 'server ends') for values %room;
+        EV::break;
+    };
+    EV::run;
+    exit 0;
+}
+
+# The scene: what each client does when it sees a line.
+my %cues = (
+    ann => [
+        [ qr/^\* guest1 joined/     => sub { $_[0]->send('/nick ann') } ],
+        [ qr/^\* guest1 is now ann/ => sub { enter('bob') } ],
+        [ qr/^\* guest2 is now bob/ => sub { $_[0]->send('hello, bob!') } ],
+        [ qr/^bob: hello/           => sub { $_[0]->send('I have to go.') } ],
+        [ qr/^ann: I have to go/    => sub { $_[0]->close } ],
+    ],
+    bob => [
+        [ qr/^\* guest2 joined/     => sub { $_[0]->send('/nick bob') } ],
+        [ qr/^ann: hello/           => sub { $_[0]->send('hello, ann.') } ],
+        [ qr/^\* ann left/          => sub { $_[0]->close } ],
+    ],
+);
+
+my $on_stage = 0;
+
+sub enter {
+    my ($name) = @_;
+    $on_stage++;
+    $ctx->connect(
+        url        => "ws://127.0.0.1:$bound/",
+        on_message => sub {
+            my ($c, $line) = @_;
+            print "[$name sees] $line\n";
+            for my $cue (@{ $cues{$name} }) {
+                my ($pattern, $action) = @$cue;
+                return $action->($c) if $line =~ $pattern;
+            }
+        },
+        on_close => sub {
+            print "[$name] gone\n";
+            EV::break unless --$on_stage;
+        },
+        on_error => sub { my ($c, $text) = @_; print "[$name] failed: $text\n"; EV::break },
+    );
+}
+
+print "a scene between two clients; run with --port PORT for a real server\n";
+enter('ann');
+EV::run;

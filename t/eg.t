@@ -1,0 +1,104 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use File::Basename qw(basename);
+use Program;
+use Test::More;
+
+# Every program in eg/ runs as it stands: it ends by itself, complains about
+# nothing, and its output shows that what it demonstrates took place.
+
+use constant SECONDS => 60;    # for one program
+
+my $eg = "$FindBin::Bin/../eg";
+
+my %shows = (
+    'backpressure.pl' => [
+        qr/^received 500 chunks,\s+31\.2 MiB$/m,
+        qr/^total    500 chunks, 32768000 bytes, closed with 1000 \(end of stream\)$/m,
+        qr/^speed    [0-9]+ MB\/s/m,
+        qr/^queue    256 KiB at most, 256 KiB allowed/m,
+        qr/^verified: every chunk came once, in order and unchanged$/m,
+    ],
+    'binary_test.pl' => [
+        qr/^all 256 byte values +256 bytes binary as sent$/m,
+        qr/^text, encoded and decoded +10 bytes text +as sent$/m,
+        qr/^5 of 5 came back as they were sent$/m,
+    ],
+    'chat_server.pl' => [
+        qr/^\[bob sees\] ann: hello, bob!$/m,
+        qr/^\[ann sees\] bob: hello, ann\.$/m,
+        qr/^\[bob sees\] \* ann left$/m,
+        qr/^\[bob\] gone$/m,
+    ],
+    'echo_test.pl' => [
+        qr/^server: a client came from 127\.0\.0\.1$/m,
+        qr/^client: got 'good bye' back\nclient: closed with code 1000$/m,
+    ],
+    'graceful_shutdown.pl' => [
+        (map { qr/^client $_: got 'last words'$/m } 1 .. 3),
+        (map { qr/^client $_: closed with 1001 \(server is stopping\)$/m } 1 .. 3),
+        qr/^server: everyone is gone$/m,
+        qr/^the loop has nothing left to do$/m,
+    ],
+    'headers_and_cookies.pl' => [
+        qr/^server: path '\/a room', query 'lang=en', languages 'en, fr'$/m,
+        qr/^client: got a cookie\nclient: comes with a cookie$/m,
+        qr/^client: accepted, served by headers_and_cookies\.pl\nclient: comes with nothing$/m,
+        qr/^client: refused: .*403 Forbidden/m,
+    ],
+    'json_protocol.pl' => [
+        qr/^speaking calls\.example\.v1$/m,
+        qr/^add: +55$/m,
+        qr/^reverse: \["s\xC3\xA9t\xC3\xA9"\]$/m,
+        qr/^divide: +error: Illegal division by zero$/m,
+        qr/^launch: +error: no method 'launch'$/m,
+        qr/^all calls are answered$/m,
+    ],
+    'keepalive.pl' => [
+        qr/^server: pongs of the others: [1-9][0-9]*, of frozen: none; closing it$/m,
+        qr/^frozen: closed with 4000 \(no answer to pings\)$/m,
+        qr/^lively: closed with 1000$/m,
+    ],
+    'multi_conn.pl' => [
+        qr/^100 clients are connected, 200 connections in the context$/m,
+        qr/^2000 echoes, 0 of them wrong, in /m,
+    ],
+    'proxy.pl' => [
+        qr/^gateway: .* backend paused meanwhile$/m,
+        qr/^client: 32 of 32 MiB, closed with 1000 \(that was all\)$/m,
+        qr/the queue never passed 576 KiB: true$/m,
+    ],
+    'reconnect.pl' => [
+        qr/^server: crashes\nclient: closed with 1006$/m,
+        qr/^client: no connection \(.*Connection refused.*\)$/m,
+        qr/^client: echo of 'connection 2'\nclient: closed with 1000$/m,
+        qr/^connected 2 times, 3 attempts failed in between$/m,
+    ],
+    'router.pl' => [
+        qr/^\/upper +answers 'PERL '$/m,
+        qr/^\/times\?n=3 +answers 'Perl Perl Perl '$/m,
+        qr/^\/nowhere +refused: .*403 Forbidden/m,
+        qr/^all 5 paths tried$/m,
+    ],
+    'state_monitor.pl' => [
+        qr/^after connect +connecting .*\n +send while connecting: Connection is not open$/m,
+        qr/^after send +connected +connected=1 connecting=0 queue=5 peer=127\.0\.0\.1 protocol=demo$/m,
+        qr/^in on_drain +connected +connected=1 connecting=0 queue=0 /m,
+        qr/^after close +closing /m,
+        qr/^in on_close \(1000\) +closed /m,
+        qr/^in on_error +closed .*\n.*Connection refused/m,
+        qr/^end of the loop$/m,
+    ],
+);
+
+my @programs = sort map { basename($_) } glob "$eg/*.pl";
+is_deeply(\@programs, [ sort keys %shows ], 'every program of eg/ has a row here');
+
+for my $program (grep { $shows{$_} } @programs) {
+    my $out = ends_well($program, SECONDS, "$eg/$program");
+    like($out, $_, "$program: prints what it should") for @{ $shows{$program} };
+}
+
+done_testing();
