@@ -1,0 +1,80 @@
+//! Close codes and reasons (RFC 6455 sections 5.5.1 and 7.4).
+
+use crate::connection::Failure;
+use crate::utf8;
+
+/// The longest reason in bytes: a control frame's 125 less the two of the code.
+pub const MAX_REASON: usize = 123;
+
+/// A normal end.
+pub const NORMAL: u16 = 1000;
+/// The peer broke the protocol.
+pub const PROTOCOL_ERROR: u16 = 1002;
+/// No code was in the Close frame. Never on the wire.
+pub const NO_STATUS: u16 = 1005;
+/// The TCP connection ended without a Close frame. Never on the wire.
+pub const ABNORMAL: u16 = 1006;
+/// Text that is not UTF-8.
+pub const INVALID_PAYLOAD: u16 = 1007;
+/// A message larger than we accept.
+pub const TOO_BIG: u16 = 1009;
+
+/// Whether a Close frame may carry `code`: 1000-1003, 1007-1014 and 3000-4999. The others of the first
+/// thousands are reserved, or mean that there was no frame to carry them (RFC 6455 section 7.4.1).
+pub fn is_valid_to_send(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+/// Whether a peer's Close frame may carry `code`: the same ones that we may send.
+pub fn is_valid_received(code: u16) -> bool {
+    is_valid_to_send(code)
+}
+
+/// A code that no Close frame may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("close: invalid close code {0} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)")]
+pub struct CloseCodeError(pub i64);
+
+/// The code a program gave, if a Close frame may carry it.
+///
+/// # Errors
+/// [`CloseCodeError`], whose text names the code and the ones allowed.
+pub fn check_code(code: i64) -> Result<u16, CloseCodeError> {
+    match u16::try_from(code) {
+        Ok(valid) if is_valid_to_send(valid) => Ok(valid),
+        _ => Err(CloseCodeError(code)),
+    }
+}
+
+/// `reason` cut to 123 bytes, without splitting a UTF-8 character.
+pub fn cut_reason(reason: &[u8]) -> &[u8] {
+    if reason.len() <= MAX_REASON {
+        return reason;
+    }
+    // A character has at most three continuation bytes; more of them in a row are no UTF-8 anyway.
+    let start = (MAX_REASON - 3..=MAX_REASON).rev().find(|&at| reason[at] & 0xC0 != 0x80);
+    &reason[..start.unwrap_or(MAX_REASON)]
+}
+
+/// The code and the reason in a Close frame's payload, which [`check_payload`] has accepted.
+pub(crate) fn split_payload(payload: &[u8]) -> (Option<u16>, &[u8]) {
+    match payload {
+        [high, low, reason @ ..] => (Some(u16::from_be_bytes([*high, *low])), reason),
+        _ => (None, &[]),
+    }
+}
+
+/// Checks a peer's Close payload: empty, or a valid code and a reason in UTF-8.
+pub(crate) fn check_payload(payload: &[u8], validate_utf8: bool) -> Result<(), Failure> {
+    if payload.len() == 1 {
+        return Err(Failure::protocol("peer sent a Close frame of one byte (RFC 6455 section 5.5.1)"));
+    }
+    let (code, reason) = split_payload(payload);
+    if code.is_some_and(|code| !is_valid_received(code)) {
+        return Err(Failure::protocol("peer sent an invalid close code (RFC 6455 section 7.4)"));
+    }
+    if validate_utf8 && !utf8::is_valid(reason) {
+        return Err(Failure::encoding("peer sent a close reason that is not UTF-8 (RFC 6455 section 5.5.1)"));
+    }
+    Ok(())
+}

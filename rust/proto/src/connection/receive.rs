@@ -1,0 +1,371 @@
+//! Receiving: from bytes to events, in any portions.
+//!
+//! A message that lies whole in the input is delivered from there and costs no allocation. Everything
+//! else goes through [`Partial`]. Positions (`Place`) are worked with inside, and turned into borrows at the end.
+
+use super::partial::{take_whole, Frame, Message, Partial};
+use super::{Connection, Failure, Received};
+use crate::close;
+use crate::frame::{parse_header, Header, Opcode};
+use crate::Role;
+use std::ops::Range;
+
+/// Where a payload lies.
+enum Place {
+    Input(Range<usize>),
+    Message,
+    Control,
+}
+
+/// An event, without its borrow.
+enum Outcome {
+    NeedMore,
+    Message { binary: bool, place: Place },
+    Control { opcode: Opcode, place: Place },
+}
+
+impl Connection {
+    /// Takes at most one event from the front of `input`, unmasking it in place: how many bytes were consumed,
+    /// and the event. What it borrows lies in `input` or, if it came in several portions, in the connection.
+    /// All bytes up to the count are done with; the caller passes the rest next time.
+    #[inline]
+    pub fn receive<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
+        if self.partial.is_none() && !self.close_sent && !self.ended && !self.receiving_fragments {
+            if let Some((header, payload)) = self.whole_message(input) {
+                let binary = header.opcode == Opcode::Binary;
+                let end = payload.end;
+                let payload = &mut input[payload];
+                return match take_whole(header.mask, !binary && self.validate_utf8, payload) {
+                    Ok(()) => (end, Received::Message { binary, payload }),
+                    Err(failure) => (end, self.fail(failure)),
+                };
+            }
+        }
+        self.receive_any(input)
+    }
+
+    /// The assembled message that [`receive`](Self::receive) or [`payload_received`](Self::payload_received)
+    /// delivered last, without a copy and with room for at least one byte more. `None` if its payload lay in the input.
+    pub fn take_message(&mut self) -> Option<Vec<u8>> {
+        let message = self.partial.as_mut()?.message.take_if(|message| message.complete)?;
+        self.release();
+        Some(message.payload)
+    }
+
+    /// Frees what the last event borrowed. The next `receive` does it, too: this is for a connection that may
+    /// stay idle from now on.
+    #[inline]
+    pub fn release(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.is_done()) {
+            self.partial = None;
+        }
+    }
+
+    /// Bytes still to come of the data frame that is being assembled; 0 if there is none. Only these may be read into
+    /// [`payload_buffer`](Self::payload_buffer): behind them another header stands.
+    #[inline]
+    pub fn payload_wanted(&self) -> u64 {
+        match self.partial.as_ref().and_then(|partial| partial.frame) {
+            Some(frame) if !frame.discard && !frame.opcode.is_control() => frame.remaining,
+            _ => 0,
+        }
+    }
+
+    /// The message being assembled, for reading at most [`payload_wanted`](Self::payload_wanted) bytes directly
+    /// behind its end; tell [`payload_received`](Self::payload_received) how many came. It has spare capacity,
+    /// though not always for all that is wanted: it grows with what arrives. `None` if nothing is wanted or
+    /// there is no memory (`receive` then reports the failure).
+    pub fn payload_buffer(&mut self) -> Option<&mut Vec<u8>> {
+        let wanted = self.payload_wanted();
+        if wanted == 0 {
+            return None;
+        }
+        let message = self.partial.as_mut()?.message.as_mut()?;
+        message.reserve(wanted, 1).ok()?;
+        Some(&mut message.payload)
+    }
+
+    /// The last `count` bytes of [`payload_buffer`](Self::payload_buffer) are new, as they came from the wire.
+    ///
+    /// # Panics
+    /// If `count` is more than what was wanted: the stream's framing would be lost.
+    pub fn payload_received(&mut self, count: usize) -> Received<'_> {
+        assert!(count as u64 <= self.payload_wanted(), "more bytes read than the frame has");
+        if count == 0 {
+            return Received::NeedMore;
+        }
+        match self.appended(count) {
+            Ok(Some(outcome)) => self.deliver(outcome, &[]),
+            Ok(None) => Received::NeedMore,
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// The data message at the front of `input`, if it lies there whole and in one frame: its header and where
+    /// its payload is. `None` also for all that is wrong with it, which is then found on the long way.
+    #[inline]
+    fn whole_message(&self, input: &[u8]) -> Option<(Header, Range<usize>)> {
+        let (header, start) = parse_header(input).ok()??;
+        let is_data = matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        if !is_data || !header.fin || header.rsv != 0 || header.mask.is_some() != (self.role == Role::Server) {
+            return None;
+        }
+        if header.payload_len > self.max_message_size || header.payload_len > (input.len() - start) as u64 {
+            return None;
+        }
+        Some((header, start..start + header.payload_len as usize))
+    }
+
+    fn receive_any<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
+        self.release();
+        if self.ended {
+            return (input.len(), Received::NeedMore);
+        }
+        let mut used = 0;
+        match self.advance(input, &mut used) {
+            Ok(outcome) => (used, self.deliver(outcome, input)),
+            Err(failure) => (used, self.fail(failure)),
+        }
+    }
+
+    /// Consumes `input` from `used` on, up to an event or its end.
+    fn advance(&mut self, input: &mut [u8], used: &mut usize) -> Result<Outcome, Failure> {
+        loop {
+            let unfinished = self.partial.as_mut().and_then(|partial| partial.frame.take());
+            let is_new = unfinished.is_none();
+            let frame = match unfinished {
+                Some(frame) => frame,
+                None => match self.next_header(input, used)? {
+                    Some(header) => self.begin(&header)?,
+                    None => return Ok(Outcome::NeedMore),
+                },
+            };
+            let available = frame.remaining.min((input.len() - *used) as u64) as usize;
+            let range = *used..*used + available;
+            *used = range.end;
+            let outcome = if frame.opcode.is_control() {
+                self.control_payload(frame, is_new, input, range)?
+            } else {
+                self.data_payload(frame, is_new, input, range)?
+            };
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Reads a header, perhaps begun in an earlier portion. `None`: the input ended first and is kept.
+    fn next_header(&mut self, input: &[u8], used: &mut usize) -> Result<Option<Header>, Failure> {
+        let rest = &input[*used..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.head().len());
+        if kept == 0 {
+            if let Some((header, length)) = self.checked_header(rest)? {
+                *used += length;
+                return Ok(Some(header));
+            }
+        }
+        let added = self.partial().extend_head(rest);
+        let head = self.partial.as_ref().map_or(&[][..], |partial| partial.head());
+        match self.checked_header(head)? {
+            Some((header, length)) => {
+                self.partial().clear_head();
+                *used += length - kept;
+                Ok(Some(header))
+            }
+            None => {
+                *used += added;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A header that this end of the connection may receive, or `None` while it is incomplete.
+    fn checked_header(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Failure> {
+        if bytes.first().is_some_and(|first| first & 0x70 != 0) {
+            return Err(Failure::protocol("peer sent a frame with reserved bits set (RFC 6455 section 5.2)"));
+        }
+        let header = parse_header(bytes).map_err(|error| Failure::protocol(error.text()))?;
+        match (self.role, bytes.get(1).map(|second| second & 0x80 != 0)) {
+            (Role::Server, Some(false)) => {
+                Err(Failure::protocol("client sent an unmasked frame (RFC 6455 section 5.1)"))
+            }
+            (Role::Client, Some(true)) => {
+                Err(Failure::protocol("server sent a masked frame (RFC 6455 section 5.1)"))
+            }
+            _ => Ok(header),
+        }
+    }
+
+    /// A frame begins: checks that it may stand here, and the size of its message.
+    fn begin(&mut self, header: &Header) -> Result<Frame, Failure> {
+        if header.opcode.is_control() {
+            return Ok(Frame::new(header, false));
+        }
+        match (self.receiving_fragments, header.opcode == Opcode::Continuation) {
+            (true, false) => {
+                return Err(Failure::protocol(
+                    "peer began a message inside a fragmented one (RFC 6455 section 5.4)",
+                ))
+            }
+            (false, true) => {
+                return Err(Failure::protocol(
+                    "peer sent a continuation frame without a message (RFC 6455 section 5.4)",
+                ))
+            }
+            _ => self.receiving_fragments = !header.fin,
+        }
+        if !self.close_sent {
+            let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
+            let so_far = message.map_or(0, |message| message.payload.len() as u64);
+            if header.payload_len > self.max_message_size - so_far {
+                return Err(Failure::too_big("message exceeds max_message_size"));
+            }
+        }
+        Ok(Frame::new(header, self.close_sent))
+    }
+
+    /// `range` of the input is payload of a control frame.
+    fn control_payload(
+        &mut self,
+        mut frame: Frame,
+        is_new: bool,
+        input: &mut [u8],
+        range: Range<usize>,
+    ) -> Result<Option<Outcome>, Failure> {
+        let data = &mut input[range.clone()];
+        frame.take(data);
+        if is_new && frame.remaining == 0 {
+            self.check_control(frame.opcode, data)?;
+            return Ok(Some(Outcome::Control { opcode: frame.opcode, place: Place::Input(range) }));
+        }
+        let partial = self.partial();
+        if is_new {
+            partial.control.clear();
+        }
+        partial.control.extend_from_slice(data);
+        if frame.remaining > 0 {
+            partial.frame = Some(frame);
+            return Ok(Some(Outcome::NeedMore));
+        }
+        let payload = std::mem::take(&mut partial.control);
+        self.check_control(frame.opcode, &payload)?;
+        self.partial().control = payload;
+        Ok(Some(Outcome::Control { opcode: frame.opcode, place: Place::Control }))
+    }
+
+    fn check_control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Failure> {
+        if opcode == Opcode::Close {
+            close::check_payload(payload, self.validate_utf8)?;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// `range` of the input is payload of a data frame. `None`: the frame is finished, its message is not.
+    fn data_payload(
+        &mut self,
+        mut frame: Frame,
+        is_new: bool,
+        input: &mut [u8],
+        range: Range<usize>,
+    ) -> Result<Option<Outcome>, Failure> {
+        let data = &mut input[range.clone()];
+        let text = frame.opcode == Opcode::Text;
+        if frame.discard {
+            frame.remaining -= data.len() as u64;
+            return Ok(self.keep_unfinished(frame));
+        }
+        if is_new && frame.fin && frame.opcode != Opcode::Continuation && frame.remaining == data.len() as u64 {
+            take_whole(frame.key(), text && self.validate_utf8, data)?;
+            return Ok(Some(Outcome::Message { binary: !text, place: Place::Input(range) }));
+        }
+        let validate_utf8 = self.validate_utf8;
+        let message = self.partial().message.get_or_insert_with(|| Message::new(!text, validate_utf8));
+        message.append(&mut frame, data)?;
+        self.finish_data(frame)
+    }
+
+    /// Payload was read straight into the message.
+    fn appended(&mut self, count: usize) -> Result<Option<Outcome>, Failure> {
+        let partial = self.partial();
+        let (Some(mut frame), Some(message)) = (partial.frame.take(), partial.message.as_mut()) else {
+            return Ok(None);
+        };
+        message.appended(&mut frame, count)?;
+        self.finish_data(frame)
+    }
+
+    /// Delivers the message if `frame`'s payload was its last.
+    fn finish_data(&mut self, frame: Frame) -> Result<Option<Outcome>, Failure> {
+        if frame.remaining > 0 || !frame.fin {
+            return Ok(self.keep_unfinished(frame));
+        }
+        let Some(message) = self.partial().message.as_mut() else { return Ok(None) };
+        message.finish()?;
+        Ok(Some(Outcome::Message { binary: message.binary, place: Place::Message }))
+    }
+
+    fn keep_unfinished(&mut self, frame: Frame) -> Option<Outcome> {
+        if frame.remaining == 0 {
+            return None;
+        }
+        self.partial().frame = Some(frame);
+        Some(Outcome::NeedMore)
+    }
+
+    /// Our Close was sent: what is being assembled is no longer wanted.
+    pub(super) fn drop_message(&mut self) {
+        if let Some(partial) = &mut self.partial {
+            partial.message.take_if(|message| !message.complete);
+            if let Some(frame) = partial.frame.as_mut().filter(|frame| !frame.opcode.is_control()) {
+                frame.discard = true;
+            }
+        }
+        self.release();
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.partial.get_or_insert_with(Box::default)
+    }
+
+    #[cold]
+    fn fail(&mut self, failure: Failure) -> Received<'static> {
+        self.partial = None;
+        self.ended = true;
+        Received::Failed(failure)
+    }
+
+    fn deliver<'a>(&'a self, outcome: Outcome, input: &'a [u8]) -> Received<'a> {
+        match outcome {
+            Outcome::NeedMore => Received::NeedMore,
+            Outcome::Message { binary, place } => {
+                Received::Message { binary, payload: self.payload_at(place, input) }
+            }
+            Outcome::Control { opcode, place } => {
+                let payload = self.payload_at(place, input);
+                match opcode {
+                    Opcode::Ping => Received::Ping(payload),
+                    Opcode::Close => {
+                        let (code, reason) = close::split_payload(payload);
+                        Received::Close { code, reason }
+                    }
+                    _ => Received::Pong(payload),
+                }
+            }
+        }
+    }
+
+    fn payload_at<'a>(&'a self, place: Place, input: &'a [u8]) -> &'a [u8] {
+        let partial = self.partial.as_deref();
+        match place {
+            Place::Input(range) => &input[range],
+            Place::Message => {
+                partial.and_then(|partial| partial.message.as_ref()).map_or(&[], |message| &message.payload)
+            }
+            Place::Control => partial.map_or(&[], |partial| &partial.control),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Frames (RFC 6455 section 5.2): the header's bytes, both ways. Knows nothing of messages or roles.
+
+use crate::mask;
+
+/// The longest header: two bytes, eight of length, four of mask key.
+pub const MAX_HEADER: usize = 14;
+
+/// The longest payload of a control frame in bytes (RFC 6455 section 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// What a frame is (RFC 6455 section 11.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// The next fragment of a message that has begun.
+    Continuation = 0,
+    /// A text message, or its first fragment.
+    Text = 1,
+    /// A binary message, or its first fragment.
+    Binary = 2,
+    /// The closing handshake.
+    Close = 8,
+    /// Asks for a Pong with the same payload.
+    Ping = 9,
+    /// Answers a Ping, or comes unasked.
+    Pong = 10,
+}
+
+impl Opcode {
+    /// The opcode of these four bits, `None` for the reserved ones.
+    #[inline]
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether this is a Close, Ping or Pong.
+    #[inline]
+    pub fn is_control(self) -> bool {
+        self as u8 & 8 != 0
+    }
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The last (or only) fragment of its message.
+    pub fin: bool,
+    /// RSV1 to RSV3 as the bits 4, 2 and 1. Whether they may be set is for the connection to say.
+    pub rsv: u8,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The mask key, if the payload is masked.
+    pub mask: Option<[u8; 4]>,
+    /// Bytes of payload, at most 2^63 - 1.
+    pub payload_len: u64,
+}
+
+/// What makes a header wrong whatever connection it stands in. All of it is close code 1002.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Opcode 3 to 7 or 11 to 15.
+    #[error("{}", self.text())]
+    ReservedOpcode,
+    /// A Close, Ping or Pong without FIN.
+    #[error("{}", self.text())]
+    FragmentedControl,
+    /// A Close, Ping or Pong with more than 125 bytes.
+    #[error("{}", self.text())]
+    LongControl,
+    /// A length in more bytes than it needs.
+    #[error("{}", self.text())]
+    NonMinimalLength,
+    /// A length with its highest bit set.
+    #[error("{}", self.text())]
+    LengthOverflow,
+}
+
+impl HeaderError {
+    /// The error in words, with the section that forbids it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ReservedOpcode => "peer sent a frame with a reserved opcode (RFC 6455 section 5.2)",
+            Self::FragmentedControl => "peer sent a fragmented control frame (RFC 6455 section 5.5)",
+            Self::LongControl => "peer sent a control frame of more than 125 bytes (RFC 6455 section 5.5)",
+            Self::NonMinimalLength => {
+                "peer sent a payload length in more bytes than it needs (RFC 6455 section 5.2)"
+            }
+            Self::LengthOverflow => {
+                "peer sent a payload length with its highest bit set (RFC 6455 section 5.2)"
+            }
+        }
+    }
+}
+
+/// Reads a header from the front of `input`: the header and its length in bytes, or `None` while it is incomplete.
+///
+/// # Errors
+/// [`HeaderError`] as soon as the bytes that are there decide it, also when the rest of the header is missing.
+#[inline]
+pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, HeaderError> {
+    let Some(&first) = input.first() else { return Ok(None) };
+    let opcode = Opcode::from_bits(first & 0x0F).ok_or(HeaderError::ReservedOpcode)?;
+    let fin = first & 0x80 != 0;
+    if opcode.is_control() && !fin {
+        return Err(HeaderError::FragmentedControl);
+    }
+    let Some(&second) = input.get(1) else { return Ok(None) };
+    let (payload_len, at) = match second & 0x7F {
+        short @ 0..=125 => (u64::from(short), 2),
+        _ if opcode.is_control() => return Err(HeaderError::LongControl),
+        126 => match parse_len16(input)? {
+            Some(len) => (len, 4),
+            None => return Ok(None),
+        },
+        _ => match parse_len64(input)? {
+            Some(len) => (len, 10),
+            None => return Ok(None),
+        },
+    };
+    if second & 0x80 == 0 {
+        return Ok(Some((Header { fin, rsv: first >> 4 & 7, opcode, mask: None, payload_len }, at)));
+    }
+    match input.get(at..at + 4) {
+        Some(&[a, b, c, d]) => {
+            let mask = Some([a, b, c, d]);
+            Ok(Some((Header { fin, rsv: first >> 4 & 7, opcode, mask, payload_len }, at + 4)))
+        }
+        _ => Ok(None),
+    }
+}
+
+#[inline]
+fn parse_len16(input: &[u8]) -> Result<Option<u64>, HeaderError> {
+    match input.get(2..4) {
+        Some(&[high, low]) => match u16::from_be_bytes([high, low]) {
+            0..=125 => Err(HeaderError::NonMinimalLength),
+            len => Ok(Some(u64::from(len))),
+        },
+        _ => Ok(None),
+    }
+}
+
+#[inline]
+fn parse_len64(input: &[u8]) -> Result<Option<u64>, HeaderError> {
+    if input.get(2).is_some_and(|high| high & 0x80 != 0) {
+        return Err(HeaderError::LengthOverflow);
+    }
+    let Some(bytes) = input.get(2..10) else { return Ok(None) };
+    let len = bytes.iter().fold(0, |len, &byte| len << 8 | u64::from(byte));
+    if len <= 0xFFFF {
+        return Err(HeaderError::NonMinimalLength);
+    }
+    Ok(Some(len))
+}
+
+/// Appends `header` to `out`, its length in the fewest bytes.
+#[inline]
+pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
+    // Built on the stack and appended at once: one capacity check instead of one for each part.
+    let mut bytes = [0; MAX_HEADER];
+    bytes[0] = u8::from(header.fin) << 7 | (header.rsv & 7) << 4 | header.opcode as u8;
+    let masked = u8::from(header.mask.is_some()) << 7;
+    let mut at = match header.payload_len {
+        short @ 0..=125 => {
+            bytes[1] = masked | short as u8;
+            2
+        }
+        medium @ 126..=0xFFFF => {
+            bytes[1] = masked | 126;
+            bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+            4
+        }
+        long => {
+            bytes[1] = masked | 127;
+            bytes[2..10].copy_from_slice(&long.to_be_bytes());
+            10
+        }
+    };
+    if let Some(key) = header.mask {
+        bytes[at..at + 4].copy_from_slice(&key);
+        at += 4;
+    }
+    out.extend_from_slice(&bytes[..at]);
+}
+
+/// Bytes of a whole frame with `payload_len` bytes of payload, as [`encode`] writes it.
+#[inline]
+pub fn encoded_len(payload_len: usize, masked: bool) -> usize {
+    let length_bytes = match payload_len {
+        0..=125 => 0,
+        126..=0xFFFF => 2,
+        _ => 8,
+    };
+    2 + length_bytes + if masked { 4 } else { 0 } + payload_len
+}
+
+/// Appends a whole frame to `out`, its payload masked if `mask` holds a key.
+#[inline]
+pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    out.reserve(encoded_len(payload.len(), mask.is_some()));
+    encode_header(&Header { fin, rsv: 0, opcode, mask, payload_len: payload.len() as u64 }, out);
+    match mask {
+        Some(key) => mask::copy_masked(key, payload, out),
+        None => out.extend_from_slice(payload),
+    }
+}
+
+/// Bytes of the header of a frame that [`encode`] wrote, from its first two bytes.
+#[inline]
+pub fn sent_header_len(first_two: [u8; 2]) -> usize {
+    let length_bytes = match first_two[1] & 0x7F {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    2 + length_bytes + if first_two[1] & 0x80 != 0 { 4 } else { 0 }
+}
+
+/// Bytes of payload of a frame that [`encode`] wrote, from its header. 0 if `header` is cut short.
+#[inline]
+pub fn sent_payload_len(header: &[u8]) -> u64 {
+    match parse_header(header) {
+        Ok(Some((header, _))) => header.payload_len,
+        _ => 0,
+    }
+}

@@ -1,0 +1,114 @@
+//! The client's request (RFC 6455 section 4.1).
+
+use super::headers::{check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError};
+
+/// What a client asks a server for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// The Host header's value, as [`Url::host_header`](crate::url::Url::host_header) makes it.
+    pub host: String,
+    /// Path and query, as in [`Url::target`](crate::url::Url::target).
+    pub target: String,
+    /// Subprotocols, the preferred one first.
+    pub protocols: Vec<String>,
+    /// More headers, sent with their names as spelled here. A `Host` replaces ours; the names in
+    /// `Sec-WebSocket-Protocol` are asked for after `protocols`.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Why a request is not sent. The texts are complete messages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// A header.
+    #[error("connect: {0}")]
+    Header(#[from] HeaderError),
+    /// A subprotocol that is no token, and so could not stand in a list.
+    #[error("connect: invalid protocol name '{}' (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
+    Protocol(String),
+    /// A subprotocol asked for twice (RFC 6455 section 4.1).
+    #[error("connect: protocol '{0}' is given twice")]
+    ProtocolTwice(String),
+    /// A space or control character in the path or host.
+    #[error("connect: the {0} contains a space, CR, LF, NUL or another control character")]
+    Target(&'static str),
+}
+
+impl ClientRequest {
+    /// Checks everything that the program gave.
+    ///
+    /// # Errors
+    /// [`RequestError`], the first one found.
+    pub fn check(&self) -> Result<(), RequestError> {
+        const OWNED: [&str; 6] = [
+            "Upgrade",
+            "Connection",
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Extensions",
+            "Sec-WebSocket-Accept",
+        ];
+        for (what, text) in [("path", &self.target), ("host", &self.host)] {
+            if text.bytes().any(|byte| byte == b' ' || byte.is_ascii_control()) {
+                return Err(RequestError::Target(what));
+            }
+        }
+        for (name, value) in &self.headers {
+            check_header(name, value)?;
+            check_not_owned(name, &OWNED)?;
+        }
+        if let Some((name, _)) = self.headers.iter().filter(|(name, _)| is_host(name)).nth(1) {
+            return Err(HeaderError::Twice(name.clone()).into());
+        }
+        let protocols = self.all_protocols();
+        for (index, protocol) in protocols.iter().enumerate() {
+            if !is_token(protocol.as_bytes()) {
+                return Err(RequestError::Protocol(protocol.clone()));
+            }
+            if protocols[..index].contains(protocol) {
+                return Err(RequestError::ProtocolTwice(protocol.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The request's bytes, with [`generate_key`](super::generate_key)'s `key`. Sends only what
+    /// [`check`](Self::check) has accepted.
+    pub fn encode(&self, key: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(b"GET ");
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        match self.headers.iter().find(|(name, _)| is_host(name)) {
+            Some((name, value)) => write_header(&mut out, name, value),
+            None => write_header(&mut out, "Host", self.host.as_bytes()),
+        }
+        write_header(&mut out, "Upgrade", b"websocket");
+        write_header(&mut out, "Connection", b"Upgrade");
+        write_header(&mut out, "Sec-WebSocket-Key", key.as_bytes());
+        write_header(&mut out, "Sec-WebSocket-Version", b"13");
+        let protocols = self.all_protocols();
+        if !protocols.is_empty() {
+            write_header(&mut out, "Sec-WebSocket-Protocol", protocols.join(", ").as_bytes());
+        }
+        for (name, value) in self.headers.iter().filter(|(name, _)| !is_host(name) && !is_protocol(name)) {
+            write_header(&mut out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    /// The subprotocols asked for, those of a `Sec-WebSocket-Protocol` header included.
+    pub fn all_protocols(&self) -> Vec<String> {
+        let given = self.headers.iter().filter(|(name, _)| is_protocol(name));
+        let given = given.flat_map(|(_, value)| elements(value)).map(lossy);
+        self.protocols.iter().cloned().chain(given).collect()
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("Host")
+}
+
+fn is_protocol(name: &str) -> bool {
+    name.eq_ignore_ascii_case("Sec-WebSocket-Protocol")
+}

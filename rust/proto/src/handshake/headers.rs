@@ -1,0 +1,164 @@
+//! Headers: as programs see them, and as they may be sent.
+
+use httparse::Header;
+
+/// Headers for programs: canonical names, each once, in the order of their first appearance; values of
+/// repeated ones joined.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// A header that may not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Would end the line, or the string.
+    #[error("header '{}' contains CR, LF or NUL", .0.escape_debug())]
+    LineBreak(String),
+    /// Another control character in the value.
+    #[error("header '{}' contains a control character", .0.escape_debug())]
+    Control(String),
+    /// A name that is no token (RFC 9110 section 5.6.2).
+    #[error("header '{}' has an invalid name (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
+    Name(String),
+    /// One that the handshake itself sets.
+    #[error("header '{0}' is set by the WebSocket handshake and cannot be given")]
+    Owned(String),
+    /// A Host header beside another one.
+    #[error("header '{0}' is given twice")]
+    Twice(String),
+}
+
+/// Whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
+pub fn is_token(text: &[u8]) -> bool {
+    let is_token_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_token_byte)
+}
+
+/// Checks that a header can be sent as it is.
+pub(super) fn check_header(name: &str, value: &[u8]) -> Result<(), HeaderError> {
+    let breaks_line = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+    if name.bytes().any(|byte| breaks_line(&byte)) || value.iter().any(breaks_line) {
+        return Err(HeaderError::LineBreak(name.to_owned()));
+    }
+    if !is_token(name.as_bytes()) {
+        return Err(HeaderError::Name(name.to_owned()));
+    }
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(HeaderError::Control(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks headers that a program adds to a 101 response.
+///
+/// # Errors
+/// [`HeaderError`], whose text names the header: a bad name or value, or one that is the handshake's own.
+pub fn check_response_headers(headers: &[(String, Vec<u8>)]) -> Result<(), HeaderError> {
+    // A 101 has no body (RFC 9110 section 15.2): a header that announces one would shift the frames behind it.
+    const OWNED: [&str; 9] = [
+        "Upgrade",
+        "Connection",
+        "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Extensions",
+        "Sec-WebSocket-Protocol",
+        "Content-Length",
+        "Transfer-Encoding",
+    ];
+    headers.iter().try_for_each(|(name, value)| {
+        check_header(name, value)?;
+        check_not_owned(name, &OWNED)
+    })
+}
+
+pub(super) fn check_not_owned(name: &str, owned: &[&str]) -> Result<(), HeaderError> {
+    if owned.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Err(HeaderError::Owned(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Appends `Name: value` and the end of the line.
+pub(super) fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The spelling of a header's name that programs see: each word with a capital, the rest small, except for
+/// names that are registered otherwise.
+pub fn canonical_name(name: &str) -> String {
+    const WHOLE: [&str; 3] = ["ETag", "TE", "DNT"];
+    const WORDS: [&str; 2] = ["WebSocket", "WWW"];
+    if let Some(known) = WHOLE.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+        return (*known).to_owned();
+    }
+    let mut canonical = String::with_capacity(name.len());
+    for (index, word) in name.split('-').enumerate() {
+        if index > 0 {
+            canonical.push('-');
+        }
+        match WORDS.iter().find(|known| known.eq_ignore_ascii_case(word)) {
+            Some(known) => canonical.push_str(known),
+            None => {
+                let start = canonical.len();
+                canonical.push_str(word);
+                let word = &mut canonical[start..];
+                word.make_ascii_lowercase();
+                if let Some(first) = word.get_mut(..1) {
+                    first.make_ascii_uppercase();
+                }
+            }
+        }
+    }
+    canonical
+}
+
+/// Adds the headers of a parsed head to `view`.
+pub(super) fn add_to_view(view: &mut Headers, parsed: &[Header<'_>]) {
+    for header in parsed {
+        let name = canonical_name(header.name);
+        match view.iter_mut().find(|(seen, _)| *seen == name) {
+            Some((name, value)) => {
+                value.extend_from_slice(separator(name));
+                value.extend_from_slice(header.value);
+            }
+            None => view.push((name, header.value.to_vec())),
+        }
+    }
+}
+
+/// What stands between the values of a repeated header. Set-Cookie values contain commas, and so cannot be
+/// joined with one (RFC 9110 section 5.3); Cookie has its own separator (RFC 6265 section 5.4).
+fn separator(name: &str) -> &'static [u8] {
+    match name {
+        "Cookie" => b"; ",
+        "Set-Cookie" => b"\n",
+        _ => b", ",
+    }
+}
+
+/// The values of all headers called `name`.
+pub(super) fn values<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    parsed.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+/// The elements of the comma-separated lists in all headers called `name`, without empty ones.
+pub(super) fn list<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    values(parsed, name).flat_map(elements)
+}
+
+/// The elements of one comma-separated list, without empty ones.
+pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// Whether `token` is in the lists in all headers called `name`, in any case.
+pub(super) fn has_token(parsed: &[Header<'_>], name: &str, token: &str) -> bool {
+    list(parsed, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// `bytes` as text, with what is not UTF-8 replaced.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,32 @@
+//! The opening handshake (RFC 6455 section 4): an HTTP request with `Upgrade: websocket`, and the response
+//! 101 to it. Heads are read by httparse, keys are tungstenite's; the rules about both are here.
+//!
+//! `client` makes the request and `response` checks the answer; `request` and `server` are the other side. `headers`
+//! is what both say about headers, `rejection` every answer but 101.
+
+mod client;
+mod headers;
+mod rejection;
+mod request;
+mod response;
+mod server;
+
+pub use client::{ClientRequest, RequestError};
+pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
+pub use rejection::Rejection;
+pub use request::{parse_request, Request, MAX_REQUEST_HEAD};
+pub use response::{parse_response, Response, ResponseError, MAX_RESPONSE_HEAD};
+pub use server::{choose_subprotocol, encode_response};
+
+/// The most headers a request or response may have.
+pub const MAX_HEADERS: usize = 128;
+
+/// A new `Sec-WebSocket-Key`: 16 random bytes in base64.
+pub fn generate_key() -> String {
+    tungstenite::handshake::client::generate_key()
+}
+
+/// The `Sec-WebSocket-Accept` that answers `key` (RFC 6455 section 4.2.2).
+pub fn accept_key(key: &str) -> String {
+    tungstenite::handshake::derive_accept_key(key.as_bytes())
+}

@@ -1,0 +1,113 @@
+//! The server's answer, as a client reads it (RFC 6455 section 4.1, "client requirements").
+
+use super::headers::{add_to_view, has_token, list, lossy, values};
+use super::{accept_key, ClientRequest, Headers, MAX_HEADERS};
+use httparse::{Error, Status, EMPTY_HEADER};
+
+/// The longest response head accepted, in bytes.
+pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+
+/// An upgrade that a server agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The subprotocol it chose, one of those asked for.
+    pub protocol: Option<String>,
+    /// The response's headers.
+    pub headers: Headers,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    /// Any status but 101, with the reason phrase if there was one.
+    #[error("server answered: {0}")]
+    Status(String),
+    /// Not HTTP.
+    #[error("server sent a malformed HTTP response: {0}")]
+    Malformed(Error),
+    /// More bytes than [`MAX_RESPONSE_HEAD`], or more headers than [`MAX_HEADERS`].
+    #[error("server sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)")]
+    TooLarge,
+    /// 101 without what makes it an upgrade to WebSocket.
+    #[error("server's response has no '{0}' header")]
+    NoUpgrade(&'static str),
+    /// The accept key is missing or answers another key.
+    #[error("server sent a wrong Sec-WebSocket-Accept key")]
+    AcceptKey,
+    /// A subprotocol that was not asked for.
+    #[error("server chose a subprotocol that was not asked for: '{}'", .0.escape_debug())]
+    Protocol(String),
+    /// An extension that was not offered.
+    #[error("server chose an extension that was not offered: '{}'", .0.escape_debug())]
+    Extension(String),
+}
+
+/// Reads the answer to `request`, which was sent with `key`, from the front of `buf`: the bytes of the head and
+/// the response, or `None` while it is incomplete. Interim responses (1xx) before it are skipped.
+///
+/// # Errors
+/// [`ResponseError`]: the connection is to be closed.
+pub fn parse_response(
+    buf: &[u8],
+    key: &str,
+    request: &ClientRequest,
+) -> Result<Option<(usize, Response)>, ResponseError> {
+    let mut start = 0;
+    loop {
+        let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut parsed = httparse::Response::new(&mut parsed_headers);
+        let end = match parsed.parse(&buf[start..]) {
+            Ok(Status::Complete(length)) => start + length,
+            Ok(Status::Partial) if buf.len() < MAX_RESPONSE_HEAD => return Ok(None),
+            Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
+            Err(error) => return Err(ResponseError::Malformed(error)),
+        };
+        if end > MAX_RESPONSE_HEAD {
+            return Err(ResponseError::TooLarge);
+        }
+        match parsed.code {
+            Some(101) => return accept(&parsed, key, request).map(|response| Some((end, response))),
+            Some(100..=199) => start = end,
+            code => {
+                let status = format!("{:03} {}", code.unwrap_or(0), parsed.reason.unwrap_or(""));
+                return Err(ResponseError::Status(status.trim_end().to_owned()));
+            }
+        }
+    }
+}
+
+fn accept(
+    parsed: &httparse::Response<'_, '_>,
+    key: &str,
+    request: &ClientRequest,
+) -> Result<Response, ResponseError> {
+    let headers = &*parsed.headers;
+    if !has_token(headers, "Upgrade", "websocket") {
+        return Err(ResponseError::NoUpgrade("Upgrade: websocket"));
+    }
+    if !has_token(headers, "Connection", "upgrade") {
+        return Err(ResponseError::NoUpgrade("Connection: Upgrade"));
+    }
+    let mut accepts = values(headers, "Sec-WebSocket-Accept");
+    if accepts.next() != Some(accept_key(key).as_bytes()) || accepts.next().is_some() {
+        return Err(ResponseError::AcceptKey);
+    }
+    if let Some(extension) = list(headers, "Sec-WebSocket-Extensions").next() {
+        return Err(ResponseError::Extension(lossy(extension)));
+    }
+    let mut view = Headers::with_capacity(headers.len());
+    add_to_view(&mut view, headers);
+    Ok(Response { protocol: chosen_protocol(headers, request)?, headers: view })
+}
+
+fn chosen_protocol(
+    headers: &[httparse::Header<'_>],
+    request: &ClientRequest,
+) -> Result<Option<String>, ResponseError> {
+    let chosen: Vec<&[u8]> = values(headers, "Sec-WebSocket-Protocol").collect();
+    match chosen[..] {
+        [] => Ok(None),
+        [name] if request.all_protocols().iter().any(|asked| asked.as_bytes() == name) => Ok(Some(lossy(name))),
+        _ => Err(ResponseError::Protocol(lossy(&chosen.join(&b", "[..])))),
+    }
+}

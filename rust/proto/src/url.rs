@@ -1,0 +1,169 @@
+//! WebSocket URLs (RFC 6455 section 3): where to connect to and what to ask for there.
+
+use std::net::Ipv6Addr;
+
+/// A parsed `ws://` or `wss://` URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// `wss://`.
+    pub secure: bool,
+    /// A name or an address as it was spelled, IPv6 without brackets.
+    pub host: String,
+    /// The port, 80 or 443 if the URL has none.
+    pub port: u16,
+    /// The request target: path and query, at least `/`. Bytes that are not ASCII are percent-encoded.
+    pub target: String,
+}
+
+/// Why a URL is refused. The texts are complete messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Another scheme, or none.
+    #[error("URL must start with ws:// or wss://")]
+    Scheme,
+    /// Not a number from 1 to 65535.
+    #[error("connect: invalid port in url (expected 1-65535)")]
+    Port,
+    /// Nothing before the port or path.
+    #[error("connect: no host in url")]
+    EmptyHost,
+    /// `user:password@`.
+    #[error("connect: user name and password in url are not supported; use an Authorization header")]
+    UserInfo,
+    /// `[` without `]`, or no IPv6 address between them.
+    #[error("connect: invalid IPv6 address in url")]
+    Ipv6,
+    /// An IPv6 address without brackets.
+    #[error("connect: IPv6 address in url must be in brackets")]
+    Unbracketed,
+    /// A character that stands in no host name.
+    #[error("connect: invalid character in the host of url (names outside of ASCII need their xn-- form)")]
+    HostCharacter,
+    /// `#...` (RFC 6455 section 3 forbids it).
+    #[error("connect: url must not have a fragment ('#' in a path or query is written %23)")]
+    Fragment,
+    /// CR, LF or NUL.
+    #[error("connect: url contains CR, LF or NUL")]
+    LineBreak,
+    /// A space or another control character.
+    #[error("connect: url contains a space or control character (write it percent-encoded)")]
+    Space,
+}
+
+impl Url {
+    /// Parses a URL given as text or as bytes.
+    ///
+    /// # Errors
+    /// [`UrlError`]
+    pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, UrlError> {
+        let url = url.as_ref();
+        let (secure, rest) = match (strip_scheme(url, b"ws://"), strip_scheme(url, b"wss://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(UrlError::Scheme),
+        };
+        if rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return Err(UrlError::LineBreak);
+        }
+        if rest.iter().any(|byte| *byte == b' ' || byte.is_ascii_control()) {
+            return Err(UrlError::Space);
+        }
+        if rest.contains(&b'#') {
+            return Err(UrlError::Fragment);
+        }
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let (host, port) = split_authority(authority)?;
+        let port = match port {
+            Some(port) => parse_port(port)?,
+            None => default_port(secure),
+        };
+        Ok(Self { secure, host, port, target: encode_target(target) })
+    }
+
+    /// The Host header's value: brackets around IPv6, and the port unless it is the scheme's default.
+    pub fn host_header(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default_port(self.secure) {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+fn default_port(secure: bool) -> u16 {
+    if secure {
+        443
+    } else {
+        80
+    }
+}
+
+fn strip_scheme<'a>(url: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = url.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// The host, without brackets, and the port's digits if there is a colon.
+fn split_authority(authority: &[u8]) -> Result<(String, Option<&[u8]>), UrlError> {
+    if authority.contains(&b'@') {
+        return Err(UrlError::UserInfo);
+    }
+    if let Some(inner) = authority.strip_prefix(b"[") {
+        let end = inner.iter().position(|byte| *byte == b']').ok_or(UrlError::Ipv6)?;
+        let address = parse_ipv6(&inner[..end]).ok_or(UrlError::Ipv6)?;
+        return match &inner[end + 1..] {
+            [] => Ok((address, None)),
+            [b':', port @ ..] => Ok((address, Some(port))),
+            _ => Err(UrlError::Port),
+        };
+    }
+    if parse_ipv6(authority).is_some() {
+        return Err(UrlError::Unbracketed);
+    }
+    let (host, port) = match authority.iter().position(|byte| *byte == b':') {
+        Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
+        None => (authority, None),
+    };
+    if host.is_empty() {
+        return Err(UrlError::EmptyHost);
+    }
+    match std::str::from_utf8(host) {
+        Ok(name) if host.iter().copied().all(is_host_byte) => Ok((name.to_owned(), port)),
+        _ => Err(UrlError::HostCharacter),
+    }
+}
+
+fn parse_ipv6(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.parse::<Ipv6Addr>().ok().map(|_| text.to_owned())
+}
+
+fn parse_port(digits: &[u8]) -> Result<u16, UrlError> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(UrlError::Port);
+    }
+    let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    port.filter(|port| *port != 0).ok_or(UrlError::Port)
+}
+
+/// RFC 3986's unreserved characters and sub-delims.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+fn encode_target(target: &[u8]) -> String {
+    let mut encoded = String::with_capacity(target.len() + 1);
+    if target.first() != Some(&b'/') {
+        encoded.push('/');
+    }
+    for &byte in target {
+        if byte.is_ascii() {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
