@@ -108,7 +108,7 @@ sub accept_on {
 sub our_client {
     my ($name, $base, $closed) = @_;
     subtest "our client, server: $name" => sub {
-        my $context = EV::Websockets::Context->new(proxy => '');
+        my $context = EV::Websockets::Context->new;
         my $open = sub { connect_to($context, "$base/talk?x=1") };
 
         my $talk = $open->();
@@ -138,7 +138,7 @@ sub our_client {
 sub our_server {
     my ($name, $start, $closed, $offers, %quirk) = @_;
     subtest "our server, client: $name" => sub {
-        my $context = EV::Websockets::Context->new(proxy => '');
+        my $context = EV::Websockets::Context->new;
         my $listener = accept_on($context);
         my $base = 'ws://127.0.0.1:' . $listener->{port};
         $start->(("$base/talk%20to?x=%31") x 5, "$base/forbidden", "$base/last");

@@ -1,0 +1,191 @@
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/lib";
+use Test::More;
+
+BEGIN {
+    plan skip_all => 'Test::LeakTrace is not installed' unless eval { require Test::LeakTrace; 1 };
+}
+
+use EV;
+use EV::Websockets;
+use RawPeer;
+use RawServer;
+use Run;
+use Stage;
+use Test::LeakTrace qw(no_leaks_ok leaked_count);
+
+# No Perl value is left behind, whatever a callback does.
+
+# The first run fills caches (method lookup, pads of the helpers), as first runs do.
+sub leaks_nothing {
+    my ($what, $code) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    $code->() for 1 .. 2;
+    warned();
+    no_leaks_ok { $code->() } $what;
+    return warned();
+}
+
+# The tracing itself has to be able to see a leak.
+is leaked_count(sub { my $cycle = []; push @$cycle, $cycle }) > 0, 1, 'a leak would be seen';
+
+sub stage {
+    my ($case, $action, $until) = @_;
+    my ($callback, $role) = @$case;
+    my $stage = Stage->new(callback => $callback, role => $role, action => $action);
+    $stage->play($until ? sub { $until->($stage) } : ()) or die "$callback ($role) did not end\n";
+    delete @$stage{qw(conn ours theirs their_conn)};
+    return;
+}
+
+for my $case (Stage::cases()) {
+    my $where = join ', ', @$case;
+    my $over = sub { $_[0]->they_are_over && $_[0]{acted} };
+    leaks_nothing("a conversation: $where", sub { stage($case, sub { }) });
+    leaks_nothing("die: $where", sub {
+        stage($case, sub { die "thrown on purpose\n" }, $case->[0] eq 'handshake' ? $over : undef);
+    });
+    leaks_nothing("context destroyed: $where", sub { stage($case, sub { delete $_[0]{ours} }, $over) });
+    leaks_nothing("all dropped: $where", sub { stage($case, sub { delete @{ $_[0] }{qw(conn ours)} }, $over) });
+    leaks_nothing("close: $where", sub {
+        stage($case, sub { $_[1]->close(1001, 'enough') if $_[0]{callback} ne 'handshake' });
+    });
+    leaks_nothing("nested: $where", sub {
+        stage($case, sub { my $timer = EV::timer(0.002, 0, sub { EV::break }); EV::run });
+    });
+}
+
+# Options of every kind, echoes of every kind, headers, subprotocol, stash.
+leaks_nothing('echoes with all options', sub {
+    my $context = EV::Websockets::Context->new(loop => EV::default_loop);
+    my $port = $context->listen(
+        name => 'echo', protocol => 'a, b', headers => { 'X-A' => '1' }, max_message_size => 1_000_000,
+        on_handshake => sub { return { 'X-Path' => $_[0]{Path} } },
+        on_message   => sub { my ($c, $m, $binary) = @_; $binary ? $c->send_binary($m) : $c->send($m) },
+    );
+    my ($echoes, $closed) = (0, 0);
+    my $conn = $context->connect(
+        url => "ws://127.0.0.1:$port/p?q", protocol => ['b', 'c'], connect_timeout => 60,
+        headers    => { 'X-B' => ['1', '2'], 'X-C' => '3' },
+        on_connect => sub {
+            my ($c) = @_;
+            $c->stash->{n} = $c->get_protocol . $c->peer_address;
+            $c->send('text');
+            $c->send_binary('x' x 70_000);
+            $c->send_fragment('a', 0, 0);
+            $c->send_fragment('b', 0, 1);
+            $c->send("wide \x{263a}");
+            $c->send('');
+        },
+        on_message => sub { $_[0]->close(4000, 'r') if ++$echoes == 5 },
+        on_close   => sub { $closed = "$_[1] $_[2]" },
+    );
+    wait_until(sub { $closed });
+    my @open = $context->connections;
+});
+
+leaks_nothing('a rejected handshake', sub {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen(on_handshake => sub { 0 });
+    my $error;
+    $context->connect(url => "ws://127.0.0.1:$port/", on_error => sub { $error = $_[1] });
+    wait_until(sub { $error });
+});
+
+leaks_nothing('headers of a handshake that cannot be sent', sub {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen(on_handshake => sub { return { "X-A" => "1\r\nX-B: 2" } });
+    my $error;
+    $context->connect(url => "ws://127.0.0.1:$port/", on_error => sub { $error = $_[1] });
+    wait_until(sub { $error });
+});
+
+leaks_nothing('a refused connection', sub {
+    my $context = EV::Websockets::Context->new;
+    my $error;
+    $context->connect(url => 'ws://127.0.0.1:' . RawServer::unused_port() . '/', on_error => sub { $error = $_[1] });
+    wait_until(sub { $error });
+});
+
+leaks_nothing('a name that is resolved', sub {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen;
+    my $done;
+    $context->connect(url => "ws://localhost:$port/", on_connect => sub { $done = 1 }, on_error => sub { $done = 1 });
+    wait_until(sub { $done });
+});
+
+leaks_nothing('a context destroyed while a name is being resolved', sub {
+    my $context = EV::Websockets::Context->new;
+    my $conn = $context->connect(url => 'ws://localhost:1/', on_error => sub { });
+    my $turn = 0;
+    my $timer = EV::timer(0, 0, sub { $turn = 1 });
+    wait_until(sub { $turn });
+});
+
+leaks_nothing('a deadline', sub {
+    my $server = RawServer->new(answer => sub { });
+    my $context = EV::Websockets::Context->new;
+    my $error;
+    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', connect_timeout => 0.05,
+        on_error => sub { $error = $_[1] });
+    wait_until(sub { $error });
+});
+
+leaks_nothing('a peer that breaks the protocol', sub {
+    my $context = EV::Websockets::Context->new;
+    my $closed;
+    my $port = $context->listen(on_close => sub { $closed = $_[1] });
+    my $raw = RawPeer->connect($port);
+    $raw->upgrade->put("\xff\xff\xff\xff\xff\xff\xff\xff");
+    wait_until(sub { $closed && $raw->eof });
+});
+
+leaks_nothing('croaks', sub {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen;
+    my $conn = $context->connect(url => "ws://127.0.0.1:$port/");
+    for my $bad (
+        sub { $context->connect },
+        sub { $context->connect('url') },
+        sub { $context->connect(url => 'http://x/') },
+        sub { $context->connect(url => 'ws://127.0.0.1:99999/') },
+        sub { $context->connect(url => 'ws://127.0.0.1/', headers => { 'X-A' => "1\n" }) },
+        sub { $context->connect(url => 'ws://127.0.0.1/', on_message => 'not code') },
+        sub { $context->connect(url => 'ws://127.0.0.1/', headers => { 'X-A' => [1, "2\0"], 'X-B' => 1 }) },
+        sub { $context->listen(name => undef) },
+        sub { $context->listen(name => 'default') },
+        sub { $context->listen(on_connect => sub { }, ssl_cert => 'x') },
+        sub { $context->adopt },
+        sub { $conn->send('x') },
+        sub { $conn->close(999) },
+    ) {
+        die "lived\n" if eval { $bad->(); 1 };
+    }
+});
+
+leaks_nothing('a paused connection with messages unread', sub {
+    my $context = EV::Websockets::Context->new;
+    my ($count, $sent) = (0, 0);
+    my $port = $context->listen(
+        on_connect => sub { $_[0]->send("message $_") for 1 .. 20 },
+        on_drain   => sub { $sent = 1 },
+    );
+    my $conn = $context->connect(
+        url        => "ws://127.0.0.1:$port/",
+        on_message => sub { $_[0]->pause_recv if ++$count == 3 },
+    );
+    wait_until(sub { $sent && $count == 3 });
+});
+
+leaks_nothing('contexts and nothing else', sub {
+    for (1 .. 10) {
+        my $context = EV::Websockets::Context->new;
+        $context->listen;
+    }
+});
+
+finish;
