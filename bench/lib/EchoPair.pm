@@ -1,0 +1,50 @@
+package EchoPair;
+
+# A server and a client on the loop of this one process: the client keeps messages in flight and checks the echoes.
+
+use strict;
+use warnings;
+use EV;
+use EV::Websockets;
+use Measure qw(clocks);
+
+sub new {
+    my ($class, $size) = @_;
+    my $context = EV::Websockets::Context->new(proxy => '');
+    my $port = $context->listen(
+        port       => 0,
+        on_message => sub { $_[0]->send_binary($_[1]) },
+        on_error   => sub { warn "server: $_[1]\n"; EV::break },
+    );
+    my $payload = join '', map { chr(32 + $_ % 95) } 1 .. $size;
+    return bless { context => $context, port => $port, payload => $payload }, $class;
+}
+
+# Echoes $count messages, $in_flight at a time, over a connection of its own; returns wall and CPU seconds.
+sub run {
+    my ($self, $in_flight, $count) = @_;
+    my ($to_send, $to_come, $wrong, $failure) = ($count, $count, 0, '');
+    my $payload = $self->{payload};
+    my ($wall, $cpu);
+    my $client = $self->{context}->connect(
+        url        => "ws://127.0.0.1:$self->{port}/",
+        on_connect => sub {
+            ($wall, $cpu) = clocks();
+            $_[0]->send_binary($payload) while $in_flight-- > 0 && $to_send-- > 0;
+        },
+        on_message => sub {
+            $wrong++ if $_[1] ne $payload;
+            $_[0]->send_binary($payload) if $to_send-- > 0;
+            EV::break unless --$to_come;
+        },
+        on_error => sub { $failure = $_[1]; EV::break },
+    );
+    EV::run;
+    my ($wall_end, $cpu_end) = clocks();
+    die "$wrong of $count echoes differ\n" if $wrong;
+    die "$to_come of $count echoes are missing: $failure\n" if $to_come;
+    $client->close;
+    return ($wall_end - $wall, $cpu_end - $cpu);
+}
+
+1;

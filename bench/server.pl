@@ -1,0 +1,20 @@
+#!/usr/bin/perl
+# An echo server for a load client: prints "port=N pid=N", keeps every $conn until it is closed, and ends when its
+# standard input does.
+use strict;
+use warnings;
+use EV;
+use EV::Websockets;
+
+my %conns;
+my $context = EV::Websockets::Context->new(proxy => '');
+my $port = $context->listen(
+    port       => 0,
+    on_connect => sub { $conns{ 0 + $_[0] } = $_[0] },
+    on_message => sub { $_[0]->send_binary($_[1]) },
+    on_close   => sub { delete $conns{ 0 + $_[0] } },
+);
+my $end = EV::io(\*STDIN, EV::READ, sub { EV::break });
+$| = 1;
+print "port=$port pid=$$\n";
+EV::run;
