@@ -35,6 +35,8 @@ sub await {
 
 # ---- the peers that live in another process ----
 
+# Where script/bootstrap puts them; EVWS_TOOLS names another folder of that layout.
+
 sub _tools { return $ENV{EVWS_TOOLS} || File::Spec->catdir($ROOT, 'tmp', 'tools') }
 
 sub _succeeds {

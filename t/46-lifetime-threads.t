@@ -1,0 +1,193 @@
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/lib";
+use Test::More;
+
+use Config;
+
+# Perl's threads, which copy every object, and the threads that the module
+# starts to resolve names, which must not be handed the program's signals.
+
+use EV;
+use EV::Websockets;
+use Pair;
+use Run;
+
+# What one in a perl of its own prints; a crash must not take this file along.
+sub printed_by {
+    my ($program) = @_;
+    my $pid = open my $out, '-|';
+    die "fork: $!" unless defined $pid;
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        exec { $^X } $^X, (map { "-I$_" } @INC), '-e', $program;
+        die "exec: $!";
+    }
+    my $printed = do { local $/; <$out> };
+    close $out;
+    return ($?, $printed);
+}
+
+my $LIVE = <<'PROGRAM';
+use strict; use warnings;
+use threads; use EV; use EV::Websockets;
+$| = 1;
+$SIG{ALRM} = 'DEFAULT';
+alarm 60;
+my $context = EV::Websockets::Context->new;
+my ($server, $echo);
+my $port = $context->listen(on_connect => sub { $server = $_[0] }, on_message => sub { $_[0]->send("$_[1]!") });
+my $conn = $context->connect(
+    url        => "ws://127.0.0.1:$port/",
+    on_connect => sub { $_[0]->send('one') },
+    on_message => sub { $echo = $_[1]; EV::break },
+);
+$conn->stash->{conn} = $conn;
+EV::run;
+sub goes_on {
+    $conn->send('two');
+    EV::run;
+    print $echo eq 'two!' && $conn->state eq 'connected' && $server->state eq 'connected' ? "goes on\n" : "broken\n";
+    delete $conn->stash->{conn};
+    undef $_ for $conn, $server, $context;
+    print "end\n";
+}
+PROGRAM
+
+SKIP: {
+    skip 'this perl has no threads', 1 unless $Config{useithreads};
+    # EV does not promise to live with threads: what it cannot do alone is not ours to test.
+    my ($status) = printed_by('use threads; use EV; my $l = EV::default_loop; threads->create(sub { 1 })->join for 1 .. 3;');
+    skip 'EV itself does not survive a thread here', 1 if $status;
+
+    my %thread = (
+        'a thread that does nothing'     => 'threads->create(sub { 1 })->join for 1 .. 5;',
+        'two threads at a time'          => '$_->join for map { threads->create(sub { 1 }) } 1 .. 2;',
+        'a thread that drops its copies' => 'threads->create(sub { undef $_ for $conn, $server, $context; 1 })->join;',
+        'a thread that uses its copies'  => <<'PROGRAM',
+threads->create(sub {
+    for my $copy ($conn, $server, $context) {
+        for my $method (qw(send close state stash is_connected send_queue_size connections connect listen)) {
+            eval { $copy->$method('x') };
+        }
+    }
+    1;
+})->join;
+PROGRAM
+        'a thread after a name was resolved' => <<'PROGRAM',
+my $named;
+my $other = $context->connect(url => "ws://localhost:$port/",
+    on_connect => sub { $named = 1; EV::break }, on_error => sub { print "$_[1]\n"; EV::break });
+EV::run;
+$other->close;
+threads->create(sub { 1 })->join;
+PROGRAM
+        'a thread in a callback' => <<'PROGRAM',
+$context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { threads->create(sub { 1 })->join; EV::break });
+EV::run;
+PROGRAM
+    );
+    for my $what (sort keys %thread) {
+        my ($status, $printed) = printed_by("$LIVE\n$thread{$what}\ngoes_on();\n");
+        is $status, 0, "$what: status";
+        is $printed, "goes on\nend\n", "$what: the connections go on";
+    }
+    my ($its_status, $printed) = printed_by(<<'PROGRAM');
+use strict; use warnings; use threads; use EV; use EV::Websockets;
+alarm 60;
+my $port;
+my $context = EV::Websockets::Context->new;
+$port = $context->listen;
+my $joined = threads->create(sub { return ref $context eq 'EV::Websockets::Context' ? 'a context' : 'skipped' })->join;
+print "$joined\n";
+PROGRAM
+    is $its_status, 0, 'what a thread sees: status';
+    is $printed, "skipped\n", 'a thread gets no copy of a context';
+}
+
+# Connects to localhost by its name, so that the resolver's threads exist.
+sub resolve_a_name {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen;
+    my $done;
+    $context->connect(
+        url        => "ws://localhost:$port/",
+        on_connect => sub { $done = 'connected' },
+        on_error   => sub { $done = $_[1] },
+    );
+    run_until(sub { $done }, 'a name was resolved');
+    is $done, 'connected', 'and connected to';
+    return;
+}
+
+# The threads of this process, or the empty list where /proc does not tell.
+sub tasks {
+    opendir my $dir, '/proc/self/task' or return;
+    return grep { /^\d+$/ } readdir $dir;
+}
+
+subtest 'no thread without a name' => sub {
+    plan skip_all => 'no /proc/self/task here' unless tasks();
+    my $pair = Pair->open;
+    is scalar(() = tasks()), 1, 'addresses need none';
+    $pair->shut;
+};
+
+subtest 'signals after a name was resolved' => sub {
+    resolve_a_name();
+    my @others = grep { $_ != $$ } tasks();
+    SKIP: {
+        skip 'no /proc/self/task here', 1 unless tasks();
+        my @open;
+        for my $task (@others) {
+            open my $status, '<', "/proc/self/task/$task/status" or next;    # it has ended
+            my ($blocked) = join('', <$status>) =~ /^SigBlk:\s+([0-9a-f]+)/m;
+            # Signal 14 (ALRM) is bit 13, TERM 14, USR1 9; halves, for perls of 32 bits.
+            my $low = hex substr $blocked, -8;
+            push @open, "$task: $blocked" if ($low & 0x6200) != 0x6200;
+        }
+        is_deeply \@open, [], @others . ' other threads, all of which block ALRM, TERM and USR1';
+    }
+
+    my %seen = map { $_ => 0 } qw(USR1 USR2 HUP);
+    local $SIG{USR1} = sub { $seen{USR1}++ };
+    local $SIG{HUP} = sub { $seen{HUP}++ };
+    my $watcher = EV::signal(USR2 => sub { $seen{USR2}++ });
+    for my $round (1 .. 200) {
+        kill $_ => $$ for qw(USR1 USR2 HUP);
+        EV::run(EV::RUN_NOWAIT) if $round % 10 == 0;
+    }
+    run_until(sub { $seen{USR1} == 200 && $seen{HUP} == 200 && $seen{USR2} }, 'handlers run')
+        or diag explain \%seen;
+    undef $watcher;
+};
+
+subtest '$SIG{ALRM} while names are being resolved' => sub {
+    my $alarms = 0;
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen;
+    my $pid = fork;
+    die "fork: $!" unless defined $pid;
+    if (!$pid) {
+        # A process of its own, because ALRM is the watchdog's in this one.
+        local $SIG{ALRM} = sub { $alarms++ };
+        undef $context;
+        my $late = EV::timer(60, 0, sub { EV::break });
+        my $own = EV::Websockets::Context->new;
+        my $port = $own->listen;
+        my $connected = 0;
+        for (1 .. 20) {
+            $own->connect(url => "ws://localhost:$port/", on_connect => sub { $connected++ });
+            kill ALRM => $$;
+        }
+        kill(ALRM => $$), EV::run(EV::RUN_ONCE) until $connected == 20 || !$late->is_active;
+        require POSIX;
+        POSIX::_exit($connected == 20 && $alarms >= 20 ? 0 : 1);
+    }
+    waitpid $pid, 0;
+    is $?, 0, 'each one runs the handler, and each name is resolved';
+};
+
+finish;
