@@ -78,3 +78,47 @@ pub(crate) fn check_payload(payload: &[u8], validate_utf8: bool) -> Result<(), F
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_rfc_and_its_registry() {
+        let valid: Vec<u16> = (0..=u16::MAX).filter(|code| is_valid_received(*code)).collect();
+        let expected: Vec<u16> = (1000..=1003).chain(1007..=1014).chain(3000..=4999).collect();
+        assert_eq!(valid, expected);
+        assert!((0..=u16::MAX).all(|code| is_valid_to_send(code) == is_valid_received(code)));
+    }
+
+    #[test]
+    fn a_refused_code_is_named() {
+        assert_eq!(check_code(4000), Ok(4000));
+        for code in [-1, 0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65536 + 1000, i64::MAX, i64::MIN] {
+            assert_eq!(
+                check_code(code).unwrap_err().to_string(),
+                format!("close: invalid close code {code} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)"),
+            );
+        }
+    }
+
+    #[test]
+    fn reasons_are_cut_between_characters() {
+        assert_eq!(cut_reason(b"bye"), b"bye");
+        assert_eq!(cut_reason(&[b'x'; 123]).len(), 123);
+        assert_eq!(cut_reason(&[b'x'; 124]).len(), 123);
+        for character in ["\u{e9}", "\u{20ac}", "\u{1f600}"] {
+            for shift in 0..4 {
+                let reason = "x".repeat(shift) + &character.repeat(123);
+                let cut = cut_reason(reason.as_bytes());
+                assert!(std::str::from_utf8(cut).is_ok(), "{character}, shifted by {shift}");
+                assert!(cut.len() > 123 - character.len() && cut.len() <= 123);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_that_is_no_utf8_is_cut_all_the_same() {
+        assert_eq!(cut_reason(&[0x80; 200]).len(), 123);
+    }
+}

@@ -232,3 +232,77 @@ pub fn sent_payload_len(header: &[u8]) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_the_examples_of_the_rfc() {
+        // RFC 6455 section 5.7.
+        let mut out = Vec::new();
+        encode(true, Opcode::Text, b"Hello", None, &mut out);
+        assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+        out.clear();
+        encode(true, Opcode::Text, b"Hello", Some([0x37, 0xfa, 0x21, 0x3d]), &mut out);
+        assert_eq!(out, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+        out.clear();
+        encode(false, Opcode::Text, b"Hel", None, &mut out);
+        assert_eq!(out, [0x01, 0x03, 0x48, 0x65, 0x6c]);
+        out.clear();
+        encode(true, Opcode::Binary, &[0; 256], None, &mut out);
+        assert_eq!(out[..4], [0x82, 0x7E, 0x01, 0x00]);
+        out.clear();
+        encode(true, Opcode::Binary, &[0; 65536], None, &mut out);
+        assert_eq!(out[..10], [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn lengths_are_known_from_what_was_encoded() {
+        for payload_len in [0, 1, 125, 126, 127, 65535, 65536, 70000] {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                let mut out = Vec::new();
+                encode(true, Opcode::Binary, &vec![7; payload_len], mask, &mut out);
+                assert_eq!(out.len(), encoded_len(payload_len, mask.is_some()));
+                let header_len = sent_header_len([out[0], out[1]]);
+                assert_eq!(header_len + payload_len, out.len());
+                assert_eq!(sent_payload_len(&out[..header_len]), payload_len as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn an_incomplete_header_is_no_error() {
+        let mut out = Vec::new();
+        encode(true, Opcode::Text, &[0; 65536], Some([1, 2, 3, 4]), &mut out);
+        for cut in 0..MAX_HEADER {
+            assert_eq!(parse_header(&out[..cut]), Ok(None), "{cut} bytes");
+        }
+        let (header, length) = parse_header(&out).unwrap().unwrap();
+        assert_eq!(length, MAX_HEADER);
+        assert_eq!(header.payload_len, 65536);
+        assert_eq!(header.mask, Some([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn the_largest_length_is_accepted_and_one_more_is_not() {
+        let mut bytes = [0x82, 0x7F, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+        let (header, _) = parse_header(&bytes).unwrap().unwrap();
+        assert_eq!(header.payload_len, i64::MAX as u64);
+        bytes[2..].copy_from_slice(&(1u64 << 63).to_be_bytes());
+        assert_eq!(parse_header(&bytes), Err(HeaderError::LengthOverflow));
+    }
+
+    #[test]
+    fn errors_come_with_the_first_byte_that_decides_them() {
+        assert_eq!(parse_header(&[0x83]), Err(HeaderError::ReservedOpcode));
+        assert_eq!(parse_header(&[0x8B]), Err(HeaderError::ReservedOpcode));
+        assert_eq!(parse_header(&[0x09]), Err(HeaderError::FragmentedControl));
+        assert_eq!(parse_header(&[0x89, 126]), Err(HeaderError::LongControl));
+        assert_eq!(parse_header(&[0x88, 0xFF]), Err(HeaderError::LongControl));
+        assert_eq!(parse_header(&[0x82, 126, 0, 125]), Err(HeaderError::NonMinimalLength));
+        assert_eq!(parse_header(&[0x82, 127, 0x80]), Err(HeaderError::LengthOverflow));
+        let short_in_eight = [0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF];
+        assert_eq!(parse_header(&short_in_eight), Err(HeaderError::NonMinimalLength));
+    }
+}

@@ -34,3 +34,43 @@ pub fn copy_masked(key: [u8; 4], source: &[u8], out: &mut Vec<u8>) {
         apply(key, 0, &mut out[start..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_the_example_of_the_rfc() {
+        // RFC 6455 section 5.7, "a single-frame masked text message".
+        let mut data = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
+        apply([0x37, 0xfa, 0x21, 0x3d], 0, &mut data);
+        assert_eq!(&data, b"Hello");
+    }
+
+    #[test]
+    fn every_length_and_offset_agrees_with_the_definition() {
+        let key = [0x01, 0x80, 0xfe, 0x37];
+        for offset in 0..9 {
+            for length in 0..70 {
+                let plain: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
+                let expected: Vec<u8> =
+                    plain.iter().enumerate().map(|(i, byte)| byte ^ key[(offset + i) % 4]).collect();
+                let mut data = plain.clone();
+                apply(key, offset, &mut data);
+                assert_eq!(data, expected, "offset {offset}, length {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_longer_than_a_block_is_masked_throughout() {
+        let plain: Vec<u8> = (0..3 * BLOCK + 5).map(|i| (i % 251) as u8).collect();
+        let mut out = b"before".to_vec();
+        copy_masked([9, 8, 7, 6], &plain, &mut out);
+        let mut copy = out.split_off(6);
+        assert_eq!(out, b"before");
+        assert_ne!(copy, plain);
+        apply([9, 8, 7, 6], 0, &mut copy);
+        assert_eq!(copy, plain);
+    }
+}

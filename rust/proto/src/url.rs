@@ -167,3 +167,92 @@ fn encode_target(target: &[u8]) -> String {
     }
     encoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(secure: bool, host: &str, port: u16, target: &str) -> Url {
+        Url { secure, host: host.to_owned(), port, target: target.to_owned() }
+    }
+
+    #[test]
+    fn parts_and_defaults() {
+        for (text, expected, host_header) in [
+            ("ws://example.org", url(false, "example.org", 80, "/"), "example.org"),
+            ("wss://example.org", url(true, "example.org", 443, "/"), "example.org"),
+            ("WS://Example.org/", url(false, "Example.org", 80, "/"), "Example.org"),
+            ("WsS://h:8443/a/b?c=d", url(true, "h", 8443, "/a/b?c=d"), "h:8443"),
+            ("ws://h:80/", url(false, "h", 80, "/"), "h"),
+            ("ws://h:443/", url(false, "h", 443, "/"), "h:443"),
+            ("wss://h:80/", url(true, "h", 80, "/"), "h:80"),
+            ("ws://h?q=/x", url(false, "h", 80, "/?q=/x"), "h"),
+            ("ws://127.0.0.1:1", url(false, "127.0.0.1", 1, "/"), "127.0.0.1:1"),
+            ("ws://[::1]", url(false, "::1", 80, "/"), "[::1]"),
+            ("ws://[::1]:65535/x", url(false, "::1", 65535, "/x"), "[::1]:65535"),
+            ("ws://[::ffff:127.0.0.1]:80", url(false, "::ffff:127.0.0.1", 80, "/"), "[::ffff:127.0.0.1]"),
+            ("ws://under_score/%20?a@b:c", url(false, "under_score", 80, "/%20?a@b:c"), "under_score"),
+            ("ws://h/caf\u{e9}", url(false, "h", 80, "/caf%C3%A9"), "h"),
+        ] {
+            let parsed = Url::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(parsed, expected, "{text}");
+            assert_eq!(parsed.host_header(), host_header, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_percent_encoded_too() {
+        assert_eq!(Url::parse(b"ws://h/\xE9").unwrap().target, "/%E9");
+    }
+
+    #[test]
+    fn refusals_have_their_texts() {
+        const SCHEME: &str = "URL must start with ws:// or wss://";
+        const PORT: &str = "connect: invalid port in url (expected 1-65535)";
+        for (text, expected) in [
+            ("", SCHEME),
+            ("ws:/h", SCHEME),
+            ("http://h", SCHEME),
+            (" ws://h", SCHEME),
+            ("example.org", SCHEME),
+            ("ws://h:", PORT),
+            ("ws://h:0", PORT),
+            ("ws://h:65536", PORT),
+            ("ws://h:99999999999999999999", PORT),
+            ("ws://h:+80", PORT),
+            ("ws://h:-1", PORT),
+            ("ws://h:80x/", PORT),
+            ("ws://h:8:9/", PORT),
+            ("ws://[::1]:0/", PORT),
+            ("ws://[::1]:/", PORT),
+            ("ws://[::1]:abc", PORT),
+            ("ws://[::1]x", PORT),
+        ] {
+            assert_eq!(Url::parse(text).unwrap_err().to_string(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("ws://", UrlError::EmptyHost),
+            ("ws:///path", UrlError::EmptyHost),
+            ("ws://:80", UrlError::EmptyHost),
+            ("ws://user@h/", UrlError::UserInfo),
+            ("ws://user:pw@h/", UrlError::UserInfo),
+            ("ws://[::1", UrlError::Ipv6),
+            ("ws://[h]/", UrlError::Ipv6),
+            ("ws://[]/", UrlError::Ipv6),
+            ("ws://::1/", UrlError::Unbracketed),
+            ("ws://caf\u{e9}/", UrlError::HostCharacter),
+            ("ws://a\\b/", UrlError::HostCharacter),
+            ("ws://h/#top", UrlError::Fragment),
+            ("ws://h#top", UrlError::Fragment),
+            ("ws://h/a b", UrlError::Space),
+            ("ws://h/\t", UrlError::Space),
+            ("ws://h/\r\nX: y", UrlError::LineBreak),
+            ("ws://h/\0", UrlError::LineBreak),
+            ("ws://h\n", UrlError::LineBreak),
+        ] {
+            let error = Url::parse(text).unwrap_err();
+            assert_eq!(error, expected, "{text:?}");
+            assert!(error.to_string().starts_with("connect: "), "{text:?}: {error}");
+        }
+    }
+}

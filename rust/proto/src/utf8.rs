@@ -106,3 +106,58 @@ fn cut_tail_len(bytes: &[u8]) -> usize {
     }
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The position of the first byte that is refused, feeding one at a time.
+    fn refused_at(bytes: &[u8]) -> Option<usize> {
+        let mut validator = Validator::new();
+        bytes.iter().position(|byte| validator.feed(&[*byte]).is_err())
+    }
+
+    #[test]
+    fn the_first_impossible_byte_is_refused() {
+        assert_eq!(refused_at("a\u{e9}\u{20ac}\u{1f600}".as_bytes()), None);
+        assert_eq!(refused_at(b"ab\x80"), Some(2), "a continuation alone");
+        assert_eq!(refused_at(b"\xC0\x80"), Some(0), "an overlong character of two bytes");
+        assert_eq!(refused_at(b"\xE0\x9F\xBF"), Some(1), "an overlong character of three bytes");
+        assert_eq!(refused_at(b"\xF0\x8F\xBF\xBF"), Some(1), "an overlong character of four bytes");
+        assert_eq!(refused_at(b"\xED\xA0\x80"), Some(1), "a surrogate");
+        assert_eq!(refused_at(b"\xF4\x90\x80\x80"), Some(1), "beyond U+10FFFF");
+        assert_eq!(refused_at(b"\xF5"), Some(0), "a first byte that begins nothing");
+        assert_eq!(refused_at(b"\xE2\x82x"), Some(2), "a character that breaks off");
+    }
+
+    #[test]
+    fn the_end_may_not_cut_a_character() {
+        let euro = "\u{20ac}".as_bytes();
+        let mut validator = Validator::new();
+        assert!(validator.is_complete());
+        validator.feed(&euro[..2]).unwrap();
+        assert!(!validator.is_complete());
+        validator.feed(b"").unwrap();
+        assert!(!validator.is_complete());
+        validator.feed(&euro[2..]).unwrap();
+        assert!(validator.is_complete());
+    }
+
+    #[test]
+    fn long_runs_are_checked_to_their_last_byte() {
+        for length in [63, 64, 65, 127, 128, 1000] {
+            for bad in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[bad] = 0xFF;
+                assert!(!is_valid(&bytes), "length {length}, bad byte at {bad}");
+                assert!(Validator::new().feed(&bytes).is_err(), "length {length}, bad byte at {bad}");
+            }
+            assert!(is_valid(&vec![b'a'; length]));
+        }
+    }
+
+    #[test]
+    fn the_state_is_small() {
+        assert!(std::mem::size_of::<Validator>() <= 8);
+    }
+}

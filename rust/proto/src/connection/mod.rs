@@ -284,3 +284,94 @@ fn data_opcode(binary: bool) -> Opcode {
         Opcode::Text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(role: Role) -> Connection {
+        Connection::new(&Config { role, max_message_size: 0, validate_utf8: true })
+    }
+
+    #[test]
+    fn an_idle_connection_is_small_and_owns_nothing() {
+        assert!(std::mem::size_of::<Connection>() <= 48);
+        let mut server = connection(Role::Server);
+        let mut wire = Vec::new();
+        connection(Role::Client).send_message(true, &[5; 1000], [1, 2, 3, 4], &mut wire).unwrap();
+        let (first, second) = wire.split_at_mut(500);
+        assert_eq!(server.receive(first), (500, Received::NeedMore));
+        assert!(server.partial.is_some());
+        assert!(matches!(server.receive(second).1, Received::Message { .. }));
+        assert!(server.take_message().is_some());
+        assert!(server.partial.is_none());
+    }
+
+    #[test]
+    fn release_frees_what_was_delivered_and_keeps_what_was_not() {
+        let mut client = connection(Role::Client);
+        let mut wire = vec![0x89, 3, b'a', b'b', b'c'];
+        let (first, second) = wire.split_at_mut(4);
+        client.receive(first);
+        client.release();
+        assert_eq!(client.receive(second), (1, Received::Ping(b"abc")));
+        client.release();
+        assert!(client.partial.is_none());
+    }
+
+    #[test]
+    fn a_whole_message_in_the_input_needs_no_memory() {
+        let mut client = connection(Role::Client);
+        let mut wire = Vec::new();
+        connection(Role::Server).send_message(false, b"abc", [0; 4], &mut wire).unwrap();
+        assert_eq!(client.receive(&mut wire), (5, Received::Message { binary: false, payload: b"abc" }));
+        assert!(client.partial.is_none());
+        assert_eq!(client.take_message(), None);
+    }
+
+    #[test]
+    fn whole_messages_wait_for_the_last_fragment() {
+        let mut server = connection(Role::Server);
+        let mut out = Vec::new();
+        server.send_fragment(true, false, b"a", [0; 4], &mut out).unwrap();
+        assert!(server.fragment_in_progress());
+        let before = out.clone();
+        assert_eq!(server.send_message(true, b"b", [0; 4], &mut out), Err(SendError::FragmentInProgress));
+        assert_eq!(out, before);
+        server.send_ping(b"", [0; 4], &mut out).unwrap();
+        server.send_fragment(false, true, b"c", [0; 4], &mut out).unwrap();
+        assert!(!server.fragment_in_progress());
+        server.send_message(true, b"d", [0; 4], &mut out).unwrap();
+        assert_eq!(out, b"\x02\x01a\x89\x00\x80\x01c\x82\x01d");
+    }
+
+    #[test]
+    fn nothing_follows_a_close() {
+        let mut server = connection(Role::Server);
+        let mut out = Vec::new();
+        server.close(Some(1001), b"gone", || [0; 4], &mut out).unwrap();
+        assert_eq!(out, b"\x88\x06\x03\xE9gone");
+        assert!(server.close_sent());
+        let refused = Err(SendError::NotOpen);
+        assert_eq!(server.send_message(true, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send_fragment(true, true, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send_ping(b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send_pong(b"", [0; 4], &mut out), refused);
+        assert_eq!(server.close(None, b"", || [0; 4], &mut out), refused);
+        assert_eq!(out.len(), 8);
+    }
+
+    #[test]
+    fn every_frame_of_a_client_has_its_own_mask() {
+        let mut client = connection(Role::Client);
+        let mut out = Vec::new();
+        client.send_fragment(true, false, b"", [1; 4], &mut out).unwrap();
+        let mut key = 1;
+        let random = || {
+            key += 1;
+            [key; 4]
+        };
+        client.close(None, b"a reason needs a code", random, &mut out).unwrap();
+        assert_eq!(out, b"\x02\x80\x01\x01\x01\x01\x80\x80\x02\x02\x02\x02\x88\x80\x03\x03\x03\x03");
+    }
+}

@@ -112,3 +112,64 @@ fn is_host(name: &str) -> bool {
 fn is_protocol(name: &str) -> bool {
     name.eq_ignore_ascii_case("Sec-WebSocket-Protocol")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(protocols: &[&str], headers: &[(&str, &str)]) -> ClientRequest {
+        ClientRequest {
+            host: "h:8080".to_owned(),
+            target: "/path?q".to_owned(),
+            protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect(),
+        }
+    }
+
+    #[test]
+    fn headers_go_out_as_spelled() {
+        let request = request(&["a", "b"], &[("x-lower", "1"), ("X-lower", "2"), ("oRIGIN", "http://o")]);
+        request.check().unwrap();
+        assert_eq!(
+            String::from_utf8(request.encode("dGhlIHNhbXBsZSBub25jZQ==")).unwrap(),
+            "GET /path?q HTTP/1.1\r\nHost: h:8080\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: a, b\r\nx-lower: 1\r\nX-lower: 2\r\noRIGIN: http://o\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn host_is_replaced_and_protocols_are_merged() {
+        let request = request(&["a"], &[("host", "virtual"), ("sec-websocket-protocol", "b,c")]);
+        request.check().unwrap();
+        assert_eq!(request.all_protocols(), ["a", "b", "c"]);
+        let bytes = String::from_utf8(request.encode("k")).unwrap();
+        assert!(bytes.starts_with("GET /path?q HTTP/1.1\r\nhost: virtual\r\n"), "{bytes}");
+        assert!(!bytes.contains("8080"), "{bytes}");
+        assert_eq!(bytes.matches("otocol: ").count(), 1);
+        assert!(bytes.contains("Sec-WebSocket-Protocol: a, b, c\r\n"), "{bytes}");
+    }
+
+    #[test]
+    fn refusals_name_what_is_wrong() {
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 9] = [
+            (&[], &[("X-A", "b\nc")], "connect: header 'X-A' contains CR, LF or NUL"),
+            (&[], &[("X-A\r", "b")], "connect: header 'X-A\\r' contains CR, LF or NUL"),
+            (&[], &[("X:A", "b")], "connect: header 'X:A' has an invalid name"),
+            (&[], &[("UPGRADE", "h2c")], "connect: header 'UPGRADE' is set by the WebSocket handshake"),
+            (&[], &[("Sec-WebSocket-Key", "k")], "connect: header 'Sec-WebSocket-Key' is set by"),
+            (&[], &[("Host", "a"), ("host", "b")], "connect: header 'host' is given twice"),
+            (&["a b"], &[], "connect: invalid protocol name 'a b'"),
+            (&["a\r\nX: y"], &[], "connect: invalid protocol name 'a\\r\\nX: y'"),
+            (&["a"], &[("Sec-WebSocket-Protocol", "b, a")], "connect: protocol 'a' is given twice"),
+        ];
+        for (protocols, headers, text) in cases {
+            let error = request(protocols, headers).check().unwrap_err().to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
+        let mut request = request(&[], &[]);
+        request.target = "/a HTTP/1.1\r\nX: y".to_owned();
+        assert!(request.check().unwrap_err().to_string().starts_with("connect: the path contains a space, CR"));
+    }
+}

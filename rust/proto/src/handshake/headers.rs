@@ -162,3 +162,60 @@ pub(super) fn has_token(parsed: &[Header<'_>], name: &str, token: &str) -> bool 
 pub(super) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_get_their_capitals() {
+        for (sent, seen) in [
+            ("set-cookie", "Set-Cookie"),
+            ("WWW-AUTHENTICATE", "WWW-Authenticate"),
+            ("sec-websocket-protocol", "Sec-WebSocket-Protocol"),
+            ("SEC-WEBSOCKET-KEY", "Sec-WebSocket-Key"),
+            ("hOST", "Host"),
+            ("x-request-id", "X-Request-Id"),
+            ("etag", "ETag"),
+            ("-a--b-", "-A--B-"),
+        ] {
+            assert_eq!(canonical_name(sent), seen);
+        }
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_in_place() {
+        let header = |name, value: &'static str| Header { name, value: value.as_bytes() };
+        let mut view = Headers::new();
+        let parsed = [
+            header("set-cookie", "a=1; Path=/"),
+            header("X-A", "1"),
+            header("Set-Cookie", "b=2"),
+            header("x-a", "2"),
+            header("cookie", "c=3"),
+            header("Cookie", "d=4"),
+        ];
+        add_to_view(&mut view, &parsed);
+        let expected = [("Set-Cookie", "a=1; Path=/\nb=2"), ("X-A", "1, 2"), ("Cookie", "c=3; d=4")];
+        let seen: Vec<_> = view.iter().map(|(name, value)| (&name[..], std::str::from_utf8(value).unwrap())).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn refused_headers_are_named() {
+        for (name, value, text) in [
+            ("X-A", "a\r\nX-B: c", "header 'X-A' contains CR, LF or NUL"),
+            ("X-A", "a\0", "header 'X-A' contains CR, LF or NUL"),
+            ("X-A\n", "a", "header 'X-A\\n' contains CR, LF or NUL"),
+            ("X-A", "\x01", "header 'X-A' contains a control character"),
+            ("X A", "a", "header 'X A' has an invalid name (letters, digits and !#$%&'*+-.^_`|~ are allowed)"),
+            ("", "a", "header '' has an invalid name (letters, digits and !#$%&'*+-.^_`|~ are allowed)"),
+            ("upgrade", "a", "header 'upgrade' is set by the WebSocket handshake and cannot be given"),
+            ("Content-Length", "0", "header 'Content-Length' is set by the WebSocket handshake and cannot be given"),
+        ] {
+            let headers = [("X-Good".to_owned(), b"fine\ttoo \xE9".to_vec()), (name.to_owned(), value.into())];
+            assert_eq!(check_response_headers(&headers[..1]), Ok(()));
+            assert_eq!(check_response_headers(&headers).unwrap_err().to_string(), text);
+        }
+    }
+}

@@ -71,3 +71,21 @@ impl std::fmt::Display for Rejection {
         write!(f, "{} {}: {}", self.status, self.phrase(), self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rejection_is_a_whole_response() {
+        for status in [400, 403, 408, 426, 431, 500, 503] {
+            let bytes = String::from_utf8(Rejection::new(status).encode()).unwrap();
+            let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains("\r\nConnection: close"), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+            assert_eq!(head.contains("\r\nUpgrade: websocket\r\n"), status == 426);
+            assert_eq!(head.contains("\r\nSec-WebSocket-Version: 13\r\n"), status == 426);
+        }
+    }
+}

@@ -149,3 +149,131 @@ fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     }
     decoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+    fn accepted(text: &str) -> Request {
+        let (length, request) = parse_request(text.as_bytes()).unwrap().unwrap();
+        assert_eq!(length, text.len());
+        request
+    }
+
+    fn status(text: &str) -> u16 {
+        parse_request(text.as_bytes()).unwrap_err().status
+    }
+
+    fn header<'a>(request: &'a Request, name: &str) -> Option<&'a [u8]> {
+        request.headers.iter().find(|(seen, _)| seen == name).map(|(_, value)| &value[..])
+    }
+
+    #[test]
+    fn an_upgrade_is_accepted_in_every_spelling() {
+        let request = accepted(&format!("GET / HTTP/1.1\r\n{REST}\r\n"));
+        assert_eq!(request.key, "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(request.protocols, [""; 0]);
+        accepted(
+            "GET / HTTP/1.1\r\nhost:h\r\nUPGRADE: h2c, WebSocket\r\nconnection: keep-alive\r\nconnection: upgrade\r\n\
+             sec-websocket-key:   dGhlIHNhbXBsZSBub25jZQ==  \r\nSec-Websocket-Version: 13\r\n\r\n",
+        );
+        accepted(&format!("GET / HTTP/1.1\r\nContent-Length: 0\r\n{REST}\r\n"));
+    }
+
+    #[test]
+    fn it_is_incomplete_until_its_last_byte() {
+        let text = format!("GET /chat?x HTTP/1.1\r\n{REST}\r\n");
+        for cut in 0..text.len() {
+            assert_eq!(parse_request(&text.as_bytes()[..cut]), Ok(None), "{cut} bytes");
+        }
+        let (length, _) = parse_request(format!("{text}frames").as_bytes()).unwrap().unwrap();
+        assert_eq!(length, text.len());
+    }
+
+    #[test]
+    fn the_request_line_is_in_the_view() {
+        let request = accepted(&format!("GET /a%20b%2Fc%zz%?q=%20&r HTTP/1.1\r\n{REST}\r\n"));
+        assert_eq!(header(&request, "Path"), Some(&b"/a b/c%zz%"[..]));
+        assert_eq!(header(&request, "Query"), Some(&b"q=%20&r"[..]));
+        assert_eq!(header(&request, "URI"), Some(&b"/a%20b%2Fc%zz%?q=%20&r"[..]));
+        assert_eq!(header(&request, "Host"), Some(&b"h"[..]));
+        let request = accepted(&format!("GET /? HTTP/1.1\r\n{REST}\r\n"));
+        assert_eq!(header(&request, "Query"), Some(&b""[..]));
+        for (target, path, query) in [
+            ("/", "/", None),
+            ("ws://h/x?y", "/x", Some("y")),
+            ("HTTP://h:80", "/", None),
+            ("http://h?y/z", "/", Some("y/z")),
+        ] {
+            let request = accepted(&format!("GET {target} HTTP/1.1\r\n{REST}\r\n"));
+            assert_eq!(header(&request, "Path"), Some(path.as_bytes()), "{target}");
+            assert_eq!(header(&request, "Query"), query.map(str::as_bytes), "{target}");
+            assert_eq!(header(&request, "URI"), Some(target.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_peer_cannot_forge_the_request_line() {
+        let request = accepted(&format!("GET /true HTTP/1.1\r\npath: /forged\r\nQuery: forged\r\n{REST}\r\n"));
+        assert_eq!(header(&request, "Path"), Some(&b"/true"[..]));
+        assert_eq!(header(&request, "Query"), None);
+        assert_eq!(request.headers.iter().filter(|(name, _)| name == "Path").count(), 1);
+    }
+
+    #[test]
+    fn subprotocols_of_all_headers_are_listed() {
+        let protocols = "Sec-WebSocket-Protocol: a ,b\r\nsec-websocket-protocol: , c\r\n";
+        assert_eq!(accepted(&format!("GET / HTTP/1.1\r\n{protocols}{REST}\r\n")).protocols, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_is_no_upgrade_gets_426() {
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 426);
+        assert_eq!(status(&format!("POST / HTTP/1.1\r\n{REST}\r\n")), 426);
+        assert_eq!(status(&format!("GET / HTTP/1.0\r\n{REST}\r\n")), 426);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("websocket", "h2c"))), 426);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace(": Upgrade", ": close"))), 426);
+        for version in ["8", "14", "013", "13, 8", ""] {
+            assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("13", version))), 426, "{version}");
+        }
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nSec-WebSocket-Version: 13\r\n{REST}\r\n")), 426);
+    }
+
+    #[test]
+    fn malformed_requests_get_400() {
+        let with_key = |key: &str| status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("dGhlIHNhbXBsZSBub25jZQ==", key)));
+        for key in ["", "dGhl", "dGhlIHNhbXBsZSBub25jZR==", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZ???"] {
+            assert_eq!(with_key(key), 400, "key {key:?}");
+        }
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("Sec-WebSocket-Key", "X-Key"))), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("Host", "X-Host"))), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: i\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nContent-Length: 5\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET x HTTP/1.1\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET ftp://h/ HTTP/1.1\r\n{REST}\r\n")), 400);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{REST}no colon\r\n\r\n")), 400);
+    }
+
+    #[test]
+    fn garbage_is_refused_at_its_first_byte() {
+        for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"\x00", b"\x81\x85", b"\xff\xfe"] {
+            assert_eq!(parse_request(garbage).unwrap_err().status, 400, "{garbage:?}");
+        }
+        assert_eq!(status("GET / HTTP/2.0"), 400);
+    }
+
+    #[test]
+    fn oversized_heads_get_431_before_they_end() {
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_REQUEST_HEAD));
+        assert_eq!(parse_request(&long.as_bytes()[..MAX_REQUEST_HEAD - 1]), Ok(None));
+        assert_eq!(status(&long[..MAX_REQUEST_HEAD]), 431);
+        assert_eq!(status(&format!("{long}\r\n{REST}\r\n")), 431);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}{REST}\r\n", "X: y\r\n".repeat(MAX_HEADERS))), 431);
+        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(MAX_REQUEST_HEAD))), 431);
+    }
+}

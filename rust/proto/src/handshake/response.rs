@@ -111,3 +111,80 @@ fn chosen_protocol(
         _ => Err(ResponseError::Protocol(lossy(&chosen.join(&b", "[..])))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, UPGRADE\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+
+    fn parse(text: &str) -> Result<Option<(usize, Response)>, ResponseError> {
+        let request = ClientRequest { protocols: vec!["a".into(), "b".into()], ..ClientRequest::default() };
+        parse_response(text.as_bytes(), KEY, &request)
+    }
+
+    fn error(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_upgrade_is_accepted_and_what_follows_is_left() {
+        let text = format!("{GOOD}sec-websocket-protocol: b\r\nset-cookie: x\r\n\r\n\x01\x02");
+        let (length, response) = parse(&text).unwrap().unwrap();
+        assert_eq!(length, text.len() - 2);
+        assert_eq!(response.protocol.as_deref(), Some("b"));
+        assert!(response.headers.contains(&("Set-Cookie".to_owned(), b"x".to_vec())));
+        for cut in 0..length {
+            assert_eq!(parse(&text[..cut]), Ok(None), "{cut} bytes");
+        }
+    }
+
+    #[test]
+    fn interim_responses_are_skipped() {
+        let text = format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{GOOD}\r\n");
+        let (length, response) = parse(&text).unwrap().unwrap();
+        assert_eq!(length, text.len());
+        assert!(response.headers.iter().all(|(name, _)| name != "Link"));
+    }
+
+    #[test]
+    fn refusals_say_what_the_server_said() {
+        assert_eq!(error("HTTP/1.1 403 Forbidden\r\n\r\nno"), "server answered: 403 Forbidden");
+        assert_eq!(error("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n"), "server answered: 302 Found");
+        assert_eq!(error("HTTP/1.1 500\r\n\r\n"), "server answered: 500");
+        assert_eq!(error("HTTP/1.1 200 OK\r\n\r\n"), "server answered: 200 OK");
+    }
+
+    #[test]
+    fn an_upgrade_to_something_else_is_refused() {
+        let without = |line: &str| error(&(GOOD.replace(line, "X-Removed: ") + "\r\n"));
+        assert_eq!(without("Upgrade: "), "server's response has no 'Upgrade: websocket' header");
+        assert_eq!(without("Connection: "), "server's response has no 'Connection: Upgrade' header");
+        assert_eq!(without("Sec-WebSocket-Accept: "), "server sent a wrong Sec-WebSocket-Accept key");
+        assert_eq!(without("s3pPLM"), "server sent a wrong Sec-WebSocket-Accept key");
+        let with = |line: &str| error(&format!("{GOOD}{line}\r\n\r\n"));
+        let twice = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        assert_eq!(with(twice), "server sent a wrong Sec-WebSocket-Accept key");
+        let not_asked = "server chose a subprotocol that was not asked for: ";
+        assert_eq!(with("Sec-WebSocket-Protocol: c"), format!("{not_asked}'c'"));
+        assert_eq!(with("Sec-WebSocket-Protocol: A"), format!("{not_asked}'A'"));
+        assert_eq!(with("Sec-WebSocket-Protocol: a, b"), format!("{not_asked}'a, b'"));
+        assert_eq!(with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b"), format!("{not_asked}'a, b'"));
+        assert_eq!(
+            with("Sec-WebSocket-Extensions: permessage-deflate; x=1"),
+            "server chose an extension that was not offered: 'permessage-deflate; x=1'"
+        );
+    }
+
+    #[test]
+    fn what_is_not_http_and_what_is_too_much_is_refused() {
+        assert!(error("SSH-2.0-OpenSSH_9.6\r\n").starts_with("server sent a malformed HTTP response: "));
+        assert!(error("HTTP/1.1 101 OK\r\nno colon\r\n\r\n").starts_with("server sent a malformed HTTP response: "));
+        let too_large = "server sent too large a response (more than 65536 bytes or 128 headers)";
+        assert_eq!(error(&format!("{GOOD}X: {}", "x".repeat(MAX_RESPONSE_HEAD))), too_large);
+        assert_eq!(error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(MAX_HEADERS))), too_large);
+        assert_eq!(error(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_RESPONSE_HEAD / 20)), too_large);
+    }
+}

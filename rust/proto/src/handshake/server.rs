@@ -25,3 +25,38 @@ pub fn encode_response(request: &Request, protocol: Option<&str>, extra: &[(Stri
     out.extend_from_slice(b"\r\n");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::Headers;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_clients_first_choice_wins() {
+        assert_eq!(choose_subprotocol(&names(&["a", "b"]), &names(&["b", "a"])).as_deref(), Some("a"));
+        assert_eq!(choose_subprotocol(&names(&["x", "b"]), &names(&["a", "b"])).as_deref(), Some("b"));
+        assert_eq!(choose_subprotocol(&names(&["A"]), &names(&["a"])), None);
+        assert_eq!(choose_subprotocol(&names(&["a"]), &[]), None);
+        assert_eq!(choose_subprotocol(&[], &names(&["a"])), None);
+    }
+
+    #[test]
+    fn answers_the_example_of_the_rfc() {
+        let request = Request {
+            target: "/".to_owned(),
+            key: "dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
+            protocols: names(&["chat"]),
+            headers: Headers::new(),
+        };
+        let extra = [("x-own".to_owned(), b"1".to_vec())];
+        assert_eq!(
+            String::from_utf8(encode_response(&request, Some("chat"), &extra)).unwrap(),
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\nx-own: 1\r\n\r\n"
+        );
+    }
+}
