@@ -1,0 +1,125 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use EV;
+use EV::Websockets;
+use Events;
+use Pair;
+use RawServer;
+use Run;
+use Test::More;
+
+# Other loops than the default one, several contexts, and what keeps a loop
+# alive.
+
+# An idle context keeps nothing alive: EV::run returns.
+{
+    my $context = EV::Websockets::Context->new;
+    EV::run();
+    pass('EV::run returns with a context that has nothing to do');
+    my $loop = EV::Loop->new;
+    my $other = EV::Websockets::Context->new(loop => $loop);
+    $loop->run;
+    pass('and so does the run of another loop');
+}
+
+# A listener keeps it alive.
+{
+    my $loop = EV::Loop->new;
+    my $context = EV::Websockets::Context->new(loop => $loop);
+    my $port = $context->listen;
+    my $ended = 0;
+    my $timer = $loop->timer(0.1, 0, sub { $ended = 1; $loop->break });
+    $timer->keepalive(0);
+    $loop->run;
+    is($ended, 1, 'a listener keeps the loop alive');
+    undef $context;
+    $loop->run;
+    pass('a destroyed context does not');
+}
+
+# A connection keeps it alive until it is closed.
+{
+    my $raw = RawServer->new;
+    $raw->{watcher}->keepalive(0);
+    my $context = EV::Websockets::Context->new;
+    my $events = Events->new;
+    my $conn = $context->connect(url => 'ws://127.0.0.1:' . $raw->port, $events->handlers);
+    run_until(sub { $events->count('connect') }, 'connected');
+    $raw->last_peer->{reader}->keepalive(0);
+    my $ticks = 0;
+    my $timer = EV::timer(0.1, 0, sub { $ticks++; $raw->last_peer->send_close(4000)->finish_writing });
+    $timer->keepalive(0);
+    EV::run();
+    is($ticks, 1, 'a connection keeps the loop alive');
+    is($events->order, 'connect close', 'EV::run returns when it is closed');
+    is($conn->state, 'closed', 'which it is');
+}
+
+# So it is after a failure.
+{
+    my $errors = 0;
+    my $context = EV::Websockets::Context->new;
+    $context->connect(url => 'ws://127.0.0.1:' . RawServer::unused_port(), connect_timeout => 60, on_error => sub { $errors++ });
+    EV::run();
+    is($errors, 1, 'a connecting one keeps it alive until it has failed, a deadline does not');
+}
+
+# Two contexts on two loops: each moves with its own loop alone.
+{
+    my ($one, $two) = (EV::Loop->new, EV::Loop->new);
+    my ($at_server, $at_client) = (Events->new, Events->new);
+    my $server = EV::Websockets::Context->new(loop => $one);
+    my $client = EV::Websockets::Context->new(loop => $two);
+    my $port = $server->listen($at_server->handlers(on_message => sub { $_[0]->send("echo $_[1]") }));
+    my $conn = $client->connect(url => "ws://127.0.0.1:$port", $at_client->handlers);
+    for (1 .. 20) {
+        $two->run(EV::RUN_NOWAIT());
+        EV::run(EV::RUN_NOWAIT());
+    }
+    is($at_client->order . $at_server->order, '', 'the client runs, the server does not: no connection yet');
+    my $turn = 0;
+    my $both = sub { $turn++ % 2 ? $one->run(EV::RUN_NOWAIT()) : $two->run(EV::RUN_NOWAIT()) };
+    run_until(sub { $both->(); EV::now_update(); $at_client->count('connect') && $at_server->count('connect') }, 'both run', $one);
+    $conn->send('hello');
+    run_until(sub { $both->(); $at_client->count('message') }, 'and talk', $one);
+    is(($at_client->messages)[0], 'echo hello', 'to each other');
+    $conn->close;
+    run_until(sub { $both->(); $at_client->count('close') && $at_server->count('close') }, 'until they close', $two);
+}
+
+# A context on a loop that the program has let go of.
+{
+    my $context = EV::Websockets::Context->new(loop => EV::Loop->new);
+    my $port = $context->listen;
+    like($port, qr/\A\d+\z/, 'the context holds its loop');
+}
+
+# Several contexts on one loop, and a client of one at the server of another.
+{
+    my @pairs = map { Pair->open(listen => { on_message => sub { $_[0]->send($_[1]) } }) } 1 .. 3;
+    my $events = Events->new;
+    $pairs[0]->context->connect(url => 'ws://127.0.0.1:' . $pairs[2]->port, $events->handlers(on_connect => sub { $_[0]->send('across') }));
+    $_->c->send('own') for @pairs;
+    run_until(sub { $events->count('message') && 3 == grep { $_->client->count('message') } @pairs }, 'three contexts on one loop');
+    is(scalar(my @in = $pairs[2]->context->connections), 3, 'each lists its own connections');
+}
+
+# Calls from outside of the loop are not lost, even when nothing else happens.
+{
+    my $pair = Pair->open;
+    settle();
+    $pair->c->send('from outside');
+    run_until(sub { $pair->server->count('message') }, 'a send from outside of any callback');
+    my $timer = EV::timer(0.01, 0, sub { $pair->c->send('from a timer') });
+    run_until(sub { $pair->server->count('message') == 2 }, 'and from a timer');
+    my $prepare; $prepare = EV::prepare(sub { $pair->c->send('from prepare'); $prepare->stop });
+    EV::once(undef, 0, 0.01, sub { });
+    run_until(sub { $pair->server->count('message') == 3 }, 'and from a prepare watcher');
+    my $check; $check = EV::check(sub { $pair->c->send('from check'); $check->stop });
+    EV::once(undef, 0, 0.01, sub { });
+    run_until(sub { $pair->server->count('message') == 4 }, 'and from a check watcher');
+}
+
+finish();
