@@ -87,6 +87,7 @@ sub _utf8_cases {
         [ 'bad text across fragments', 1007, $make->(TEXT, "\xe2", fin => 0), $make->(CONT, 'x') ],
         # At the first impossible byte, not at the end of the message.
         [ 'bad text in an unfinished message', 1007, $make->(TEXT, "ok \xff", fin => 0) ],
+        [ "bad text in an unfinished frame", 1007, $make->(TEXT, "ok \xff ok", claim => 100) ],
         [ 'bad text in a later fragment', 1007, $make->(TEXT, 'ok', fin => 0), $make->(CONT, "\xed\xa0", fin => 0) ],
         [ 'bad text with a Ping between', 1007, $make->(TEXT, "\xe2\x98", fin => 0), $make->(PING, 'p'), $make->(CONT, "\xe2", fin => 0) ],
     );
