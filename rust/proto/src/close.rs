@@ -52,7 +52,9 @@ pub fn cut_reason(reason: &[u8]) -> &[u8] {
         return reason;
     }
     // A character has at most three continuation bytes; more of them in a row are no UTF-8 anyway.
-    let start = (MAX_REASON - 3..=MAX_REASON).rev().find(|&at| reason[at] & 0xC0 != 0x80);
+    let start = (MAX_REASON - 3..=MAX_REASON)
+        .rev()
+        .find(|&at| reason[at] & 0xC0 != 0x80);
     &reason[..start.unwrap_or(MAX_REASON)]
 }
 
@@ -67,14 +69,20 @@ pub(crate) fn split_payload(payload: &[u8]) -> (Option<u16>, &[u8]) {
 /// Checks a peer's Close payload: empty, or a valid code and a reason in UTF-8.
 pub(crate) fn check_payload(payload: &[u8], validate_utf8: bool) -> Result<(), Failure> {
     if payload.len() == 1 {
-        return Err(Failure::protocol("peer sent a Close frame of one byte (RFC 6455 section 5.5.1)"));
+        return Err(Failure::protocol(
+            "peer sent a Close frame of one byte (RFC 6455 section 5.5.1)",
+        ));
     }
     let (code, reason) = split_payload(payload);
     if code.is_some_and(|code| !is_valid_received(code)) {
-        return Err(Failure::protocol("peer sent an invalid close code (RFC 6455 section 7.4)"));
+        return Err(Failure::protocol(
+            "peer sent an invalid close code (RFC 6455 section 7.4)",
+        ));
     }
     if validate_utf8 && !utf8::is_valid(reason) {
-        return Err(Failure::encoding("peer sent a close reason that is not UTF-8 (RFC 6455 section 5.5.1)"));
+        return Err(Failure::encoding(
+            "peer sent a close reason that is not UTF-8 (RFC 6455 section 5.5.1)",
+        ));
     }
     Ok(())
 }
@@ -85,8 +93,13 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_rfc_and_its_registry() {
-        let valid: Vec<u16> = (0..=u16::MAX).filter(|code| is_valid_received(*code)).collect();
-        let expected: Vec<u16> = (1000..=1003).chain(1007..=1014).chain(3000..=4999).collect();
+        let valid: Vec<u16> = (0..=u16::MAX)
+            .filter(|code| is_valid_received(*code))
+            .collect();
+        let expected: Vec<u16> = (1000..=1003)
+            .chain(1007..=1014)
+            .chain(3000..=4999)
+            .collect();
         assert_eq!(valid, expected);
         assert!((0..=u16::MAX).all(|code| is_valid_to_send(code) == is_valid_received(code)));
     }
@@ -94,7 +107,20 @@ mod tests {
     #[test]
     fn a_refused_code_is_named() {
         assert_eq!(check_code(4000), Ok(4000));
-        for code in [-1, 0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65536 + 1000, i64::MAX, i64::MIN] {
+        for code in [
+            -1,
+            0,
+            999,
+            1004,
+            1005,
+            1006,
+            1015,
+            2999,
+            5000,
+            65536 + 1000,
+            i64::MAX,
+            i64::MIN,
+        ] {
             assert_eq!(
                 check_code(code).unwrap_err().to_string(),
                 format!("close: invalid close code {code} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)"),
@@ -111,7 +137,10 @@ mod tests {
             for shift in 0..4 {
                 let reason = "x".repeat(shift) + &character.repeat(123);
                 let cut = cut_reason(reason.as_bytes());
-                assert!(std::str::from_utf8(cut).is_ok(), "{character}, shifted by {shift}");
+                assert!(
+                    std::str::from_utf8(cut).is_ok(),
+                    "{character}, shifted by {shift}"
+                );
                 assert!(cut.len() > 123 - character.len() && cut.len() <= 123);
             }
         }

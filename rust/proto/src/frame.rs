@@ -87,9 +87,15 @@ impl HeaderError {
     /// The error in words, with the section that forbids it.
     pub fn text(self) -> &'static str {
         match self {
-            Self::ReservedOpcode => "peer sent a frame with a reserved opcode (RFC 6455 section 5.2)",
-            Self::FragmentedControl => "peer sent a fragmented control frame (RFC 6455 section 5.5)",
-            Self::LongControl => "peer sent a control frame of more than 125 bytes (RFC 6455 section 5.5)",
+            Self::ReservedOpcode => {
+                "peer sent a frame with a reserved opcode (RFC 6455 section 5.2)"
+            }
+            Self::FragmentedControl => {
+                "peer sent a fragmented control frame (RFC 6455 section 5.5)"
+            }
+            Self::LongControl => {
+                "peer sent a control frame of more than 125 bytes (RFC 6455 section 5.5)"
+            }
             Self::NonMinimalLength => {
                 "peer sent a payload length in more bytes than it needs (RFC 6455 section 5.2)"
             }
@@ -106,13 +112,17 @@ impl HeaderError {
 /// [`HeaderError`] as soon as the bytes that are there decide it, also when the rest of the header is missing.
 #[inline]
 pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, HeaderError> {
-    let Some(&first) = input.first() else { return Ok(None) };
+    let Some(&first) = input.first() else {
+        return Ok(None);
+    };
     let opcode = Opcode::from_bits(first & 0x0F).ok_or(HeaderError::ReservedOpcode)?;
     let fin = first & 0x80 != 0;
     if opcode.is_control() && !fin {
         return Err(HeaderError::FragmentedControl);
     }
-    let Some(&second) = input.get(1) else { return Ok(None) };
+    let Some(&second) = input.get(1) else {
+        return Ok(None);
+    };
     let (payload_len, at) = match second & 0x7F {
         short @ 0..=125 => (u64::from(short), 2),
         _ if opcode.is_control() => return Err(HeaderError::LongControl),
@@ -126,12 +136,30 @@ pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, HeaderError
         },
     };
     if second & 0x80 == 0 {
-        return Ok(Some((Header { fin, rsv: first >> 4 & 7, opcode, mask: None, payload_len }, at)));
+        return Ok(Some((
+            Header {
+                fin,
+                rsv: first >> 4 & 7,
+                opcode,
+                mask: None,
+                payload_len,
+            },
+            at,
+        )));
     }
     match input.get(at..at + 4) {
         Some(&[a, b, c, d]) => {
             let mask = Some([a, b, c, d]);
-            Ok(Some((Header { fin, rsv: first >> 4 & 7, opcode, mask, payload_len }, at + 4)))
+            Ok(Some((
+                Header {
+                    fin,
+                    rsv: first >> 4 & 7,
+                    opcode,
+                    mask,
+                    payload_len,
+                },
+                at + 4,
+            )))
         }
         _ => Ok(None),
     }
@@ -153,8 +181,12 @@ fn parse_len64(input: &[u8]) -> Result<Option<u64>, HeaderError> {
     if input.get(2).is_some_and(|high| high & 0x80 != 0) {
         return Err(HeaderError::LengthOverflow);
     }
-    let Some(bytes) = input.get(2..10) else { return Ok(None) };
-    let len = bytes.iter().fold(0, |len, &byte| len << 8 | u64::from(byte));
+    let Some(bytes) = input.get(2..10) else {
+        return Ok(None);
+    };
+    let len = bytes
+        .iter()
+        .fold(0, |len, &byte| len << 8 | u64::from(byte));
     if len <= 0xFFFF {
         return Err(HeaderError::NonMinimalLength);
     }
@@ -206,7 +238,16 @@ pub fn encoded_len(payload_len: usize, masked: bool) -> usize {
 #[inline]
 pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     out.reserve(encoded_len(payload.len(), mask.is_some()));
-    encode_header(&Header { fin, rsv: 0, opcode, mask, payload_len: payload.len() as u64 }, out);
+    encode_header(
+        &Header {
+            fin,
+            rsv: 0,
+            opcode,
+            mask,
+            payload_len: payload.len() as u64,
+        },
+        out,
+    );
     match mask {
         Some(key) => mask::copy_masked(key, payload, out),
         None => out.extend_from_slice(payload),
@@ -244,8 +285,17 @@ mod tests {
         encode(true, Opcode::Text, b"Hello", None, &mut out);
         assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
         out.clear();
-        encode(true, Opcode::Text, b"Hello", Some([0x37, 0xfa, 0x21, 0x3d]), &mut out);
-        assert_eq!(out, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+        encode(
+            true,
+            Opcode::Text,
+            b"Hello",
+            Some([0x37, 0xfa, 0x21, 0x3d]),
+            &mut out,
+        );
+        assert_eq!(
+            out,
+            [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]
+        );
         out.clear();
         encode(false, Opcode::Text, b"Hel", None, &mut out);
         assert_eq!(out, [0x01, 0x03, 0x48, 0x65, 0x6c]);
@@ -274,7 +324,13 @@ mod tests {
     #[test]
     fn an_incomplete_header_is_no_error() {
         let mut out = Vec::new();
-        encode(true, Opcode::Text, &[0; 65536], Some([1, 2, 3, 4]), &mut out);
+        encode(
+            true,
+            Opcode::Text,
+            &[0; 65536],
+            Some([1, 2, 3, 4]),
+            &mut out,
+        );
         for cut in 0..MAX_HEADER {
             assert_eq!(parse_header(&out[..cut]), Ok(None), "{cut} bytes");
         }
@@ -300,9 +356,18 @@ mod tests {
         assert_eq!(parse_header(&[0x09]), Err(HeaderError::FragmentedControl));
         assert_eq!(parse_header(&[0x89, 126]), Err(HeaderError::LongControl));
         assert_eq!(parse_header(&[0x88, 0xFF]), Err(HeaderError::LongControl));
-        assert_eq!(parse_header(&[0x82, 126, 0, 125]), Err(HeaderError::NonMinimalLength));
-        assert_eq!(parse_header(&[0x82, 127, 0x80]), Err(HeaderError::LengthOverflow));
+        assert_eq!(
+            parse_header(&[0x82, 126, 0, 125]),
+            Err(HeaderError::NonMinimalLength)
+        );
+        assert_eq!(
+            parse_header(&[0x82, 127, 0x80]),
+            Err(HeaderError::LengthOverflow)
+        );
         let short_in_eight = [0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF];
-        assert_eq!(parse_header(&short_in_eight), Err(HeaderError::NonMinimalLength));
+        assert_eq!(
+            parse_header(&short_in_eight),
+            Err(HeaderError::NonMinimalLength)
+        );
     }
 }

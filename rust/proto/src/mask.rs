@@ -53,8 +53,11 @@ mod tests {
         for offset in 0..9 {
             for length in 0..70 {
                 let plain: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
-                let expected: Vec<u8> =
-                    plain.iter().enumerate().map(|(i, byte)| byte ^ key[(offset + i) % 4]).collect();
+                let expected: Vec<u8> = plain
+                    .iter()
+                    .enumerate()
+                    .map(|(i, byte)| byte ^ key[(offset + i) % 4])
+                    .collect();
                 let mut data = plain.clone();
                 apply(key, offset, &mut data);
                 assert_eq!(data, expected, "offset {offset}, length {length}");

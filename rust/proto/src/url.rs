@@ -28,7 +28,9 @@ pub enum UrlError {
     #[error("connect: no host in url")]
     EmptyHost,
     /// `user:password@`.
-    #[error("connect: user name and password in url are not supported; use an Authorization header")]
+    #[error(
+        "connect: user name and password in url are not supported; use an Authorization header"
+    )]
     UserInfo,
     /// `[` without `]`, or no IPv6 address between them.
     #[error("connect: invalid IPv6 address in url")]
@@ -65,25 +67,40 @@ impl Url {
         if rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return Err(UrlError::LineBreak);
         }
-        if rest.iter().any(|byte| *byte == b' ' || byte.is_ascii_control()) {
+        if rest
+            .iter()
+            .any(|byte| *byte == b' ' || byte.is_ascii_control())
+        {
             return Err(UrlError::Space);
         }
         if rest.contains(&b'#') {
             return Err(UrlError::Fragment);
         }
-        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?'))
+            .unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let (host, port) = split_authority(authority)?;
         let port = match port {
             Some(port) => parse_port(port)?,
             None => default_port(secure),
         };
-        Ok(Self { secure, host, port, target: encode_target(target) })
+        Ok(Self {
+            secure,
+            host,
+            port,
+            target: encode_target(target),
+        })
     }
 
     /// The Host header's value: brackets around IPv6, and the port unless it is the scheme's default.
     pub fn host_header(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
         if self.port == default_port(self.secure) {
             host
         } else {
@@ -111,7 +128,10 @@ fn split_authority(authority: &[u8]) -> Result<(String, Option<&[u8]>), UrlError
         return Err(UrlError::UserInfo);
     }
     if let Some(inner) = authority.strip_prefix(b"[") {
-        let end = inner.iter().position(|byte| *byte == b']').ok_or(UrlError::Ipv6)?;
+        let end = inner
+            .iter()
+            .position(|byte| *byte == b']')
+            .ok_or(UrlError::Ipv6)?;
         let address = parse_ipv6(&inner[..end]).ok_or(UrlError::Ipv6)?;
         return match &inner[end + 1..] {
             [] => Ok((address, None)),
@@ -144,7 +164,9 @@ fn parse_port(digits: &[u8]) -> Result<u16, UrlError> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return Err(UrlError::Port);
     }
-    let port = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    let port = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok());
     port.filter(|port| *port != 0).ok_or(UrlError::Port)
 }
 
@@ -173,25 +195,62 @@ mod tests {
     use super::*;
 
     fn url(secure: bool, host: &str, port: u16, target: &str) -> Url {
-        Url { secure, host: host.to_owned(), port, target: target.to_owned() }
+        Url {
+            secure,
+            host: host.to_owned(),
+            port,
+            target: target.to_owned(),
+        }
     }
 
     #[test]
     fn parts_and_defaults() {
         for (text, expected, host_header) in [
-            ("ws://example.org", url(false, "example.org", 80, "/"), "example.org"),
-            ("wss://example.org", url(true, "example.org", 443, "/"), "example.org"),
-            ("WS://Example.org/", url(false, "Example.org", 80, "/"), "Example.org"),
-            ("WsS://h:8443/a/b?c=d", url(true, "h", 8443, "/a/b?c=d"), "h:8443"),
+            (
+                "ws://example.org",
+                url(false, "example.org", 80, "/"),
+                "example.org",
+            ),
+            (
+                "wss://example.org",
+                url(true, "example.org", 443, "/"),
+                "example.org",
+            ),
+            (
+                "WS://Example.org/",
+                url(false, "Example.org", 80, "/"),
+                "Example.org",
+            ),
+            (
+                "WsS://h:8443/a/b?c=d",
+                url(true, "h", 8443, "/a/b?c=d"),
+                "h:8443",
+            ),
             ("ws://h:80/", url(false, "h", 80, "/"), "h"),
             ("ws://h:443/", url(false, "h", 443, "/"), "h:443"),
             ("wss://h:80/", url(true, "h", 80, "/"), "h:80"),
             ("ws://h?q=/x", url(false, "h", 80, "/?q=/x"), "h"),
-            ("ws://127.0.0.1:1", url(false, "127.0.0.1", 1, "/"), "127.0.0.1:1"),
+            (
+                "ws://127.0.0.1:1",
+                url(false, "127.0.0.1", 1, "/"),
+                "127.0.0.1:1",
+            ),
             ("ws://[::1]", url(false, "::1", 80, "/"), "[::1]"),
-            ("ws://[::1]:65535/x", url(false, "::1", 65535, "/x"), "[::1]:65535"),
-            ("ws://[::ffff:127.0.0.1]:80", url(false, "::ffff:127.0.0.1", 80, "/"), "[::ffff:127.0.0.1]"),
-            ("ws://under_score/%20?a@b:c", url(false, "under_score", 80, "/%20?a@b:c"), "under_score"),
+            (
+                "ws://[::1]:65535/x",
+                url(false, "::1", 65535, "/x"),
+                "[::1]:65535",
+            ),
+            (
+                "ws://[::ffff:127.0.0.1]:80",
+                url(false, "::ffff:127.0.0.1", 80, "/"),
+                "[::ffff:127.0.0.1]",
+            ),
+            (
+                "ws://under_score/%20?a@b:c",
+                url(false, "under_score", 80, "/%20?a@b:c"),
+                "under_score",
+            ),
             ("ws://h/caf\u{e9}", url(false, "h", 80, "/caf%C3%A9"), "h"),
         ] {
             let parsed = Url::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -228,7 +287,11 @@ mod tests {
             ("ws://[::1]:abc", PORT),
             ("ws://[::1]x", PORT),
         ] {
-            assert_eq!(Url::parse(text).unwrap_err().to_string(), expected, "{text}");
+            assert_eq!(
+                Url::parse(text).unwrap_err().to_string(),
+                expected,
+                "{text}"
+            );
         }
         for (text, expected) in [
             ("ws://", UrlError::EmptyHost),
@@ -252,7 +315,10 @@ mod tests {
         ] {
             let error = Url::parse(text).unwrap_err();
             assert_eq!(error, expected, "{text:?}");
-            assert!(error.to_string().starts_with("connect: "), "{text:?}: {error}");
+            assert!(
+                error.to_string().starts_with("connect: "),
+                "{text:?}: {error}"
+            );
         }
     }
 }

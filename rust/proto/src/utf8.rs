@@ -38,7 +38,11 @@ impl Validator {
     /// validator is of no use after that.
     #[inline]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Invalid> {
-        let rest = if self.cut_len == 0 { piece } else { self.complete_cut(piece)? };
+        let rest = if self.cut_len == 0 {
+            piece
+        } else {
+            self.complete_cut(piece)?
+        };
         let (whole, cut) = rest.split_at(rest.len() - cut_tail_len(rest));
         if !is_valid(whole) {
             return Err(Invalid);
@@ -114,20 +118,42 @@ mod tests {
     /// The position of the first byte that is refused, feeding one at a time.
     fn refused_at(bytes: &[u8]) -> Option<usize> {
         let mut validator = Validator::new();
-        bytes.iter().position(|byte| validator.feed(&[*byte]).is_err())
+        bytes
+            .iter()
+            .position(|byte| validator.feed(&[*byte]).is_err())
     }
 
     #[test]
     fn the_first_impossible_byte_is_refused() {
         assert_eq!(refused_at("a\u{e9}\u{20ac}\u{1f600}".as_bytes()), None);
         assert_eq!(refused_at(b"ab\x80"), Some(2), "a continuation alone");
-        assert_eq!(refused_at(b"\xC0\x80"), Some(0), "an overlong character of two bytes");
-        assert_eq!(refused_at(b"\xE0\x9F\xBF"), Some(1), "an overlong character of three bytes");
-        assert_eq!(refused_at(b"\xF0\x8F\xBF\xBF"), Some(1), "an overlong character of four bytes");
+        assert_eq!(
+            refused_at(b"\xC0\x80"),
+            Some(0),
+            "an overlong character of two bytes"
+        );
+        assert_eq!(
+            refused_at(b"\xE0\x9F\xBF"),
+            Some(1),
+            "an overlong character of three bytes"
+        );
+        assert_eq!(
+            refused_at(b"\xF0\x8F\xBF\xBF"),
+            Some(1),
+            "an overlong character of four bytes"
+        );
         assert_eq!(refused_at(b"\xED\xA0\x80"), Some(1), "a surrogate");
         assert_eq!(refused_at(b"\xF4\x90\x80\x80"), Some(1), "beyond U+10FFFF");
-        assert_eq!(refused_at(b"\xF5"), Some(0), "a first byte that begins nothing");
-        assert_eq!(refused_at(b"\xE2\x82x"), Some(2), "a character that breaks off");
+        assert_eq!(
+            refused_at(b"\xF5"),
+            Some(0),
+            "a first byte that begins nothing"
+        );
+        assert_eq!(
+            refused_at(b"\xE2\x82x"),
+            Some(2),
+            "a character that breaks off"
+        );
     }
 
     #[test]
@@ -150,7 +176,10 @@ mod tests {
                 let mut bytes = vec![b'a'; length];
                 bytes[bad] = 0xFF;
                 assert!(!is_valid(&bytes), "length {length}, bad byte at {bad}");
-                assert!(Validator::new().feed(&bytes).is_err(), "length {length}, bad byte at {bad}");
+                assert!(
+                    Validator::new().feed(&bytes).is_err(),
+                    "length {length}, bad byte at {bad}"
+                );
             }
             assert!(is_valid(&vec![b'a'; length]));
         }

@@ -16,7 +16,9 @@ fn close(connection: &mut Connection, code: Option<u16>, reason: &[u8]) -> Vec<u
 fn either_end_may_begin() {
     for role in [Role::Client, Role::Server] {
         let mut pair = Pair::new();
-        let events = pair.say(role, |end, out| end.close(Some(1001), b"bye", || KEY, out).unwrap());
+        let events = pair.say(role, |end, out| {
+            end.close(Some(1001), b"bye", || KEY, out).unwrap()
+        });
         assert_eq!(events, [Event::Close(Some(1001), b"bye".to_vec())]);
         let (first, second) = match role {
             Role::Client => (&mut pair.client, &mut pair.server),
@@ -26,7 +28,10 @@ fn either_end_may_begin() {
         assert_eq!(second.state(), State::Closed);
         assert!(!second.close_sent());
         let mut out = Vec::new();
-        assert_eq!(second.send_message(true, b"", KEY, &mut out), Err(SendError::NotOpen));
+        assert_eq!(
+            second.send_message(true, b"", KEY, &mut out),
+            Err(SendError::NotOpen)
+        );
         let answer = close(second, Some(1001), b"");
         assert!(second.close_sent());
         assert_eq!(feed(first, &answer), [Event::Close(Some(1001), Vec::new())]);
@@ -41,9 +46,16 @@ fn every_close_payload_arrives() {
             (&b""[..], Event::Close(None, Vec::new())),
             (b"\x03\xE8", Event::Close(Some(1000), Vec::new())),
             (b"\x0B\xB8ok", Event::Close(Some(3000), b"ok".to_vec())),
-            (&[&b"\x13\x87"[..], &[b'r'; 123]].concat(), Event::Close(Some(4999), vec![b'r'; 123])),
+            (
+                &[&b"\x13\x87"[..], &[b'r'; 123]].concat(),
+                Event::Close(Some(4999), vec![b'r'; 123]),
+            ),
         ] {
-            assert_every_way(&config(role), &frame_to(role, true, Opcode::Close, payload), &[expected]);
+            assert_every_way(
+                &config(role),
+                &frame_to(role, true, Opcode::Close, payload),
+                &[expected],
+            );
         }
     }
 }
@@ -67,18 +79,32 @@ fn a_close_may_stand_between_fragments() {
         frame_to(Role::Client, true, Opcode::Close, b"\x03\xE9"),
         frame_to(Role::Client, true, Opcode::Continuation, b"finished"),
     ];
-    assert_every_way(&config(Role::Client), &wire.concat(), &[Event::Close(Some(1001), Vec::new())]);
+    assert_every_way(
+        &config(Role::Client),
+        &wire.concat(),
+        &[Event::Close(Some(1001), Vec::new())],
+    );
 }
 
 #[test]
 fn a_close_ends_our_fragmented_message() {
     let mut pair = Pair::new();
     let events = pair.say(Role::Client, |client, out| {
-        client.send_fragment(false, false, b"half", KEY, out).unwrap();
-        client.close(Some(4000), "\u{e9}".repeat(100).as_bytes(), || KEY, out).unwrap();
+        client
+            .send_fragment(false, false, b"half", KEY, out)
+            .unwrap();
+        client
+            .close(Some(4000), "\u{e9}".repeat(100).as_bytes(), || KEY, out)
+            .unwrap();
         assert!(!client.fragment_in_progress());
     });
-    assert_eq!(events, [text("half"), Event::Close(Some(4000), "\u{e9}".repeat(61).into_bytes())]);
+    assert_eq!(
+        events,
+        [
+            text("half"),
+            Event::Close(Some(4000), "\u{e9}".repeat(61).into_bytes())
+        ]
+    );
 }
 
 #[test]
@@ -92,7 +118,10 @@ fn messages_after_our_close_are_dropped_until_the_peers_close() {
         frame_to(Role::Server, true, Opcode::Close, b"\x03\xE8"),
     ]
     .concat();
-    let expected = [Event::Ping(b"?".to_vec()), Event::Close(Some(1000), Vec::new())];
+    let expected = [
+        Event::Ping(b"?".to_vec()),
+        Event::Close(Some(1000), Vec::new()),
+    ];
     for cut in 0..wire.len() {
         let mut server = Connection::new(&config(Role::Server));
         close(&mut server, None, b"");
@@ -120,9 +149,22 @@ fn our_close_may_come_at_any_byte_of_a_message() {
         close(&mut server, Some(1000), b"");
         assert_eq!(server.payload_wanted(), 0);
         events.extend(feed(&mut server, &wire[cut..]));
-        let messages = events.iter().filter(|event| matches!(event, Event::Text(_))).count();
-        assert_eq!(messages, usize::from(cut >= whole_message), "closed at byte {cut}");
-        assert_eq!(events.iter().filter(|event| matches!(event, Event::Ping(_))).count(), 1);
+        let messages = events
+            .iter()
+            .filter(|event| matches!(event, Event::Text(_)))
+            .count();
+        assert_eq!(
+            messages,
+            usize::from(cut >= whole_message),
+            "closed at byte {cut}"
+        );
+        assert_eq!(
+            events
+                .iter()
+                .filter(|event| matches!(event, Event::Ping(_)))
+                .count(),
+            1
+        );
         assert_eq!(events.last(), Some(&Event::Close(Some(1000), Vec::new())));
         assert_eq!(server.state(), State::Closed);
     }
@@ -134,6 +176,15 @@ fn a_failed_connection_can_still_say_why() {
     let events = feed(&mut server, b"\x83\x80");
     assert!(matches!(events[..], [Event::Failed(1002, _)]));
     assert_eq!(server.state(), State::Closed);
-    assert_eq!(close(&mut server, Some(1002), b"why"), b"\x88\x05\x03\xEAwhy");
-    assert_eq!(feed(&mut server, &frame_to(Role::Server, true, Opcode::Text, b"more")), []);
+    assert_eq!(
+        close(&mut server, Some(1002), b"why"),
+        b"\x88\x05\x03\xEAwhy"
+    );
+    assert_eq!(
+        feed(
+            &mut server,
+            &frame_to(Role::Server, true, Opcode::Text, b"more")
+        ),
+        []
+    );
 }

@@ -16,11 +16,24 @@ struct Case {
 }
 
 fn case(what: &'static str, receiver: Role, wire: &[u8], code: u16, text: &'static str) -> Case {
-    Case { what, receiver, wire: wire.to_vec(), code, text }
+    Case {
+        what,
+        receiver,
+        wire: wire.to_vec(),
+        code,
+        text,
+    }
 }
 
 fn check(cases: Vec<Case>) {
-    for Case { what, receiver, wire, code, text } in cases {
+    for Case {
+        what,
+        receiver,
+        wire,
+        code,
+        text,
+    } in cases
+    {
         let config = config(receiver);
         let events = feed_cut(&config, &wire, &[]);
         match events[..] {
@@ -31,7 +44,12 @@ fn check(cases: Vec<Case>) {
         }
         // The last byte decides: no earlier, and no later.
         let before = feed_cut(&config, &wire[..wire.len() - 1], &[]);
-        assert!(before.iter().all(|event| !matches!(event, Event::Failed(..))), "{what}: early {before:?}");
+        assert!(
+            before
+                .iter()
+                .all(|event| !matches!(event, Event::Failed(..))),
+            "{what}: early {before:?}"
+        );
     }
 }
 
@@ -43,22 +61,94 @@ fn headers() {
         case("RSV2", client, b"\xA1", 1002, "reserved bits set"),
         case("RSV3", client, b"\x91", 1002, "reserved bits set"),
         case("RSV1 of a ping", client, b"\xC9", 1002, "reserved bits set"),
-        case("a ping in fragments", client, b"\x09", 1002, "fragmented control"),
-        case("a pong in fragments", client, b"\x0A", 1002, "fragmented control"),
-        case("a close in fragments", client, b"\x08", 1002, "fragmented control"),
-        case("126 bytes of ping", client, b"\x89\x7E", 1002, "more than 125 bytes"),
-        case("a huge close", client, b"\x88\x7F", 1002, "more than 125 bytes"),
-        case("125 in two bytes", client, b"\x82\x7E\x00\x7D", 1002, "more bytes than it needs"),
-        case("0 in two bytes", client, b"\x82\x7E\x00\x00", 1002, "more bytes than it needs"),
-        case("65535 in eight", client, b"\x82\x7F\0\0\0\0\0\0\xFF\xFF", 1002, "more bytes than it needs"),
+        case(
+            "a ping in fragments",
+            client,
+            b"\x09",
+            1002,
+            "fragmented control",
+        ),
+        case(
+            "a pong in fragments",
+            client,
+            b"\x0A",
+            1002,
+            "fragmented control",
+        ),
+        case(
+            "a close in fragments",
+            client,
+            b"\x08",
+            1002,
+            "fragmented control",
+        ),
+        case(
+            "126 bytes of ping",
+            client,
+            b"\x89\x7E",
+            1002,
+            "more than 125 bytes",
+        ),
+        case(
+            "a huge close",
+            client,
+            b"\x88\x7F",
+            1002,
+            "more than 125 bytes",
+        ),
+        case(
+            "125 in two bytes",
+            client,
+            b"\x82\x7E\x00\x7D",
+            1002,
+            "more bytes than it needs",
+        ),
+        case(
+            "0 in two bytes",
+            client,
+            b"\x82\x7E\x00\x00",
+            1002,
+            "more bytes than it needs",
+        ),
+        case(
+            "65535 in eight",
+            client,
+            b"\x82\x7F\0\0\0\0\0\0\xFF\xFF",
+            1002,
+            "more bytes than it needs",
+        ),
         case("2^63", client, b"\x82\x7F\x80", 1002, "highest bit set"),
-        case("a masked frame to a client", client, b"\x82\x80", 1002, "masked frame"),
-        case("an unmasked frame to a server", Role::Server, b"\x82\x00", 1002, "unmasked frame"),
-        case("an unmasked ping to a server", Role::Server, b"\x89\x00", 1002, "unmasked frame"),
+        case(
+            "a masked frame to a client",
+            client,
+            b"\x82\x80",
+            1002,
+            "masked frame",
+        ),
+        case(
+            "an unmasked frame to a server",
+            Role::Server,
+            b"\x82\x00",
+            1002,
+            "unmasked frame",
+        ),
+        case(
+            "an unmasked ping to a server",
+            Role::Server,
+            b"\x89\x00",
+            1002,
+            "unmasked frame",
+        ),
     ];
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
         for fin in [0x80, 0] {
-            cases.push(case("a reserved opcode", Role::Server, &[fin | opcode], 1002, "reserved opcode"));
+            cases.push(case(
+                "a reserved opcode",
+                Role::Server,
+                &[fin | opcode],
+                1002,
+                "reserved opcode",
+            ));
         }
     }
     check(cases);
@@ -69,19 +159,34 @@ fn sequences() {
     let mut cases = Vec::new();
     for receiver in [Role::Client, Role::Server] {
         let frame = |fin, opcode, payload: &[u8]| frame_to(receiver, fin, opcode, payload);
-        let start = |fin, opcode| frame_to(receiver, fin, opcode, b"")[..if receiver == Role::Server { 6 } else { 2 }].to_vec();
+        let start = |fin, opcode| {
+            frame_to(receiver, fin, opcode, b"")[..if receiver == Role::Server { 6 } else { 2 }]
+                .to_vec()
+        };
         let inside = "inside a fragmented one";
         let without = "without a message";
         let first = frame(false, Opcode::Text, b"a");
         for opcode in [Opcode::Text, Opcode::Binary] {
             for fin in [false, true] {
                 let wire = [first.clone(), start(fin, opcode)].concat();
-                cases.push(case("a message inside another", receiver, &wire, 1002, inside));
+                cases.push(case(
+                    "a message inside another",
+                    receiver,
+                    &wire,
+                    1002,
+                    inside,
+                ));
             }
         }
         for fin in [false, true] {
             let wire = start(fin, Opcode::Continuation);
-            cases.push(case("a continuation of nothing", receiver, &wire, 1002, without));
+            cases.push(case(
+                "a continuation of nothing",
+                receiver,
+                &wire,
+                1002,
+                without,
+            ));
         }
         cases.push(Case {
             what: "an empty first fragment is a first fragment",
@@ -104,7 +209,11 @@ fn a_continuation_after_the_last_one() {
             frame(true, Opcode::Continuation, b""),
         ];
         let failed = "peer sent a continuation frame without a message (RFC 6455 section 5.4)";
-        assert_every_way(&config(receiver), &wire.concat(), &[text("ab"), Event::Failed(1002, failed)]);
+        assert_every_way(
+            &config(receiver),
+            &wire.concat(),
+            &[text("ab"), Event::Failed(1002, failed)],
+        );
     }
 }
 
@@ -113,14 +222,34 @@ fn closes() {
     let mut cases = Vec::new();
     for receiver in [Role::Client, Role::Server] {
         let close = |payload: &[u8]| frame_to(receiver, true, Opcode::Close, payload);
-        cases.push(case("a close of one byte", receiver, &close(b"\x03"), 1002, "Close frame of one byte"));
-        for code in [0u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
+        cases.push(case(
+            "a close of one byte",
+            receiver,
+            &close(b"\x03"),
+            1002,
+            "Close frame of one byte",
+        ));
+        for code in [
+            0u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
+        ] {
             let wire = close(&code.to_be_bytes());
-            cases.push(case("an invalid close code", receiver, &wire, 1002, "invalid close code"));
+            cases.push(case(
+                "an invalid close code",
+                receiver,
+                &wire,
+                1002,
+                "invalid close code",
+            ));
         }
         for reason in [&b"\xFF"[..], b"half \xE2\x82", b"\xED\xA0\x80"] {
             let wire = close(&[b"\x03\xE8", reason].concat());
-            cases.push(case("a reason that is not UTF-8", receiver, &wire, 1007, "reason that is not UTF-8"));
+            cases.push(case(
+                "a reason that is not UTF-8",
+                receiver,
+                &wire,
+                1007,
+                "reason that is not UTF-8",
+            ));
         }
     }
     check(cases);
@@ -128,7 +257,15 @@ fn closes() {
 
 #[test]
 fn what_came_before_is_delivered() {
-    let wire = [frame_to(Role::Server, true, Opcode::Text, b"fine"), b"\xFF\xFF\xFF".to_vec()].concat();
+    let wire = [
+        frame_to(Role::Server, true, Opcode::Text, b"fine"),
+        b"\xFF\xFF\xFF".to_vec(),
+    ]
+    .concat();
     let failed = "peer sent a frame with reserved bits set (RFC 6455 section 5.2)";
-    assert_every_way(&config(Role::Server), &wire, &[text("fine"), Event::Failed(1002, failed)]);
+    assert_every_way(
+        &config(Role::Server),
+        &wire,
+        &[text("fine"), Event::Failed(1002, failed)],
+    );
 }

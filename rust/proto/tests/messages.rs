@@ -42,7 +42,9 @@ fn many_messages_in_one_portion_arrive_in_order() {
     for role in BOTH {
         let payloads: Vec<Vec<u8>> = (0..200).map(|i| vec![i as u8; i % 7]).collect();
         let wire = sent_to(role, |peer, out| {
-            payloads.iter().for_each(|payload| peer.send_message(true, payload, KEY, out).unwrap());
+            payloads
+                .iter()
+                .for_each(|payload| peer.send_message(true, payload, KEY, out).unwrap());
         });
         let expected: Vec<Event> = payloads.into_iter().map(Event::Binary).collect();
         assert_every_way(&config(role), &wire, &expected);
@@ -53,12 +55,14 @@ fn many_messages_in_one_portion_arrive_in_order() {
 fn control_frames_stand_between_fragments() {
     for role in BOTH {
         let wire = sent_to(role, |peer, out| {
-            peer.send_fragment(false, false, "gr\u{fc}".as_bytes(), KEY, out).unwrap();
+            peer.send_fragment(false, false, "gr\u{fc}".as_bytes(), KEY, out)
+                .unwrap();
             peer.send_ping(b"are you there", KEY, out).unwrap();
             peer.send_fragment(true, false, b"", KEY, out).unwrap();
             peer.send_pong(b"", KEY, out).unwrap();
             peer.send_pong(&[0xFF; 125], KEY, out).unwrap();
-            peer.send_fragment(true, true, "\u{df}e".as_bytes(), KEY, out).unwrap();
+            peer.send_fragment(true, true, "\u{df}e".as_bytes(), KEY, out)
+                .unwrap();
             peer.send_message(true, b"next", KEY, out).unwrap();
         });
         let expected = [
@@ -77,7 +81,9 @@ fn a_character_may_be_spread_over_fragments() {
     let face = "\u{1f600}".as_bytes();
     let wire = sent_to(Role::Server, |client, out| {
         for (index, byte) in face.iter().enumerate() {
-            client.send_fragment(false, index == 3, &[*byte], KEY, out).unwrap();
+            client
+                .send_fragment(false, index == 3, &[*byte], KEY, out)
+                .unwrap();
         }
         client.send_fragment(false, false, b"", KEY, out).unwrap();
         client.send_fragment(false, true, b"", KEY, out).unwrap();
@@ -88,16 +94,25 @@ fn a_character_may_be_spread_over_fragments() {
 #[test]
 fn control_payloads_are_cut_to_125_bytes() {
     let mut pair = Pair::new();
-    let ping = pair.say(Role::Client, |client, out| client.send_ping(&[7; 300], KEY, out).unwrap());
+    let ping = pair.say(Role::Client, |client, out| {
+        client.send_ping(&[7; 300], KEY, out).unwrap()
+    });
     assert_eq!(ping, [Event::Ping(vec![7; 125])]);
-    let pong = pair.say(Role::Server, |server, out| server.send_pong(&[7; 126], KEY, out).unwrap());
+    let pong = pair.say(Role::Server, |server, out| {
+        server.send_pong(&[7; 126], KEY, out).unwrap()
+    });
     assert_eq!(pong, [Event::Pong(vec![7; 125])]);
 }
 
 #[test]
 fn invalid_text_fails_at_its_first_impossible_byte() {
     for role in BOTH {
-        for (valid, bad) in [("", 0xFF), ("plain ", 0xC0), ("\u{e9}\u{20ac}", 0x80), (&*"long ".repeat(50), 0xF5)] {
+        for (valid, bad) in [
+            ("", 0xFF),
+            ("plain ", 0xC0),
+            ("\u{e9}\u{20ac}", 0x80),
+            (&*"long ".repeat(50), 0xF5),
+        ] {
             let mut payload = valid.as_bytes().to_vec();
             payload.push(bad);
             // The frame is longer than what has arrived of it.
@@ -108,7 +123,10 @@ fn invalid_text_fails_at_its_first_impossible_byte() {
                 let before = feed_cut(&config(role), &frame[..until_bad - 1], &cuts);
                 assert_eq!(before, [], "nothing before the bad byte");
                 let events = feed_cut(&config(role), &frame[..until_bad], &cuts);
-                assert!(matches!(events[..], [Event::Failed(1007, _)]), "{valid:?}: {events:?}");
+                assert!(
+                    matches!(events[..], [Event::Failed(1007, _)]),
+                    "{valid:?}: {events:?}"
+                );
             }
         }
     }
@@ -116,7 +134,10 @@ fn invalid_text_fails_at_its_first_impossible_byte() {
 
 #[test]
 fn text_that_ends_inside_a_character_fails() {
-    let failed = [Event::Failed(1007, "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)")];
+    let failed = [Event::Failed(
+        1007,
+        "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)",
+    )];
     let whole = frame_to(Role::Server, true, Opcode::Text, b"\xE2\x82");
     assert_every_way(&config(Role::Server), &whole, &failed);
     let fragments = [
@@ -128,7 +149,10 @@ fn text_that_ends_inside_a_character_fails() {
 
 #[test]
 fn text_is_not_checked_if_that_is_not_wanted() {
-    let lenient = Config { validate_utf8: false, ..config(Role::Server) };
+    let lenient = Config {
+        validate_utf8: false,
+        ..config(Role::Server)
+    };
     let wire = [
         frame_to(Role::Server, true, Opcode::Text, b"\xFF"),
         frame_to(Role::Server, false, Opcode::Text, b"\xE2"),
@@ -150,25 +174,39 @@ fn binary_messages_may_hold_anything() {
         frame_to(Role::Client, false, Opcode::Binary, &payload[..100]),
         frame_to(Role::Client, true, Opcode::Continuation, &payload[100..]),
     ];
-    assert_every_way(&config(Role::Client), &wire.concat(), &[Event::Binary(payload)]);
+    assert_every_way(
+        &config(Role::Client),
+        &wire.concat(),
+        &[Event::Binary(payload)],
+    );
 }
 
 #[test]
 fn a_message_may_be_as_large_as_the_limit() {
-    let limited = Config { max_message_size: 10, ..config(Role::Server) };
+    let limited = Config {
+        max_message_size: 10,
+        ..config(Role::Server)
+    };
     let wire = [
         frame_to(Role::Server, true, Opcode::Binary, &[1; 10]),
         frame_to(Role::Server, false, Opcode::Binary, &[2; 5]),
         frame_to(Role::Server, true, Opcode::Continuation, &[2; 5]),
         frame_to(Role::Server, true, Opcode::Ping, &[3; 100]),
     ];
-    let expected = [binary(&[1; 10]), binary(&[2; 10]), Event::Ping(vec![3; 100])];
+    let expected = [
+        binary(&[1; 10]),
+        binary(&[2; 10]),
+        Event::Ping(vec![3; 100]),
+    ];
     assert_every_way(&limited, &wire.concat(), &expected);
 }
 
 #[test]
 fn the_limit_is_enforced_by_the_header() {
-    let limited = Config { max_message_size: 10, ..config(Role::Server) };
+    let limited = Config {
+        max_message_size: 10,
+        ..config(Role::Server)
+    };
     let too_big = Event::Failed(1009, "message exceeds max_message_size");
     // No byte of the payload is there.
     let header = &frame_to(Role::Server, true, Opcode::Text, &[b'a'; 11])[..6];
@@ -185,13 +223,23 @@ fn the_limit_is_enforced_by_the_header() {
 #[test]
 fn a_claim_alone_reserves_little() {
     let mut server = Connection::new(&config(Role::Server));
-    assert_eq!(feed(&mut server, b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x02\x03\x04"), []);
+    assert_eq!(
+        feed(
+            &mut server,
+            b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x02\x03\x04"
+        ),
+        []
+    );
     assert_eq!(server.payload_wanted(), i64::MAX as u64);
     let mut arrived = 0;
     while arrived < 3 << 20 {
         let buffer = server.payload_buffer().unwrap();
         assert_eq!(buffer.len(), arrived);
-        assert!(buffer.capacity() <= arrived * 2 + (512 << 10), "{} for {arrived}", buffer.capacity());
+        assert!(
+            buffer.capacity() <= arrived * 2 + (512 << 10),
+            "{} for {arrived}",
+            buffer.capacity()
+        );
         let count = (buffer.capacity() - buffer.len()).min(100_000);
         buffer.resize(arrived + count, 0);
         arrived += count;
@@ -199,7 +247,10 @@ fn a_claim_alone_reserves_little() {
     }
     // A second endless message behind what is there must not overflow any sum.
     assert_eq!(feed(&mut server, &[0; 1000]), []);
-    assert_eq!(server.payload_wanted(), i64::MAX as u64 - arrived as u64 - 1000);
+    assert_eq!(
+        server.payload_wanted(),
+        i64::MAX as u64 - arrived as u64 - 1000
+    );
 }
 
 #[test]
@@ -207,7 +258,10 @@ fn lengths_that_add_up_beyond_all_memory_are_too_big() {
     let endless = b"\x00\x7F\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     let wire = [&b"\x02\x01a"[..], endless].concat();
     let events = feed_cut(&config(Role::Client), &wire, &[]);
-    assert_eq!(events, [Event::Failed(1009, "message exceeds max_message_size")]);
+    assert_eq!(
+        events,
+        [Event::Failed(1009, "message exceeds max_message_size")]
+    );
 }
 
 #[test]
@@ -221,7 +275,11 @@ fn an_assembled_message_is_taken_with_room_for_one_byte() {
         let message = server.take_message().expect("it came in portions");
         assert_eq!(message, vec![9; length]);
         assert!(message.capacity() > length);
-        assert!(message.capacity() <= length * 2 + 16, "{} for {length}", message.capacity());
+        assert!(
+            message.capacity() <= length * 2 + 16,
+            "{} for {length}",
+            message.capacity()
+        );
         assert_eq!(server.take_message(), None);
     }
 }
@@ -229,9 +287,15 @@ fn an_assembled_message_is_taken_with_room_for_one_byte() {
 #[test]
 fn an_unfinished_message_cannot_be_taken() {
     let mut server = Connection::new(&config(Role::Server));
-    feed(&mut server, &frame_to(Role::Server, false, Opcode::Binary, b"abc"));
+    feed(
+        &mut server,
+        &frame_to(Role::Server, false, Opcode::Binary, b"abc"),
+    );
     assert_eq!(server.take_message(), None);
-    let rest = feed(&mut server, &frame_to(Role::Server, true, Opcode::Continuation, b"def"));
+    let rest = feed(
+        &mut server,
+        &frame_to(Role::Server, true, Opcode::Continuation, b"def"),
+    );
     assert_eq!(rest, [binary(b"abcdef")]);
 }
 
@@ -243,11 +307,17 @@ fn direct_reading_stops_at_the_end_of_the_frame() {
     let frame = frame_to(Role::Server, false, Opcode::Binary, &[1; 50]);
     feed(&mut server, &frame[..20]);
     assert_eq!(server.payload_wanted(), 36);
-    server.payload_buffer().unwrap().extend_from_slice(&frame[20..]);
+    server
+        .payload_buffer()
+        .unwrap()
+        .extend_from_slice(&frame[20..]);
     assert_eq!(server.payload_received(36), Received::NeedMore);
     assert_eq!(server.payload_wanted(), 0);
     // A control frame is no part of the message.
-    feed(&mut server, &frame_to(Role::Server, true, Opcode::Ping, &[2; 50])[..20]);
+    feed(
+        &mut server,
+        &frame_to(Role::Server, true, Opcode::Ping, &[2; 50])[..20],
+    );
     assert_eq!(server.payload_wanted(), 0);
     assert!(server.payload_buffer().is_none());
     assert_eq!(server.state(), State::Open);

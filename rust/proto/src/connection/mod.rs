@@ -61,15 +61,24 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn protocol(text: &'static str) -> Self {
-        Self { code: close::PROTOCOL_ERROR, text }
+        Self {
+            code: close::PROTOCOL_ERROR,
+            text,
+        }
     }
 
     pub(crate) fn encoding(text: &'static str) -> Self {
-        Self { code: close::INVALID_PAYLOAD, text }
+        Self {
+            code: close::INVALID_PAYLOAD,
+            text,
+        }
     }
 
     pub(crate) fn too_big(text: &'static str) -> Self {
-        Self { code: close::TOO_BIG, text }
+        Self {
+            code: close::TOO_BIG,
+            text,
+        }
     }
 }
 
@@ -191,7 +200,11 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         self.check_open()?;
-        let opcode = if self.sending_fragments { Opcode::Continuation } else { data_opcode(binary) };
+        let opcode = if self.sending_fragments {
+            Opcode::Continuation
+        } else {
+            data_opcode(binary)
+        };
         self.sending_fragments = !is_final;
         frame::encode(is_final, opcode, payload, self.mask(random), out);
         Ok(())
@@ -201,7 +214,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_ping(&mut self, payload: &[u8], random: [u8; 4], out: &mut Vec<u8>) -> Result<(), SendError> {
+    pub fn send_ping(
+        &mut self,
+        payload: &[u8],
+        random: [u8; 4],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
         self.send_control(Opcode::Ping, payload, random, out)
     }
 
@@ -209,7 +227,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_pong(&mut self, payload: &[u8], random: [u8; 4], out: &mut Vec<u8>) -> Result<(), SendError> {
+    pub fn send_pong(
+        &mut self,
+        payload: &[u8],
+        random: [u8; 4],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
         self.send_control(Opcode::Pong, payload, random, out)
     }
 
@@ -230,7 +253,10 @@ impl Connection {
         if self.close_sent {
             return Err(SendError::NotOpen);
         }
-        debug_assert!(code.is_none_or(close::is_valid_to_send), "close code {code:?} may not be sent");
+        debug_assert!(
+            code.is_none_or(close::is_valid_to_send),
+            "close code {code:?} may not be sent"
+        );
         if self.sending_fragments {
             self.sending_fragments = false;
             frame::encode(true, Opcode::Continuation, &[], self.mask(random()), out);
@@ -290,7 +316,11 @@ mod tests {
     use super::*;
 
     fn connection(role: Role) -> Connection {
-        Connection::new(&Config { role, max_message_size: 0, validate_utf8: true })
+        Connection::new(&Config {
+            role,
+            max_message_size: 0,
+            validate_utf8: true,
+        })
     }
 
     #[test]
@@ -298,7 +328,9 @@ mod tests {
         assert!(std::mem::size_of::<Connection>() <= 48);
         let mut server = connection(Role::Server);
         let mut wire = Vec::new();
-        connection(Role::Client).send_message(true, &[5; 1000], [1, 2, 3, 4], &mut wire).unwrap();
+        connection(Role::Client)
+            .send_message(true, &[5; 1000], [1, 2, 3, 4], &mut wire)
+            .unwrap();
         let (first, second) = wire.split_at_mut(500);
         assert_eq!(server.receive(first), (500, Received::NeedMore));
         assert!(server.partial.is_some());
@@ -323,8 +355,19 @@ mod tests {
     fn a_whole_message_in_the_input_needs_no_memory() {
         let mut client = connection(Role::Client);
         let mut wire = Vec::new();
-        connection(Role::Server).send_message(false, b"abc", [0; 4], &mut wire).unwrap();
-        assert_eq!(client.receive(&mut wire), (5, Received::Message { binary: false, payload: b"abc" }));
+        connection(Role::Server)
+            .send_message(false, b"abc", [0; 4], &mut wire)
+            .unwrap();
+        assert_eq!(
+            client.receive(&mut wire),
+            (
+                5,
+                Received::Message {
+                    binary: false,
+                    payload: b"abc"
+                }
+            )
+        );
         assert!(client.partial.is_none());
         assert_eq!(client.take_message(), None);
     }
@@ -333,13 +376,20 @@ mod tests {
     fn whole_messages_wait_for_the_last_fragment() {
         let mut server = connection(Role::Server);
         let mut out = Vec::new();
-        server.send_fragment(true, false, b"a", [0; 4], &mut out).unwrap();
+        server
+            .send_fragment(true, false, b"a", [0; 4], &mut out)
+            .unwrap();
         assert!(server.fragment_in_progress());
         let before = out.clone();
-        assert_eq!(server.send_message(true, b"b", [0; 4], &mut out), Err(SendError::FragmentInProgress));
+        assert_eq!(
+            server.send_message(true, b"b", [0; 4], &mut out),
+            Err(SendError::FragmentInProgress)
+        );
         assert_eq!(out, before);
         server.send_ping(b"", [0; 4], &mut out).unwrap();
-        server.send_fragment(false, true, b"c", [0; 4], &mut out).unwrap();
+        server
+            .send_fragment(false, true, b"c", [0; 4], &mut out)
+            .unwrap();
         assert!(!server.fragment_in_progress());
         server.send_message(true, b"d", [0; 4], &mut out).unwrap();
         assert_eq!(out, b"\x02\x01a\x89\x00\x80\x01c\x82\x01d");
@@ -349,12 +399,17 @@ mod tests {
     fn nothing_follows_a_close() {
         let mut server = connection(Role::Server);
         let mut out = Vec::new();
-        server.close(Some(1001), b"gone", || [0; 4], &mut out).unwrap();
+        server
+            .close(Some(1001), b"gone", || [0; 4], &mut out)
+            .unwrap();
         assert_eq!(out, b"\x88\x06\x03\xE9gone");
         assert!(server.close_sent());
         let refused = Err(SendError::NotOpen);
         assert_eq!(server.send_message(true, b"", [0; 4], &mut out), refused);
-        assert_eq!(server.send_fragment(true, true, b"", [0; 4], &mut out), refused);
+        assert_eq!(
+            server.send_fragment(true, true, b"", [0; 4], &mut out),
+            refused
+        );
         assert_eq!(server.send_ping(b"", [0; 4], &mut out), refused);
         assert_eq!(server.send_pong(b"", [0; 4], &mut out), refused);
         assert_eq!(server.close(None, b"", || [0; 4], &mut out), refused);
@@ -365,13 +420,20 @@ mod tests {
     fn every_frame_of_a_client_has_its_own_mask() {
         let mut client = connection(Role::Client);
         let mut out = Vec::new();
-        client.send_fragment(true, false, b"", [1; 4], &mut out).unwrap();
+        client
+            .send_fragment(true, false, b"", [1; 4], &mut out)
+            .unwrap();
         let mut key = 1;
         let random = || {
             key += 1;
             [key; 4]
         };
-        client.close(None, b"a reason needs a code", random, &mut out).unwrap();
-        assert_eq!(out, b"\x02\x80\x01\x01\x01\x01\x80\x80\x02\x02\x02\x02\x88\x80\x03\x03\x03\x03");
+        client
+            .close(None, b"a reason needs a code", random, &mut out)
+            .unwrap();
+        assert_eq!(
+            out,
+            b"\x02\x80\x01\x01\x01\x01\x80\x80\x02\x02\x02\x02\x88\x80\x03\x03\x03\x03"
+        );
     }
 }

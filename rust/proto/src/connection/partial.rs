@@ -33,7 +33,9 @@ pub(super) struct Partial {
 impl Partial {
     /// Whether all that is kept has been delivered.
     pub fn is_done(&self) -> bool {
-        self.head_len == 0 && self.frame.is_none() && self.message.as_ref().is_none_or(|m| m.complete)
+        self.head_len == 0
+            && self.frame.is_none()
+            && self.message.as_ref().is_none_or(|m| m.complete)
     }
 
     /// The bytes of an unfinished header.
@@ -108,7 +110,12 @@ pub(super) struct Message {
 impl Message {
     pub fn new(binary: bool, validate_utf8: bool) -> Self {
         let utf8 = (!binary && validate_utf8).then(Validator::new);
-        Self { binary, complete: false, payload: Vec::new(), utf8 }
+        Self {
+            binary,
+            complete: false,
+            payload: Vec::new(),
+            utf8,
+        }
     }
 
     /// Makes room for the next of `wanted` bytes, for at least `now` of them, and for one byte more: whoever

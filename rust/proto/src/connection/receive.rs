@@ -47,7 +47,11 @@ impl Connection {
     /// The assembled message that [`receive`](Self::receive) or [`payload_received`](Self::payload_received)
     /// delivered last, without a copy and with room for at least one byte more. `None` if its payload lay in the input.
     pub fn take_message(&mut self) -> Option<Vec<u8>> {
-        let message = self.partial.as_mut()?.message.take_if(|message| message.complete)?;
+        let message = self
+            .partial
+            .as_mut()?
+            .message
+            .take_if(|message| message.complete)?;
         self.release();
         Some(message.payload)
     }
@@ -56,7 +60,11 @@ impl Connection {
     /// stay idle from now on.
     #[inline]
     pub fn release(&mut self) {
-        if self.partial.as_ref().is_some_and(|partial| partial.is_done()) {
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.is_done())
+        {
             self.partial = None;
         }
     }
@@ -90,7 +98,10 @@ impl Connection {
     /// # Panics
     /// If `count` is more than what was wanted: the stream's framing would be lost.
     pub fn payload_received(&mut self, count: usize) -> Received<'_> {
-        assert!(count as u64 <= self.payload_wanted(), "more bytes read than the frame has");
+        assert!(
+            count as u64 <= self.payload_wanted(),
+            "more bytes read than the frame has"
+        );
         if count == 0 {
             return Received::NeedMore;
         }
@@ -107,10 +118,16 @@ impl Connection {
     fn whole_message(&self, input: &[u8]) -> Option<(Header, Range<usize>)> {
         let (header, start) = parse_header(input).ok()??;
         let is_data = matches!(header.opcode, Opcode::Text | Opcode::Binary);
-        if !is_data || !header.fin || header.rsv != 0 || header.mask.is_some() != (self.role == Role::Server) {
+        if !is_data
+            || !header.fin
+            || header.rsv != 0
+            || header.mask.is_some() != (self.role == Role::Server)
+        {
             return None;
         }
-        if header.payload_len > self.max_message_size || header.payload_len > (input.len() - start) as u64 {
+        if header.payload_len > self.max_message_size
+            || header.payload_len > (input.len() - start) as u64
+        {
             return None;
         }
         Some((header, start..start + header.payload_len as usize))
@@ -131,7 +148,10 @@ impl Connection {
     /// Consumes `input` from `used` on, up to an event or its end.
     fn advance(&mut self, input: &mut [u8], used: &mut usize) -> Result<Outcome, Failure> {
         loop {
-            let unfinished = self.partial.as_mut().and_then(|partial| partial.frame.take());
+            let unfinished = self
+                .partial
+                .as_mut()
+                .and_then(|partial| partial.frame.take());
             let is_new = unfinished.is_none();
             let frame = match unfinished {
                 Some(frame) => frame,
@@ -160,7 +180,10 @@ impl Connection {
         if rest.is_empty() {
             return Ok(None);
         }
-        let kept = self.partial.as_ref().map_or(0, |partial| partial.head().len());
+        let kept = self
+            .partial
+            .as_ref()
+            .map_or(0, |partial| partial.head().len());
         if kept == 0 {
             if let Some((header, length)) = self.checked_header(rest)? {
                 *used += length;
@@ -168,7 +191,10 @@ impl Connection {
             }
         }
         let added = self.partial().extend_head(rest);
-        let head = self.partial.as_ref().map_or(&[][..], |partial| partial.head());
+        let head = self
+            .partial
+            .as_ref()
+            .map_or(&[][..], |partial| partial.head());
         match self.checked_header(head)? {
             Some((header, length)) => {
                 self.partial().clear_head();
@@ -185,16 +211,18 @@ impl Connection {
     /// A header that this end of the connection may receive, or `None` while it is incomplete.
     fn checked_header(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Failure> {
         if bytes.first().is_some_and(|first| first & 0x70 != 0) {
-            return Err(Failure::protocol("peer sent a frame with reserved bits set (RFC 6455 section 5.2)"));
+            return Err(Failure::protocol(
+                "peer sent a frame with reserved bits set (RFC 6455 section 5.2)",
+            ));
         }
         let header = parse_header(bytes).map_err(|error| Failure::protocol(error.text()))?;
         match (self.role, bytes.get(1).map(|second| second & 0x80 != 0)) {
-            (Role::Server, Some(false)) => {
-                Err(Failure::protocol("client sent an unmasked frame (RFC 6455 section 5.1)"))
-            }
-            (Role::Client, Some(true)) => {
-                Err(Failure::protocol("server sent a masked frame (RFC 6455 section 5.1)"))
-            }
+            (Role::Server, Some(false)) => Err(Failure::protocol(
+                "client sent an unmasked frame (RFC 6455 section 5.1)",
+            )),
+            (Role::Client, Some(true)) => Err(Failure::protocol(
+                "server sent a masked frame (RFC 6455 section 5.1)",
+            )),
             _ => Ok(header),
         }
     }
@@ -204,7 +232,10 @@ impl Connection {
         if header.opcode.is_control() {
             return Ok(Frame::new(header, false));
         }
-        match (self.receiving_fragments, header.opcode == Opcode::Continuation) {
+        match (
+            self.receiving_fragments,
+            header.opcode == Opcode::Continuation,
+        ) {
             (true, false) => {
                 return Err(Failure::protocol(
                     "peer began a message inside a fragmented one (RFC 6455 section 5.4)",
@@ -218,7 +249,10 @@ impl Connection {
             _ => self.receiving_fragments = !header.fin,
         }
         if !self.close_sent {
-            let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
+            let message = self
+                .partial
+                .as_ref()
+                .and_then(|partial| partial.message.as_ref());
             let so_far = message.map_or(0, |message| message.payload.len() as u64);
             if header.payload_len > self.max_message_size - so_far {
                 return Err(Failure::too_big("message exceeds max_message_size"));
@@ -239,7 +273,10 @@ impl Connection {
         frame.take(data);
         if is_new && frame.remaining == 0 {
             self.check_control(frame.opcode, data)?;
-            return Ok(Some(Outcome::Control { opcode: frame.opcode, place: Place::Input(range) }));
+            return Ok(Some(Outcome::Control {
+                opcode: frame.opcode,
+                place: Place::Input(range),
+            }));
         }
         let partial = self.partial();
         if is_new {
@@ -253,7 +290,10 @@ impl Connection {
         let payload = std::mem::take(&mut partial.control);
         self.check_control(frame.opcode, &payload)?;
         self.partial().control = payload;
-        Ok(Some(Outcome::Control { opcode: frame.opcode, place: Place::Control }))
+        Ok(Some(Outcome::Control {
+            opcode: frame.opcode,
+            place: Place::Control,
+        }))
     }
 
     fn check_control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Failure> {
@@ -278,12 +318,22 @@ impl Connection {
             frame.remaining -= data.len() as u64;
             return Ok(self.keep_unfinished(frame));
         }
-        if is_new && frame.fin && frame.opcode != Opcode::Continuation && frame.remaining == data.len() as u64 {
+        if is_new
+            && frame.fin
+            && frame.opcode != Opcode::Continuation
+            && frame.remaining == data.len() as u64
+        {
             take_whole(frame.key(), text && self.validate_utf8, data)?;
-            return Ok(Some(Outcome::Message { binary: !text, place: Place::Input(range) }));
+            return Ok(Some(Outcome::Message {
+                binary: !text,
+                place: Place::Input(range),
+            }));
         }
         let validate_utf8 = self.validate_utf8;
-        let message = self.partial().message.get_or_insert_with(|| Message::new(!text, validate_utf8));
+        let message = self
+            .partial()
+            .message
+            .get_or_insert_with(|| Message::new(!text, validate_utf8));
         message.append(&mut frame, data)?;
         self.finish_data(frame)
     }
@@ -291,7 +341,8 @@ impl Connection {
     /// Payload was read straight into the message.
     fn appended(&mut self, count: usize) -> Result<Option<Outcome>, Failure> {
         let partial = self.partial();
-        let (Some(mut frame), Some(message)) = (partial.frame.take(), partial.message.as_mut()) else {
+        let (Some(mut frame), Some(message)) = (partial.frame.take(), partial.message.as_mut())
+        else {
             return Ok(None);
         };
         message.appended(&mut frame, count)?;
@@ -303,9 +354,14 @@ impl Connection {
         if frame.remaining > 0 || !frame.fin {
             return Ok(self.keep_unfinished(frame));
         }
-        let Some(message) = self.partial().message.as_mut() else { return Ok(None) };
+        let Some(message) = self.partial().message.as_mut() else {
+            return Ok(None);
+        };
         message.finish()?;
-        Ok(Some(Outcome::Message { binary: message.binary, place: Place::Message }))
+        Ok(Some(Outcome::Message {
+            binary: message.binary,
+            place: Place::Message,
+        }))
     }
 
     fn keep_unfinished(&mut self, frame: Frame) -> Option<Outcome> {
@@ -320,7 +376,11 @@ impl Connection {
     pub(super) fn drop_message(&mut self) {
         if let Some(partial) = &mut self.partial {
             partial.message.take_if(|message| !message.complete);
-            if let Some(frame) = partial.frame.as_mut().filter(|frame| !frame.opcode.is_control()) {
+            if let Some(frame) = partial
+                .frame
+                .as_mut()
+                .filter(|frame| !frame.opcode.is_control())
+            {
                 frame.discard = true;
             }
         }
@@ -341,9 +401,10 @@ impl Connection {
     fn deliver<'a>(&'a self, outcome: Outcome, input: &'a [u8]) -> Received<'a> {
         match outcome {
             Outcome::NeedMore => Received::NeedMore,
-            Outcome::Message { binary, place } => {
-                Received::Message { binary, payload: self.payload_at(place, input) }
-            }
+            Outcome::Message { binary, place } => Received::Message {
+                binary,
+                payload: self.payload_at(place, input),
+            },
             Outcome::Control { opcode, place } => {
                 let payload = self.payload_at(place, input);
                 match opcode {
@@ -362,9 +423,9 @@ impl Connection {
         let partial = self.partial.as_deref();
         match place {
             Place::Input(range) => &input[range],
-            Place::Message => {
-                partial.and_then(|partial| partial.message.as_ref()).map_or(&[], |message| &message.payload)
-            }
+            Place::Message => partial
+                .and_then(|partial| partial.message.as_ref())
+                .map_or(&[], |message| &message.payload),
             Place::Control => partial.map_or(&[], |partial| &partial.control),
         }
     }

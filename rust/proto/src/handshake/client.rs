@@ -1,6 +1,8 @@
 //! The client's request (RFC 6455 section 4.1).
 
-use super::headers::{check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError};
+use super::headers::{
+    check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError,
+};
 
 /// What a client asks a server for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +50,10 @@ impl ClientRequest {
             "Sec-WebSocket-Accept",
         ];
         for (what, text) in [("path", &self.target), ("host", &self.host)] {
-            if text.bytes().any(|byte| byte == b' ' || byte.is_ascii_control()) {
+            if text
+                .bytes()
+                .any(|byte| byte == b' ' || byte.is_ascii_control())
+            {
                 return Err(RequestError::Target(what));
             }
         }
@@ -88,9 +93,17 @@ impl ClientRequest {
         write_header(&mut out, "Sec-WebSocket-Version", b"13");
         let protocols = self.all_protocols();
         if !protocols.is_empty() {
-            write_header(&mut out, "Sec-WebSocket-Protocol", protocols.join(", ").as_bytes());
+            write_header(
+                &mut out,
+                "Sec-WebSocket-Protocol",
+                protocols.join(", ").as_bytes(),
+            );
         }
-        for (name, value) in self.headers.iter().filter(|(name, _)| !is_host(name) && !is_protocol(name)) {
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| !is_host(name) && !is_protocol(name))
+        {
             write_header(&mut out, name, value);
         }
         out.extend_from_slice(b"\r\n");
@@ -122,13 +135,19 @@ mod tests {
             host: "h:8080".to_owned(),
             target: "/path?q".to_owned(),
             protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
         }
     }
 
     #[test]
     fn headers_go_out_as_spelled() {
-        let request = request(&["a", "b"], &[("x-lower", "1"), ("X-lower", "2"), ("oRIGIN", "http://o")]);
+        let request = request(
+            &["a", "b"],
+            &[("x-lower", "1"), ("X-lower", "2"), ("oRIGIN", "http://o")],
+        );
         request.check().unwrap();
         assert_eq!(
             String::from_utf8(request.encode("dGhlIHNhbXBsZSBub25jZQ==")).unwrap(),
@@ -140,29 +159,70 @@ mod tests {
 
     #[test]
     fn host_is_replaced_and_protocols_are_merged() {
-        let request = request(&["a"], &[("host", "virtual"), ("sec-websocket-protocol", "b,c")]);
+        let request = request(
+            &["a"],
+            &[("host", "virtual"), ("sec-websocket-protocol", "b,c")],
+        );
         request.check().unwrap();
         assert_eq!(request.all_protocols(), ["a", "b", "c"]);
         let bytes = String::from_utf8(request.encode("k")).unwrap();
-        assert!(bytes.starts_with("GET /path?q HTTP/1.1\r\nhost: virtual\r\n"), "{bytes}");
+        assert!(
+            bytes.starts_with("GET /path?q HTTP/1.1\r\nhost: virtual\r\n"),
+            "{bytes}"
+        );
         assert!(!bytes.contains("8080"), "{bytes}");
         assert_eq!(bytes.matches("otocol: ").count(), 1);
-        assert!(bytes.contains("Sec-WebSocket-Protocol: a, b, c\r\n"), "{bytes}");
+        assert!(
+            bytes.contains("Sec-WebSocket-Protocol: a, b, c\r\n"),
+            "{bytes}"
+        );
     }
 
     #[test]
     fn refusals_name_what_is_wrong() {
         type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
         let cases: [Case<'_>; 9] = [
-            (&[], &[("X-A", "b\nc")], "connect: header 'X-A' contains CR, LF or NUL"),
-            (&[], &[("X-A\r", "b")], "connect: header 'X-A\\r' contains CR, LF or NUL"),
-            (&[], &[("X:A", "b")], "connect: header 'X:A' has an invalid name"),
-            (&[], &[("UPGRADE", "h2c")], "connect: header 'UPGRADE' is set by the WebSocket handshake"),
-            (&[], &[("Sec-WebSocket-Key", "k")], "connect: header 'Sec-WebSocket-Key' is set by"),
-            (&[], &[("Host", "a"), ("host", "b")], "connect: header 'host' is given twice"),
+            (
+                &[],
+                &[("X-A", "b\nc")],
+                "connect: header 'X-A' contains CR, LF or NUL",
+            ),
+            (
+                &[],
+                &[("X-A\r", "b")],
+                "connect: header 'X-A\\r' contains CR, LF or NUL",
+            ),
+            (
+                &[],
+                &[("X:A", "b")],
+                "connect: header 'X:A' has an invalid name",
+            ),
+            (
+                &[],
+                &[("UPGRADE", "h2c")],
+                "connect: header 'UPGRADE' is set by the WebSocket handshake",
+            ),
+            (
+                &[],
+                &[("Sec-WebSocket-Key", "k")],
+                "connect: header 'Sec-WebSocket-Key' is set by",
+            ),
+            (
+                &[],
+                &[("Host", "a"), ("host", "b")],
+                "connect: header 'host' is given twice",
+            ),
             (&["a b"], &[], "connect: invalid protocol name 'a b'"),
-            (&["a\r\nX: y"], &[], "connect: invalid protocol name 'a\\r\\nX: y'"),
-            (&["a"], &[("Sec-WebSocket-Protocol", "b, a")], "connect: protocol 'a' is given twice"),
+            (
+                &["a\r\nX: y"],
+                &[],
+                "connect: invalid protocol name 'a\\r\\nX: y'",
+            ),
+            (
+                &["a"],
+                &[("Sec-WebSocket-Protocol", "b, a")],
+                "connect: protocol 'a' is given twice",
+            ),
         ];
         for (protocols, headers, text) in cases {
             let error = request(protocols, headers).check().unwrap_err().to_string();
@@ -170,6 +230,10 @@ mod tests {
         }
         let mut request = request(&[], &[]);
         request.target = "/a HTTP/1.1\r\nX: y".to_owned();
-        assert!(request.check().unwrap_err().to_string().starts_with("connect: the path contains a space, CR"));
+        assert!(request
+            .check()
+            .unwrap_err()
+            .to_string()
+            .starts_with("connect: the path contains a space, CR"));
     }
 }

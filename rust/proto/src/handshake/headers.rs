@@ -28,7 +28,8 @@ pub enum HeaderError {
 
 /// Whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
 pub fn is_token(text: &[u8]) -> bool {
-    let is_token_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token_byte =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_token_byte)
 }
 
@@ -41,7 +42,10 @@ pub(super) fn check_header(name: &str, value: &[u8]) -> Result<(), HeaderError> 
     if !is_token(name.as_bytes()) {
         return Err(HeaderError::Name(name.to_owned()));
     }
-    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+    if value
+        .iter()
+        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    {
         return Err(HeaderError::Control(name.to_owned()));
     }
     Ok(())
@@ -139,8 +143,14 @@ fn separator(name: &str) -> &'static [u8] {
 }
 
 /// The values of all headers called `name`.
-pub(super) fn values<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    parsed.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+pub(super) fn values<'a>(
+    parsed: &'a [Header<'_>],
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    parsed
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value)
 }
 
 /// The elements of the comma-separated lists in all headers called `name`, without empty ones.
@@ -150,7 +160,10 @@ pub(super) fn list<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator
 
 /// The elements of one comma-separated list, without empty ones.
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
 }
 
 /// Whether `token` is in the lists in all headers called `name`, in any case.
@@ -185,7 +198,10 @@ mod tests {
 
     #[test]
     fn repeated_headers_are_joined_in_place() {
-        let header = |name, value: &'static str| Header { name, value: value.as_bytes() };
+        let header = |name, value: &'static str| Header {
+            name,
+            value: value.as_bytes(),
+        };
         let mut view = Headers::new();
         let parsed = [
             header("set-cookie", "a=1; Path=/"),
@@ -196,8 +212,15 @@ mod tests {
             header("Cookie", "d=4"),
         ];
         add_to_view(&mut view, &parsed);
-        let expected = [("Set-Cookie", "a=1; Path=/\nb=2"), ("X-A", "1, 2"), ("Cookie", "c=3; d=4")];
-        let seen: Vec<_> = view.iter().map(|(name, value)| (&name[..], std::str::from_utf8(value).unwrap())).collect();
+        let expected = [
+            ("Set-Cookie", "a=1; Path=/\nb=2"),
+            ("X-A", "1, 2"),
+            ("Cookie", "c=3; d=4"),
+        ];
+        let seen: Vec<_> = view
+            .iter()
+            .map(|(name, value)| (&name[..], std::str::from_utf8(value).unwrap()))
+            .collect();
         assert_eq!(seen, expected);
     }
 

@@ -45,7 +45,11 @@ impl Rejection {
             write_header(&mut out, "Connection", b"close");
         }
         write_header(&mut out, "Content-Type", b"text/plain; charset=utf-8");
-        write_header(&mut out, "Content-Length", (self.text.len() + 1).to_string().as_bytes());
+        write_header(
+            &mut out,
+            "Content-Length",
+            (self.text.len() + 1).to_string().as_bytes(),
+        );
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.text.as_bytes());
         out.push(b'\n');
@@ -83,9 +87,15 @@ mod tests {
             let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
             assert!(head.contains("\r\nConnection: close"), "{head}");
-            assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+            assert!(
+                head.contains(&format!("\r\nContent-Length: {}", body.len())),
+                "{head}"
+            );
             assert_eq!(head.contains("\r\nUpgrade: websocket\r\n"), status == 426);
-            assert_eq!(head.contains("\r\nSec-WebSocket-Version: 13\r\n"), status == 426);
+            assert_eq!(
+                head.contains("\r\nSec-WebSocket-Version: 13\r\n"),
+                status == 426
+            );
         }
     }
 }

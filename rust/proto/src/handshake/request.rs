@@ -42,7 +42,15 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> 
     let target = parsed.path.unwrap_or("");
     let protocols = list(headers, "Sec-WebSocket-Protocol").map(lossy).collect();
     let headers = view(target, headers)?;
-    Ok(Some((length, Request { target: target.to_owned(), key, protocols, headers })))
+    Ok(Some((
+        length,
+        Request {
+            target: target.to_owned(),
+            key,
+            protocols,
+            headers,
+        },
+    )))
 }
 
 /// Whether this asks for a WebSocket at all. In HTTP/1.0 an Upgrade header has no meaning (RFC 9110 section 7.8).
@@ -62,19 +70,28 @@ fn check_version(headers: &[Header<'_>]) -> Result<(), Rejection> {
     let mut versions = values(headers, "Sec-WebSocket-Version");
     match (versions.next(), versions.next()) {
         (Some(b"13"), None) => Ok(()),
-        _ => Err(Rejection::with_text(426, "This server speaks version 13 of the WebSocket protocol.")),
+        _ => Err(Rejection::with_text(
+            426,
+            "This server speaks version 13 of the WebSocket protocol.",
+        )),
     }
 }
 
 /// One Host, and no body: its bytes would be taken for frames.
 fn check_framing(headers: &[Header<'_>]) -> Result<(), Rejection> {
     if values(headers, "Host").count() != 1 {
-        return Err(Rejection::with_text(400, "The request must have one Host header."));
+        return Err(Rejection::with_text(
+            400,
+            "The request must have one Host header.",
+        ));
     }
     let has_body = values(headers, "Content-Length").any(|value| value != b"0")
         || values(headers, "Transfer-Encoding").next().is_some();
     if has_body {
-        return Err(Rejection::with_text(400, "An upgrade request must not have a body."));
+        return Err(Rejection::with_text(
+            400,
+            "An upgrade request must not have a body.",
+        ));
     }
     Ok(())
 }
@@ -83,7 +100,10 @@ fn check_key(headers: &[Header<'_>]) -> Result<String, Rejection> {
     let mut keys = values(headers, "Sec-WebSocket-Key");
     match (keys.next(), keys.next()) {
         (Some(key), None) if is_key(key) => Ok(lossy(key)),
-        _ => Err(Rejection::with_text(400, "The request must have one Sec-WebSocket-Key of 16 bytes in base64.")),
+        _ => Err(Rejection::with_text(
+            400,
+            "The request must have one Sec-WebSocket-Key of 16 bytes in base64.",
+        )),
     }
 }
 
@@ -99,7 +119,10 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 fn view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
-    let origin_form = origin_form(target).ok_or(Rejection::with_text(400, "The request target is malformed."))?;
+    let origin_form = origin_form(target).ok_or(Rejection::with_text(
+        400,
+        "The request target is malformed.",
+    ))?;
     let (path, query) = match origin_form.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (origin_form, None),
@@ -113,8 +136,13 @@ fn view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
     }
     view.push(("URI".to_owned(), target.as_bytes().to_vec()));
     // Our own entries speak about the request line, and a peer must not be able to change what they say.
-    let is_ours = |name: &str| name.eq_ignore_ascii_case("Path") || name.eq_ignore_ascii_case("Query");
-    let theirs: Vec<_> = headers.iter().filter(|header| !is_ours(header.name)).copied().collect();
+    let is_ours =
+        |name: &str| name.eq_ignore_ascii_case("Path") || name.eq_ignore_ascii_case("Query");
+    let theirs: Vec<_> = headers
+        .iter()
+        .filter(|header| !is_ours(header.name))
+        .copied()
+        .collect();
     add_to_view(&mut view, &theirs);
     Ok(view)
 }
@@ -125,7 +153,10 @@ fn origin_form(target: &str) -> Option<&str> {
         return Some(target);
     }
     let (scheme, rest) = target.split_once("://")?;
-    if !["http", "https", "ws", "wss"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+    if !["http", "https", "ws", "wss"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme))
+    {
         return None;
     }
     Some(rest.find(['/', '?']).map_or("", |at| &rest[at..]))
@@ -168,7 +199,11 @@ mod tests {
     }
 
     fn header<'a>(request: &'a Request, name: &str) -> Option<&'a [u8]> {
-        request.headers.iter().find(|(seen, _)| seen == name).map(|(_, value)| &value[..])
+        request
+            .headers
+            .iter()
+            .find(|(seen, _)| seen == name)
+            .map(|(_, value)| &value[..])
     }
 
     #[test]
@@ -180,25 +215,38 @@ mod tests {
             "GET / HTTP/1.1\r\nhost:h\r\nUPGRADE: h2c, WebSocket\r\nconnection: keep-alive\r\nconnection: upgrade\r\n\
              sec-websocket-key:   dGhlIHNhbXBsZSBub25jZQ==  \r\nSec-Websocket-Version: 13\r\n\r\n",
         );
-        accepted(&format!("GET / HTTP/1.1\r\nContent-Length: 0\r\n{REST}\r\n"));
+        accepted(&format!(
+            "GET / HTTP/1.1\r\nContent-Length: 0\r\n{REST}\r\n"
+        ));
     }
 
     #[test]
     fn it_is_incomplete_until_its_last_byte() {
         let text = format!("GET /chat?x HTTP/1.1\r\n{REST}\r\n");
         for cut in 0..text.len() {
-            assert_eq!(parse_request(&text.as_bytes()[..cut]), Ok(None), "{cut} bytes");
+            assert_eq!(
+                parse_request(&text.as_bytes()[..cut]),
+                Ok(None),
+                "{cut} bytes"
+            );
         }
-        let (length, _) = parse_request(format!("{text}frames").as_bytes()).unwrap().unwrap();
+        let (length, _) = parse_request(format!("{text}frames").as_bytes())
+            .unwrap()
+            .unwrap();
         assert_eq!(length, text.len());
     }
 
     #[test]
     fn the_request_line_is_in_the_view() {
-        let request = accepted(&format!("GET /a%20b%2Fc%zz%?q=%20&r HTTP/1.1\r\n{REST}\r\n"));
+        let request = accepted(&format!(
+            "GET /a%20b%2Fc%zz%?q=%20&r HTTP/1.1\r\n{REST}\r\n"
+        ));
         assert_eq!(header(&request, "Path"), Some(&b"/a b/c%zz%"[..]));
         assert_eq!(header(&request, "Query"), Some(&b"q=%20&r"[..]));
-        assert_eq!(header(&request, "URI"), Some(&b"/a%20b%2Fc%zz%?q=%20&r"[..]));
+        assert_eq!(
+            header(&request, "URI"),
+            Some(&b"/a%20b%2Fc%zz%?q=%20&r"[..])
+        );
         assert_eq!(header(&request, "Host"), Some(&b"h"[..]));
         let request = accepted(&format!("GET /? HTTP/1.1\r\n{REST}\r\n"));
         assert_eq!(header(&request, "Query"), Some(&b""[..]));
@@ -210,23 +258,39 @@ mod tests {
         ] {
             let request = accepted(&format!("GET {target} HTTP/1.1\r\n{REST}\r\n"));
             assert_eq!(header(&request, "Path"), Some(path.as_bytes()), "{target}");
-            assert_eq!(header(&request, "Query"), query.map(str::as_bytes), "{target}");
+            assert_eq!(
+                header(&request, "Query"),
+                query.map(str::as_bytes),
+                "{target}"
+            );
             assert_eq!(header(&request, "URI"), Some(target.as_bytes()));
         }
     }
 
     #[test]
     fn a_peer_cannot_forge_the_request_line() {
-        let request = accepted(&format!("GET /true HTTP/1.1\r\npath: /forged\r\nQuery: forged\r\n{REST}\r\n"));
+        let request = accepted(&format!(
+            "GET /true HTTP/1.1\r\npath: /forged\r\nQuery: forged\r\n{REST}\r\n"
+        ));
         assert_eq!(header(&request, "Path"), Some(&b"/true"[..]));
         assert_eq!(header(&request, "Query"), None);
-        assert_eq!(request.headers.iter().filter(|(name, _)| name == "Path").count(), 1);
+        assert_eq!(
+            request
+                .headers
+                .iter()
+                .filter(|(name, _)| name == "Path")
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn subprotocols_of_all_headers_are_listed() {
         let protocols = "Sec-WebSocket-Protocol: a ,b\r\nsec-websocket-protocol: , c\r\n";
-        assert_eq!(accepted(&format!("GET / HTTP/1.1\r\n{protocols}{REST}\r\n")).protocols, ["a", "b", "c"]);
+        assert_eq!(
+            accepted(&format!("GET / HTTP/1.1\r\n{protocols}{REST}\r\n")).protocols,
+            ["a", "b", "c"]
+        );
     }
 
     #[test]
@@ -234,35 +298,112 @@ mod tests {
         assert_eq!(status("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 426);
         assert_eq!(status(&format!("POST / HTTP/1.1\r\n{REST}\r\n")), 426);
         assert_eq!(status(&format!("GET / HTTP/1.0\r\n{REST}\r\n")), 426);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("websocket", "h2c"))), 426);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace(": Upgrade", ": close"))), 426);
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}\r\n",
+                REST.replace("websocket", "h2c")
+            )),
+            426
+        );
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}\r\n",
+                REST.replace(": Upgrade", ": close")
+            )),
+            426
+        );
         for version in ["8", "14", "013", "13, 8", ""] {
-            assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("13", version))), 426, "{version}");
+            assert_eq!(
+                status(&format!(
+                    "GET / HTTP/1.1\r\n{}\r\n",
+                    REST.replace("13", version)
+                )),
+                426,
+                "{version}"
+            );
         }
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\nSec-WebSocket-Version: 13\r\n{REST}\r\n")), 426);
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\nSec-WebSocket-Version: 13\r\n{REST}\r\n"
+            )),
+            426
+        );
     }
 
     #[test]
     fn malformed_requests_get_400() {
-        let with_key = |key: &str| status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("dGhlIHNhbXBsZSBub25jZQ==", key)));
-        for key in ["", "dGhl", "dGhlIHNhbXBsZSBub25jZR==", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZ???"] {
+        let with_key = |key: &str| {
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}\r\n",
+                REST.replace("dGhlIHNhbXBsZSBub25jZQ==", key)
+            ))
+        };
+        for key in [
+            "",
+            "dGhl",
+            "dGhlIHNhbXBsZSBub25jZR==",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZ???",
+        ] {
             assert_eq!(with_key(key), 400, "key {key:?}");
         }
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{REST}\r\n")), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("Sec-WebSocket-Key", "X-Key"))), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", REST.replace("Host", "X-Host"))), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: i\r\n{REST}\r\n")), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\nContent-Length: 5\r\n{REST}\r\n")), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{REST}\r\n")), 400);
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{REST}\r\n"
+            )),
+            400
+        );
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}\r\n",
+                REST.replace("Sec-WebSocket-Key", "X-Key")
+            )),
+            400
+        );
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}\r\n",
+                REST.replace("Host", "X-Host")
+            )),
+            400
+        );
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\nHost: i\r\n{REST}\r\n")),
+            400
+        );
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\nContent-Length: 5\r\n{REST}\r\n"
+            )),
+            400
+        );
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{REST}\r\n"
+            )),
+            400
+        );
         assert_eq!(status(&format!("GET x HTTP/1.1\r\n{REST}\r\n")), 400);
         assert_eq!(status(&format!("GET ftp://h/ HTTP/1.1\r\n{REST}\r\n")), 400);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{REST}no colon\r\n\r\n")), 400);
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\n{REST}no colon\r\n\r\n")),
+            400
+        );
     }
 
     #[test]
     fn garbage_is_refused_at_its_first_byte() {
-        for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"\x00", b"\x81\x85", b"\xff\xfe"] {
-            assert_eq!(parse_request(garbage).unwrap_err().status, 400, "{garbage:?}");
+        for garbage in [
+            &b"\x16\x03\x01\x02\x00"[..],
+            b"\x00",
+            b"\x81\x85",
+            b"\xff\xfe",
+        ] {
+            assert_eq!(
+                parse_request(garbage).unwrap_err().status,
+                400,
+                "{garbage:?}"
+            );
         }
         assert_eq!(status("GET / HTTP/2.0"), 400);
     }
@@ -270,10 +411,25 @@ mod tests {
     #[test]
     fn oversized_heads_get_431_before_they_end() {
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_REQUEST_HEAD));
-        assert_eq!(parse_request(&long.as_bytes()[..MAX_REQUEST_HEAD - 1]), Ok(None));
+        assert_eq!(
+            parse_request(&long.as_bytes()[..MAX_REQUEST_HEAD - 1]),
+            Ok(None)
+        );
         assert_eq!(status(&long[..MAX_REQUEST_HEAD]), 431);
         assert_eq!(status(&format!("{long}\r\n{REST}\r\n")), 431);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}{REST}\r\n", "X: y\r\n".repeat(MAX_HEADERS))), 431);
-        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(MAX_REQUEST_HEAD))), 431);
+        assert_eq!(
+            status(&format!(
+                "GET / HTTP/1.1\r\n{}{REST}\r\n",
+                "X: y\r\n".repeat(MAX_HEADERS)
+            )),
+            431
+        );
+        assert_eq!(
+            status(&format!(
+                "GET /{} HTTP/1.1\r\n",
+                "x".repeat(MAX_REQUEST_HEAD)
+            )),
+            431
+        );
     }
 }

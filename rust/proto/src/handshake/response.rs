@@ -59,14 +59,18 @@ pub fn parse_response(
         let end = match parsed.parse(&buf[start..]) {
             Ok(Status::Complete(length)) => start + length,
             Ok(Status::Partial) if buf.len() < MAX_RESPONSE_HEAD => return Ok(None),
-            Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
+            Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
+                return Err(ResponseError::TooLarge)
+            }
             Err(error) => return Err(ResponseError::Malformed(error)),
         };
         if end > MAX_RESPONSE_HEAD {
             return Err(ResponseError::TooLarge);
         }
         match parsed.code {
-            Some(101) => return accept(&parsed, key, request).map(|response| Some((end, response))),
+            Some(101) => {
+                return accept(&parsed, key, request).map(|response| Some((end, response)))
+            }
             Some(100..=199) => start = end,
             code => {
                 let status = format!("{:03} {}", code.unwrap_or(0), parsed.reason.unwrap_or(""));
@@ -97,7 +101,10 @@ fn accept(
     }
     let mut view = Headers::with_capacity(headers.len());
     add_to_view(&mut view, headers);
-    Ok(Response { protocol: chosen_protocol(headers, request)?, headers: view })
+    Ok(Response {
+        protocol: chosen_protocol(headers, request)?,
+        headers: view,
+    })
 }
 
 fn chosen_protocol(
@@ -107,7 +114,14 @@ fn chosen_protocol(
     let chosen: Vec<&[u8]> = values(headers, "Sec-WebSocket-Protocol").collect();
     match chosen[..] {
         [] => Ok(None),
-        [name] if request.all_protocols().iter().any(|asked| asked.as_bytes() == name) => Ok(Some(lossy(name))),
+        [name]
+            if request
+                .all_protocols()
+                .iter()
+                .any(|asked| asked.as_bytes() == name) =>
+        {
+            Ok(Some(lossy(name)))
+        }
         _ => Err(ResponseError::Protocol(lossy(&chosen.join(&b", "[..])))),
     }
 }
@@ -121,7 +135,10 @@ mod tests {
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
     fn parse(text: &str) -> Result<Option<(usize, Response)>, ResponseError> {
-        let request = ClientRequest { protocols: vec!["a".into(), "b".into()], ..ClientRequest::default() };
+        let request = ClientRequest {
+            protocols: vec!["a".into(), "b".into()],
+            ..ClientRequest::default()
+        };
         parse_response(text.as_bytes(), KEY, &request)
     }
 
@@ -135,7 +152,9 @@ mod tests {
         let (length, response) = parse(&text).unwrap().unwrap();
         assert_eq!(length, text.len() - 2);
         assert_eq!(response.protocol.as_deref(), Some("b"));
-        assert!(response.headers.contains(&("Set-Cookie".to_owned(), b"x".to_vec())));
+        assert!(response
+            .headers
+            .contains(&("Set-Cookie".to_owned(), b"x".to_vec())));
         for cut in 0..length {
             assert_eq!(parse(&text[..cut]), Ok(None), "{cut} bytes");
         }
@@ -151,8 +170,14 @@ mod tests {
 
     #[test]
     fn refusals_say_what_the_server_said() {
-        assert_eq!(error("HTTP/1.1 403 Forbidden\r\n\r\nno"), "server answered: 403 Forbidden");
-        assert_eq!(error("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n"), "server answered: 302 Found");
+        assert_eq!(
+            error("HTTP/1.1 403 Forbidden\r\n\r\nno"),
+            "server answered: 403 Forbidden"
+        );
+        assert_eq!(
+            error("HTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n"),
+            "server answered: 302 Found"
+        );
         assert_eq!(error("HTTP/1.1 500\r\n\r\n"), "server answered: 500");
         assert_eq!(error("HTTP/1.1 200 OK\r\n\r\n"), "server answered: 200 OK");
     }
@@ -160,18 +185,36 @@ mod tests {
     #[test]
     fn an_upgrade_to_something_else_is_refused() {
         let without = |line: &str| error(&(GOOD.replace(line, "X-Removed: ") + "\r\n"));
-        assert_eq!(without("Upgrade: "), "server's response has no 'Upgrade: websocket' header");
-        assert_eq!(without("Connection: "), "server's response has no 'Connection: Upgrade' header");
-        assert_eq!(without("Sec-WebSocket-Accept: "), "server sent a wrong Sec-WebSocket-Accept key");
-        assert_eq!(without("s3pPLM"), "server sent a wrong Sec-WebSocket-Accept key");
+        assert_eq!(
+            without("Upgrade: "),
+            "server's response has no 'Upgrade: websocket' header"
+        );
+        assert_eq!(
+            without("Connection: "),
+            "server's response has no 'Connection: Upgrade' header"
+        );
+        assert_eq!(
+            without("Sec-WebSocket-Accept: "),
+            "server sent a wrong Sec-WebSocket-Accept key"
+        );
+        assert_eq!(
+            without("s3pPLM"),
+            "server sent a wrong Sec-WebSocket-Accept key"
+        );
         let with = |line: &str| error(&format!("{GOOD}{line}\r\n\r\n"));
         let twice = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(with(twice), "server sent a wrong Sec-WebSocket-Accept key");
         let not_asked = "server chose a subprotocol that was not asked for: ";
         assert_eq!(with("Sec-WebSocket-Protocol: c"), format!("{not_asked}'c'"));
         assert_eq!(with("Sec-WebSocket-Protocol: A"), format!("{not_asked}'A'"));
-        assert_eq!(with("Sec-WebSocket-Protocol: a, b"), format!("{not_asked}'a, b'"));
-        assert_eq!(with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b"), format!("{not_asked}'a, b'"));
+        assert_eq!(
+            with("Sec-WebSocket-Protocol: a, b"),
+            format!("{not_asked}'a, b'")
+        );
+        assert_eq!(
+            with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b"),
+            format!("{not_asked}'a, b'")
+        );
         assert_eq!(
             with("Sec-WebSocket-Extensions: permessage-deflate; x=1"),
             "server chose an extension that was not offered: 'permessage-deflate; x=1'"
@@ -180,11 +223,23 @@ mod tests {
 
     #[test]
     fn what_is_not_http_and_what_is_too_much_is_refused() {
-        assert!(error("SSH-2.0-OpenSSH_9.6\r\n").starts_with("server sent a malformed HTTP response: "));
-        assert!(error("HTTP/1.1 101 OK\r\nno colon\r\n\r\n").starts_with("server sent a malformed HTTP response: "));
+        assert!(
+            error("SSH-2.0-OpenSSH_9.6\r\n").starts_with("server sent a malformed HTTP response: ")
+        );
+        assert!(error("HTTP/1.1 101 OK\r\nno colon\r\n\r\n")
+            .starts_with("server sent a malformed HTTP response: "));
         let too_large = "server sent too large a response (more than 65536 bytes or 128 headers)";
-        assert_eq!(error(&format!("{GOOD}X: {}", "x".repeat(MAX_RESPONSE_HEAD))), too_large);
-        assert_eq!(error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(MAX_HEADERS))), too_large);
-        assert_eq!(error(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_RESPONSE_HEAD / 20)), too_large);
+        assert_eq!(
+            error(&format!("{GOOD}X: {}", "x".repeat(MAX_RESPONSE_HEAD))),
+            too_large
+        );
+        assert_eq!(
+            error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(MAX_HEADERS))),
+            too_large
+        );
+        assert_eq!(
+            error(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_RESPONSE_HEAD / 20)),
+            too_large
+        );
     }
 }

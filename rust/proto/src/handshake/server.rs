@@ -5,17 +5,28 @@ use super::{accept_key, Request};
 
 /// The first of the subprotocols a client asks for that the server speaks: its order is its preference.
 pub fn choose_subprotocol(requested: &[String], allowed: &[String]) -> Option<String> {
-    requested.iter().find(|name| allowed.contains(name)).cloned()
+    requested
+        .iter()
+        .find(|name| allowed.contains(name))
+        .cloned()
 }
 
 /// The 101 response to `request`. `extra` are headers that
 /// [`check_response_headers`](super::check_response_headers) has accepted; their names go out as spelled.
-pub fn encode_response(request: &Request, protocol: Option<&str>, extra: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn encode_response(
+    request: &Request,
+    protocol: Option<&str>,
+    extra: &[(String, Vec<u8>)],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
     write_header(&mut out, "Upgrade", b"websocket");
     write_header(&mut out, "Connection", b"Upgrade");
-    write_header(&mut out, "Sec-WebSocket-Accept", accept_key(&request.key).as_bytes());
+    write_header(
+        &mut out,
+        "Sec-WebSocket-Accept",
+        accept_key(&request.key).as_bytes(),
+    );
     if let Some(protocol) = protocol {
         write_header(&mut out, "Sec-WebSocket-Protocol", protocol.as_bytes());
     }
@@ -37,8 +48,14 @@ mod tests {
 
     #[test]
     fn the_clients_first_choice_wins() {
-        assert_eq!(choose_subprotocol(&names(&["a", "b"]), &names(&["b", "a"])).as_deref(), Some("a"));
-        assert_eq!(choose_subprotocol(&names(&["x", "b"]), &names(&["a", "b"])).as_deref(), Some("b"));
+        assert_eq!(
+            choose_subprotocol(&names(&["a", "b"]), &names(&["b", "a"])).as_deref(),
+            Some("a")
+        );
+        assert_eq!(
+            choose_subprotocol(&names(&["x", "b"]), &names(&["a", "b"])).as_deref(),
+            Some("b")
+        );
         assert_eq!(choose_subprotocol(&names(&["A"]), &names(&["a"])), None);
         assert_eq!(choose_subprotocol(&names(&["a"]), &[]), None);
         assert_eq!(choose_subprotocol(&[], &names(&["a"])), None);

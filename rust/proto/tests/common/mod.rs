@@ -30,8 +30,14 @@ pub fn binary(payload: &[u8]) -> Event {
 pub fn own(received: Received<'_>) -> Option<Event> {
     Some(match received {
         Received::NeedMore => return None,
-        Received::Message { binary: true, payload } => Event::Binary(payload.to_vec()),
-        Received::Message { binary: false, payload } => Event::Text(payload.to_vec()),
+        Received::Message {
+            binary: true,
+            payload,
+        } => Event::Binary(payload.to_vec()),
+        Received::Message {
+            binary: false,
+            payload,
+        } => Event::Text(payload.to_vec()),
         Received::Ping(payload) => Event::Ping(payload.to_vec()),
         Received::Pong(payload) => Event::Pong(payload.to_vec()),
         Received::Close { code, reason } => Event::Close(code, reason.to_vec()),
@@ -40,7 +46,11 @@ pub fn own(received: Received<'_>) -> Option<Event> {
 }
 
 pub fn config(role: Role) -> Config {
-    Config { role, max_message_size: 0, validate_utf8: true }
+    Config {
+        role,
+        max_message_size: 0,
+        validate_utf8: true,
+    }
 }
 
 /// All events in one portion of input.
@@ -88,10 +98,15 @@ pub fn feed_direct(config: &Config, wire: &[u8], read: usize) -> Vec<Event> {
             at += 1;
             continue;
         }
-        let buffer = connection.payload_buffer().expect("a buffer for what is wanted");
+        let buffer = connection
+            .payload_buffer()
+            .expect("a buffer for what is wanted");
         let spare = buffer.capacity() - buffer.len();
         assert!(spare > 0, "a buffer must have room");
-        let count = read.min(spare).min(wire.len() - at).min(usize::try_from(wanted).unwrap());
+        let count = read
+            .min(spare)
+            .min(wire.len() - at)
+            .min(usize::try_from(wanted).unwrap());
         buffer.extend_from_slice(&wire[at..at + count]);
         at += count;
         events.extend(own(connection.payload_received(count)));
@@ -105,18 +120,29 @@ pub fn assert_every_way(config: &Config, wire: &[u8], expected: &[Event]) {
     assert_eq!(feed_cut(config, wire, &[]), expected, "whole");
     let each: Vec<usize> = (1..wire.len()).collect();
     assert_eq!(feed_cut(config, wire, &each), expected, "byte by byte");
-    for cut in (0..wire.len()).filter(|cut| wire.len() < 500 || *cut < 40 || cut + 40 > wire.len()) {
+    for cut in (0..wire.len()).filter(|cut| wire.len() < 500 || *cut < 40 || cut + 40 > wire.len())
+    {
         assert_eq!(feed_cut(config, wire, &[cut]), expected, "split at {cut}");
     }
     for read in [1, 2, 3, 7, 1 << 20] {
-        assert_eq!(feed_direct(config, wire, read), expected, "direct reads of {read}");
+        assert_eq!(
+            feed_direct(config, wire, read),
+            expected,
+            "direct reads of {read}"
+        );
     }
 }
 
 /// A frame as the peer of `receiver` sends it.
 pub fn frame_to(receiver: Role, fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    frame::encode(fin, opcode, payload, (receiver == Role::Server).then_some(KEY), &mut out);
+    frame::encode(
+        fin,
+        opcode,
+        payload,
+        (receiver == Role::Server).then_some(KEY),
+        &mut out,
+    );
     out
 }
 
@@ -128,11 +154,18 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
-        Self { client: Connection::new(&config(Role::Client)), server: Connection::new(&config(Role::Server)) }
+        Self {
+            client: Connection::new(&config(Role::Client)),
+            server: Connection::new(&config(Role::Server)),
+        }
     }
 
     /// What arrives at the other end when `say` runs on the end of `role`.
-    pub fn say(&mut self, role: Role, say: impl FnOnce(&mut Connection, &mut Vec<u8>)) -> Vec<Event> {
+    pub fn say(
+        &mut self,
+        role: Role,
+        say: impl FnOnce(&mut Connection, &mut Vec<u8>),
+    ) -> Vec<Event> {
         let (from, to) = match role {
             Role::Client => (&mut self.client, &mut self.server),
             Role::Server => (&mut self.server, &mut self.client),
