@@ -1,1 +1,27 @@
-//! Sockets, timers and queues.
+//! The engine of EV::Websockets: sockets, names, deadlines and queues around the protocol of
+//! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
+//! those that look names up.
+
+mod connect;
+mod context;
+mod deadlines;
+mod establish;
+mod event;
+mod link;
+mod listener;
+mod pending;
+mod queue;
+mod receive;
+mod resolver;
+mod send;
+mod slots;
+mod sys;
+mod watch;
+
+pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
+pub use context::Context;
+pub use event::{Event, Id, Interest, Wants, Watch};
+pub use evws_proto::close::check_code;
+pub use evws_proto::connection::SendError;
+pub use pending::Settings;
+pub use send::Kind;

@@ -1,0 +1,68 @@
+//! The context as C sees it.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use evws_engine::Context;
+
+use crate::types::{
+    evws_bytes, evws_status, EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED,
+};
+
+/// All connections and listeners of one event loop. Opaque to C.
+pub struct evws_context {
+    pub(crate) engine: Context,
+    pub(crate) error: String,
+    /// A panic was caught; what the engine holds may be half done.
+    pub(crate) poisoned: bool,
+}
+
+/// Makes a context, which the caller owns. It holds no descriptor and no thread.
+///
+/// # Safety
+/// `out` is null or points to a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_status {
+    if out.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let made = catch_unwind(|| {
+        Box::new(evws_context { engine: Context::new(), error: String::new(), poisoned: false })
+    });
+    let Ok(context) = made else { return EVWS_STATUS_PANICKED };
+    // SAFETY: not null, and the caller vouches for the rest.
+    unsafe { out.write(Box::into_raw(context)) };
+    EVWS_STATUS_OK
+}
+
+/// Frees a context and closes every descriptor of it; all watching must have been stopped before.
+/// Queued bytes are offered to the kernel once, without blocking, unless `silent`: that is for a
+/// forked child, and nothing goes on the wire. NULL is ignored.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed before.
+#[no_mangle]
+pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: bool) {
+    if context.is_null() {
+        return;
+    }
+    // SAFETY: it came from Box::into_raw and is freed once, says the caller.
+    let mut context = unsafe { Box::from_raw(context) };
+    // A bug on the way out is no reason to take the program down.
+    let _ = catch_unwind(AssertUnwindSafe(move || {
+        context.engine.shut_down(silent || context.poisoned);
+    }));
+}
+
+/// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
+/// `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_error_text(context: *const evws_context) -> evws_bytes {
+    // SAFETY: the caller's promise is the one that a reference needs.
+    match unsafe { context.as_ref() } {
+        Some(context) => evws_bytes::lend(context.error.as_bytes()),
+        None => evws_bytes::NONE,
+    }
+}

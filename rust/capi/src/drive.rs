@@ -1,0 +1,182 @@
+//! The calls that an event loop makes: readiness in, events and watches out.
+
+use evws_engine::Event;
+
+use crate::context::evws_context;
+use crate::guard::{guard, guard_read};
+use crate::types::*;
+
+/// Reports that what a token is watched for is there. A stale token is ignored.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_handle_io(
+    context: *mut evws_context,
+    token: u64,
+    readable: bool,
+    writable: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, (), |context| context.engine.handle_io(token, readable, writable)) }
+}
+
+/// Reports that the deadline has come.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_handle_timeout(context: *mut evws_context) {
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, (), |context| context.engine.handle_timeout()) }
+}
+
+/// Reports that the loop is about to block: what was sent outside of its callbacks is written.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_handle_prepare(context: *mut evws_context) {
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, (), |context| context.engine.handle_prepare()) }
+}
+
+/// Delivers the next event, and returns its kind, which is `EVWS_EVENT_NONE` when there are no
+/// more. What the event lends is valid until the next call on the context.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
+/// to a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_poll_event(
+    context: *mut evws_context,
+    event: *mut evws_event,
+) -> evws_event_kind {
+    if event.is_null() {
+        return EVWS_EVENT_NONE;
+    }
+    // SAFETY: the caller's promise.
+    let found = unsafe { guard(context, None, next_event) };
+    match found {
+        Some(found) => {
+            // SAFETY: not null, and the caller vouches for the rest.
+            unsafe { event.write(found) };
+            found.kind
+        }
+        None => EVWS_EVENT_NONE,
+    }
+}
+
+fn next_event(context: &mut evws_context) -> Option<evws_event> {
+    let engine = &mut context.engine;
+    let mut event = evws_event {
+        kind: EVWS_EVENT_NONE,
+        code: 0,
+        is_binary: false,
+        id: 0,
+        listener: 0,
+        payload: evws_bytes::NONE,
+        header_count: 0,
+    };
+    (event.kind, event.id) = match engine.poll_event()? {
+        Event::Handshake { id, listener } => {
+            event.listener = listener;
+            (EVWS_EVENT_HANDSHAKE, id)
+        }
+        Event::Connect { id, listener } => {
+            event.listener = listener.unwrap_or(0);
+            (EVWS_EVENT_CONNECT, id)
+        }
+        Event::Message { id, binary } => {
+            event.is_binary = binary;
+            (EVWS_EVENT_MESSAGE, id)
+        }
+        Event::Pong { id } => (EVWS_EVENT_PONG, id),
+        Event::Drain { id } => (EVWS_EVENT_DRAIN, id),
+        Event::Error { id } => (EVWS_EVENT_ERROR, id),
+        Event::ConnectFailed { id } => (EVWS_EVENT_CONNECT_FAILED, id),
+        Event::Close { id, code } => {
+            event.code = code;
+            (EVWS_EVENT_CLOSE, id)
+        }
+    };
+    event.payload = evws_bytes::lend(engine.payload());
+    event.header_count = engine.headers().len();
+    Some(event)
+}
+
+/// Header `index` of the event that was polled last. Returns false if there is none. Lent until
+/// the next call on the context.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+/// a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_event_header(
+    context: *const evws_context,
+    index: usize,
+    out: *mut evws_header,
+) -> bool {
+    if out.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let header = unsafe {
+        guard_read(context, None, |context| {
+            let (name, value) = context.engine.headers().get(index)?;
+            Some(evws_header {
+                name: evws_bytes::lend(name.as_bytes()),
+                value: evws_bytes::lend(value),
+            })
+        })
+    };
+    match header {
+        Some(header) => {
+            // SAFETY: not null, and the caller vouches for the rest.
+            unsafe { out.write(header) };
+            true
+        }
+        None => false,
+    }
+}
+
+/// The next change of what is to be watched. Returns false when there are no more. A descriptor
+/// that is to be let go is closed by the call that follows.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+/// a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_poll_watch(
+    context: *mut evws_context,
+    out: *mut evws_watch,
+) -> bool {
+    if out.is_null() {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let Some(watch) = (unsafe { guard(context, None, |context| context.engine.poll_watch()) })
+    else {
+        return false;
+    };
+    let events = match watch.interest {
+        None => 0,
+        Some(interest) if interest.is_none() => EVWS_WATCH_KEEP,
+        Some(interest) => u32::from(interest.bits()),
+    };
+    // SAFETY: not null, and the caller vouches for the rest.
+    unsafe { out.write(evws_watch { token: watch.token, fd: watch.fd, events }) };
+    true
+}
+
+/// Seconds until `evws_handle_timeout` is to be called: 0 if the loop must not block, negative if
+/// there is nothing to wait for.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_poll_deadline(context: *mut evws_context) -> f64 {
+    // SAFETY: the caller's promise.
+    let until = unsafe { guard(context, None, |context| context.engine.poll_deadline()) };
+    until.map_or(-1.0, |until| until.as_secs_f64())
+}

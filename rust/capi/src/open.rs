@@ -1,0 +1,199 @@
+//! Making connections and listeners, and deciding on handshakes.
+
+use std::time::Duration;
+
+use evws_engine::{CallError, ConnectOptions, ListenOptions, Settings, Wants};
+
+use crate::context::evws_context;
+use crate::guard::guard;
+use crate::types::*;
+
+fn wants(bits: u32) -> Wants {
+    Wants {
+        drain: bits & EVWS_WANT_DRAIN != 0,
+        pong: bits & EVWS_WANT_PONG != 0,
+        message: bits & EVWS_WANT_MESSAGE != 0,
+    }
+}
+
+/// # Safety
+/// `list` points to `count` strings that are valid for the call, or is null.
+unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
+    // SAFETY: the caller's promise, for the list and for each string.
+    let bytes = unsafe { slice_or_empty(list, count) }.iter().map(|item| unsafe { item.borrow() });
+    // Whatever is not UTF-8 is not a token either, and is refused as such.
+    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+}
+
+/// # Safety
+/// `list` points to `count` headers that are valid for the call, or is null.
+unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
+    // SAFETY: the caller's promise.
+    let list = unsafe { slice_or_empty(list, count) };
+    let convert = |header: &evws_header| {
+        // SAFETY: the caller's promise covers each name and value.
+        let (name, value) = unsafe { (header.name.borrow(), header.value.borrow()) };
+        (String::from_utf8_lossy(name).into_owned(), value.to_vec())
+    };
+    list.iter().map(convert).collect()
+}
+
+/// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
+/// `EVWS_STATUS_INVALID` if the URL, a subprotocol or a header cannot be used. The options are
+/// copied.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
+/// valid with all that it points to; `id` is null or points to a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_connect(
+    context: *mut evws_context,
+    options: *const evws_connect_options,
+    id: *mut u64,
+) -> evws_status {
+    // SAFETY: the caller's promise.
+    let Some(options) = (unsafe { options.as_ref() }) else { return EVWS_STATUS_NULL_POINTER };
+    if context.is_null() || id.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let work = |context: &mut evws_context| {
+        // SAFETY: the caller's promise.
+        let (url, protocols, headers) = unsafe {
+            (
+                options.url.borrow().to_vec(),
+                strings(options.protocols, options.protocol_count),
+                headers(options.headers, options.header_count),
+            )
+        };
+        let connect = ConnectOptions {
+            url,
+            protocols,
+            headers,
+            // Not a number, negative, beyond all time: none of them is a deadline.
+            timeout: Duration::try_from_secs_f64(options.connect_timeout)
+                .ok()
+                .filter(|timeout| !timeout.is_zero()),
+            settings: Settings {
+                max_message_size: options.max_message_size,
+                validate_utf8: options.validate_utf8,
+                wants: wants(options.wants),
+            },
+        };
+        match context.engine.connect(connect) {
+            Ok(new) => {
+                // SAFETY: not null, and the caller vouches for the rest.
+                unsafe { id.write(new) };
+                EVWS_STATUS_OK
+            }
+            Err(error) => context.refuse(error),
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}
+
+/// Listens on all addresses. Writes the listener's token, which connection events carry, and its
+/// port. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
+/// if the port cannot be bound. The options are copied.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
+/// with all that it points to; `token` and `port` are null or point to places for the results.
+#[no_mangle]
+pub unsafe extern "C" fn evws_listen(
+    context: *mut evws_context,
+    options: *const evws_listen_options,
+    token: *mut u64,
+    port: *mut u16,
+) -> evws_status {
+    // SAFETY: the caller's promise.
+    let Some(options) = (unsafe { options.as_ref() }) else { return EVWS_STATUS_NULL_POINTER };
+    if context.is_null() || token.is_null() || port.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let work = |context: &mut evws_context| {
+        // SAFETY: the caller's promise.
+        let (protocols, headers) = unsafe {
+            (
+                strings(options.protocols, options.protocol_count),
+                headers(options.headers, options.header_count),
+            )
+        };
+        let listen = ListenOptions {
+            port: options.port,
+            protocols,
+            headers,
+            ask: options.ask_handshake,
+            settings: Settings {
+                max_message_size: options.max_message_size,
+                validate_utf8: options.validate_utf8,
+                wants: wants(options.wants),
+            },
+        };
+        match context.engine.listen(listen) {
+            Ok((new, bound)) => {
+                // SAFETY: not null, and the caller vouches for the rest.
+                unsafe {
+                    token.write(new);
+                    port.write(bound);
+                }
+                EVWS_STATUS_OK
+            }
+            Err(error) => context.refuse(error),
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}
+
+/// Answers a handshake event: the upgrade goes on with further headers in its response, or is
+/// rejected with 403. `EVWS_STATUS_INVALID` if a header cannot be sent (the client then gets a
+/// 500), `EVWS_STATUS_STALE` if the client has gone away meanwhile. The headers are copied.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
+/// `count` valid headers.
+#[no_mangle]
+pub unsafe extern "C" fn evws_handshake_answer(
+    context: *mut evws_context,
+    id: u64,
+    accept: bool,
+    list: *const evws_header,
+    count: usize,
+) -> evws_status {
+    if context.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let work = |context: &mut evws_context| {
+        // SAFETY: the caller's promise.
+        let headers = unsafe { headers(list, count) };
+        match context.engine.answer_handshake(id, accept, headers) {
+            Ok(true) => EVWS_STATUS_OK,
+            Ok(false) => EVWS_STATUS_STALE,
+            Err(error) => context.refuse(error),
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}
+
+/// Checks a close code before it is used. `EVWS_STATUS_INVALID` if RFC 6455 section 7.4 does not
+/// let an endpoint send it.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_close_code_check(
+    context: *mut evws_context,
+    code: i64,
+) -> evws_status {
+    if context.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let work = |context: &mut evws_context| match evws_engine::check_code(code) {
+        Ok(_) => EVWS_STATUS_OK,
+        Err(error) => context.refuse(CallError::Invalid(error.to_string())),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}

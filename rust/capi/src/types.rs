@@ -1,0 +1,210 @@
+//! The values that cross the interface.
+
+use std::ptr;
+use std::slice;
+
+/// Bytes that someone else owns. `data` may be null when `length` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_bytes {
+    /// The first byte.
+    pub data: *const u8,
+    /// How many there are.
+    pub length: usize,
+}
+
+impl evws_bytes {
+    /// No bytes.
+    pub(crate) const NONE: evws_bytes = evws_bytes { data: ptr::null(), length: 0 };
+
+    pub(crate) fn lend(bytes: &[u8]) -> Self {
+        evws_bytes { data: bytes.as_ptr(), length: bytes.len() }
+    }
+
+    /// # Safety
+    /// `data` points to `length` bytes that stay as they are while the result is used.
+    pub(crate) unsafe fn borrow<'a>(self) -> &'a [u8] {
+        // SAFETY: passed on to the caller.
+        unsafe { slice_or_empty(self.data, self.length) }
+    }
+}
+
+/// # Safety
+/// `data` points to `length` items that stay as they are while the result is used, or is null.
+pub(crate) unsafe fn slice_or_empty<'a, T>(data: *const T, length: usize) -> &'a [T] {
+    if data.is_null() || length == 0 {
+        return &[];
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    unsafe { slice::from_raw_parts(data, length) }
+}
+
+/// A header of a request or response.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_header {
+    /// The name, as it is to be sent, or in canonical capitals.
+    pub name: evws_bytes,
+    /// The value.
+    pub value: evws_bytes,
+}
+
+/// How a call ended: one of `EVWS_STATUS_*`.
+pub type evws_status = u32;
+
+/// It did what it should.
+pub const EVWS_STATUS_OK: evws_status = 0;
+/// An argument that must not be NULL was.
+pub const EVWS_STATUS_NULL_POINTER: evws_status = 1;
+/// The id names nothing any more.
+pub const EVWS_STATUS_STALE: evws_status = 2;
+/// The connection is connecting, closing or closed.
+pub const EVWS_STATUS_NOT_OPEN: evws_status = 3;
+/// A fragmented message is in progress.
+pub const EVWS_STATUS_FRAGMENT_OPEN: evws_status = 4;
+/// An argument cannot be used; `evws_error_text` says which and why.
+pub const EVWS_STATUS_INVALID: evws_status = 5;
+/// The system refused; `evws_error_text` says why.
+pub const EVWS_STATUS_SYSTEM: evws_status = 6;
+/// A bug was caught: nothing but `evws_context_free` may follow.
+pub const EVWS_STATUS_PANICKED: evws_status = 7;
+
+/// Report `EVWS_EVENT_DRAIN`.
+pub const EVWS_WANT_DRAIN: u32 = 1;
+/// Report `EVWS_EVENT_PONG`.
+pub const EVWS_WANT_PONG: u32 = 2;
+/// Report `EVWS_EVENT_MESSAGE`. Without it, messages are checked and dropped.
+pub const EVWS_WANT_MESSAGE: u32 = 4;
+
+/// What an event is: one of `EVWS_EVENT_*`.
+pub type evws_event_kind = u32;
+
+/// There is none.
+pub const EVWS_EVENT_NONE: evws_event_kind = 0;
+/// A request for an upgrade: headers, listener. `evws_handshake_answer` answers it.
+pub const EVWS_EVENT_HANDSHAKE: evws_event_kind = 1;
+/// The upgrade is done: headers, listener (0 for a client).
+pub const EVWS_EVENT_CONNECT: evws_event_kind = 2;
+/// A whole message: payload, is_binary.
+pub const EVWS_EVENT_MESSAGE: evws_event_kind = 3;
+/// A Pong frame: payload.
+pub const EVWS_EVENT_PONG: evws_event_kind = 4;
+/// The send queue has become empty.
+pub const EVWS_EVENT_DRAIN: evws_event_kind = 5;
+/// The connection failed: the payload says why. `EVWS_EVENT_CLOSE` follows.
+pub const EVWS_EVENT_ERROR: evws_event_kind = 6;
+/// A connection could not be made: the payload says why. The id is stale.
+pub const EVWS_EVENT_CONNECT_FAILED: evws_event_kind = 7;
+/// The connection has ended: code, and the reason as payload. The id is stale.
+pub const EVWS_EVENT_CLOSE: evws_event_kind = 8;
+
+/// What happened.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_event {
+    /// Which of the others have a meaning.
+    pub kind: evws_event_kind,
+    /// A close code, 1005 and 1006 included.
+    pub code: u16,
+    /// Whether a message is binary.
+    pub is_binary: bool,
+    /// The connection.
+    pub id: u64,
+    /// The listener that it came in at; 0 for a client.
+    pub listener: u64,
+    /// Lent until the next call on the context.
+    pub payload: evws_bytes,
+    /// How many headers `evws_event_header` has.
+    pub header_count: usize,
+}
+
+/// Watch for reading.
+pub const EVWS_WATCH_READ: u32 = 1;
+/// Watch for writing.
+pub const EVWS_WATCH_WRITE: u32 = 2;
+/// Watch for nothing at the moment, but keep the loop alive.
+pub const EVWS_WATCH_KEEP: u32 = 8;
+
+/// What a descriptor is to be watched for from now on.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_watch {
+    /// What readiness is to be reported for. Its low 32 bits are a small index, one for each
+    /// token in use.
+    pub token: u64,
+    /// The descriptor. It stays open until the next call of `evws_poll_watch`.
+    pub fd: i32,
+    /// Bits of `EVWS_WATCH_*`; 0: stop watching before the next call of `evws_poll_watch`, and
+    /// forget the token.
+    pub events: u32,
+}
+
+/// What is sent: one of `EVWS_SEND_*`.
+pub type evws_send_kind = u32;
+
+/// A text message.
+pub const EVWS_SEND_TEXT: evws_send_kind = 1;
+/// A binary message.
+pub const EVWS_SEND_BINARY: evws_send_kind = 2;
+/// A Ping frame; the payload is cut to 125 bytes.
+pub const EVWS_SEND_PING: evws_send_kind = 3;
+/// A Pong frame; the payload is cut to 125 bytes.
+pub const EVWS_SEND_PONG: evws_send_kind = 4;
+
+/// Where a connection stands: one of `EVWS_STATE_*`.
+pub type evws_state_kind = u32;
+
+/// On its way.
+pub const EVWS_STATE_CONNECTING: evws_state_kind = 1;
+/// Open in both directions.
+pub const EVWS_STATE_CONNECTED: evws_state_kind = 2;
+/// A Close frame was sent, or the connection has failed and its close was not polled yet.
+pub const EVWS_STATE_CLOSING: evws_state_kind = 3;
+/// Ended; also every stale id.
+pub const EVWS_STATE_CLOSED: evws_state_kind = 4;
+
+/// What a client connects with.
+#[repr(C)]
+pub struct evws_connect_options {
+    /// `ws://host[:port][/path][?query]`
+    pub url: evws_bytes,
+    /// Subprotocols, the preferred one first.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of the request, with names as they are to be sent.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Seconds from the call to the end of the upgrade; 0 or less: as long as it takes.
+    pub connect_timeout: f64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+}
+
+/// What a listener accepts with.
+#[repr(C)]
+pub struct evws_listen_options {
+    /// 0: any free one.
+    pub port: u16,
+    /// Subprotocols that may be chosen; none: none is.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of every response.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
+    pub ask_handshake: bool,
+}

@@ -1,0 +1,204 @@
+//! New sources: connections of a client, and listeners. And what is asked of a connection.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evws_proto::connection::State;
+use evws_proto::handshake::{self, ClientRequest};
+use evws_proto::url::Url;
+
+use crate::context::Context;
+use crate::establish::server::Policy;
+use crate::establish::stream::{Socket, Stream};
+use crate::establish::{client, Decision, Desk, Establishing};
+use crate::event::Id;
+use crate::link::{Link, Stage};
+use crate::listener::{self, Listener};
+use crate::pending::{Pending, Settings};
+use crate::slots::Source;
+use crate::sys;
+
+/// What a client connects with.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `ws://host[:port][/path][?query]`
+    pub url: Vec<u8>,
+    /// Subprotocols, the preferred one first.
+    pub protocols: Vec<String>,
+    /// Further headers of the request, with names as they are to be sent.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// From the call to the end of the upgrade; `None`: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// For the connection.
+    pub settings: Settings,
+}
+
+/// What a listener accepts with.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// 0: any free one.
+    pub port: u16,
+    /// Subprotocols that may be chosen.
+    pub protocols: Vec<String>,
+    /// Further headers of every response.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Whether the program decides on each request.
+    pub ask: bool,
+    /// For every connection.
+    pub settings: Settings,
+}
+
+/// Why a call was refused, in words for the program.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// An argument cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// The system said no.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Where a connection stands, as its program knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// On its way.
+    Connecting,
+    /// Open in both directions.
+    Connected,
+    /// A Close frame was sent.
+    Closing,
+    /// Ended; also every stale id.
+    Closed,
+}
+
+impl Context {
+    /// Begins to connect. What comes of it is an event.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
+    pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
+        let invalid = |text: String| CallError::Invalid(text);
+        let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
+        if url.secure {
+            return Err(invalid("connect: TLS (wss://) is not built yet".into()));
+        }
+        let request = ClientRequest {
+            host: url.host_header(),
+            target: url.target.clone(),
+            protocols: options.protocols,
+            headers: options.headers,
+        };
+        request.check().map_err(|error| invalid(error.to_string()))?;
+        self.masks.prepare();
+        let socket = Rc::new(Socket::default());
+        let desk = Desk::default();
+        let task = client::establish(Stream(Rc::clone(&socket)), Rc::clone(&desk), url, request);
+        let establishing = Establishing::new(socket, desk, task);
+        let pending = Pending { establishing, settings: options.settings, listener: None };
+        let id = self.slots.insert(Source::Pending(Box::new(pending)));
+        self.slots.set_deadline(id, options.timeout);
+        self.advance(id, false);
+        Ok(id)
+    }
+
+    /// Listens on all addresses. Returns the listener and its port.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
+    /// [`CallError::System`] if the port cannot be bound.
+    pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
+        handshake::check_response_headers(&options.headers)
+            .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
+        if let Some(name) = options.protocols.iter().find(|name| !handshake::is_token(name.as_bytes())) {
+            let text = format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
+            return Err(CallError::Invalid(text));
+        }
+        let (fd, port) = listener::bind(options.port)
+            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
+        let policy = Rc::new(Policy {
+            protocols: options.protocols,
+            headers: options.headers,
+            ask: options.ask,
+        });
+        let listener = Listener { fd, settings: options.settings, policy, exhausted: false };
+        let id = self.slots.insert(Source::Listener(Box::new(listener)));
+        self.listening = true;
+        self.mark_changed(id);
+        Ok((id, port))
+    }
+
+    /// Answers a handshake event: accepts it with further headers, or rejects it with 403.
+    /// Returns false if the client has gone away meanwhile.
+    ///
+    /// # Errors
+    /// A header that cannot be sent; the request is then answered with 500.
+    pub fn answer_handshake(
+        &mut self,
+        id: Id,
+        accept: bool,
+        headers: Vec<(String, Vec<u8>)>,
+    ) -> Result<bool, CallError> {
+        let checked = handshake::check_response_headers(&headers)
+            .map_err(|error| CallError::Invalid(format!("on_handshake: {error}")));
+        let answered = self.decide(id, Decision { accept, headers });
+        checked.map(|()| answered)
+    }
+
+    /// Stops delivering, until [`resume`](Self::resume). Does nothing unless connected.
+    pub fn pause(&mut self, id: Id) {
+        if let Some(link) = self.slots.link_mut(id).filter(|link| link.is_open()) {
+            link.paused = true;
+            self.mark_changed(id);
+        }
+    }
+
+    /// Goes on delivering. Does nothing unless connected.
+    pub fn resume(&mut self, id: Id) {
+        if let Some(link) = self.slots.link_mut(id).filter(|link| link.is_open()) {
+            link.paused = false;
+            if link.has_rest() {
+                self.ready_now.push_back(id);
+            }
+            self.mark_changed(id);
+        }
+    }
+
+    /// Where a connection stands.
+    pub fn state(&self, id: Id) -> ConnectionState {
+        match self.slots.get(id).map(|slot| &slot.source) {
+            Some(Source::Pending(_)) => ConnectionState::Connecting,
+            Some(Source::Link(link)) => match (link.stage, link.proto.state()) {
+                (Stage::Announced, _) => ConnectionState::Connecting,
+                (Stage::Open, State::Open) => ConnectionState::Connected,
+                (Stage::Open | Stage::Ended, _) => ConnectionState::Closing,
+                (Stage::Lingering, _) => ConnectionState::Closed,
+            },
+            _ => ConnectionState::Closed,
+        }
+    }
+
+    /// The negotiated subprotocol.
+    pub fn protocol(&self, id: Id) -> Option<&str> {
+        self.known(id)?.protocol.as_deref()
+    }
+
+    /// The peer's address; an IPv4 address that came in over an IPv6 socket as IPv4.
+    pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
+        let address = sys::peer_address(self.known(id)?.fd.as_fd())?;
+        Some(address.ip().to_canonical())
+    }
+
+    fn known(&self, id: Id) -> Option<&Link> {
+        self.slots.link(id).filter(|link| link.is_known())
+    }
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        CallError::System(error.to_string())
+    }
+}

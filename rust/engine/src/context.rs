@@ -1,0 +1,214 @@
+//! A context: all sources of one event loop, and the calls that drive them.
+//!
+//! The caller reports readiness (`handle_io`, `handle_timeout`, `handle_prepare`), then asks for
+//! events until there are none, then for watches until there are none, then for the deadline.
+//! Nothing here calls back, so between two events the caller may do anything.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use evws_proto::handshake::Headers;
+
+use crate::event::{Id, Queued};
+use crate::link::Link;
+use crate::queue::ChunkPool;
+use crate::receive::Batch;
+use crate::resolver::Resolver;
+use crate::slots::{Slots, Source};
+use crate::sys;
+
+/// How often one turn of the loop writes what callbacks have queued: a program that sends from
+/// `on_drain` would otherwise keep the loop to itself.
+pub(crate) const FLUSHES_PER_TURN: u8 = 4;
+
+/// What the event that was polled last carries.
+#[derive(Default)]
+pub(crate) struct Current {
+    pub headers: Headers,
+    pub owned: Vec<u8>,
+    /// Where the payload lies in the receive buffer, unless it is owned.
+    pub range: Option<(usize, usize)>,
+}
+
+/// See the module.
+pub struct Context {
+    pub(crate) slots: Slots,
+    pub(crate) events: VecDeque<Queued>,
+    pub(crate) current: Current,
+    pub(crate) batch: Batch,
+    /// The one receive buffer; empty while there is neither a connection nor a listener.
+    pub(crate) buffer: Vec<u8>,
+    /// Connections with bytes to parse in this turn of the loop, and in the next.
+    pub(crate) ready_now: VecDeque<Id>,
+    pub(crate) ready_next: VecDeque<Id>,
+    /// Connections with something new to write.
+    pub(crate) dirty: Vec<Id>,
+    pub(crate) flushes_left: u8,
+    /// Sources whose interest may have changed.
+    pub(crate) changed: Vec<Id>,
+    /// Descriptors on their way out, with the source they leave, and whether they are watched.
+    pub(crate) leaving: VecDeque<(Id, OwnedFd, bool)>,
+    /// The descriptor that the caller has just been told to let go of.
+    pub(crate) let_go: Option<(Id, OwnedFd)>,
+    pub(crate) pool: ChunkPool,
+    pub(crate) masks: Masks,
+    pub(crate) resolver: Option<(Id, Resolver)>,
+    /// How many [`Link`]s there are.
+    pub(crate) links: usize,
+    /// Whether there is a listener.
+    pub(crate) listening: bool,
+}
+
+/// Mask keys, from a strong generator seeded by the system (RFC 6455 section 10.3).
+pub(crate) struct Masks {
+    generator: Option<(u32, StdRng)>,
+}
+
+impl Masks {
+    /// Before a client connects: a forked child must not repeat its parent's keys.
+    pub fn prepare(&mut self) {
+        let process = sys::process_id();
+        if self.generator.as_ref().map(|seeded| seeded.0) != Some(process) {
+            self.generator = Some((process, StdRng::from_os_rng()));
+        }
+    }
+
+    /// The next key.
+    #[inline]
+    pub fn next(&mut self) -> [u8; 4] {
+        // A server sends unmasked: it never prepares, and this is not used.
+        self.generator.as_mut().map_or([0; 4], |(_, generator)| generator.next_u32().to_ne_bytes())
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Context {
+    /// A context without sources. It holds no descriptor, no buffer and no thread.
+    pub fn new() -> Self {
+        Context {
+            slots: Slots::default(),
+            events: VecDeque::new(),
+            current: Current::default(),
+            batch: Batch::default(),
+            buffer: Vec::new(),
+            ready_now: VecDeque::new(),
+            ready_next: VecDeque::new(),
+            dirty: Vec::new(),
+            flushes_left: FLUSHES_PER_TURN,
+            changed: Vec::new(),
+            leaving: VecDeque::new(),
+            let_go: None,
+            pool: ChunkPool::default(),
+            masks: Masks { generator: None },
+            resolver: None,
+            links: 0,
+            listening: false,
+        }
+    }
+
+    /// The payload of the event polled last: a message, a reason, or a text in UTF-8.
+    pub fn payload(&self) -> &[u8] {
+        match self.current.range {
+            Some((start, end)) => &self.buffer[start..end],
+            None => &self.current.owned,
+        }
+    }
+
+    /// The headers of the event polled last.
+    pub fn headers(&self) -> &Headers {
+        &self.current.headers
+    }
+
+    /// A descriptor is ready. Readiness of a source that is gone is ignored.
+    pub fn handle_io(&mut self, token: Id, readable: bool, writable: bool) {
+        self.flushes_left = FLUSHES_PER_TURN;
+        match self.slots.get_mut(token).map(|slot| &slot.source) {
+            Some(Source::Link(_)) => self.handle_link(token, readable, writable),
+            Some(Source::Pending(_)) => self.advance(token, true),
+            Some(Source::Listener(_)) => self.accept(token),
+            Some(Source::Resolver) => self.take_answers(),
+            Some(Source::Vacant | Source::Leaving) | None => {}
+        }
+    }
+
+    /// A deadline has passed, or work was left over from an earlier turn of the loop.
+    pub fn handle_timeout(&mut self) {
+        self.handle_prepare();
+        let now = Instant::now();
+        while let Some(id) = self.slots.pop_due(now) {
+            match self.slots.get_mut(id).map(|slot| &mut slot.source) {
+                Some(Source::Link(_)) => self.expire_link(id),
+                Some(Source::Pending(_)) => self.expire_pending(id),
+                Some(Source::Listener(listener)) => {
+                    listener.exhausted = false;
+                    self.mark_changed(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The loop is about to block: what was called outside of its callbacks is carried out.
+    pub fn handle_prepare(&mut self) {
+        self.flushes_left = FLUSHES_PER_TURN;
+        self.ready_now.append(&mut self.ready_next);
+    }
+
+    /// Time until [`handle_timeout`](Self::handle_timeout) must be called: zero if there is work
+    /// that waits for the next turn of the loop, `None` if there is nothing to wait for.
+    pub fn poll_deadline(&self) -> Option<Duration> {
+        let busy = !self.events.is_empty()
+            || self.batch.is_active()
+            || !self.ready_now.is_empty()
+            || !self.ready_next.is_empty()
+            || !self.dirty.is_empty();
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        self.slots.until_next_deadline()
+    }
+
+    /// Ends everything at once and without events. Queued bytes are offered to the kernel, unless
+    /// `silent`: then this is a forked child, and the connections are its parent's.
+    pub fn shut_down(&mut self, silent: bool) {
+        let mut pool = std::mem::take(&mut self.pool);
+        for source in self.slots.drain() {
+            if let Source::Link(mut link) = source {
+                if !silent && !link.write_dead {
+                    let Link { queue, fd, .. } = &mut *link;
+                    // There is nobody to tell, and no time to try again.
+                    let _ = queue.write(fd.as_fd(), &mut pool);
+                }
+            }
+        }
+        *self = Context::new();
+    }
+
+    /// Notes that what a source is watched for may have changed.
+    pub(crate) fn mark_changed(&mut self, id: Id) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            if !slot.changed {
+                slot.changed = true;
+                self.changed.push(id);
+            }
+        }
+    }
+
+    /// An established connection is gone; the last one takes the shared memory with it.
+    pub(crate) fn forget_link(&mut self) {
+        self.links -= 1;
+        if self.links == 0 && !self.listening && !self.batch.is_active() {
+            self.buffer = Vec::new();
+            self.pool.shrink();
+        }
+    }
+}

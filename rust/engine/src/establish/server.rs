@@ -1,0 +1,78 @@
+//! A server's way to an established connection: read the request, ask the program, answer.
+
+use std::rc::Rc;
+
+use evws_proto::handshake::{self, Rejection, Request};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+
+use super::stream::Stream;
+use super::{read_more, Decision, Desk, Established, Failure, Question};
+
+/// What a listener does with a request.
+pub struct Policy {
+    /// The subprotocols it allows.
+    pub protocols: Vec<String>,
+    /// Added to every response.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Whether the program decides on each request.
+    pub ask: bool,
+}
+
+/// Establishes a connection (RFC 6455 section 4.2).
+pub async fn establish(
+    mut stream: Stream,
+    desk: Desk,
+    policy: Rc<Policy>,
+) -> Result<Established, Failure> {
+    let (request, leftover) = match read_request(&mut stream).await {
+        Ok(parts) => parts,
+        Err(Some(rejection)) => return reject(&mut stream, &rejection).await,
+        Err(None) => return Err(Failure::Server),
+    };
+    let mut extra = policy.headers.clone();
+    if policy.ask {
+        let (answer, decided) = oneshot::channel();
+        *desk.borrow_mut() = Some(Question::Handshake { headers: request.headers.clone(), answer });
+        match decided.await {
+            Ok(Decision { accept: true, headers }) => extra.extend(headers),
+            _ => return reject(&mut stream, &Rejection::new(403)).await,
+        }
+        if handshake::check_response_headers(&extra).is_err() {
+            return reject(&mut stream, &Rejection::new(500)).await;
+        }
+    }
+    let protocol = handshake::choose_subprotocol(&request.protocols, &policy.protocols);
+    let response = handshake::encode_response(&request, protocol.as_deref(), &extra);
+    if stream.write_all(&response).await.is_err() {
+        return Err(Failure::Server);
+    }
+    Ok(Established { headers: request.headers, protocol, leftover })
+}
+
+/// `Err(None)`: there is nobody to answer.
+async fn read_request(stream: &mut Stream) -> Result<(Request, Vec<u8>), Option<Rejection>> {
+    let mut head = Vec::new();
+    loop {
+        match read_more(stream, &mut head).await {
+            Ok(0) | Err(_) => return Err(None),
+            Ok(_) => {}
+        }
+        match handshake::parse_request(&head) {
+            Ok(None) => {}
+            Ok(Some((length, request))) => {
+                head.drain(..length);
+                head.shrink_to_fit();
+                return Ok((request, head));
+            }
+            Err(rejection) => return Err(Some(rejection)),
+        }
+    }
+}
+
+/// Sends the answer; the engine then shuts the connection down.
+pub async fn reject(stream: &mut Stream, rejection: &Rejection) -> Result<Established, Failure> {
+    // Whoever does not take the answer goes without one.
+    let _ = stream.write_all(&rejection.encode()).await;
+    Err(Failure::Server)
+}

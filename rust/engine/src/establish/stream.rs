@@ -1,0 +1,158 @@
+//! The stream that the futures of the cold path read and write: a non-blocking socket that notes
+//! what it waits for. No executor stands behind it; the engine polls again when that has come.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::event::Interest;
+use crate::sys;
+
+/// The socket of a connection that is being established, shared by its future and the engine.
+#[derive(Default)]
+pub struct Socket {
+    fd: RefCell<Option<OwnedFd>>,
+    /// Sockets that the future has given up. Only the engine may close them: they are watched.
+    retired: RefCell<Vec<OwnedFd>>,
+    wants: Cell<Interest>,
+    /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
+    ready: Cell<bool>,
+}
+
+impl Socket {
+    /// Around an accepted socket, whose request is waited for before the first poll.
+    pub fn new(fd: OwnedFd) -> Self {
+        Socket {
+            fd: RefCell::new(Some(fd)),
+            wants: Cell::new(Interest::READ),
+            ..Socket::default()
+        }
+    }
+
+    /// The current descriptor, if there is one.
+    pub fn raw_fd(&self) -> Option<RawFd> {
+        self.fd.borrow().as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// What the future waits for.
+    pub fn wants(&self) -> Interest {
+        self.wants.get()
+    }
+
+    /// Before a poll: what was wanted is here, or will be wanted again.
+    pub fn begin_poll(&self, ready: bool) {
+        self.wants.set(Interest::NONE);
+        self.ready.set(ready);
+    }
+
+    /// Takes the descriptor for the hot path, or for being closed.
+    pub fn take(&self) -> Option<OwnedFd> {
+        self.fd.borrow_mut().take()
+    }
+
+    /// Takes the descriptors that the future gave up.
+    pub fn take_retired(&self) -> Vec<OwnedFd> {
+        self.retired.take()
+    }
+
+    fn replace(&self, new: Option<OwnedFd>) {
+        if let Some(old) = self.fd.replace(new) {
+            self.retired.borrow_mut().push(old);
+        }
+    }
+
+    fn want(&self, interest: Interest) {
+        self.wants.set(self.wants.get() | interest);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+        match self.fd.borrow().as_ref() {
+            Some(fd) => act(fd),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// The future's end of a [`Socket`].
+#[derive(Clone)]
+pub struct Stream(pub Rc<Socket>);
+
+impl Stream {
+    /// Connects to an address, in place of what this stream was connected to before.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub async fn connect(&self, address: &SocketAddr) -> io::Result<()> {
+        let socket = &self.0;
+        socket.replace(None);
+        socket.replace(Some(sys::connect(address)?));
+        socket.ready.set(false);
+        poll_fn(|_| {
+            if socket.ready.replace(false) {
+                return Poll::Ready(());
+            }
+            socket.want(Interest::WRITE);
+            Poll::Pending
+        })
+        .await;
+        let result = socket.with(|fd| sys::take_error(fd.as_fd()));
+        if result.is_err() {
+            socket.replace(None);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.0.with(|fd| sys::receive(fd.as_fd(), buffer.initialize_unfilled())) {
+            Ok(count) => {
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.0.want(Interest::READ);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.0.with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)])) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.0.want(Interest::WRITE);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.with(|fd| {
+            sys::shutdown_write(fd.as_fd());
+            Ok(())
+        }))
+    }
+}

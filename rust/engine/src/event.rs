@@ -1,0 +1,126 @@
+//! What the engine tells its caller: events, and which descriptors to watch for what.
+
+use std::ops::BitOr;
+
+use evws_proto::handshake::Headers;
+
+/// A connection or another source of readiness: slot in the low half, generation in the high one.
+/// An id that has gone stale names nothing, for ever.
+pub type Id = u64;
+
+/// What a descriptor is watched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Nothing: it need not be watched.
+    pub const NONE: Interest = Interest(0);
+    /// Bytes to read, a connection to accept, or the end.
+    pub const READ: Interest = Interest(1);
+    /// Room to write.
+    pub const WRITE: Interest = Interest(2);
+
+    /// Bit 0 for reading, bit 1 for writing.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+/// A descriptor and what it is to be watched for from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The source that readiness is to be reported for.
+    pub token: Id,
+    /// The descriptor, which stays open until the next call of
+    /// [`Context::poll_watch`](crate::Context::poll_watch) at least.
+    pub fd: i32,
+    /// `None`: stop watching, and forget the token.
+    pub interest: Option<Interest>,
+}
+
+/// Which events the caller has a use for; the others are not made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// [`Event::Drain`].
+    pub drain: bool,
+    /// [`Event::Pong`].
+    pub pong: bool,
+    /// [`Event::Message`]. Without it, messages are checked and dropped.
+    pub message: bool,
+}
+
+/// What happened. Payloads and headers lie in the context until its next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client asks `listener` for an upgrade: answer with
+    /// [`Context::answer_handshake`](crate::Context::answer_handshake).
+    Handshake {
+        /// The connection.
+        id: Id,
+        /// Where it came in.
+        listener: Id,
+    },
+    /// The upgrade is done.
+    Connect {
+        /// The connection.
+        id: Id,
+        /// Where it came in; `None` for a client.
+        listener: Option<Id>,
+    },
+    /// A whole message.
+    Message {
+        /// The connection.
+        id: Id,
+        /// Whether it is binary.
+        binary: bool,
+    },
+    /// A Pong frame.
+    Pong {
+        /// The connection.
+        id: Id,
+    },
+    /// The send queue has become empty.
+    Drain {
+        /// The connection.
+        id: Id,
+    },
+    /// The peer broke the protocol; [`Event::Close`] follows. The text is the payload.
+    Error {
+        /// The connection.
+        id: Id,
+    },
+    /// A connection could not be made. The text is the payload, and the id is stale now.
+    ConnectFailed {
+        /// The connection.
+        id: Id,
+    },
+    /// The connection has ended. The reason is the payload, and the id is stale now.
+    Close {
+        /// The connection.
+        id: Id,
+        /// A close code of RFC 6455 section 7.4, 1005 and 1006 included.
+        code: u16,
+    },
+}
+
+/// An event that waits for its turn, with what it carries.
+pub(crate) enum Queued {
+    Handshake { id: Id, headers: Headers },
+    Connect { id: Id, headers: Headers, listener: Option<Id> },
+    Drain { id: Id },
+    Error { id: Id, text: &'static str },
+    ConnectFailed { id: Id, text: String },
+    Close { id: Id, code: u16 },
+}

@@ -1,0 +1,134 @@
+//! One established connection: its protocol state, its queue, and where it stands.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use evws_proto::connection::{Config, Connection, State};
+use evws_proto::Role;
+
+use crate::event::{Interest, Wants};
+use crate::queue::SendQueue;
+
+/// How long a connection that is being closed may go without any progress.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closed connection may take to see the peer's end of the stream.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a peer may send Pings without taking the Pongs.
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of unread Pongs beyond which nothing more is read from their peer.
+pub const PONG_BACKLOG: u32 = 64 * 1024;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its upgrade is done, but the program has not been told yet.
+    Announced,
+    /// The program uses it.
+    Open,
+    /// It has failed or ended; the program will be told next.
+    Ended,
+    /// The program was told that it is closed; the last bytes are on their way.
+    Lingering,
+}
+
+/// See above.
+pub struct Link {
+    /// Its socket.
+    pub fd: OwnedFd,
+    /// The state of RFC 6455.
+    pub proto: Connection,
+    /// Frames that the kernel has not taken.
+    pub queue: SendQueue,
+    /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
+    pub rest: Vec<u8>,
+    /// Bytes that were read into the message being assembled, but not parsed yet.
+    pub direct: usize,
+    /// The negotiated subprotocol.
+    pub protocol: Option<Box<str>>,
+    /// Bytes of Pongs in the queue, at most.
+    pub pong_backlog: u32,
+    /// Which end this is.
+    pub role: Role,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What the program has a use for.
+    pub wants: Wants,
+    /// The program wants nothing delivered.
+    pub paused: bool,
+    /// It stands in the list of connections with something new to write.
+    pub dirty: bool,
+    /// The kernel refused bytes and will say when it takes more.
+    pub write_blocked: bool,
+    /// The stream takes nothing more; what arrived before that is still read.
+    pub write_dead: bool,
+    /// The program has queued something since the last event of an empty queue.
+    pub drain_due: bool,
+    /// Both Close frames have passed, and nothing unread is left.
+    pub clean: bool,
+    /// The end of our side of the stream was sent.
+    pub write_shut: bool,
+}
+
+impl Link {
+    /// An idle connection that wants no events yet.
+    pub fn new(fd: OwnedFd, config: &Config, stage: Stage) -> Self {
+        Link {
+            fd,
+            proto: Connection::new(config),
+            queue: SendQueue::default(),
+            rest: Vec::new(),
+            direct: 0,
+            protocol: None,
+            pong_backlog: 0,
+            role: config.role,
+            stage,
+            wants: Wants::default(),
+            paused: false,
+            dirty: false,
+            write_blocked: false,
+            write_dead: false,
+            drain_due: false,
+            clean: false,
+            write_shut: false,
+        }
+    }
+
+    /// Whether the program may know it as connected or closing.
+    pub fn is_known(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Ended)
+    }
+
+    /// Whether the program may send on it.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open && self.proto.state() == State::Open
+    }
+
+    /// Whether what arrives must wait.
+    pub fn holds_back(&self) -> bool {
+        match self.stage {
+            Stage::Announced | Stage::Ended => true,
+            Stage::Open => {
+                (self.paused && self.proto.state() == State::Open)
+                    || self.pong_backlog > PONG_BACKLOG
+            }
+            Stage::Lingering => false,
+        }
+    }
+
+    /// Whether something was read that is not parsed yet.
+    pub fn has_rest(&self) -> bool {
+        !self.rest.is_empty() || self.direct > 0
+    }
+
+    /// What its descriptor is to be watched for.
+    pub fn interest(&self) -> Interest {
+        let read = if self.holds_back() { Interest::NONE } else { Interest::READ };
+        let write = if self.write_blocked { Interest::WRITE } else { Interest::NONE };
+        read | write
+    }
+
+    /// Whether our Close frame is out and the peer's is awaited.
+    pub fn is_closing(&self) -> bool {
+        self.stage == Stage::Open && self.proto.state() != State::Open
+    }
+}

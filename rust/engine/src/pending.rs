@@ -1,0 +1,244 @@
+//! Connections on their way: the engine's side of the futures of [`crate::establish`].
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use evws_proto::connection::Config;
+use evws_proto::handshake::Rejection;
+use evws_proto::Role;
+
+use crate::context::Context;
+use crate::establish::stream::{Socket, Stream};
+use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
+use crate::establish::Question;
+use crate::event::{Id, Queued, Wants};
+use crate::link::{Link, Stage};
+use crate::resolver::{Answer, Resolver};
+use crate::slots::Source;
+use crate::sys;
+
+/// How long a client may take to send its request.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a connection is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text is checked.
+    pub validate_utf8: bool,
+    /// Which events are made.
+    pub wants: Wants,
+}
+
+/// A connection that is being established.
+pub struct Pending {
+    /// Its future.
+    pub establishing: Establishing,
+    /// What it will become.
+    pub settings: Settings,
+    /// Where it came in; `None`: it is a client.
+    pub listener: Option<Id>,
+}
+
+impl Pending {
+    fn role(&self) -> Role {
+        if self.listener.is_some() {
+            Role::Server
+        } else {
+            Role::Client
+        }
+    }
+}
+
+impl Context {
+    /// Takes the waiting connections of a listener.
+    pub(crate) fn accept(&mut self, listener: Id) {
+        let Some(slot) = self.slots.get_mut(listener) else { return };
+        let Source::Listener(from) = &mut slot.source else { return };
+        let accepted = from.accept();
+        let (settings, policy) = (from.settings, Rc::clone(&from.policy));
+        if from.exhausted {
+            self.slots.set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
+            self.mark_changed(listener);
+        }
+        for fd in accepted {
+            sys::set_nodelay(fd.as_fd());
+            let socket = Rc::new(Socket::new(fd));
+            let desk = Desk::default();
+            let task = server::establish(
+                Stream(Rc::clone(&socket)),
+                Rc::clone(&desk),
+                Rc::clone(&policy),
+            );
+            let establishing = Establishing::new(socket, desk, task);
+            let pending = Pending { establishing, settings, listener: Some(listener) };
+            let id = self.slots.insert(Source::Pending(Box::new(pending)));
+            self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
+            // Its request is seldom there yet: the first look waits until it is.
+            self.mark_changed(id);
+        }
+    }
+
+    /// Polls the future of a connection and does what it asks for.
+    pub(crate) fn advance(&mut self, id: Id, ready: bool) {
+        let mut ready = ready;
+        loop {
+            let Some(pending) = self.slots.pending_mut(id) else { return };
+            let poll = pending.establishing.poll(ready);
+            let retired = pending.establishing.socket.take_retired();
+            let question = pending.establishing.take_question();
+            for fd in retired {
+                self.retire(id, fd);
+            }
+            match poll {
+                Poll::Ready(Ok(established)) => return self.establish(id, established),
+                Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure),
+                Poll::Pending => {}
+            }
+            let answered = match question {
+                Some(question) => self.consider(id, question),
+                None => false,
+            };
+            if !answered {
+                return self.mark_changed(id);
+            }
+            ready = false;
+        }
+    }
+
+    /// Passes a question on. Returns whether the future can go on at once.
+    fn consider(&mut self, id: Id, question: Question) -> bool {
+        let awaited = match question {
+            Question::Lookup { host, port, answer } => match self.lookup(id, host, port) {
+                Ok(()) => Awaited::Lookup(answer),
+                Err(error) => {
+                    // The receiver is the future that has just asked.
+                    let _ = answer.send(Err(error));
+                    return true;
+                }
+            },
+            Question::Handshake { headers, answer } => {
+                self.events.push_back(Queued::Handshake { id, headers });
+                Awaited::Handshake(answer)
+            }
+        };
+        if let Some(pending) = self.slots.pending_mut(id) {
+            pending.establishing.awaited = Some(awaited);
+        }
+        false
+    }
+
+    fn lookup(&mut self, id: Id, host: String, port: u16) -> std::io::Result<()> {
+        if self.resolver.is_none() {
+            let resolver = Resolver::new()?;
+            self.resolver = Some((self.slots.insert(Source::Resolver), resolver));
+        }
+        let Some((token, resolver)) = &mut self.resolver else { return Ok(()) };
+        let token = *token;
+        let result = resolver.lookup(id, host, port);
+        self.mark_changed(token);
+        result
+    }
+
+    /// Hands the answers of the resolver to those who asked and are still there.
+    pub(crate) fn take_answers(&mut self) {
+        let Some((token, resolver)) = &mut self.resolver else { return };
+        let token = *token;
+        let answers = resolver.answers();
+        self.mark_changed(token);
+        for Answer { id, result } in answers {
+            let Some(pending) = self.slots.pending_mut(id) else { continue };
+            if let Some(Awaited::Lookup(answer)) = pending.establishing.awaited.take() {
+                // The receiver lives in the future beside it.
+                let _ = answer.send(result);
+                self.advance(id, false);
+            }
+        }
+    }
+
+    /// Gives the program's decision to a connection that waits for it. Returns whether one did.
+    pub(crate) fn decide(&mut self, id: Id, decision: Decision) -> bool {
+        let Some(pending) = self.slots.pending_mut(id) else { return false };
+        let Some(Awaited::Handshake(answer)) = pending.establishing.awaited.take() else {
+            return false;
+        };
+        // The receiver lives in the future beside it.
+        let _ = answer.send(decision);
+        self.advance(id, false);
+        true
+    }
+
+    fn establish(&mut self, id: Id, established: Established) {
+        self.slots.set_deadline(id, None);
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Source::Pending(pending) = std::mem::take(&mut slot.source) else { return };
+        let Some(fd) = pending.establishing.socket.take() else { return };
+        let settings = pending.settings;
+        let role = pending.role();
+        let config = Config {
+            role,
+            max_message_size: settings.max_message_size,
+            validate_utf8: settings.validate_utf8,
+        };
+        let mut link = Link::new(fd, &config, Stage::Announced);
+        link.rest = established.leftover;
+        link.protocol = established.protocol.map(String::into_boxed_str);
+        link.wants = settings.wants;
+        slot.source = Source::Link(Box::new(link));
+        self.links += 1;
+        let (headers, listener) = (established.headers, pending.listener);
+        self.events.push_back(Queued::Connect { id, headers, listener });
+        self.mark_changed(id);
+    }
+
+    fn fail_to_establish(&mut self, id: Id, failure: Failure) {
+        match failure {
+            Failure::Client(text) => {
+                self.slots.set_deadline(id, None);
+                self.events.push_back(Queued::ConnectFailed { id, text });
+                if let Some(fd) = self.take_pending_fd(id) {
+                    self.retire(id, fd);
+                }
+            }
+            Failure::Server => match self.take_pending_fd(id) {
+                Some(fd) => self.linger_after_answer(id, fd),
+                None => self.release(id, None),
+            },
+        }
+    }
+
+    fn take_pending_fd(&mut self, id: Id) -> Option<OwnedFd> {
+        self.slots.pending_mut(id)?.establishing.socket.take()
+    }
+
+    /// The answer is out: the peer is given a moment to read it before the descriptor closes.
+    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd) {
+        sys::shutdown_write(fd.as_fd());
+        let config = Config { role: Role::Server, max_message_size: 0, validate_utf8: false };
+        let mut link = Link::new(fd, &config, Stage::Lingering);
+        link.write_shut = true;
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.source = Source::Link(Box::new(link));
+            self.links += 1;
+            self.slots.set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
+            self.mark_changed(id);
+        }
+    }
+
+    /// The time of a connection that is being established is over.
+    pub(crate) fn expire_pending(&mut self, id: Id) {
+        let Some(pending) = self.slots.pending_mut(id) else { return };
+        if pending.listener.is_none() {
+            return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
+        }
+        if let Some(fd) = self.take_pending_fd(id) {
+            let answer = Rejection::new(408).encode();
+            // A peer that does not even take this gets nothing.
+            let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+            self.linger_after_answer(id, fd);
+        }
+    }
+}

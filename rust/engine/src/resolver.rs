@@ -1,0 +1,113 @@
+//! Names to addresses, off the loop: the system's resolver runs on a small tokio runtime.
+//!
+//! The runtime is the only state of the process. It is started by the first name and stays. A
+//! forked child has no threads of its parent's, so it starts a runtime of its own and leaves the
+//! inherited one untouched.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::sys;
+
+struct Shared {
+    process: u32,
+    runtime: Runtime,
+}
+
+static RUNTIME: Mutex<Option<Shared>> = Mutex::new(None);
+
+fn runtime() -> io::Result<Handle> {
+    let mut slot = RUNTIME.lock();
+    let process = sys::process_id();
+    if let Some(shared) = slot.as_ref() {
+        if shared.process == process {
+            return Ok(shared.runtime.handle().clone());
+        }
+    }
+    let runtime = sys::with_signals_blocked(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(16)
+            .thread_name("evws-resolver")
+            .build()
+    })?;
+    let handle = runtime.handle().clone();
+    if let Some(inherited) = slot.replace(Shared { process, runtime }) {
+        // Its threads exist in the parent only: waiting for them would never end.
+        std::mem::forget(inherited.runtime);
+    }
+    Ok(handle)
+}
+
+/// An answer: which lookup it belongs to, and what was found.
+pub struct Answer {
+    /// The id that was given to [`Resolver::lookup`].
+    pub id: u64,
+    /// The addresses in the system's order of preference.
+    pub result: io::Result<Vec<SocketAddr>>,
+}
+
+/// One context's way to the runtime and back: answers arrive on a channel, and a descriptor
+/// becomes readable when there are some.
+pub struct Resolver {
+    reader: OwnedFd,
+    writer: Arc<OwnedFd>,
+    sender: Sender<Answer>,
+    receiver: Receiver<Answer>,
+    pending: usize,
+}
+
+impl Resolver {
+    /// Opens the descriptor; starts no thread yet.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        let (reader, writer) = sys::wakeup_pair()?;
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        Ok(Resolver { reader, writer: Arc::new(writer), sender, receiver, pending: 0 })
+    }
+
+    /// The descriptor to watch for reading while [`is_busy`](Self::is_busy).
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Whether an answer is still to come.
+    pub fn is_busy(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// Begins to look up a name.
+    ///
+    /// # Errors
+    /// The runtime could not be started.
+    pub fn lookup(&mut self, id: u64, host: String, port: u16) -> io::Result<()> {
+        let sender = self.sender.clone();
+        // The job holds the descriptor: it may outlive the context, and must not write elsewhere.
+        let writer = Arc::clone(&self.writer);
+        runtime()?.spawn(async move {
+            let result = tokio::net::lookup_host((host, port)).await.map(Iterator::collect);
+            // A context that is gone wants no answer.
+            if sender.send(Answer { id, result }).is_ok() {
+                sys::wake(writer.as_fd());
+            }
+        });
+        self.pending += 1;
+        Ok(())
+    }
+
+    /// Takes the answers that have arrived.
+    pub fn answers(&mut self) -> Vec<Answer> {
+        sys::drain_wakeup(self.reader.as_fd());
+        let answers: Vec<_> = self.receiver.try_iter().collect();
+        self.pending -= answers.len();
+        answers
+    }
+}

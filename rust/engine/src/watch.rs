@@ -1,0 +1,93 @@
+//! Which descriptors the caller is to watch, and their way out.
+//!
+//! INVARIANT: a watched descriptor is closed only after the caller was told to let it go, and its
+//! slot is given to another source only then.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::context::Context;
+use crate::event::{Id, Interest, Watch};
+use crate::slots::{Slot, Source};
+
+impl Context {
+    /// The next change of what is to be watched, until there are none.
+    pub fn poll_watch(&mut self) -> Option<Watch> {
+        if let Some((id, fd)) = self.let_go.take() {
+            drop(fd);
+            self.free_if_leaving(id);
+        }
+        while let Some((id, fd, watched)) = self.leaving.pop_front() {
+            if watched {
+                let watch = Watch { token: id, fd: fd.as_raw_fd(), interest: None };
+                self.let_go = Some((id, fd));
+                return Some(watch);
+            }
+            drop(fd);
+            self.free_if_leaving(id);
+        }
+        while let Some(id) = self.changed.pop() {
+            if let Some(watch) = self.compare(id) {
+                return Some(watch);
+            }
+        }
+        None
+    }
+
+    /// What the caller must hear of a source, if anything.
+    fn compare(&mut self, id: Id) -> Option<Watch> {
+        let resolver = self.resolver.as_ref().map(|(_, resolver)| resolver);
+        let slot = self.slots.get_mut(id)?;
+        slot.changed = false;
+        let (fd, interest) = match &slot.source {
+            Source::Link(link) => (link.fd.as_raw_fd(), Some(link.interest())),
+            Source::Listener(listener) => (listener.fd.as_raw_fd(), Some(listener.interest())),
+            Source::Pending(pending) => {
+                (pending.establishing.socket.raw_fd()?, Some(pending.establishing.wants()))
+            }
+            Source::Resolver => {
+                let resolver = resolver?;
+                // The loop stays alive for the names that are being looked up, not for this.
+                let interest = resolver.is_busy().then_some(Interest::READ);
+                (resolver.fd().as_raw_fd(), interest)
+            }
+            Source::Vacant | Source::Leaving => return None,
+        };
+        if slot.told == interest {
+            return None;
+        }
+        slot.told = interest;
+        Some(Watch { token: id, fd, interest })
+    }
+
+    /// Lets go of a descriptor while its source stays.
+    pub(crate) fn retire(&mut self, id: Id, fd: OwnedFd) {
+        let watched = self.slots.get_mut(id).is_some_and(Slot::untell);
+        self.leaving.push_back((id, fd, watched));
+        self.mark_changed(id);
+    }
+
+    /// Ends a source that is no established connection. The slot is free when the descriptor has left the loop.
+    pub(crate) fn release(&mut self, id: Id, fd: Option<OwnedFd>) {
+        self.slots.take(id);
+        match fd {
+            Some(fd) => self.retire(id, fd),
+            // A descriptor that was retired before frees the slot when it goes.
+            None if self.leaving.iter().any(|(other, ..)| *other == id) => {}
+            None => self.slots.free(id),
+        }
+    }
+
+    fn free_if_leaving(&mut self, id: Id) {
+        let leaving = self.slots.get(id).is_some_and(|slot| matches!(slot.source, Source::Leaving));
+        if leaving && !self.leaving.iter().any(|(other, ..)| *other == id) {
+            self.slots.free(id);
+        }
+    }
+}
+
+impl Slot {
+    /// Forgets what the caller was told; returns whether it was told anything.
+    fn untell(&mut self) -> bool {
+        self.told.take().is_some()
+    }
+}
