@@ -1,0 +1,85 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use EV;
+use EV::Websockets;
+use Frame;
+use Pair;
+use RawPeer;
+use Run;
+use Test::More;
+
+# What the module does to the process around it: signals, the environment,
+# STDERR.
+
+# A peer that has gone away is no SIGPIPE.
+{
+    local $SIG{PIPE} = 'DEFAULT';
+    my $pair = Pair->listen;
+    for my $reset (0, 1) {
+        $pair->server->forget;
+        my $peer = RawPeer->connect($pair->port)->upgrade;
+        run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
+        my $conn = $pair->server->conn;
+        $peer->hang_up(reset => $reset);
+        for (1 .. 50) {
+            last if $conn->state ne 'connected';
+            $conn->send('x' x 100_000);
+            EV::run(EV::RUN_NOWAIT());
+        }
+        run_until(sub { $pair->server->count('close') }, 'sending to a peer that is gone ends in on_close');
+        is($pair->server->last_of('close')->[0], 1006, '1006');
+        is($pair->server->count('close'), 1, 'once');
+    }
+}
+
+# Perl's signal handlers run while the loop sleeps.
+{
+    my $pair = Pair->open;
+    my $got = 0;
+    my $signal = EV::signal('USR1', sub { $got++ });
+    kill USR1 => $$;
+    run_until(sub { $got }, 'a signal watcher of the loop');
+    ok($pair->c->is_connected, 'and the connection goes on');
+}
+
+# A proxy of the environment is not for loopback addresses.
+for my $variable (qw(http_proxy https_proxy all_proxy)) {
+    local $ENV{$variable} = 'http://127.0.0.1:9';
+    Pair->open(name => "$variable is not asked for 127.0.0.1");
+}
+
+# _set_debug prints a trace to STDERR, and nothing without it.
+{
+    open my $saved, '>&', \*STDERR or die "cannot keep STDERR: $!";
+    my %trace;
+    for my $on (1, 0) {
+        require File::Temp;
+        my $file = File::Temp->new;
+        open STDERR, '>&', $file or die "cannot redirect STDERR: $!";
+        EV::Websockets::_set_debug($on);
+        my $pair = Pair->open;
+        $pair->c->send('hello');
+        run_until(sub { $pair->server->count('message') }, "a message with _set_debug($on)");
+        $pair->shut;
+        EV::Websockets::_set_debug(0);
+        open STDERR, '>&', $saved or die "cannot restore STDERR: $!";
+        open my $read, '<', $file->filename or die "cannot read the trace: $!";
+        $trace{$on} = join '', <$read>;
+    }
+    like($trace{1}, qr/\S/, '_set_debug(1) prints a trace');
+    is($trace{0}, '', '_set_debug(0) prints nothing');
+}
+
+# Loading and using it leaves errno-reading programs alone: $! inside a
+# callback is the program's to set.
+{
+    my $seen;
+    my $pair = Pair->open(listen => { on_message => sub { $! = 2; $_[0]->send('x'); $seen = $! + 0 } });
+    $pair->c->send('x');
+    run_until(sub { defined $seen }, 'a send in a callback');
+    is($seen, 2, 'a send does not change $!');
+}
+
+finish();
