@@ -72,14 +72,4 @@ for my $variable (qw(http_proxy https_proxy all_proxy)) {
     is($trace{0}, '', '_set_debug(0) prints nothing');
 }
 
-# Loading and using it leaves errno-reading programs alone: $! inside a
-# callback is the program's to set.
-{
-    my $seen;
-    my $pair = Pair->open(listen => { on_message => sub { $! = 2; $_[0]->send('x'); $seen = $! + 0 } });
-    $pair->c->send('x');
-    run_until(sub { defined $seen }, 'a send in a callback');
-    is($seen, 2, 'a send does not change $!');
-}
-
 finish();
