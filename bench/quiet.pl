@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 # Does a context at rest stay at rest? Ten seconds with an empty context, a listener, and an idle connection with both
 # ends here; then the number of times this process was woken, and of its threads. The one wake-up that is this
-# program's own timer is not counted (under a tracer, which stops it all the time, that count means nothing). With --marks it touches two names that do not exist, quiet-begin and quiet-end,
-# so that a trace of its system calls shows where to look.
+# program's own timer is not counted; under a tracer, which stops the process all the time, the count means nothing.
+# With --marks it touches two names that do not exist, quiet-begin and quiet-end, so that a trace of its system calls
+# shows where to look.
 use strict;
 use warnings;
 use FindBin;
