@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use evws_proto::frame::Opcode;
-use evws_proto::{Connection, Role, SendError, State};
+use evws_proto::{Config, Connection, Role, SendError, State};
 
 fn close(connection: &mut Connection, code: Option<u16>, reason: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -131,6 +131,22 @@ fn messages_after_our_close_are_dropped_until_the_peers_close() {
         assert_eq!(events, expected, "split at {cut}");
         assert_eq!(server.take_message(), None);
     }
+}
+
+#[test]
+fn what_is_dropped_may_be_of_any_size() {
+    let limited = Config {
+        max_message_size: 10,
+        ..config(Role::Server)
+    };
+    let mut server = Connection::new(&limited);
+    close(&mut server, Some(1000), b"");
+    let wire = [
+        frame_to(Role::Server, true, Opcode::Binary, &[1; 100_000]),
+        frame_to(Role::Server, true, Opcode::Close, b"\x03\xE8"),
+    ];
+    let expected = [Event::Close(Some(1000), Vec::new())];
+    assert_eq!(feed(&mut server, &wire.concat()), expected);
 }
 
 #[test]

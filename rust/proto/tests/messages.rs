@@ -148,6 +148,41 @@ fn text_that_ends_inside_a_character_fails() {
 }
 
 #[test]
+fn long_text_is_checked_to_its_end() {
+    const LENGTH: usize = 100_000;
+    let failed = Event::Failed(
+        1007,
+        "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)",
+    );
+    for role in BOTH {
+        // Characters of three bytes, shifted, so that some lie across any border of an inner portion.
+        for shift in 0..3 {
+            let mut payload = "x".repeat(shift).into_bytes();
+            payload.extend("\u{20ac}".repeat(LENGTH / 3).bytes());
+            let wire = frame_to(role, true, Opcode::Text, &payload);
+            let whole = feed_cut(&config(role), &wire, &[]);
+            assert!(
+                whole == [Event::Text(payload.clone())],
+                "shifted by {shift}"
+            );
+            let cut_short = frame_to(role, true, Opcode::Text, &payload[..payload.len() - 1]);
+            let events = feed_cut(&config(role), &cut_short, &[]);
+            assert!(events == [failed.clone()], "a cut character at the end");
+            for bad in [0, 16_383, 16_384, 50_000, payload.len() - 1] {
+                let mut broken = payload.clone();
+                broken[bad] = 0xFF;
+                let events = feed_cut(
+                    &config(role),
+                    &frame_to(role, true, Opcode::Text, &broken),
+                    &[],
+                );
+                assert!(events == [failed.clone()], "a bad byte at {bad}");
+            }
+        }
+    }
+}
+
+#[test]
 fn text_is_not_checked_if_that_is_not_wanted() {
     let lenient = Config {
         validate_utf8: false,
@@ -210,12 +245,16 @@ fn the_limit_is_enforced_by_the_header() {
     let too_big = Event::Failed(1009, "message exceeds max_message_size");
     // No byte of the payload is there.
     let header = &frame_to(Role::Server, true, Opcode::Text, &[b'a'; 11])[..6];
-    assert_every_way(&limited, header, &[too_big.clone()]);
+    assert_every_way(&limited, header, std::slice::from_ref(&too_big));
     let fragments = [
         frame_to(Role::Server, false, Opcode::Text, &[b'a'; 6]),
         frame_to(Role::Server, false, Opcode::Continuation, &[b'a'; 5])[..6].to_vec(),
     ];
-    assert_every_way(&limited, &fragments.concat(), &[too_big.clone()]);
+    assert_every_way(
+        &limited,
+        &fragments.concat(),
+        std::slice::from_ref(&too_big),
+    );
     let claim = b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x02\x03\x04";
     assert_every_way(&limited, claim, &[too_big]);
 }

@@ -342,13 +342,30 @@ mod tests {
     #[test]
     fn release_frees_what_was_delivered_and_keeps_what_was_not() {
         let mut client = connection(Role::Client);
-        let mut wire = vec![0x89, 3, b'a', b'b', b'c'];
+        let mut wire = [0x89, 3, b'a', b'b', b'c'];
         let (first, second) = wire.split_at_mut(4);
         client.receive(first);
         client.release();
         assert_eq!(client.receive(second), (1, Received::Ping(b"abc")));
         client.release();
         assert!(client.partial.is_none());
+    }
+
+    #[test]
+    fn a_close_frees_the_message_it_interrupts() {
+        for portion in [1, 100] {
+            let mut client = connection(Role::Client);
+            let mut wire = *b"\x02\x03abc\x88\x02\x03\xE8";
+            for input in wire.chunks_mut(portion) {
+                let mut at = 0;
+                while at < input.len() {
+                    at += client.receive(&mut input[at..]).0;
+                }
+            }
+            assert_eq!(client.state(), State::Closed);
+            client.release();
+            assert!(client.partial.is_none(), "portions of {portion}");
+        }
     }
 
     #[test]

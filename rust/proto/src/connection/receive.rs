@@ -28,6 +28,9 @@ impl Connection {
     /// Takes at most one event from the front of `input`, unmasking it in place: how many bytes were consumed,
     /// and the event. What it borrows lies in `input` or, if it came in several portions, in the connection.
     /// All bytes up to the count are done with; the caller passes the rest next time.
+    ///
+    /// After our own Close, messages are consumed unseen; Pings, Pongs and the peer's Close are still delivered.
+    /// After the peer's Close or a failure everything is consumed unseen.
     #[inline]
     pub fn receive<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
         if self.partial.is_none() && !self.close_sent && !self.ended && !self.receiving_fragments {
@@ -300,6 +303,7 @@ impl Connection {
         if opcode == Opcode::Close {
             close::check_payload(payload, self.validate_utf8)?;
             self.ended = true;
+            self.drop_message();
         }
         Ok(())
     }
@@ -372,7 +376,7 @@ impl Connection {
         Some(Outcome::NeedMore)
     }
 
-    /// Our Close was sent: what is being assembled is no longer wanted.
+    /// A Close was sent or received: what is being assembled is no longer wanted.
     pub(super) fn drop_message(&mut self) {
         if let Some(partial) = &mut self.partial {
             partial.message.take_if(|message| !message.complete);
