@@ -77,7 +77,7 @@ sub serve {
         $c->tx->with_protocols('v2.interop', 'v9.interop');
         $c->res->headers->header('X-Interop' => "from $name");
         $c->inactivity_timeout(300);
-        my $tx = $c->render_later->tx;
+        my $tx = $c->rendered(101)->tx;
         # Nothing may be sent before the 101 has been.
         Mojo::IOLoop->next_tick(sub { serve($tx, $c->req->headers) });
     });
