@@ -1,0 +1,52 @@
+MODULE = EV::Websockets    PACKAGE = EV::Websockets::Context
+
+SV *
+new(SV *class_name, ...)
+CODE:
+    RETVAL = ws_new(aTHX_ class_name, &ST(1), items - 1);
+OUTPUT:
+    RETVAL
+
+SV *
+connect(ws_context *self, ...)
+CODE:
+    RETVAL = ws_connect(aTHX_ self, &ST(1), items - 1);
+OUTPUT:
+    RETVAL
+
+UV
+listen(ws_context *self, ...)
+CODE:
+    RETVAL = ws_listen(aTHX_ self, &ST(1), items - 1);
+OUTPUT:
+    RETVAL
+
+void
+adopt(ws_context *self, ...)
+CODE:
+    ws_adopt(aTHX_ self, &ST(1), items - 1);
+
+void
+connections(ws_context *self)
+PREINIT:
+    AV *list;
+    SSize_t i;
+PPCODE:
+    list = ws_connections(aTHX_ self);
+    EXTEND(SP, av_len(list) + 1);
+    for (i = 0; i <= av_len(list); i++)
+        PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
+
+void
+DESTROY(ws_context *self)
+CODE:
+    if (self)
+        ws_context_destroy(aTHX_ self);
+
+int
+CLONE_SKIP(...)
+CODE:
+    PERL_UNUSED_VAR(items);
+    RETVAL = 1;
+OUTPUT:
+    RETVAL

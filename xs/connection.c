@@ -1,0 +1,190 @@
+/* The methods of EV::Websockets::Connection.
+ *
+ * Arguments are fetched first: that can run Perl code (tie, overloading),
+ * which can close the connection or destroy its context.
+ */
+#include "websockets.h"
+
+static ws_connection *live(pTHX_ SV *self, const char *method)
+{
+    ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);
+
+    if (!conn)
+        croak("Connection has been destroyed");
+    return conn;
+}
+
+static ws_connection *open_connection(pTHX_ SV *self, const char *method)
+{
+    ws_connection *conn = live(aTHX_ self, method);
+
+    if (!conn->open)
+        croak("Connection is not open");
+    return conn;
+}
+
+/* After a send: croaks, or has the loop write what was queued. */
+static void sent(pTHX_ ws_connection *conn, evws_status status)
+{
+    switch (status) {
+    case EVWS_STATUS_OK:
+        WS_WAKE(conn->ctx);
+        return;
+    case EVWS_STATUS_STALE:
+    case EVWS_STATUS_NOT_OPEN:
+        croak("Connection is not open");
+    case EVWS_STATUS_FRAGMENT_OPEN:
+        croak("Cannot send while a fragmented message is in progress; "
+              "finish the fragment with send_fragment(..., is_final => 1) first");
+    default:
+        ws_context_croak(aTHX_ conn->ctx);
+    }
+}
+
+/* The octets of a scalar whose magic was run. */
+static const uint8_t *octets(pTHX_ SV *data, STRLEN *length)
+{
+    return (const uint8_t *)SvPV_nomg(data, *length);
+}
+
+static const uint8_t *required(pTHX_ const char *what, SV *data, STRLEN *length)
+{
+    SvGETMAGIC(data);
+    if (!SvOK(data))
+        croak("%s: data must be defined", what);
+    return octets(aTHX_ data, length);
+}
+
+/* NULL or undef: no octets. */
+static const uint8_t *optional(pTHX_ SV *data, STRLEN *length)
+{
+    *length = 0;
+    if (!data)
+        return NULL;
+    SvGETMAGIC(data);
+    return SvOK(data) ? octets(aTHX_ data, length) : NULL;
+}
+
+/* data: NULL for a ping or pong without payload. */
+void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data)
+{
+    STRLEN length;
+    const uint8_t *bytes;
+    ws_connection *conn;
+
+    if (kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY)
+        bytes = required(aTHX_ kind == EVWS_SEND_TEXT ? "send" : "send_binary", data, &length);
+    else
+        bytes = optional(aTHX_ data, &length);
+    conn = open_connection(aTHX_ self, method);
+    sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, bytes, length));
+}
+
+void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final)
+{
+    STRLEN length;
+    const uint8_t *bytes = required(aTHX_ "send_fragment", data, &length);
+    ws_connection *conn = open_connection(aTHX_ self, method);
+
+    sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, bytes, length));
+}
+
+static int64_t close_code(pTHX_ SV *code)
+{
+    if (!code)
+        return 1000;
+    SvGETMAGIC(code);
+    if (!SvOK(code))
+        return 1000;
+    if (!SvROK(code) && !looks_like_number(code))
+        croak("close: code must be a number (got '%s')", SvPV_nolen(ws_shown(aTHX_ code)));
+    return (int64_t)SvIV_nomg(code);
+}
+
+/* A wrong code is an error in any state, also where close has no effect. */
+void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
+{
+    int64_t code = close_code(aTHX_ code_sv);
+    STRLEN length;
+    const uint8_t *bytes = optional(aTHX_ reason, &length);
+    ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);
+    ws_context *ctx;
+
+    if (!conn || !conn->ctx->engine)
+        return;
+    ctx = conn->ctx;
+    if (evws_close_code_check(ctx->engine, code) != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx);
+    if (!conn->open)
+        return;
+    if (evws_close(ctx->engine, conn->id, (uint16_t)code, bytes, length) == EVWS_STATUS_INVALID)
+        ws_context_croak(aTHX_ ctx);
+    WS_WAKE(ctx);
+}
+
+void ws_pause(pTHX_ ws_connection *conn, bool pause)
+{
+    PERL_UNUSED_CONTEXT;
+    if (!conn || !conn->open)
+        return;
+    if (pause)
+        (void)evws_pause(conn->ctx->engine, conn->id);
+    else
+        (void)evws_resume(conn->ctx->engine, conn->id);
+    WS_WAKE(conn->ctx);
+}
+
+/* DESTROY. Perl itself calls it only when the connection is closed, since the
+ * context has a reference until then. Called by hand on an open one: the close
+ * handshake still takes place, but nobody is told about it. */
+void ws_forsake(pTHX_ ws_connection *conn)
+{
+    if (!conn || PL_dirty)
+        return;
+    conn->destroyed = TRUE;
+    if (!conn->open)
+        return;
+    (void)evws_close(conn->ctx->engine, conn->id, 1000, NULL, 0);
+    WS_WAKE(conn->ctx);
+    ws_connection_close(aTHX_ conn);
+}
+
+const char *ws_state_name(ws_connection *conn)
+{
+    if (!conn)
+        return "destroyed";
+    switch (ws_connection_state(conn)) {
+    case EVWS_STATE_CONNECTING: return "connecting";
+    case EVWS_STATE_CONNECTED:  return "connected";
+    case EVWS_STATE_CLOSING:    return "closing";
+    default:                    return "closed";
+    }
+}
+
+SV *ws_stash(pTHX_ ws_connection *conn)
+{
+    if (!conn)
+        croak("Connection has been destroyed");
+    if (!conn->stash)
+        conn->stash = newHV();
+    return newRV_inc((SV *)conn->stash);
+}
+
+SV *ws_protocol(pTHX_ ws_connection *conn)
+{
+    evws_bytes name = { NULL, 0 };
+
+    if (conn && conn->open)
+        name = evws_protocol(conn->ctx->engine, conn->id);
+    return name.length ? newSVpvn((const char *)name.data, name.length) : newSV(0);
+}
+
+SV *ws_peer_address(pTHX_ ws_connection *conn)
+{
+    char text[64];
+    size_t length = 0;
+
+    if (conn && conn->open)
+        length = evws_peer_address(conn->ctx->engine, conn->id, text, sizeof text);
+    return length ? newSVpvn(text, length) : newSV(0);
+}

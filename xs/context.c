@@ -1,0 +1,235 @@
+/* The methods of EV::Websockets::Context: from options to a call of the engine.
+ *
+ * In each the order is the same: read every option (that can run Perl code),
+ * only then look whether the context is still there, then call the engine.
+ */
+#include "websockets.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+/* ---- new ---- */
+
+static SV *loop_option(pTHX_ const ws_options *o)
+{
+    SV *loop = o->value[WS_OPT_LOOP];
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_LOOP))
+        return NULL;
+    if (!SvROK(loop) || !sv_derived_from(loop, "EV::Loop") || !SvIOK(SvRV(loop)))
+        croak("new: loop must be an EV::Loop object (got '%s')", SvPV_nolen(ws_shown(aTHX_ loop)));
+    return SvRV(loop);
+}
+
+SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count)
+{
+    static const ws_option strings[] = { WS_OPT_PROXY, WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA };
+    ws_options o;
+    SV *loop;
+    HV *stash;
+    size_t i;
+
+    ws_options_parse(aTHX_ &o, WS_FOR_NEW, args, count);
+    loop = loop_option(aTHX_ &o);
+    for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
+        if (ws_option_given(aTHX_ &o, strings[i]))
+            (void)ws_option_string(aTHX_ &o, strings[i]);
+    (void)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT, 0, 65535);
+    if (SvROK(class_name) || !(stash = gv_stashsv(class_name, GV_ADD)))
+        croak("new: the invocant must be the name of a class");
+    o.value[WS_OPT_LOOP] = NULL;
+    return ws_context_object(aTHX_ ws_context_new(aTHX_ loop, ws_options_settings(aTHX_ &o)), stash);
+}
+
+/* ---- connect ---- */
+
+static bool proxy_is_set(pTHX_ ws_context *ctx)
+{
+    SV **proxy = hv_fetchs(ctx->settings, "proxy", 0);
+
+    return proxy && SvCUR(*proxy);
+}
+
+static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out)
+{
+    ws_byte_list protocols;
+    ws_header_list headers;
+
+    Zero(out, 1, evws_connect_options);
+    if (!ws_option_given(aTHX_ o, WS_OPT_URL))
+        croak("url parameter is required");
+    out->url = ws_option_string(aTHX_ o, WS_OPT_URL);
+    ws_option_protocols(aTHX_ o, &protocols);
+    out->protocols = protocols.item;
+    out->protocol_count = protocols.count;
+    ws_option_headers(aTHX_ o, &headers);
+    out->headers = headers.item;
+    out->header_count = headers.count;
+    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
+    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+}
+
+SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
+{
+    ws_options o;
+    evws_connect_options options;
+    ws_callbacks *callbacks;
+    ws_connection *conn;
+    uint64_t id;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_CONNECT, args, count);
+    connect_options(aTHX_ &o, &options);
+    ws_context_engine(aTHX_ ctx);
+    if (proxy_is_set(aTHX_ ctx))
+        croak("connect: proxies are not built yet");
+    callbacks = ws_options_callbacks(aTHX_ &o);
+    options.wants = ws_callbacks_wants(callbacks);
+    if (evws_connect(ctx->engine, &options, &id) != EVWS_STATUS_OK) {
+        ws_callbacks_unref(aTHX_ callbacks);
+        ws_context_croak(aTHX_ ctx);
+    }
+    conn = ws_connection_new(aTHX_ ctx, id, callbacks);
+    ws_callbacks_unref(aTHX_ callbacks);
+    WS_WAKE(ctx);
+    return newRV_inc(conn->sv);
+}
+
+/* ---- listen ---- */
+
+static void listen_check(pTHX_ const ws_options *o)
+{
+    static const struct {
+        const char *name;
+        ws_option option;
+    } strings[] = {
+        { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
+        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },
+    };
+    size_t i;
+    bool cert, key;
+
+    for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
+        if (o->value[strings[i].option] && !SvOK(o->value[strings[i].option]))
+            croak("listen: option '%s' must be a defined string", strings[i].name);
+    if (ws_option_given(aTHX_ o, WS_OPT_NAME)) {
+        evws_bytes name = ws_option_string(aTHX_ o, WS_OPT_NAME);
+
+        if (name.length == 7 && memEQ(name.data, "default", 7))
+            croak("listen: vhost name 'default' is reserved");
+    }
+    cert = ws_option_given(aTHX_ o, WS_OPT_SSL_CERT);
+    key = ws_option_given(aTHX_ o, WS_OPT_SSL_KEY);
+    if (cert != key)
+        croak("listen: ssl_cert and ssl_key must both be set for TLS (only %s was given)",
+              cert ? "ssl_cert" : "ssl_key");
+}
+
+static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
+{
+    ws_byte_list protocols;
+    ws_header_list headers;
+
+    Zero(out, 1, evws_listen_options);
+    out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
+    ws_option_protocols(aTHX_ o, &protocols);
+    out->protocols = protocols.item;
+    out->protocol_count = protocols.count;
+    ws_option_headers(aTHX_ o, &headers);
+    out->headers = headers.item;
+    out->header_count = headers.count;
+    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+}
+
+static ws_listener *listener_new(pTHX_ const ws_options *o)
+{
+    SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
+    ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
+    ws_listener *listener;
+
+    Newx(listener, 1, ws_listener);
+    listener->callbacks = callbacks;
+    listener->on_handshake = SvREFCNT_inc(on_handshake);
+    return listener;
+}
+
+UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
+{
+    ws_options o;
+    evws_listen_options options;
+    ws_listener *listener;
+    uint64_t token;
+    uint16_t port;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
+    listen_check(aTHX_ &o);
+    listen_options(aTHX_ &o, &options);
+    ws_context_engine(aTHX_ ctx);
+    if (ws_option_given(aTHX_ &o, WS_OPT_SSL_CERT))
+        croak("listen: TLS (ssl_cert, ssl_key) is not built yet");
+    listener = listener_new(aTHX_ &o);
+    options.ask_handshake = listener->on_handshake != NULL;
+    options.wants = ws_callbacks_wants(listener->callbacks);
+    if (evws_listen(ctx->engine, &options, &token, &port) != EVWS_STATUS_OK) {
+        ws_listener_free(aTHX_ listener);
+        ws_context_croak(aTHX_ ctx);
+    }
+    ws_watch_set_listener(aTHX_ ctx->watch, token, listener);
+    WS_WAKE(ctx);
+    return port;
+}
+
+/* ---- adopt ---- */
+
+/* What can be said about the handle without taking it over. */
+static void adopt_check(pTHX_ const ws_options *o)
+{
+    SV *fh = o->value[WS_OPT_FH];
+    struct stat status;
+    PerlIO *file;
+    IO *io;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_FH))
+        croak("fh parameter is required");
+    io = SvROK(fh) || isGV_with_GP(fh) ? sv_2io(fh) : NULL;
+    file = io ? IoIFP(io) : NULL;
+    if (!file || PerlIO_fileno(file) < 0)
+        croak("Invalid filehandle");
+    if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISSOCK(status.st_mode))
+        croak("adopt: file handle is not a socket");
+    if (ws_option_given(aTHX_ o, WS_OPT_INITIAL_DATA))
+        (void)ws_option_string(aTHX_ o, WS_OPT_INITIAL_DATA);
+    (void)ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+}
+
+void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
+{
+    ws_options o;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_ADOPT, args, count);
+    adopt_check(aTHX_ &o);
+    ws_callbacks_unref(aTHX_ ws_options_callbacks(aTHX_ &o));
+    croak("adopt: not built yet");
+}
+
+/* ---- connections ---- */
+
+/* A mortal array of references. */
+AV *ws_connections(pTHX_ ws_context *ctx)
+{
+    AV *list = (AV *)sv_2mortal((SV *)newAV());
+    U32 i;
+
+    for (i = 0; ctx && ctx->engine && i < ws_watch_slots(ctx->watch); i++) {
+        ws_connection *conn = ws_watch_connection_at(ctx->watch, i);
+        U32 state = conn ? ws_connection_state(conn) : EVWS_STATE_CLOSED;
+
+        if (state == EVWS_STATE_CONNECTED || state == EVWS_STATE_CLOSING)
+            av_push(list, newRV_inc(conn->sv));
+    }
+    return list;
+}

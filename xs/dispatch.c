@@ -1,0 +1,430 @@
+/* The drain loop: takes events out of the engine and calls back into Perl.
+ *
+ * Every entry point of watch.c ends here. The engine has returned before any
+ * Perl code runs, so a callback may die, exit, destroy the context or run the
+ * loop again: no Rust frame is ever on the stack that is unwound.
+ *
+ * A drain sets up one eval however many events it delivers, and none when no
+ * event has a callback. A callback that dies unwinds to that eval; what its
+ * event still needs is done then, and the drain goes on under a new one.
+ */
+#include "websockets.h"
+
+#define WS_MAX_ARGS 4
+#define WS_SPARE_PAYLOAD_LIMIT (256 * 1024)     /* bytes; a larger buffer is not kept */
+
+/* One running drain. It lives on the C stack of protected_run's caller, and
+ * frame_leave undoes it however it is left. */
+struct ws_frame {
+    ws_frame *outer;            /* the drain whose callback runs the loop that runs us */
+    ws_context *ctx;            /* counted */
+    evws_event event;           /* payload and headers are valid only until they are copied */
+    /* The event being delivered. All are owned. */
+    SV *target;                 /* the connection's scalar */
+    ws_callbacks *callbacks;
+    SV *code;                   /* what is called; NULL: nothing is */
+    SV *arg[WS_MAX_ARGS];
+    int args;
+    bool answered;              /* a HANDSHAKE got its answer */
+    /* What the eval caught. */
+    const char *failed;         /* the handler that died; NULL: none */
+    SV *error;
+    bool reporting;             /* under way, or it died itself */
+    bool finished;              /* the XSUB came to its end */
+};
+
+/* Indexed by EVWS_EVENT_*. */
+static const struct {
+    const char *trace;
+    const char *handler;        /* as the warning names it */
+    int callback;
+} ws_events[] = {
+    { "none",           "",                0 },
+    { "handshake",      "on_handshake",    0 },
+    { "connect",        "connect handler", WS_ON_CONNECT },
+    { "message",        "message handler", WS_ON_MESSAGE },
+    { "pong",           "pong handler",    WS_ON_PONG },
+    { "drain",          "drain handler",   WS_ON_DRAIN },
+    { "error",          "error handler",   WS_ON_ERROR },
+    { "connect failed", "error handler",   WS_ON_ERROR },
+    { "close",          "close handler",   WS_ON_CLOSE },
+};
+
+/* ---- arguments ---- */
+
+static const char *text_of(evws_bytes bytes)
+{
+    return bytes.length ? (const char *)bytes.data : "";
+}
+
+static SV *bytes_sv(pTHX_ evws_bytes bytes)
+{
+    return newSVpvn(text_of(bytes), bytes.length);
+}
+
+/* A reference to `target`, in the context's spare scalar when it is there. */
+static SV *target_rv(pTHX_ ws_context *ctx, SV *target)
+{
+    SV *rv = ctx->spare_rv;
+
+    if (!rv)
+        return newRV_inc(target);
+    ctx->spare_rv = NULL;
+    SvRV_set(rv, SvREFCNT_inc_simple_NN(target));
+    SvROK_on(rv);
+    return rv;
+}
+
+/* `rv` was $_[0]. It is used again only if nobody can tell: no reference to
+ * it was kept, and it is still what it was (not weakened, blessed, tied...). */
+static void recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target)
+{
+    const U32 special = SVs_TEMP | SVs_PADTMP | SVs_GMG | SVs_SMG | SVs_RMG | SVf_READONLY;
+
+    if (ctx->spare_rv || SvREFCNT(rv) != 1 || SvTYPE(rv) >= SVt_PV || !SvROK(rv) || SvWEAKREF(rv)
+        || SvRV(rv) != target || (SvFLAGS(rv) & special)) {
+        SvREFCNT_dec(rv);
+        return;
+    }
+    SvROK_off(rv);
+    SvRV_set(rv, NULL);
+    ctx->spare_rv = rv;
+    SvREFCNT_dec(target);
+}
+
+static SV *payload_sv(pTHX_ ws_context *ctx, evws_bytes payload)
+{
+    SV *sv = ctx->spare_payload;
+
+    if (!sv)
+        return bytes_sv(aTHX_ payload);
+    ctx->spare_payload = NULL;
+    sv_setpvn(sv, text_of(payload), payload.length);
+    SvUTF8_off(sv);
+    return sv;
+}
+
+/* `sv` was $_[1]. sv_setpvn copes with a buffer that copy-on-write shares. */
+static void recycle_payload(pTHX_ ws_context *ctx, SV *sv)
+{
+    U32 allowed = SVf_POK | SVp_POK | SVf_UTF8;
+
+#ifdef SVf_IsCOW
+    allowed |= SVf_IsCOW;
+#endif
+    if (!ctx->spare_payload && SvREFCNT(sv) == 1 && (SvFLAGS(sv) & ~allowed) == SVt_PV
+        && SvLEN(sv) <= WS_SPARE_PAYLOAD_LIMIT)
+        ctx->spare_payload = sv;
+    else
+        SvREFCNT_dec(sv);
+}
+
+static SV *headers_rv(pTHX_ ws_frame *f)
+{
+    HV *hash = newHV();
+    evws_header header;
+    size_t i;
+
+    for (i = 0; i < f->event.header_count; i++)
+        if (evws_event_header(f->ctx->engine, i, &header))
+            (void)hv_store(hash, text_of(header.name), (I32)header.name.length,
+                           bytes_sv(aTHX_ header.value), 0);
+    return newRV_noinc((SV *)hash);
+}
+
+/* What follows $conn. The payload is borrowed from the engine: copied here,
+ * before anything else can call it. */
+static void take_arguments(pTHX_ ws_frame *f)
+{
+    const evws_event *event = &f->event;
+    SV **number = f->ctx->globals->number;
+
+    f->arg[f->args++] = target_rv(aTHX_ f->ctx, f->target);
+    switch (event->kind) {
+    case EVWS_EVENT_MESSAGE:
+        f->arg[f->args++] = payload_sv(aTHX_ f->ctx, event->payload);
+        f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[event->is_binary ? 1 : 0]);
+        f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[1]);
+        break;
+    case EVWS_EVENT_CONNECT:
+        f->arg[f->args++] = headers_rv(aTHX_ f);
+        break;
+    case EVWS_EVENT_CLOSE:
+        f->arg[f->args++] = newSViv(event->code);
+        f->arg[f->args++] = event->payload.length ? bytes_sv(aTHX_ event->payload) : newSV(0);
+        break;
+    case EVWS_EVENT_PONG:
+    case EVWS_EVENT_ERROR:
+    case EVWS_EVENT_CONNECT_FAILED:
+        f->arg[f->args++] = bytes_sv(aTHX_ event->payload);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- one event ---- */
+
+/* The connection of a CONNECT event: a client's object exists since connect(),
+ * a server's is made now, so that what never upgrades costs no object. */
+static ws_connection *connected(pTHX_ ws_frame *f)
+{
+    ws_context *ctx = f->ctx;
+    ws_connection *conn = ws_watch_connection(ctx->watch, f->event.id);
+    ws_listener *listener;
+
+    if (conn)
+        return conn;
+    listener = f->event.listener ? ws_watch_listener(ctx->watch, f->event.listener) : NULL;
+    if (listener)
+        return ws_connection_new(aTHX_ ctx, f->event.id, listener->callbacks);
+    /* DESTROY was called on it while it was connecting: nobody will close it. */
+    (void)evws_close(ctx->engine, f->event.id, 1000, NULL, 0);
+    return NULL;
+}
+
+static void take_handshake(pTHX_ ws_frame *f)
+{
+    ws_listener *listener = ws_watch_listener(f->ctx->watch, f->event.listener);
+
+    if (!listener || !listener->on_handshake)
+        return;
+    f->code = SvREFCNT_inc_simple_NN(listener->on_handshake);
+    f->arg[f->args++] = headers_rv(aTHX_ f);
+}
+
+static void trace(pTHX_ const ws_frame *f)
+{
+    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: context %p connection %lx: %s, %lu bytes\n", (void *)f->ctx,
+                  (unsigned long)f->event.id, ws_events[f->event.kind].trace,
+                  (unsigned long)f->event.payload.length);
+}
+
+/* Does what the event means for the objects, and finds the callback for it. */
+static void take_event(pTHX_ ws_frame *f)
+{
+    const evws_event_kind kind = f->event.kind;
+    ws_connection *conn;
+    SV *code;
+
+    f->answered = kind != EVWS_EVENT_HANDSHAKE;
+    if (f->ctx->globals->debug)
+        trace(aTHX_ f);
+    if (kind == EVWS_EVENT_HANDSHAKE) {
+        take_handshake(aTHX_ f);
+        return;
+    }
+    conn = kind == EVWS_EVENT_CONNECT ? connected(aTHX_ f) : ws_watch_connection(f->ctx->watch, f->event.id);
+    if (!conn)
+        return;
+    f->target = SvREFCNT_inc_simple_NN(conn->sv);
+    f->callbacks = ws_callbacks_ref(conn->callbacks);
+    code = f->callbacks->on[ws_events[kind].callback];
+    if (code) {
+        f->code = SvREFCNT_inc_simple_NN(code);
+        take_arguments(aTHX_ f);
+    }
+    if (kind == EVWS_EVENT_CLOSE || kind == EVWS_EVENT_CONNECT_FAILED)
+        ws_connection_close(aTHX_ conn);
+}
+
+/* What remains to be done for the event, whether or not its callback died.
+ * Letting go can run Perl code (DESTROY), so each is taken out first. */
+static void finish_event(pTHX_ ws_frame *f)
+{
+    SV *target = f->target;
+    SV *code = f->code;
+    ws_callbacks *callbacks = f->callbacks;
+
+    if (!f->answered && f->ctx->engine)
+        (void)evws_handshake_answer(f->ctx->engine, f->event.id, FALSE, NULL, 0);
+    f->answered = TRUE;
+    while (f->args) {
+        SV *arg = f->arg[--f->args];
+
+        if (f->args == 0 && target)
+            recycle_rv(aTHX_ f->ctx, arg, target);
+        else if (f->args == 1 && f->event.kind == EVWS_EVENT_MESSAGE)
+            recycle_payload(aTHX_ f->ctx, arg);
+        else
+            SvREFCNT_dec(arg);
+    }
+    f->target = NULL;
+    f->code = NULL;
+    f->callbacks = NULL;
+    SvREFCNT_dec(code);
+    ws_callbacks_unref(aTHX_ callbacks);
+    SvREFCNT_dec(target);
+}
+
+/* Goes on to the next event that has a callback. FALSE: there is none, or the
+ * context is gone. */
+static bool next_call(pTHX_ ws_frame *f)
+{
+    while (f->ctx->engine && evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
+        take_event(aTHX_ f);
+        if (f->code)
+            return TRUE;
+        finish_event(aTHX_ f);
+    }
+    return FALSE;
+}
+
+/* ---- calls into Perl: these may die ---- */
+
+static void call(pTHX_ ws_frame *f)
+{
+    dSP;
+    int i;
+
+    PUSHMARK(SP);
+    EXTEND(SP, WS_MAX_ARGS);
+    for (i = 0; i < f->args; i++)
+        PUSHs(f->arg[i]);
+    PUTBACK;
+    call_sv(f->code, G_VOID | G_DISCARD);
+}
+
+/* Reading a verdict can run Perl code (overloading, tie), so the engine is
+ * asked for only afterwards. */
+static void answer(pTHX_ ws_frame *f, SV *verdict)
+{
+    ws_header_list headers = { NULL, 0 };
+    bool accept = cBOOL(SvTRUE(verdict));
+    evws_status status;
+
+    if (accept && SvROK(verdict) && SvTYPE(SvRV(verdict)) == SVt_PVHV)
+        ws_headers_from_hash(aTHX_ "on_handshake", (HV *)SvRV(verdict), &headers);
+    if (!f->ctx->engine)
+        return;
+    f->answered = TRUE;
+    status = evws_handshake_answer(f->ctx->engine, f->event.id, accept, headers.item, headers.count);
+    if (status == EVWS_STATUS_INVALID)
+        ws_context_croak(aTHX_ f->ctx);
+}
+
+static void call_handshake(pTHX_ ws_frame *f)
+{
+    dSP;
+    SV *verdict;
+
+    ENTER;
+    SAVETMPS;
+    PUSHMARK(SP);
+    XPUSHs(f->arg[0]);
+    PUTBACK;
+    call_sv(f->code, G_SCALAR);
+    SPAGAIN;
+    verdict = POPs;
+    PUTBACK;
+    answer(aTHX_ f, verdict);
+    FREETMPS;
+    LEAVE;
+}
+
+/* Also under the eval: $SIG{__WARN__} and an exception object's own
+ * stringification are the program's code. */
+static void report(pTHX_ ws_frame *f)
+{
+    f->reporting = TRUE;
+    warn("EV::Websockets: exception in %s: %" SVf, f->failed, SVfARG(f->error));
+    f->reporting = FALSE;
+    f->failed = NULL;
+}
+
+XS(ws_drain_xsub)
+{
+    dXSARGS;
+    ws_frame *f = ws_globals_here(aTHX)->frame;
+
+    PERL_UNUSED_VAR(items);
+    PERL_UNUSED_VAR(ax);
+    SP -= items;
+    PUTBACK;
+    if (f->failed)
+        report(aTHX_ f);
+    while (f->code || next_call(aTHX_ f)) {
+        if (f->event.kind == EVWS_EVENT_HANDSHAKE)
+            call_handshake(aTHX_ f);
+        else
+            call(aTHX_ f);
+        finish_event(aTHX_ f);
+    }
+    f->finished = TRUE;
+    XSRETURN_EMPTY;
+}
+
+/* ---- the eval ---- */
+
+/* On the save stack: runs when the drain returns, and when exit() unwinds it. */
+static void frame_leave(pTHX_ void *frame)
+{
+    ws_frame *f = (ws_frame *)frame;
+
+    f->ctx->globals->frame = f->outer;
+    finish_event(aTHX_ f);
+    SvREFCNT_dec(f->error);
+    ws_context_unref(aTHX_ f->ctx);
+}
+
+/* A callback died. Its event is finished now, its error is told under the next eval. */
+static void caught(pTHX_ ws_frame *f)
+{
+    if (f->reporting) {
+        PerlIO_printf(PerlIO_stderr(), "EV::Websockets: exception in %s (and one while warning about it)\n",
+                      f->failed);
+        f->reporting = FALSE;
+        f->failed = NULL;
+        return;
+    }
+    f->failed = ws_events[f->event.kind].handler;
+    SvREFCNT_dec(f->error);
+    f->error = newSVsv(ERRSV);
+    finish_event(aTHX_ f);
+}
+
+/* A stack of its own keeps `last` and `return` in a callback from reaching
+ * into the code that called EV::run. While callbacks run ev_prepare is active:
+ * a loop run by one of them first settles what this drain has not come to. */
+static void protected_run(pTHX_ ws_frame *f)
+{
+    dSP;
+
+    WS_WAKE(f->ctx);
+    ENTER;
+    PUSHSTACKi(PERLSI_UNKNOWN);
+    save_scalar(PL_errgv);
+    SAVEDESTRUCTOR_X(frame_leave, f);
+    f->outer = f->ctx->globals->frame;
+    f->ctx->globals->frame = f;
+    do {
+        SPAGAIN;
+        PUSHMARK(SP);
+        PUTBACK;
+        /* Without G_NOARGS: an XSUB called that way is given the @_ around it. */
+        call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD);
+        if (!f->finished)
+            caught(aTHX_ f);
+    } while (!f->finished);
+    POPSTACK;
+    LEAVE;
+}
+
+/* After any call into the engine from the loop: delivers every event, then
+ * tells the loop what to wait for. The context may be gone when this returns. */
+void ws_drain(pTHX_ ws_context *ctx)
+{
+    ws_frame frame;
+
+    ctx->refs++;
+    Zero(&frame, 1, ws_frame);
+    frame.ctx = ctx;
+    frame.answered = TRUE;
+    if (next_call(aTHX_ &frame)) {
+        ctx->refs++;
+        protected_run(aTHX_ &frame);
+    }
+    if (ctx->engine)
+        ws_watch_settle(aTHX_ ctx);
+    ws_context_unref(aTHX_ ctx);
+}

@@ -1,0 +1,265 @@
+/* The two Perl objects: how a scalar leads to its C struct, and who owns whom.
+ *
+ * The struct hangs on the blessed scalar as ext magic with a vtbl of ours, not
+ * as a pointer in its IV: no Perl code can forge or change it, and it is freed
+ * exactly when the scalar is. One connection has one scalar, whatever number
+ * of references to it the program and the callbacks see.
+ */
+#include "websockets.h"
+
+static int context_free(pTHX_ SV *sv, MAGIC *mg);
+static int connection_free(pTHX_ SV *sv, MAGIC *mg);
+
+/* In a new thread the struct still belongs to the interpreter that made it. */
+static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
+{
+    PERL_UNUSED_CONTEXT;
+    PERL_UNUSED_ARG(params);
+    mg->mg_ptr = NULL;
+    return 0;
+}
+
+static MGVTBL context_vtbl    = { 0, 0, 0, 0, context_free, 0, forget_on_dup, 0 };
+static MGVTBL connection_vtbl = { 0, 0, 0, 0, connection_free, 0, forget_on_dup, 0 };
+
+/* A new scalar, without references to it beside the caller's, that owns `data`. */
+static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
+{
+    SV *sv = newSV_type(SVt_PVMG);
+    MAGIC *mg = sv_magicext(sv, NULL, PERL_MAGIC_ext, vtbl, (const char *)data, 0);
+    SV *rv = newRV_inc(sv);
+
+    mg->mg_flags |= MGf_DUP;
+    sv_bless(rv, stash);
+    SvREFCNT_dec(rv);
+    return sv;
+}
+
+/* NULL: `sv` is no object of this kind. */
+static MAGIC *object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
+{
+    MAGIC *mg;
+
+    if (!SvROK(sv)) {
+        SvGETMAGIC(sv);
+        if (!SvROK(sv))
+            return NULL;
+    }
+    if (SvTYPE(SvRV(sv)) < SVt_PVMG)
+        return NULL;
+    for (mg = SvMAGIC(SvRV(sv)); mg; mg = mg->mg_moremagic)
+        if (mg->mg_type == PERL_MAGIC_ext && mg->mg_virtual == vtbl)
+            return mg;
+    return NULL;
+}
+
+/* ---- callbacks ---- */
+
+ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks)
+{
+    callbacks->refs++;
+    return callbacks;
+}
+
+void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
+{
+    int i;
+
+    if (!callbacks || --callbacks->refs)
+        return;
+    for (i = 0; i < WS_CALLBACK_COUNT; i++)
+        SvREFCNT_dec(callbacks->on[i]);
+    Safefree(callbacks);
+}
+
+void ws_listener_free(pTHX_ ws_listener *listener)
+{
+    if (!listener)
+        return;
+    ws_callbacks_unref(aTHX_ listener->callbacks);
+    SvREFCNT_dec(listener->on_handshake);
+    Safefree(listener);
+}
+
+/* ---- context ---- */
+
+ws_context *ws_context_new(pTHX_ SV *loop, HV *settings)
+{
+    ws_context *ctx;
+    evws_context *engine = NULL;
+
+    if (evws_context_new(&engine) != EVWS_STATUS_OK)
+        croak("new: the engine could not be started");
+    Newxz(ctx, 1, ws_context);
+    ctx->refs = 1;
+    ctx->pid = getpid();
+    ctx->engine = engine;
+    ctx->globals = ws_globals_here(aTHX);
+    ctx->settings = (HV *)SvREFCNT_inc((SV *)settings);
+    ctx->watch = ws_watch_new(aTHX_ ctx, loop);
+#ifdef PERL_IMPLICIT_CONTEXT
+    ctx->perl = aTHX;
+#endif
+    return ctx;
+}
+
+/* Takes over the first reference of a new context. */
+SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash)
+{
+    return newRV_noinc(object_new(aTHX_ stash, &context_vtbl, ctx));
+}
+
+/* NULL: the object was copied into another thread. */
+ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method)
+{
+    MAGIC *mg = object_magic(aTHX_ sv, &context_vtbl);
+
+    if (!mg)
+        croak("%s: the invocant is not an EV::Websockets::Context object", method);
+    return (ws_context *)mg->mg_ptr;
+}
+
+evws_context *ws_context_engine(pTHX_ ws_context *ctx)
+{
+    if (!ctx || !ctx->engine)
+        croak("Context has been destroyed");
+    return ctx->engine;
+}
+
+/* With the engine's words for the call that just failed. */
+void ws_context_croak(pTHX_ ws_context *ctx)
+{
+    evws_bytes text = evws_error_text(ctx->engine);
+
+    croak("%.*s", (int)text.length, text.length ? (const char *)text.data : "");
+}
+
+/* First every connection is marked, then they are let go one by one: that can
+ * run Perl code, which must not find a connection that looks open. */
+static void drop_connections(pTHX_ ws_context *ctx)
+{
+    U32 count = ws_watch_slots(ctx->watch);
+    ws_connection *conn;
+    U32 i;
+
+    for (i = 0; i < count; i++)
+        if ((conn = ws_watch_connection_at(ctx->watch, i)))
+            conn->open = FALSE;
+    for (i = 0; i < count; i++) {
+        ws_callbacks *callbacks;
+
+        if (!(conn = ws_watch_connection_at(ctx->watch, i)))
+            continue;
+        ws_watch_set_connection(aTHX_ ctx->watch, conn->id, NULL);
+        callbacks = conn->callbacks;
+        conn->callbacks = NULL;
+        ws_callbacks_unref(aTHX_ callbacks);
+        SvREFCNT_dec(conn->sv);
+    }
+}
+
+/* No call into the engine is ever under way here: it returns before Perl runs.
+ * At global destruction the loop may be gone already, so nothing is touched;
+ * the process is about to end anyway. */
+void ws_context_destroy(pTHX_ ws_context *ctx)
+{
+    evws_context *engine = ctx->engine;
+
+    if (!engine || PL_dirty)
+        return;
+    WS_TRACE(ctx->globals, (PerlIO_stderr(), "EV::Websockets: context %p destroyed\n", (void *)ctx));
+    ctx->engine = NULL;
+    ctx->refs++;
+    ws_watch_stop(ctx->watch);
+    evws_context_free(engine, getpid() != ctx->pid);
+    drop_connections(aTHX_ ctx);
+    ws_watch_drop_listeners(aTHX_ ctx->watch);
+    ws_context_unref(aTHX_ ctx);
+}
+
+void ws_context_unref(pTHX_ ws_context *ctx)
+{
+    if (--ctx->refs)
+        return;
+    SvREFCNT_dec(ctx->spare_rv);
+    SvREFCNT_dec(ctx->spare_payload);
+    SvREFCNT_dec((SV *)ctx->settings);
+    ws_watch_free(aTHX_ ctx->watch);
+    Safefree(ctx);
+}
+
+static int context_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    PERL_UNUSED_ARG(sv);
+    if (mg->mg_ptr && !PL_dirty) {
+        ws_context_destroy(aTHX_ (ws_context *)mg->mg_ptr);
+        ws_context_unref(aTHX_ (ws_context *)mg->mg_ptr);
+    }
+    return 0;
+}
+
+/* ---- connection ---- */
+
+/* The context's reference to the new object is the only one. */
+ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks)
+{
+    ws_connection *conn;
+
+    Newxz(conn, 1, ws_connection);
+    conn->ctx = ctx;
+    ctx->refs++;
+    conn->id = id;
+    conn->callbacks = ws_callbacks_ref(callbacks);
+    conn->open = TRUE;
+    conn->sv = object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
+    ws_watch_set_connection(aTHX_ ctx->watch, id, conn);
+    return conn;
+}
+
+/* NULL: it was an object, and is no longer backed by a connection: DESTROY was
+ * called on it, or it was copied into another thread. */
+ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method)
+{
+    MAGIC *mg = object_magic(aTHX_ sv, &connection_vtbl);
+    ws_connection *conn;
+
+    if (!mg)
+        croak("%s: the invocant is not an EV::Websockets::Connection object", method);
+    conn = (ws_connection *)mg->mg_ptr;
+    return conn && !conn->destroyed ? conn : NULL;
+}
+
+/* The context lets go of it; its id means nothing from here on. The callbacks
+ * go too: a closure that captured its own $conn is a cycle until then.
+ * The caller holds a reference to conn->sv. */
+void ws_connection_close(pTHX_ ws_connection *conn)
+{
+    ws_context *ctx = conn->ctx;
+    ws_callbacks *callbacks = conn->callbacks;
+
+    if (!conn->open)
+        return;
+    conn->open = FALSE;
+    conn->callbacks = NULL;
+    ws_watch_set_connection(aTHX_ ctx->watch, conn->id, NULL);
+    SvREFCNT_dec(conn->sv);
+    ws_callbacks_unref(aTHX_ callbacks);
+}
+
+U32 ws_connection_state(ws_connection *conn)
+{
+    return conn->open ? evws_state(conn->ctx->engine, conn->id) : EVWS_STATE_CLOSED;
+}
+
+static int connection_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    ws_connection *conn = (ws_connection *)mg->mg_ptr;
+
+    PERL_UNUSED_ARG(sv);
+    if (!conn || PL_dirty)
+        return 0;
+    SvREFCNT_dec((SV *)conn->stash);
+    ws_context_unref(aTHX_ conn->ctx);
+    Safefree(conn);
+    return 0;
+}

@@ -1,0 +1,371 @@
+/* The options of new, connect, listen and adopt: names, types, croaks.
+ *
+ * Every value is copied to a mortal first. That runs whatever Perl code hides
+ * behind it (tie, overloading) before anything is decided, keeps strings alive
+ * until the XSUB returns, and leaves nothing to free when a check croaks.
+ */
+#include "websockets.h"
+
+typedef struct {
+    const char *name;
+    U32 methods;                /* ws_method bits that know it */
+} ws_option_spec;
+
+#define WS_FOR_ALL_CONNECTIONS (WS_FOR_CONNECT | WS_FOR_LISTEN | WS_FOR_ADOPT)
+
+/* Indexed by ws_option. */
+static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
+    { "url",              WS_FOR_CONNECT },
+    { "protocol",         WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "headers",          WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "max_message_size", WS_FOR_ALL_CONNECTIONS },
+    { "connect_timeout",  WS_FOR_CONNECT },
+    { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
+    { "port",             WS_FOR_LISTEN },
+    { "name",             WS_FOR_LISTEN },
+    { "loop",             WS_FOR_NEW },
+    { "proxy",            WS_FOR_NEW },
+    { "proxy_port",       WS_FOR_NEW },
+    { "ssl_cert",         WS_FOR_NEW | WS_FOR_LISTEN },
+    { "ssl_key",          WS_FOR_NEW | WS_FOR_LISTEN },
+    { "ssl_ca",           WS_FOR_NEW | WS_FOR_LISTEN },
+    { "ssl_verify",       WS_FOR_CONNECT },
+    { "ssl_init",         WS_FOR_NEW },
+    { "fh",               WS_FOR_ADOPT },
+    { "initial_data",     WS_FOR_ADOPT },
+    { "on_handshake",     WS_FOR_LISTEN },
+    { "on_connect",       WS_FOR_ALL_CONNECTIONS },
+    { "on_message",       WS_FOR_ALL_CONNECTIONS },
+    { "on_close",         WS_FOR_ALL_CONNECTIONS },
+    { "on_error",         WS_FOR_ALL_CONNECTIONS },
+    { "on_pong",          WS_FOR_ALL_CONNECTIONS },
+    { "on_drain",         WS_FOR_ALL_CONNECTIONS },
+};
+
+static const char *method_name(ws_method method)
+{
+    switch (method) {
+    case WS_FOR_NEW:     return "new";
+    case WS_FOR_CONNECT: return "connect";
+    case WS_FOR_LISTEN:  return "listen";
+    default:             return "adopt";
+    }
+}
+
+/* A value as an error message shows it: short, and on one line. */
+SV *ws_shown(pTHX_ SV *value)
+{
+    STRLEN length;
+    const char *text;
+
+    if (!SvOK(value))
+        return newSVpvn_flags("undef", 5, SVs_TEMP);
+    text = SvPV(value, length);
+    return sv_2mortal(newSVpv(pv_escape(sv_newmortal(), text, length, 60, NULL,
+                                        PERL_PV_ESCAPE_NONASCII), 0));
+}
+
+/* Each unknown option is named once for each method, so that a program that
+ * connects a thousand times stays readable. */
+static void warn_unknown(pTHX_ const char *method, SV *name)
+{
+    SV *shown = ws_shown(aTHX_ name);
+    SV *key = sv_2mortal(newSVpvf("%s:%s", method, SvPV_nolen(shown)));
+    HV *warned = ws_globals_here(aTHX)->warned;
+
+    if (hv_exists_ent(warned, key, 0))
+        return;
+    (void)hv_store_ent(warned, key, newSViv(1), 0);
+    warn("EV::Websockets: %s: unknown option '%s'", method, SvPV_nolen(shown));
+}
+
+static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *value)
+{
+    const char *text;
+    int i;
+
+    if (!SvOK(name))
+        croak("%s: the name of an option is undefined", o->method);
+    text = SvPV_nolen(name);
+    for (i = 0; i < WS_OPT_COUNT; i++) {
+        if ((ws_option_specs[i].methods & method) && strEQ(text, ws_option_specs[i].name)) {
+            o->value[i] = sv_mortalcopy(value);
+            return;
+        }
+    }
+    warn_unknown(aTHX_ o->method, name);
+}
+
+/* `args` are the arguments after the invocant. They are copied before the
+ * first is looked at: what Perl code behind a value does to @_ or to the
+ * argument stack is then of no consequence. */
+void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count)
+{
+    AV *pairs = (AV *)sv_2mortal((SV *)av_make(count, args));
+    I32 i;
+
+    Zero(o, 1, ws_options);
+    o->method = method_name(method);
+    if (count % 2)
+        croak("%s: odd number of options: key '%s' has no value", o->method,
+              SvPV_nolen(ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0))));
+    for (i = 0; i < count; i += 2)
+        store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
+}
+
+/* An option given as undef counts as not given, except where listen says
+ * otherwise: `ssl_verify => undef` must not turn verification off. */
+bool ws_option_given(pTHX_ const ws_options *o, ws_option which)
+{
+    PERL_UNUSED_CONTEXT;
+    return o->value[which] && SvOK(o->value[which]);
+}
+
+/* NULL for a reference without overloading: it is neither text nor number. */
+static SV *plain_scalar(pTHX_ SV *value)
+{
+    STRLEN length;
+    const char *text;
+
+    if (!SvROK(value))
+        return value;
+    if (!SvAMAGIC(value))
+        return NULL;
+    text = SvPV(value, length);
+    return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
+}
+
+static evws_bytes bytes_of(pTHX_ SV *value)
+{
+    evws_bytes bytes;
+    STRLEN length;
+
+    bytes.data = (const uint8_t *)SvPV(value, length);
+    bytes.length = length;
+    return bytes;
+}
+
+evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
+{
+    SV *plain = plain_scalar(aTHX_ o->value[which]);
+
+    if (!plain)
+        croak("%s: %s must be a string (got %s)", o->method, ws_option_specs[which].name,
+              SvPV_nolen(ws_shown(aTHX_ o->value[which])));
+    return bytes_of(aTHX_ plain);
+}
+
+/* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. looks_like_number comes first because SvNV of
+ * other text warns, in words that do not name the option. */
+NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest)
+{
+    SV *plain;
+    NV number = -1;
+
+    if (!ws_option_given(aTHX_ o, which))
+        return otherwise;
+    plain = plain_scalar(aTHX_ o->value[which]);
+    if (plain && looks_like_number(plain))
+        number = SvNV(plain);
+    if (number >= 0 && number <= greatest && (greatest == NV_MAX || number == Perl_floor(number)))
+        return number;
+    if (greatest < NV_MAX)
+        croak("%s: %s must be a whole number from 0 to %.0" NVff " (got '%s')", o->method,
+              ws_option_specs[which].name, greatest, SvPV_nolen(ws_shown(aTHX_ o->value[which])));
+    croak("%s: %s must be a non-negative number (got '%s')", o->method,
+          ws_option_specs[which].name, SvPV_nolen(ws_shown(aTHX_ o->value[which])));
+    return 0;
+}
+
+/* Rounded up: a limit of half a byte is a limit, and 0 would mean none. */
+uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which)
+{
+    NV size = Perl_ceil(ws_option_number(aTHX_ o, which, 0, NV_MAX));
+
+    return size >= 18446744073709551615.0 ? UINT64_MAX : (uint64_t)size;
+}
+
+bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
+{
+    return ws_option_given(aTHX_ o, which) ? cBOOL(SvTRUE(o->value[which])) : otherwise;
+}
+
+/* The options given, by name, for a context to keep. Mortal. */
+HV *ws_options_settings(pTHX_ const ws_options *o)
+{
+    HV *settings = (HV *)sv_2mortal((SV *)newHV());
+    int i;
+
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if (ws_option_given(aTHX_ o, (ws_option)i))
+            (void)hv_store(settings, ws_option_specs[i].name, (I32)strlen(ws_option_specs[i].name),
+                           newSVsv(o->value[i]), 0);
+    return settings;
+}
+
+static bool is_code(pTHX_ SV *value)
+{
+    if (!SvROK(value))
+        return FALSE;
+    if (SvTYPE(SvRV(value)) == SVt_PVCV)
+        return TRUE;
+    return SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), "(&{}", 4, 0);
+}
+
+/* What call_sv is to get, borrowed from the options: the CV itself where there
+ * is one, which saves a dereference on every call. NULL: not given. */
+SV *ws_option_code(pTHX_ const ws_options *o, ws_option which)
+{
+    SV *value = o->value[which];
+
+    if (!ws_option_given(aTHX_ o, which))
+        return NULL;
+    if (!is_code(aTHX_ value))
+        croak("%s: %s must be a code reference (got '%s')", o->method,
+              ws_option_specs[which].name, SvPV_nolen(ws_shown(aTHX_ value)));
+    return SvTYPE(SvRV(value)) == SVt_PVCV ? SvRV(value) : value;
+}
+
+/* All are checked before the set is made, so that a croak leaks nothing. */
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o)
+{
+    SV *code[WS_CALLBACK_COUNT];
+    ws_callbacks *callbacks;
+    int i;
+
+    for (i = 0; i < WS_CALLBACK_COUNT; i++)
+        code[i] = ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
+    Newxz(callbacks, 1, ws_callbacks);
+    callbacks->refs = 1;
+    for (i = 0; i < WS_CALLBACK_COUNT; i++)
+        callbacks->on[i] = SvREFCNT_inc(code[i]);
+    return callbacks;
+}
+
+/* What nobody listens to need not be reported. */
+U32 ws_callbacks_wants(const ws_callbacks *callbacks)
+{
+    return (callbacks->on[WS_ON_MESSAGE] ? EVWS_WANT_MESSAGE : 0)
+         | (callbacks->on[WS_ON_PONG] ? EVWS_WANT_PONG : 0)
+         | (callbacks->on[WS_ON_DRAIN] ? EVWS_WANT_DRAIN : 0);
+}
+
+/* ---- lists ----
+ * Built in the string buffer of a mortal, so that a croak half way frees them. */
+
+static void append_name(pTHX_ SV *buffer, const char *start, const char *end)
+{
+    evws_bytes name;
+
+    while (start < end && isSPACE_A(*start))
+        start++;
+    while (end > start && isSPACE_A(end[-1]))
+        end--;
+    if (start == end)
+        return;
+    name.data = (const uint8_t *)start;
+    name.length = end - start;
+    sv_catpvn(buffer, (const char *)&name, sizeof name);
+}
+
+static void append_names(pTHX_ SV *buffer, evws_bytes list)
+{
+    const char *start = (const char *)list.data;
+    const char *end = start + list.length;
+    const char *comma;
+
+    while ((comma = (const char *)memchr(start, ',', end - start))) {
+        append_name(aTHX_ buffer, start, comma);
+        start = comma + 1;
+    }
+    append_name(aTHX_ buffer, start, end);
+}
+
+static void append_array(pTHX_ SV *buffer, const ws_options *o, AV *array)
+{
+    SSize_t i;
+
+    for (i = 0; i <= av_len(array); i++) {
+        SV **slot = av_fetch(array, i, 0);
+        SV *plain = slot ? plain_scalar(aTHX_ sv_mortalcopy(*slot)) : NULL;
+        evws_bytes name;
+
+        if (!plain || !SvOK(plain))
+            croak("%s: protocol number %" IVdf " must be a string", o->method, (IV)i + 1);
+        name = bytes_of(aTHX_ plain);
+        sv_catpvn(buffer, (const char *)&name, sizeof name);
+    }
+}
+
+void ws_option_protocols(pTHX_ const ws_options *o, ws_byte_list *out)
+{
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    SV *value = o->value[WS_OPT_PROTOCOL];
+
+    if (ws_option_given(aTHX_ o, WS_OPT_PROTOCOL)) {
+        if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV)
+            append_array(aTHX_ buffer, o, (AV *)SvRV(value));
+        else
+            append_names(aTHX_ buffer, ws_option_string(aTHX_ o, WS_OPT_PROTOCOL));
+    }
+    out->item = (evws_bytes *)SvPVX(buffer);
+    out->count = SvCUR(buffer) / sizeof(evws_bytes);
+}
+
+/* `value` is a mortal copy. */
+static void append_header(pTHX_ SV *buffer, const char *what, SV *name, SV *value)
+{
+    evws_header header;
+    SV *plain = plain_scalar(aTHX_ value);
+
+    if (!plain || !SvOK(plain))
+        croak("%s: header '%s' must be a defined string or an array reference of such", what,
+              SvPV_nolen(ws_shown(aTHX_ name)));
+    header.name = bytes_of(aTHX_ name);
+    header.value = bytes_of(aTHX_ plain);
+    sv_catpvn(buffer, (const char *)&header, sizeof header);
+}
+
+static void append_header_values(pTHX_ SV *buffer, const char *what, SV *name, AV *values)
+{
+    SSize_t i;
+
+    for (i = 0; i <= av_len(values); i++) {
+        SV **slot = av_fetch(values, i, 0);
+
+        append_header(aTHX_ buffer, what, name, slot ? sv_mortalcopy(*slot) : sv_newmortal());
+    }
+}
+
+void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out)
+{
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    HE *entry;
+
+    hv_iterinit(hash);
+    while ((entry = hv_iternext(hash))) {
+        SV *name = sv_mortalcopy(hv_iterkeysv(entry));
+        SV *value = sv_mortalcopy(hv_iterval(hash, entry));
+
+        if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV && !SvAMAGIC(value))
+            append_header_values(aTHX_ buffer, what, name, (AV *)SvRV(value));
+        else
+            append_header(aTHX_ buffer, what, name, value);
+    }
+    out->item = (evws_header *)SvPVX(buffer);
+    out->count = SvCUR(buffer) / sizeof(evws_header);
+}
+
+void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out)
+{
+    SV *value = o->value[WS_OPT_HEADERS];
+
+    out->item = NULL;
+    out->count = 0;
+    if (!ws_option_given(aTHX_ o, WS_OPT_HEADERS))
+        return;
+    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVHV)
+        croak("%s: headers must be a hash reference (got '%s')", o->method,
+              SvPV_nolen(ws_shown(aTHX_ value)));
+    ws_headers_from_hash(aTHX_ o->method, (HV *)SvRV(value), out);
+}

@@ -1,0 +1,183 @@
+/* What the files of xs/ share: the types, and each file's interface.
+ *
+ * Calls go one way: the .xs files and dispatch.c use options.c, object.c and
+ * watch.c, and these use the C ABI of include/evws.h. libev is known to
+ * watch.c alone. Nothing here keeps state in C statics: it is in ws_globals
+ * (one an interpreter) or in an object.
+ */
+#ifndef WS_WEBSOCKETS_H
+#define WS_WEBSOCKETS_H
+
+#define PERL_NO_GET_CONTEXT
+#include "EXTERN.h"
+#include "perl.h"
+#include "XSUB.h"
+#include "ppport.h"
+
+#include "evws.h"
+
+#include <sys/types.h>
+#include <unistd.h>
+
+typedef struct ws_context ws_context;
+typedef struct ws_connection ws_connection;
+typedef struct ws_watch ws_watch;           /* private to watch.c */
+typedef struct ws_frame ws_frame;           /* private to dispatch.c */
+
+/* The callbacks every connection has, in the order of `on` below. */
+enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN, WS_CALLBACK_COUNT };
+
+/* One set for all connections of a listener: ten thousand connections cost
+ * ten thousand pointers, not sixty thousand references. */
+typedef struct ws_callbacks {
+    U32 refs;
+    SV *on[WS_CALLBACK_COUNT];              /* a CV, an object with &{}, or NULL */
+} ws_callbacks;
+
+typedef struct ws_listener {
+    ws_callbacks *callbacks;
+    SV *on_handshake;                       /* or NULL */
+} ws_listener;
+
+/* State of one interpreter. */
+typedef struct ws_globals {
+    HV *connection_stash;
+    CV *drain;                              /* the XSUB that runs under a drain's eval */
+    SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
+    HV *warned;                             /* unknown options that were named already */
+    ws_frame *frame;                        /* innermost running drain */
+    bool debug;
+} ws_globals;
+
+/* INVARIANT: engine is NULL from the moment the context is destroyed; every
+ * call into Perl may have done that, so it is looked at again afterwards. */
+struct ws_context {
+    U32 refs;                               /* the Perl object, running drains, connection objects */
+    bool settle;                            /* ev_prepare runs: the engine has work waiting */
+    pid_t pid;                              /* the process that made it */
+    evws_context *engine;
+    ws_watch *watch;
+    ws_globals *globals;
+    SV *spare_rv;                           /* argument SVs that may be used again; NULL while in use */
+    SV *spare_payload;
+    HV *settings;                           /* options of new() that connect and listen look at */
+#ifdef PERL_IMPLICIT_CONTEXT
+    PerlInterpreter *perl;
+#endif
+};
+
+/* Lives exactly as long as the blessed scalar it belongs to.
+ * While `open`, its context owns one reference to that scalar. */
+struct ws_connection {
+    SV *sv;
+    ws_context *ctx;                        /* counted */
+    uint64_t id;
+    ws_callbacks *callbacks;                /* NULL once it is not open any more */
+    HV *stash;                              /* made at the first call of stash() */
+    bool open;                              /* in a slot of ctx: the engine may know id */
+    bool destroyed;                         /* DESTROY was called by hand */
+};
+
+/* ---- Websockets.xs ---- */
+ws_globals *ws_globals_here(pTHX);
+
+/* ---- object.c ---- */
+SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash);
+ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method);
+ws_context *ws_context_new(pTHX_ SV *loop, HV *settings);
+void ws_context_destroy(pTHX_ ws_context *ctx);
+void ws_context_unref(pTHX_ ws_context *ctx);
+evws_context *ws_context_engine(pTHX_ ws_context *ctx);
+void ws_context_croak(pTHX_ ws_context *ctx);
+
+ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
+ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method);
+void ws_connection_close(pTHX_ ws_connection *conn);
+U32 ws_connection_state(ws_connection *conn);
+
+ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
+void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks);
+void ws_listener_free(pTHX_ ws_listener *listener);
+
+/* ---- watch.c ---- */
+void ws_watch_boot(pTHX);
+ws_watch *ws_watch_new(pTHX_ ws_context *ctx, SV *loop);
+void ws_watch_free(pTHX_ ws_watch *watch);
+void ws_watch_stop(ws_watch *watch);
+void ws_watch_settle(pTHX_ ws_context *ctx);
+void ws_watch_wake(ws_context *ctx);
+void ws_watch_rest(ws_context *ctx);
+U32 ws_watch_slots(const ws_watch *watch);
+ws_connection *ws_watch_connection_at(const ws_watch *watch, U32 index);
+ws_connection *ws_watch_connection(const ws_watch *watch, uint64_t id);
+void ws_watch_set_connection(pTHX_ ws_watch *watch, uint64_t id, ws_connection *conn);
+ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t token);
+void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t token, ws_listener *listener);
+void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
+
+/* ---- dispatch.c ---- */
+void ws_drain(pTHX_ ws_context *ctx);
+XS(ws_drain_xsub);
+
+/* ---- context.c ---- */
+SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count);
+SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
+UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
+void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
+AV *ws_connections(pTHX_ ws_context *ctx);
+
+/* ---- connection.c ---- */
+void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
+void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final);
+void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
+void ws_pause(pTHX_ ws_connection *conn, bool pause);
+void ws_forsake(pTHX_ ws_connection *conn);
+const char *ws_state_name(ws_connection *conn);
+SV *ws_stash(pTHX_ ws_connection *conn);
+SV *ws_protocol(pTHX_ ws_connection *conn);
+SV *ws_peer_address(pTHX_ ws_connection *conn);
+
+/* ---- options.c ---- */
+typedef enum {
+    WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
+    WS_OPT_VALIDATE_UTF8, WS_OPT_PORT, WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
+    WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_INIT,
+    WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE,
+    WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
+    WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
+    WS_OPT_COUNT
+} ws_option;
+
+typedef enum { WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8 } ws_method;
+
+/* The options of one call. Values are mortal copies without magic; NULL: not given. */
+typedef struct ws_options {
+    const char *method;
+    SV *value[WS_OPT_COUNT];
+} ws_options;
+
+typedef struct ws_byte_list { evws_bytes *item; size_t count; } ws_byte_list;
+typedef struct ws_header_list { evws_header *item; size_t count; } ws_header_list;
+
+void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count);
+bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
+NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest);
+uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which);
+bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
+SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
+void ws_option_protocols(pTHX_ const ws_options *o, ws_byte_list *out);
+void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
+void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
+U32 ws_callbacks_wants(const ws_callbacks *callbacks);
+HV *ws_options_settings(pTHX_ const ws_options *o);
+SV *ws_shown(pTHX_ SV *value);
+
+/* Tells the engine's queue that the loop has to come by. Inside of a drain
+ * this is needed too: the callback may run the loop itself. */
+#define WS_WAKE(ctx) STMT_START { if (!(ctx)->settle) ws_watch_wake(ctx); } STMT_END
+
+#define WS_TRACE(globals, args) STMT_START { if ((globals)->debug) PerlIO_printf args; } STMT_END
+
+#endif
