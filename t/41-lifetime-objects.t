@@ -171,7 +171,7 @@ subtest 'closures are let go' => sub {
     my $closures = sub { my $canary = Canary->new; return map { ("on_$_" => sub { $canary }) } @names };
 
     my $context = EV::Websockets::Context->new;
-    my $port = $context->listen($closures->(), on_handshake => do { my $c = Canary->new; sub { $c; 1 } });
+    my $port = $context->listen($closures->(), on_handshake => do { my $canary = Canary->new; sub { defined $canary } });
     is $Canary::alive, 2, 'the listener holds its callbacks';
     my @open = map { $context->connect(url => "ws://127.0.0.1:$port/", $closures->()) } 1 .. 3;
     is $Canary::alive, 5, 'each client holds its own';

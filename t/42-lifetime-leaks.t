@@ -23,10 +23,11 @@ use Test::LeakTrace qw(no_leaks_ok leaked_count);
 sub leaks_nothing {
     my ($what, $code) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    $code->() for 1 .. 2;
-    warned();
-    no_leaks_ok { $code->() } $what;
-    return warned();
+    # The warnings that t/lib/Run.pm keeps are no leak.
+    my $run = sub { $code->(); warned() };
+    $run->() for 1 .. 2;
+    no_leaks_ok { $run->() } $what;
+    return;
 }
 
 # The tracing itself has to be able to see a leak.
