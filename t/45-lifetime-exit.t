@@ -100,7 +100,7 @@ my %ends = (
     'a loop of its own'       => 'my $l = EV::Loop->new; my $c = EV::Websockets::Context->new(loop => $l); my @x = clients($c, listener($c)); my $t = $l->timer(0.05, 0, sub { $l->break }); $l->run;',
     'a loop that goes first'  => 'my $l = EV::Loop->new; our $c = EV::Websockets::Context->new(loop => $l); our @x = clients($c, listener($c)); undef $l;',
     'a callback still to run' => 'my $c = EV::Websockets::Context->new; my @x = clients($c, listener($c)); $_->send("x") for grep { $_->is_connected } @x;',
-    'in an END block'         => 'my $c = EV::Websockets::Context->new; my @x = clients($c, listener($c)); EV::run; END { $_->send("bye") for @x; EV::run(EV::RUN_NOWAIT) }',
+    'in an END block'         => 'my $c = EV::Websockets::Context->new; my @x = clients($c, listener($c)); EV::run; END { $_->send("bye") for $c->connections; EV::run(EV::RUN_NOWAIT) }',
 );
 for my $what (sort keys %ends) {
     ends_quietly("global destruction: $what", 0, $OPEN . $ends{$what});
