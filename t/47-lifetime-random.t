@@ -20,8 +20,8 @@ use Run;
 # EVWS_SEED repeats a run, EVWS_ROUNDS makes it longer.
 
 my $seed = defined $ENV{EVWS_SEED} ? $ENV{EVWS_SEED} : int rand 2**31;
-my $rounds = $ENV{EVWS_ROUNDS} || 4;
-my $operations = 1500;
+my $rounds = $ENV{EVWS_ROUNDS} || 10;
+my $operations = 3000;
 note "EVWS_SEED=$seed";
 srand $seed;
 
@@ -160,8 +160,8 @@ sub new_group { return { context => EV::Websockets::Context->new, destroyed => 0
 
 sub destroy {
     my ($group) = @_;
-    delete $group->{context};
     $group->{destroyed} = 1;
+    delete $group->{context};
     return;
 }
 
