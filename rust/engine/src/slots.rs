@@ -117,6 +117,9 @@ impl Slots {
         if let Some(slot) = self.get_mut(id) {
             slot.source = Source::Vacant;
             slot.told = None;
+            // An entry of the old id may still stand in the list. It will find nothing, and
+            // must not keep the next source out.
+            slot.changed = false;
             slot.generation = slot.generation.wrapping_add(1);
             self.vacant.push(index(id) as u32);
         }
