@@ -38,7 +38,7 @@ $SIG{ALRM} = 'DEFAULT';
 alarm 60;
 my $context = EV::Websockets::Context->new;
 my ($server, $echo);
-my $port = $context->listen(on_connect => sub { $server = $_[0] }, on_message => sub { $_[0]->send("$_[1]!") });
+my $port = $context->listen(on_connect => sub { $server ||= $_[0] }, on_message => sub { $_[0]->send("$_[1]!") });
 my $conn = $context->connect(
     url        => "ws://127.0.0.1:$port/",
     on_connect => sub { $_[0]->send('one') },
