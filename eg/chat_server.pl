@@ -20,11 +20,12 @@ GetOptions('port=i' => \my $port) or die "usage: $0 [--port PORT]\n";
 my $ctx = EV::Websockets::Context->new;
 my %room;        # "$c" => $c; an object is the same one in all of its callbacks
 my $guests = 0;
+my $ending = 0;
 
 sub announce {
     my ($line) = @_;
     print "$line\n" if defined $port;
-    for my $c (values %room) {
+    for my $c (grep { $_->is_connected } values %room) {
         if ($c->send_queue_size > MAX_QUEUE) {
             # A reader who does not keep up must not fill our memory.
             delete $room{$c};
@@ -60,6 +61,7 @@ my $bound = $ctx->listen(
         my ($c) = @_;
         delete $room{$c};
         announce('* ' . $c->stash->{nick} . ' left');
+        EV::break if $ending && !%room;
     },
 );
 
@@ -67,8 +69,9 @@ if (defined $port) {
     print "chat server on ws://localhost:$bound/ - Ctrl-C ends it\n";
     my $ctrl_c = EV::signal INT => sub {
         print "\nclosing ", scalar(keys %room), " connections\n";
+        $ending = 1;
         $_->close(1001, 'server ends') for values %room;
-        EV::break;
+        EV::break unless %room;    # otherwise when the last of them is closed
     };
     EV::run;
     exit 0;
