@@ -149,4 +149,19 @@ leaves_nothing 'contexts with a conversation each', $total / 50 => sub {
     return [$echoes, $count, 'each of them had its echo'];
 };
 
+leaves_nothing 'contexts that resolve a name, waited for or not', $total / 20 => sub {
+    my ($count) = @_;
+    my $connected = 0;
+    for my $n (1 .. $count) {
+        my $context = EV::Websockets::Context->new;
+        my $port = $context->listen;
+        my $done;
+        $context->connect(url => "ws://localhost:$port/", on_connect => sub { $connected++; $done = 1 });
+        $n % 2 ? wait_until(sub { $done }) : EV::run(EV::RUN_NOWAIT);
+    }
+    # The answers nobody waits for any more come in the meantime.
+    my $expected = int(($count + 1) / 2);
+    return [$connected >= $expected, 1, "$expected of them connected"];
+};
+
 finish;

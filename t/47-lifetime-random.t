@@ -34,6 +34,8 @@ sub fault {
     return;
 }
 
+my $depth = 0;    # of EV::run in EV::run
+
 # One side of a connection. {peer} is the other side, once it is known.
 sub new_side {
     my ($group, $role, $number) = @_;
@@ -88,6 +90,7 @@ sub callbacks {
             my $side = $side_of->(@_);
             note_callback($side, $callback);
             $on{$callback}->($side, @_);
+            destroy($side->{group}) if delete $side->{group}{fuse};
         };
     } keys %on;
 }
@@ -123,6 +126,14 @@ sub op_ping  { my ($side, $conn) = @_; $conn->send_ping($side->{pings}++) }
 sub op_pause { my ($side, $conn) = @_; $side->{paused} = 1; $conn->pause_recv }
 sub op_burst { my ($side, $conn) = @_; op_send($side, $conn) for 1 .. 1 + int rand 40 }
 
+sub op_nest {
+    return if $depth >= 3;
+    $depth++;
+    EV::run(EV::RUN_NOWAIT);
+    $depth--;
+    return;
+}
+
 sub op_resume {
     my ($side, $conn) = @_;
     $side->{paused} = 0;
@@ -141,8 +152,8 @@ sub op_close {
 }
 
 my @OPERATIONS = (
-    (\&op_send) x 12, (\&op_fragment) x 6, (\&op_burst) x 3, (\&op_ping) x 4, (\&op_pause) x 2,
-    (\&op_resume) x 3, \&op_close,
+    (\&op_send) x 80, (\&op_fragment) x 40, (\&op_burst) x 20, (\&op_ping) x 30, (\&op_pause) x 15,
+    (\&op_resume) x 20, (\&op_nest) x 10, \&op_close,
 );
 
 sub operate {
@@ -215,8 +226,12 @@ sub round {
         my $side = (@clients, @servers)[rand 2 * @clients];
         operate($side);
         EV::run(EV::RUN_NOWAIT) if !int rand 3;
-        destroy($doomed) if $n == $end;
+        next if $n != $end;
+        # From outside, or by the next callback of one of its connections.
+        int rand 2 ? destroy($doomed) : ($doomed->{fuse} = 1);
     }
+
+    destroy($doomed) if delete $doomed->{fuse};    # nothing came to set it off
 
     $is_ending = 1;
     my @lasting = grep { !$_->{group}{destroyed} && $_->{peer} && !$_->{peer}{group}{destroyed} } @clients, @servers;
