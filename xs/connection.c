@@ -97,7 +97,7 @@ static int64_t close_code(pTHX_ SV *code)
     if (!SvOK(code))
         return 1000;
     if (!SvROK(code) && !looks_like_number(code))
-        croak("close: code must be a number (got '%s')", SvPV_nolen(ws_shown(aTHX_ code)));
+        croak("close: invalid close code '%s' (it is no number)", SvPV_nolen(ws_shown(aTHX_ code)));
     return (int64_t)SvIV_nomg(code);
 }
 
