@@ -77,15 +77,11 @@ for my $length (125, 126, 127, 65535, 65536, 65537, 1_000_000) {
     echoed(send => $bytes, $bytes, "$length bytes");
 }
 
-# undef is an empty message, as an empty string is. Perl may say what it says
-# about undef as a string, nothing else may happen.
-{
+# undef is a mistake of the program, not an empty message.
+for my $method (qw(send send_binary send_fragment)) {
     my $nothing;
-    my $before = $client->count('message');
-    $pair->c->send_binary($nothing);
-    run_until(sub { $client->count('message') > $before }, 'undef came back');
-    is($client->last_of('message')->[0], '', 'as the empty message');
-    is(join('', grep { !/uninitialized/ } warned()), '', 'and nothing unexpected was warned');
+    croaks_with { $pair->c->$method($nothing) } "$method: data must be defined", "$method(undef)";
+    is(join('', warned()), '', 'without a warning');
 }
 
 # A message is the receiver's own: changing it must not change the next one.
