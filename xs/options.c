@@ -107,7 +107,7 @@ void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 coun
     Zero(o, 1, ws_options);
     o->method = method_name(method);
     if (count % 2)
-        croak("%s: odd number of options: key '%s' has no value", o->method,
+        croak("odd number of options: key '%s' has no value",
               SvPV_nolen(ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0))));
     for (i = 0; i < count; i += 2)
         store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
@@ -253,13 +253,14 @@ U32 ws_callbacks_wants(const ws_callbacks *callbacks)
 /* ---- lists ----
  * Built in the string buffer of a mortal, so that a croak half way frees them. */
 
+/* Only blanks are cut off: a line break is for the engine to refuse. */
 static void append_name(pTHX_ SV *buffer, const char *start, const char *end)
 {
     evws_bytes name;
 
-    while (start < end && isSPACE_A(*start))
+    while (start < end && isBLANK_A(*start))
         start++;
-    while (end > start && isSPACE_A(end[-1]))
+    while (end > start && isBLANK_A(end[-1]))
         end--;
     if (start == end)
         return;
