@@ -271,6 +271,10 @@ impl Context {
                 batch.start += used;
                 found
             };
+            if !matches!(found, Found::Message { .. }) {
+                // What a split control frame needed is not kept by a connection that goes idle.
+                link.proto.release();
+            }
             if let Some(event) = self.act(id, found) {
                 return Some(event);
             }

@@ -1,0 +1,135 @@
+//! A small loop around a context, as a program's event loop would drive it: poll(2), then all
+//! events, then all watches.
+
+use std::collections::HashMap;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use evws_engine::{ConnectOptions, Context, Event, Id, Interest, ListenOptions, Settings, Wants};
+
+/// How long a test may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An event with what it carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub event: Event,
+    pub payload: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+pub struct Loop {
+    pub context: Context,
+    watches: HashMap<Id, (i32, Interest)>,
+    started: Instant,
+}
+
+impl Loop {
+    pub fn new() -> Self {
+        Loop { context: Context::new(), watches: HashMap::new(), started: Instant::now() }
+    }
+
+    /// Runs until `act`, which sees every event and may call anything, says that it is done.
+    pub fn run(&mut self, mut act: impl FnMut(&mut Context, &Seen) -> bool) {
+        loop {
+            self.context.handle_prepare();
+            if self.deliver(&mut act) {
+                return;
+            }
+            self.wait();
+            if self.deliver(&mut act) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on until the peer's thread has ended: the last bytes may still be on their way.
+    pub fn finish(mut self, peer: JoinHandle<()>) {
+        while !peer.is_finished() {
+            self.deliver(&mut |_, _| false);
+            self.wait();
+        }
+        peer.join().unwrap();
+    }
+
+    fn deliver(&mut self, act: &mut impl FnMut(&mut Context, &Seen) -> bool) -> bool {
+        let mut done = false;
+        while let Some(event) = self.context.poll_event() {
+            let seen = Seen {
+                event,
+                payload: self.context.payload().to_vec(),
+                headers: self.context.headers().clone(),
+            };
+            done |= act(&mut self.context, &seen);
+            if done {
+                break;
+            }
+        }
+        while let Some(watch) = self.context.poll_watch() {
+            match watch.interest {
+                Some(interest) => self.watches.insert(watch.token, (watch.fd, interest)),
+                None => self.watches.remove(&watch.token),
+            };
+        }
+        done
+    }
+
+    fn wait(&mut self) {
+        assert!(self.started.elapsed() < PATIENCE, "the test hangs");
+        let tokens: Vec<Id> = self.watches.keys().copied().collect();
+        let mut fds: Vec<libc::pollfd> = tokens
+            .iter()
+            .map(|token| {
+                let (fd, interest) = self.watches[token];
+                let read = if interest.bits() & 1 != 0 { libc::POLLIN } else { 0 };
+                let write = if interest.bits() & 2 != 0 { libc::POLLOUT } else { 0 };
+                // One that waits for nothing is left out: poll(2) would report its end for ever.
+                let fd = if read | write == 0 { -1 } else { fd };
+                libc::pollfd { fd, events: read | write, revents: 0 }
+            })
+            .collect();
+        let until = self.context.poll_deadline().unwrap_or(Duration::MAX);
+        // Short enough to notice the end of a peer's thread.
+        let timeout = until.min(Duration::from_millis(50)).as_millis() as i32;
+        // SAFETY: the pointer and length are those of a live vector.
+        unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+        self.context.handle_timeout();
+        for (token, fd) in tokens.iter().zip(&fds) {
+            let ended = fd.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+            let readable = ended || fd.revents & libc::POLLIN != 0;
+            let writable = ended || fd.revents & libc::POLLOUT != 0;
+            if readable || writable {
+                self.context.handle_io(*token, readable, writable);
+                return;
+            }
+        }
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        max_message_size: 0,
+        validate_utf8: true,
+        wants: Wants { drain: true, pong: true, message: true },
+    }
+}
+
+pub fn connect_options(port: u16) -> ConnectOptions {
+    ConnectOptions {
+        url: format!("ws://127.0.0.1:{port}/").into_bytes(),
+        protocols: Vec::new(),
+        headers: Vec::new(),
+        timeout: Some(Duration::from_secs(30)),
+        settings: settings(),
+    }
+}
+
+pub fn listen_options() -> ListenOptions {
+    ListenOptions {
+        port: 0,
+        protocols: Vec::new(),
+        headers: Vec::new(),
+        ask: false,
+        settings: settings(),
+    }
+}
