@@ -40,7 +40,9 @@ fn generate(crate_directory: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut header = Vec::new();
     builder.generate()?.write(&mut header);
     // "# Safety" is a heading to rustdoc alone.
-    Ok(String::from_utf8(header)?.replace(" * # Safety\n", " * Safety:\n").into_bytes())
+    Ok(String::from_utf8(header)?
+        .replace(" * # Safety\n", " * Safety:\n")
+        .into_bytes())
 }
 
 /// Every `.rs` file below `directory`, in an order that is the same everywhere.

@@ -75,7 +75,10 @@ pub unsafe extern "C" fn evws_send_fragment(
     data: *const u8,
     length: usize,
 ) -> evws_status {
-    let kind = Kind::Fragment { binary: is_binary, last: is_final };
+    let kind = Kind::Fragment {
+        binary: is_binary,
+        last: is_final,
+    };
     // SAFETY: the caller's promise.
     unsafe { send(context, id, kind, data, length) }
 }

@@ -26,9 +26,15 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
         return EVWS_STATUS_NULL_POINTER;
     }
     let made = catch_unwind(|| {
-        Box::new(evws_context { engine: Context::new(), error: String::new(), poisoned: false })
+        Box::new(evws_context {
+            engine: Context::new(),
+            error: String::new(),
+            poisoned: false,
+        })
     });
-    let Ok(context) = made else { return EVWS_STATUS_PANICKED };
+    let Ok(context) = made else {
+        return EVWS_STATUS_PANICKED;
+    };
     // SAFETY: not null, and the caller vouches for the rest.
     unsafe { out.write(Box::into_raw(context)) };
     EVWS_STATUS_OK

@@ -18,7 +18,11 @@ pub unsafe extern "C" fn evws_handle_io(
     writable: bool,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| context.engine.handle_io(token, readable, writable)) }
+    unsafe {
+        guard(context, (), |context| {
+            context.engine.handle_io(token, readable, writable)
+        })
+    }
 }
 
 /// Reports that the deadline has come.
@@ -147,10 +151,7 @@ pub unsafe extern "C" fn evws_event_header(
 /// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
 /// a place for the result.
 #[no_mangle]
-pub unsafe extern "C" fn evws_poll_watch(
-    context: *mut evws_context,
-    out: *mut evws_watch,
-) -> bool {
+pub unsafe extern "C" fn evws_poll_watch(context: *mut evws_context, out: *mut evws_watch) -> bool {
     if out.is_null() {
         return false;
     }
@@ -165,7 +166,13 @@ pub unsafe extern "C" fn evws_poll_watch(
         Some(interest) => u32::from(interest.bits()),
     };
     // SAFETY: not null, and the caller vouches for the rest.
-    unsafe { out.write(evws_watch { token: watch.token, fd: watch.fd, events }) };
+    unsafe {
+        out.write(evws_watch {
+            token: watch.token,
+            fd: watch.fd,
+            events,
+        })
+    };
     true
 }
 

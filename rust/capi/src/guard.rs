@@ -8,7 +8,8 @@ use evws_engine::CallError;
 use crate::types::{evws_status, EVWS_STATUS_INVALID, EVWS_STATUS_SYSTEM};
 
 /// What a bug is called in the text of the error.
-const BUG: &str = "internal error: a bug in EV::Websockets was caught; the context cannot be used any more";
+const BUG: &str =
+    "internal error: a bug in EV::Websockets was caught; the context cannot be used any more";
 
 /// Runs `work` on a context that is there and has not panicked before; anything else is `otherwise`.
 ///
@@ -21,7 +22,9 @@ pub(crate) unsafe fn guard<T>(
     work: impl FnOnce(&mut evws_context) -> T,
 ) -> T {
     // SAFETY: the caller's promise is the one that a reference needs.
-    let Some(context) = (unsafe { context.as_mut() }) else { return otherwise };
+    let Some(context) = (unsafe { context.as_mut() }) else {
+        return otherwise;
+    };
     if context.poisoned {
         return otherwise;
     }
@@ -45,7 +48,9 @@ pub(crate) unsafe fn guard_read<T>(
     work: impl FnOnce(&evws_context) -> T,
 ) -> T {
     // SAFETY: the caller's promise is the one that a reference needs.
-    let Some(context) = (unsafe { context.as_ref() }) else { return otherwise };
+    let Some(context) = (unsafe { context.as_ref() }) else {
+        return otherwise;
+    };
     if context.poisoned {
         return otherwise;
     }

@@ -20,9 +20,13 @@ fn wants(bits: u32) -> Wants {
 /// `list` points to `count` strings that are valid for the call, or is null.
 unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
     // SAFETY: the caller's promise, for the list and for each string.
-    let bytes = unsafe { slice_or_empty(list, count) }.iter().map(|item| unsafe { item.borrow() });
+    let bytes = unsafe { slice_or_empty(list, count) }
+        .iter()
+        .map(|item| unsafe { item.borrow() });
     // Whatever is not UTF-8 is not a token either, and is refused as such.
-    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+    bytes
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .collect()
 }
 
 /// # Safety
@@ -52,7 +56,9 @@ pub unsafe extern "C" fn evws_connect(
     id: *mut u64,
 ) -> evws_status {
     // SAFETY: the caller's promise.
-    let Some(options) = (unsafe { options.as_ref() }) else { return EVWS_STATUS_NULL_POINTER };
+    let Some(options) = (unsafe { options.as_ref() }) else {
+        return EVWS_STATUS_NULL_POINTER;
+    };
     if context.is_null() || id.is_null() {
         return EVWS_STATUS_NULL_POINTER;
     }
@@ -107,7 +113,9 @@ pub unsafe extern "C" fn evws_listen(
     port: *mut u16,
 ) -> evws_status {
     // SAFETY: the caller's promise.
-    let Some(options) = (unsafe { options.as_ref() }) else { return EVWS_STATUS_NULL_POINTER };
+    let Some(options) = (unsafe { options.as_ref() }) else {
+        return EVWS_STATUS_NULL_POINTER;
+    };
     if context.is_null() || token.is_null() || port.is_null() {
         return EVWS_STATUS_NULL_POINTER;
     }

@@ -15,10 +15,16 @@ pub struct evws_bytes {
 
 impl evws_bytes {
     /// No bytes.
-    pub(crate) const NONE: evws_bytes = evws_bytes { data: ptr::null(), length: 0 };
+    pub(crate) const NONE: evws_bytes = evws_bytes {
+        data: ptr::null(),
+        length: 0,
+    };
 
     pub(crate) fn lend(bytes: &[u8]) -> Self {
-        evws_bytes { data: bytes.as_ptr(), length: bytes.len() }
+        evws_bytes {
+            data: bytes.as_ptr(),
+            length: bytes.len(),
+        }
     }
 
     /// # Safety

@@ -92,13 +92,19 @@ impl Context {
             protocols: options.protocols,
             headers: options.headers,
         };
-        request.check().map_err(|error| invalid(error.to_string()))?;
+        request
+            .check()
+            .map_err(|error| invalid(error.to_string()))?;
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
         let desk = Desk::default();
         let task = client::establish(Stream(Rc::clone(&socket)), Rc::clone(&desk), url, request);
         let establishing = Establishing::new(socket, desk, task);
-        let pending = Pending { establishing, settings: options.settings, listener: None };
+        let pending = Pending {
+            establishing,
+            settings: options.settings,
+            listener: None,
+        };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
         self.slots.set_deadline(id, options.timeout);
         self.advance(id, false);
@@ -113,8 +119,13 @@ impl Context {
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         handshake::check_response_headers(&options.headers)
             .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
-        if let Some(name) = options.protocols.iter().find(|name| !handshake::is_token(name.as_bytes())) {
-            let text = format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
+        if let Some(name) = options
+            .protocols
+            .iter()
+            .find(|name| !handshake::is_token(name.as_bytes()))
+        {
+            let text =
+                format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
         let (fd, port) = listener::bind(options.port)
@@ -124,7 +135,12 @@ impl Context {
             headers: options.headers,
             ask: options.ask,
         });
-        let listener = Listener { fd, settings: options.settings, policy, exhausted: false };
+        let listener = Listener {
+            fd,
+            settings: options.settings,
+            policy,
+            exhausted: false,
+        };
         let id = self.slots.insert(Source::Listener(Box::new(listener)));
         self.listening = true;
         self.mark_changed(id);

@@ -81,7 +81,9 @@ impl Masks {
     #[inline]
     pub fn next(&mut self) -> [u8; 4] {
         // A server sends unmasked: it never prepares, and this is not used.
-        self.generator.as_mut().map_or([0; 4], |(_, generator)| generator.next_u32().to_ne_bytes())
+        self.generator
+            .as_mut()
+            .map_or([0; 4], |(_, generator)| generator.next_u32().to_ne_bytes())
     }
 }
 

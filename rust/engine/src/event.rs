@@ -117,10 +117,28 @@ pub enum Event {
 
 /// An event that waits for its turn, with what it carries.
 pub(crate) enum Queued {
-    Handshake { id: Id, headers: Headers },
-    Connect { id: Id, headers: Headers, listener: Option<Id> },
-    Drain { id: Id },
-    Error { id: Id, text: &'static str },
-    ConnectFailed { id: Id, text: String },
-    Close { id: Id, code: u16 },
+    Handshake {
+        id: Id,
+        headers: Headers,
+    },
+    Connect {
+        id: Id,
+        headers: Headers,
+        listener: Option<Id>,
+    },
+    Drain {
+        id: Id,
+    },
+    Error {
+        id: Id,
+        text: &'static str,
+    },
+    ConnectFailed {
+        id: Id,
+        text: String,
+    },
+    Close {
+        id: Id,
+        code: u16,
+    },
 }

@@ -122,8 +122,16 @@ impl Link {
 
     /// What its descriptor is to be watched for.
     pub fn interest(&self) -> Interest {
-        let read = if self.holds_back() { Interest::NONE } else { Interest::READ };
-        let write = if self.write_blocked { Interest::WRITE } else { Interest::NONE };
+        let read = if self.holds_back() {
+            Interest::NONE
+        } else {
+            Interest::READ
+        };
+        let write = if self.write_blocked {
+            Interest::WRITE
+        } else {
+            Interest::NONE
+        };
         read | write
     }
 

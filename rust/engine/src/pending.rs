@@ -11,8 +11,8 @@ use evws_proto::Role;
 
 use crate::context::Context;
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
 use crate::establish::Question;
+use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
 use crate::resolver::{Answer, Resolver};
@@ -56,12 +56,17 @@ impl Pending {
 impl Context {
     /// Takes the waiting connections of a listener.
     pub(crate) fn accept(&mut self, listener: Id) {
-        let Some(slot) = self.slots.get_mut(listener) else { return };
-        let Source::Listener(from) = &mut slot.source else { return };
+        let Some(slot) = self.slots.get_mut(listener) else {
+            return;
+        };
+        let Source::Listener(from) = &mut slot.source else {
+            return;
+        };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
         if from.exhausted {
-            self.slots.set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
+            self.slots
+                .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
             self.mark_changed(listener);
         }
         for fd in accepted {
@@ -74,7 +79,11 @@ impl Context {
                 Rc::clone(&policy),
             );
             let establishing = Establishing::new(socket, desk, task);
-            let pending = Pending { establishing, settings, listener: Some(listener) };
+            let pending = Pending {
+                establishing,
+                settings,
+                listener: Some(listener),
+            };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
             self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
             // Its request is seldom there yet: the first look waits until it is.
@@ -86,7 +95,9 @@ impl Context {
     pub(crate) fn advance(&mut self, id: Id, ready: bool) {
         let mut ready = ready;
         loop {
-            let Some(pending) = self.slots.pending_mut(id) else { return };
+            let Some(pending) = self.slots.pending_mut(id) else {
+                return;
+            };
             let poll = pending.establishing.poll(ready);
             let retired = pending.establishing.socket.take_retired();
             let question = pending.establishing.take_question();
@@ -136,7 +147,9 @@ impl Context {
             let resolver = Resolver::new()?;
             self.resolver = Some((self.slots.insert(Source::Resolver), resolver));
         }
-        let Some((token, resolver)) = &mut self.resolver else { return Ok(()) };
+        let Some((token, resolver)) = &mut self.resolver else {
+            return Ok(());
+        };
         let token = *token;
         let result = resolver.lookup(id, host, port);
         self.mark_changed(token);
@@ -145,12 +158,16 @@ impl Context {
 
     /// Hands the answers of the resolver to those who asked and are still there.
     pub(crate) fn take_answers(&mut self) {
-        let Some((token, resolver)) = &mut self.resolver else { return };
+        let Some((token, resolver)) = &mut self.resolver else {
+            return;
+        };
         let token = *token;
         let answers = resolver.answers();
         self.mark_changed(token);
         for Answer { id, result } in answers {
-            let Some(pending) = self.slots.pending_mut(id) else { continue };
+            let Some(pending) = self.slots.pending_mut(id) else {
+                continue;
+            };
             if let Some(Awaited::Lookup(answer)) = pending.establishing.awaited.take() {
                 // The receiver lives in the future beside it.
                 let _ = answer.send(result);
@@ -161,7 +178,9 @@ impl Context {
 
     /// Gives the program's decision to a connection that waits for it. Returns whether one did.
     pub(crate) fn decide(&mut self, id: Id, decision: Decision) -> bool {
-        let Some(pending) = self.slots.pending_mut(id) else { return false };
+        let Some(pending) = self.slots.pending_mut(id) else {
+            return false;
+        };
         let Some(Awaited::Handshake(answer)) = pending.establishing.awaited.take() else {
             return false;
         };
@@ -173,9 +192,15 @@ impl Context {
 
     fn establish(&mut self, id: Id, established: Established) {
         self.slots.set_deadline(id, None);
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        let Source::Pending(pending) = std::mem::take(&mut slot.source) else { return };
-        let Some(fd) = pending.establishing.socket.take() else { return };
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let Source::Pending(pending) = std::mem::take(&mut slot.source) else {
+            return;
+        };
+        let Some(fd) = pending.establishing.socket.take() else {
+            return;
+        };
         let settings = pending.settings;
         let role = pending.role();
         let config = Config {
@@ -190,7 +215,11 @@ impl Context {
         slot.source = Source::Link(Box::new(link));
         self.links += 1;
         let (headers, listener) = (established.headers, pending.listener);
-        self.events.push_back(Queued::Connect { id, headers, listener });
+        self.events.push_back(Queued::Connect {
+            id,
+            headers,
+            listener,
+        });
         self.mark_changed(id);
     }
 
@@ -217,20 +246,27 @@ impl Context {
     /// The answer is out: the peer is given a moment to read it before the descriptor closes.
     fn linger_after_answer(&mut self, id: Id, fd: OwnedFd) {
         sys::shutdown_write(fd.as_fd());
-        let config = Config { role: Role::Server, max_message_size: 0, validate_utf8: false };
+        let config = Config {
+            role: Role::Server,
+            max_message_size: 0,
+            validate_utf8: false,
+        };
         let mut link = Link::new(fd, &config, Stage::Lingering);
         link.write_shut = true;
         if let Some(slot) = self.slots.get_mut(id) {
             slot.source = Source::Link(Box::new(link));
             self.links += 1;
-            self.slots.set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
+            self.slots
+                .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
             self.mark_changed(id);
         }
     }
 
     /// The time of a connection that is being established is over.
     pub(crate) fn expire_pending(&mut self, id: Id) {
-        let Some(pending) = self.slots.pending_mut(id) else { return };
+        let Some(pending) = self.slots.pending_mut(id) else {
+            return;
+        };
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }

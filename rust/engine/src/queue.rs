@@ -94,7 +94,11 @@ impl SendQueue {
         payload: usize,
         encode: impl FnOnce(&mut Vec<u8>) -> T,
     ) -> T {
-        if !self.chunks.back_mut().is_some_and(|last| make_room(last, length)) {
+        if !self
+            .chunks
+            .back_mut()
+            .is_some_and(|last| make_room(last, length))
+        {
             self.chunks.push_back(pool.take(length));
         }
         let last = self.chunks.back_mut().expect("a chunk was just pushed");
@@ -176,7 +180,9 @@ impl SendQueue {
 
     /// Walks over the frames in the next `taken` bytes of the first chunk and counts their payload.
     fn count_payload(&mut self, taken: usize) {
-        let Some(chunk) = self.chunks.front() else { return };
+        let Some(chunk) = self.chunks.front() else {
+            return;
+        };
         let (mut at, end) = (self.head, self.head + taken);
         let (mut header, mut payload) = self.partial;
         while at < end {

@@ -55,19 +55,24 @@ impl From<Received<'_>> for Found {
     fn from(received: Received<'_>) -> Found {
         match received {
             Received::NeedMore => Found::Nothing,
-            Received::Message { binary, payload } => {
-                Found::Message { binary, length: payload.len() }
-            }
+            Received::Message { binary, payload } => Found::Message {
+                binary,
+                length: payload.len(),
+            },
             Received::Ping(payload) => {
                 let mut echo = [0; CONTROL_PAYLOAD];
                 echo[..payload.len()].copy_from_slice(payload);
                 Found::Ping((echo, payload.len()))
             }
             Received::Pong(payload) => Found::Pong(payload.to_vec()),
-            Received::Close { code, reason } => Found::Close { code, reason: reason.to_vec() },
-            Received::Failed(failure) => {
-                Found::Failed { code: failure.code, text: failure.text }
-            }
+            Received::Close { code, reason } => Found::Close {
+                code,
+                reason: reason.to_vec(),
+            },
+            Received::Failed(failure) => Found::Failed {
+                code: failure.code,
+                text: failure.text,
+            },
         }
     }
 }
@@ -106,7 +111,11 @@ impl Context {
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
             }
-            Queued::Connect { id, headers, listener } => {
+            Queued::Connect {
+                id,
+                headers,
+                listener,
+            } => {
                 let link = self.slots.link_mut(id)?;
                 link.stage = Stage::Open;
                 if link.has_rest() {
@@ -147,7 +156,9 @@ impl Context {
         if !readable {
             return;
         }
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         if link.stage == Stage::Lingering {
             self.discard(id);
         } else if !link.holds_back() && !link.has_rest() && self.batch.id != id {
@@ -161,10 +172,15 @@ impl Context {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         let wanted = link.proto.payload_wanted();
-        let direct_target =
-            if wanted >= DIRECT { link.proto.payload_buffer() } else { None };
+        let direct_target = if wanted >= DIRECT {
+            link.proto.payload_buffer()
+        } else {
+            None
+        };
         let result = match direct_target {
             Some(target) => {
                 let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
@@ -175,7 +191,13 @@ impl Context {
         match result {
             Ok((0, 0)) => self.end_of_stream(id),
             Ok((direct, end)) => {
-                self.batch = Batch { id, direct, start: 0, end, budget: EVENTS_PER_TURN };
+                self.batch = Batch {
+                    id,
+                    direct,
+                    start: 0,
+                    end,
+                    budget: EVENTS_PER_TURN,
+                };
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.end_of_stream(id),
@@ -189,7 +211,9 @@ impl Context {
 
     /// Ends a connection towards the program; nothing more is read from it.
     pub(crate) fn end(&mut self, id: Id, code: u16) {
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         if !matches!(link.stage, Stage::Open | Stage::Announced) {
             return;
         }
@@ -203,7 +227,9 @@ impl Context {
 
     /// Takes the rest of a connection into the receive buffer.
     fn begin_rest(&mut self, id: Id) {
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         if link.holds_back() || !link.has_rest() {
             return;
         }
@@ -218,19 +244,28 @@ impl Context {
             link.rest.drain(..end);
         }
         let direct = std::mem::take(&mut link.direct);
-        self.batch = Batch { id, direct, start: 0, end, budget: EVENTS_PER_TURN };
+        self.batch = Batch {
+            id,
+            direct,
+            start: 0,
+            end,
+            budget: EVENTS_PER_TURN,
+        };
     }
 
     /// Moves what is left of the batch into its connection, to be parsed later.
     fn set_aside(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        let Some(link) = self.slots.link_mut(batch.id) else { return };
+        let Some(link) = self.slots.link_mut(batch.id) else {
+            return;
+        };
         if batch.direct > 0 {
             // A nested loop came between reading and the first event.
             link.direct = batch.direct;
         }
         if batch.start < batch.end {
-            link.rest.splice(..0, self.buffer[batch.start..batch.end].iter().copied());
+            link.rest
+                .splice(..0, self.buffer[batch.start..batch.end].iter().copied());
         }
         if link.has_rest() && !link.holds_back() {
             self.ready_now.push_back(batch.id);
@@ -240,7 +275,12 @@ impl Context {
     /// The next event of the batch, or none if it has ended or must wait.
     fn parse(&mut self) -> Option<Event> {
         loop {
-            let Context { slots, batch, buffer, .. } = self;
+            let Context {
+                slots,
+                batch,
+                buffer,
+                ..
+            } = self;
             let id = batch.id;
             let Some(link) = slots.link_mut(id) else {
                 *batch = Batch::default();
@@ -328,7 +368,10 @@ impl Context {
                     link.clean = !unread && link.rest.is_empty();
                 }
                 self.part(id);
-                Some(Event::Close { id, code: code.unwrap_or(1005) })
+                Some(Event::Close {
+                    id,
+                    code: code.unwrap_or(1005),
+                })
             }
             Found::Failed { code, text } => {
                 self.fail(id, code, text);
@@ -348,10 +391,15 @@ impl Context {
     /// Every Ping gets its own Pong. A peer that takes none is not read from for a while.
     fn answer_ping(&mut self, id: Id, payload: &[u8]) {
         self.queue_pong(id, payload);
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         if link.pong_backlog > PONG_BACKLOG {
             self.write(id);
-            let still = self.slots.link(id).is_some_and(|link| link.pong_backlog > PONG_BACKLOG);
+            let still = self
+                .slots
+                .link(id)
+                .is_some_and(|link| link.pong_backlog > PONG_BACKLOG);
             if still {
                 self.slots.set_deadline(id, Some(PONG_TIMEOUT));
                 self.mark_changed(id);
@@ -361,7 +409,9 @@ impl Context {
 
     /// The program is told that a connection is closed; its last bytes may still be on their way.
     fn part(&mut self, id: Id) {
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         link.stage = Stage::Lingering;
         link.rest = Vec::new();
         link.protocol = None;
@@ -378,7 +428,9 @@ impl Context {
         }
         // What the batch has left lies in the same buffer.
         self.set_aside();
-        let Some(Link { fd, .. }) = self.slots.link_mut(id) else { return };
+        let Some(Link { fd, .. }) = self.slots.link_mut(id) else {
+            return;
+        };
         match sys::receive(fd.as_fd(), &mut self.buffer) {
             Ok(0) => self.release_link(id),
             Ok(_) => {}
@@ -389,7 +441,9 @@ impl Context {
 
     /// A deadline of an established connection has passed.
     pub(crate) fn expire_link(&mut self, id: Id) {
-        let Some(link) = self.slots.link(id) else { return };
+        let Some(link) = self.slots.link(id) else {
+            return;
+        };
         if link.stage == Stage::Lingering {
             self.release_link(id);
         } else if link.is_closing() {

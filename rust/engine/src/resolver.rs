@@ -71,7 +71,13 @@ impl Resolver {
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = sys::wakeup_pair()?;
         let (sender, receiver) = crossbeam_channel::unbounded();
-        Ok(Resolver { reader, writer: Arc::new(writer), sender, receiver, pending: 0 })
+        Ok(Resolver {
+            reader,
+            writer: Arc::new(writer),
+            sender,
+            receiver,
+            pending: 0,
+        })
     }
 
     /// The descriptor to watch for reading while [`is_busy`](Self::is_busy).
@@ -93,7 +99,9 @@ impl Resolver {
         // The job holds the descriptor: it may outlive the context, and must not write elsewhere.
         let writer = Arc::clone(&self.writer);
         runtime()?.spawn(async move {
-            let result = tokio::net::lookup_host((host, port)).await.map(Iterator::collect);
+            let result = tokio::net::lookup_host((host, port))
+                .await
+                .map(Iterator::collect);
             // A context that is gone wants no answer.
             if sender.send(Answer { id, result }).is_ok() {
                 sys::wake(writer.as_fd());

@@ -38,9 +38,20 @@ impl Context {
     /// # Errors
     /// The connection is not open, or a fragmented message is in progress.
     pub fn send(&mut self, id: Id, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        let Context { slots, pool, masks, dirty, .. } = self;
-        let link = slots.link_mut(id).filter(|link| link.is_open()).ok_or(SendError::NotOpen)?;
-        let Link { proto, queue, role, .. } = link;
+        let Context {
+            slots,
+            pool,
+            masks,
+            dirty,
+            ..
+        } = self;
+        let link = slots
+            .link_mut(id)
+            .filter(|link| link.is_open())
+            .ok_or(SendError::NotOpen)?;
+        let Link {
+            proto, queue, role, ..
+        } = link;
         let payload = match kind {
             Kind::Ping | Kind::Pong => &payload[..payload.len().min(125)],
             _ => payload,
@@ -69,7 +80,9 @@ impl Context {
             return;
         }
         self.queue_close(id, Some(code), reason);
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         link.drain_due = false;
         // Nothing is delivered any more, so nothing needs to wait: the peer's Close must be seen.
         if link.has_rest() {
@@ -81,8 +94,16 @@ impl Context {
 
     /// Queues a Close frame, after an end to the fragmented message if one is in progress.
     pub(crate) fn queue_close(&mut self, id: Id, code: Option<u16>, reason: &[u8]) {
-        let Context { slots, pool, masks, dirty, .. } = self;
-        let Some(link) = slots.link_mut(id) else { return };
+        let Context {
+            slots,
+            pool,
+            masks,
+            dirty,
+            ..
+        } = self;
+        let Some(link) = slots.link_mut(id) else {
+            return;
+        };
         let Link { proto, queue, .. } = link;
         let length = 2 * frame::encoded_len(125, true);
         // The state was looked at by whoever calls this; a second Close is not sent.
@@ -93,17 +114,28 @@ impl Context {
     }
 
     pub(crate) fn queue_pong(&mut self, id: Id, payload: &[u8]) {
-        let Context { slots, pool, masks, dirty, .. } = self;
-        let Some(link) = slots.link_mut(id) else { return };
+        let Context {
+            slots,
+            pool,
+            masks,
+            dirty,
+            ..
+        } = self;
+        let Some(link) = slots.link_mut(id) else {
+            return;
+        };
         if link.proto.state() != State::Open || link.write_dead {
             return;
         }
-        let Link { proto, queue, role, .. } = link;
+        let Link {
+            proto, queue, role, ..
+        } = link;
         let masked = *role == Role::Client;
         let mask = if masked { masks.next() } else { [0; 4] };
         let length = frame::encoded_len(payload.len(), masked);
-        let queued =
-            queue.append(pool, length, payload.len(), |out| proto.send_pong(payload, mask, out));
+        let queued = queue.append(pool, length, payload.len(), |out| {
+            proto.send_pong(payload, mask, out)
+        });
         if queued.is_ok() {
             link.pong_backlog = link.pong_backlog.saturating_add(length as u32);
             mark_dirty(link, id, dirty);
@@ -138,7 +170,9 @@ impl Context {
     /// Offers a queue to the kernel.
     pub(crate) fn write(&mut self, id: Id) {
         let Context { slots, pool, .. } = self;
-        let Some(link) = slots.link_mut(id) else { return };
+        let Some(link) = slots.link_mut(id) else {
+            return;
+        };
         let was_blocked = link.write_blocked;
         let before = link.queue.payload();
         let written = if link.write_dead {
@@ -164,7 +198,9 @@ impl Context {
                 self.events.push_back(Queued::Drain { id });
             }
         }
-        let Some(link) = self.slots.link(id) else { return };
+        let Some(link) = self.slots.link(id) else {
+            return;
+        };
         let (closing, lingering) = (link.is_closing(), link.stage == Stage::Lingering);
         if link.write_blocked != was_blocked {
             self.mark_changed(id);
@@ -180,7 +216,9 @@ impl Context {
     }
 
     fn resume_after_pongs(&mut self, id: Id) {
-        let Some(link) = self.slots.link(id) else { return };
+        let Some(link) = self.slots.link(id) else {
+            return;
+        };
         let (closing, left) = (link.is_closing(), link.has_rest());
         if !closing {
             self.slots.set_deadline(id, None);
@@ -194,7 +232,9 @@ impl Context {
     /// A closed connection whose last byte the kernel has: a server that has seen both Close
     /// frames ends the stream (RFC 6455 section 7.1.1), everyone else waits for the peer's end.
     pub(crate) fn finish_writing(&mut self, id: Id) {
-        let Some(link) = self.slots.link_mut(id) else { return };
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
         if link.stage != Stage::Lingering {
             return;
         }
@@ -219,7 +259,9 @@ impl Context {
         if self.slots.link(id).is_none() {
             return;
         }
-        let Source::Link(link) = self.slots.take(id) else { return };
+        let Source::Link(link) = self.slots.take(id) else {
+            return;
+        };
         let mut link = *link;
         link.queue.clear(&mut self.pool);
         self.forget_link();

@@ -127,7 +127,9 @@ impl Slots {
 
     /// Sets or drops the one deadline of a source.
     pub fn set_deadline(&mut self, id: Id, after: Option<Duration>) {
-        let Some(slot) = self.slots.get_mut(index(id)) else { return };
+        let Some(slot) = self.slots.get_mut(index(id)) else {
+            return;
+        };
         if u64::from(slot.generation) == id >> 32 && (slot.deadline.is_some() || after.is_some()) {
             slot.deadline = self.deadlines.set(id, slot.deadline, after);
         }
@@ -149,6 +151,8 @@ impl Slots {
 
     /// Takes everything out, in no order.
     pub fn drain(&mut self) -> impl Iterator<Item = Source> + '_ {
-        self.slots.iter_mut().map(|slot| std::mem::take(&mut slot.source))
+        self.slots
+            .iter_mut()
+            .map(|slot| std::mem::take(&mut slot.source))
     }
 }

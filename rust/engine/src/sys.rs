@@ -73,7 +73,11 @@ fn prepare(fd: &OwnedFd) -> io::Result<()> {
     unsafe {
         check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
         let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+        check(libc::fcntl(
+            fd.as_raw_fd(),
+            libc::F_SETFL,
+            flags | libc::O_NONBLOCK,
+        ))?;
     }
     #[cfg(any(target_os = "macos", target_os = "ios"))]
     set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
@@ -151,7 +155,11 @@ impl RawAddress {
 /// Whatever socket(2) or connect(2) refuse at once.
 pub fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     use std::os::fd::AsFd;
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let fd = stream_socket(family)?;
     set_nodelay(fd.as_fd());
     let raw = RawAddress::new(address);
@@ -194,11 +202,20 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Whatever socket(2), bind(2) or listen(2) refuse.
 pub fn listen(address: &SocketAddr, dual: bool) -> io::Result<OwnedFd> {
     use std::os::fd::AsFd;
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let fd = stream_socket(family)?;
     set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if family == libc::AF_INET6 {
-        set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(!dual))?;
+        set_option(
+            fd.as_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_V6ONLY,
+            i32::from(!dual),
+        )?;
     }
     let raw = RawAddress::new(address);
     // SAFETY: the pointer and length describe `raw`, which outlives the call; fd is open.
@@ -254,7 +271,8 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
             &raw mut raw.length,
         )
     })?;
-    raw.decode().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    raw.decode()
+        .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// The address of the other end, if there is one and it is an Internet address.
@@ -304,8 +322,14 @@ pub fn receive_two(
         let spare = first.spare_capacity_mut();
         let room = spare.len().min(wanted);
         let parts = [
-            libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: room },
-            libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: second.len() },
+            libc::iovec {
+                iov_base: spare.as_mut_ptr().cast(),
+                iov_len: room,
+            },
+            libc::iovec {
+                iov_base: second.as_mut_ptr().cast(),
+                iov_len: second.len(),
+            },
         ];
         // SAFETY: each part describes writable memory of its length: spare capacity, and a slice.
         let result =
@@ -365,7 +389,12 @@ pub fn shutdown_write(fd: BorrowedFd<'_>) {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn wakeup_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     // SAFETY: eventfd takes integers only; the descriptor is new and ours.
-    let fd = unsafe { own(check(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC))?) };
+    let fd = unsafe {
+        own(check(libc::eventfd(
+            0,
+            libc::EFD_NONBLOCK | libc::EFD_CLOEXEC,
+        ))?)
+    };
     let writer = fd.try_clone()?;
     Ok((fd, writer))
 }

@@ -18,7 +18,11 @@ impl Context {
         }
         while let Some((id, fd, watched)) = self.leaving.pop_front() {
             if watched {
-                let watch = Watch { token: id, fd: fd.as_raw_fd(), interest: None };
+                let watch = Watch {
+                    token: id,
+                    fd: fd.as_raw_fd(),
+                    interest: None,
+                };
                 self.let_go = Some((id, fd));
                 return Some(watch);
             }
@@ -41,9 +45,10 @@ impl Context {
         let (fd, interest) = match &slot.source {
             Source::Link(link) => (link.fd.as_raw_fd(), Some(link.interest())),
             Source::Listener(listener) => (listener.fd.as_raw_fd(), Some(listener.interest())),
-            Source::Pending(pending) => {
-                (pending.establishing.socket.raw_fd()?, Some(pending.establishing.wants()))
-            }
+            Source::Pending(pending) => (
+                pending.establishing.socket.raw_fd()?,
+                Some(pending.establishing.wants()),
+            ),
             Source::Resolver => {
                 let resolver = resolver?;
                 // The loop stays alive for the names that are being looked up, not for this.
@@ -56,7 +61,11 @@ impl Context {
             return None;
         }
         slot.told = interest;
-        Some(Watch { token: id, fd, interest })
+        Some(Watch {
+            token: id,
+            fd,
+            interest,
+        })
     }
 
     /// Lets go of a descriptor while its source stays.
@@ -78,7 +87,10 @@ impl Context {
     }
 
     fn free_if_leaving(&mut self, id: Id) {
-        let leaving = self.slots.get(id).is_some_and(|slot| matches!(slot.source, Source::Leaving));
+        let leaving = self
+            .slots
+            .get(id)
+            .is_some_and(|slot| matches!(slot.source, Source::Leaving));
         if leaving && !self.leaving.iter().any(|(other, ..)| *other == id) {
             self.slots.free(id);
         }

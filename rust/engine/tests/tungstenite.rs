@@ -21,7 +21,10 @@ fn payload(length: usize) -> Vec<u8> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Sends every size as binary and as text, expects each back, then closes with a reason.
@@ -43,7 +46,10 @@ where
             }
         }
     }
-    let frame = CloseFrame { code: CloseCode::Iana(3210), reason: "enough".into() };
+    let frame = CloseFrame {
+        code: CloseCode::Iana(3210),
+        reason: "enough".into(),
+    };
     peer.close(Some(frame.clone())).await.unwrap();
     loop {
         match peer.next().await {
@@ -100,16 +106,27 @@ fn its_server_at_our_client() {
         runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap().port()).unwrap();
-            talk(accept_async(listener.accept().await.unwrap().0).await.unwrap()).await;
+            talk(
+                accept_async(listener.accept().await.unwrap().0)
+                    .await
+                    .unwrap(),
+            )
+            .await;
         });
     });
     let mut ours = Loop::new();
-    let id = ours.context.connect(connect_options(told.recv().unwrap())).unwrap();
+    let id = ours
+        .context
+        .connect(connect_options(told.recv().unwrap()))
+        .unwrap();
     ours.run(|context, seen| {
         echo(context, seen);
         match seen.event {
             Event::Close { id: closed, code } => {
-                assert_eq!((closed, code, &seen.payload[..]), (id, 3210, &b"enough"[..]));
+                assert_eq!(
+                    (closed, code, &seen.payload[..]),
+                    (id, 3210, &b"enough"[..])
+                );
                 true
             }
             _ => false,
@@ -126,15 +143,24 @@ fn fragments_become_one_message_at_the_other_end() {
         runtime().block_on(async {
             let url = format!("ws://127.0.0.1:{port}/");
             let (mut peer, _) = connect_async(url).await.unwrap();
-            assert_eq!(peer.next().await.unwrap().unwrap(), Message::text("one, two, three"));
-            assert_eq!(peer.next().await.unwrap().unwrap(), Message::Ping("between".into()));
+            assert_eq!(
+                peer.next().await.unwrap().unwrap(),
+                Message::text("one, two, three")
+            );
+            assert_eq!(
+                peer.next().await.unwrap().unwrap(),
+                Message::Ping("between".into())
+            );
             peer.close(None).await.unwrap();
             while let Some(Ok(_)) = peer.next().await {}
         });
     });
     ours.run(|context, seen| match seen.event {
         Event::Connect { id, .. } => {
-            let part = |last| Kind::Fragment { binary: false, last };
+            let part = |last| Kind::Fragment {
+                binary: false,
+                last,
+            };
             context.send(id, part(false), b"one, ").unwrap();
             context.send(id, part(false), b"two, ").unwrap();
             assert!(context.send(id, Kind::Text, b"no").is_err());

@@ -45,16 +45,20 @@ async fn addresses(desk: &Desk, url: &Url) -> Result<Vec<SocketAddr>, String> {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
     }
     let (answer, found) = oneshot::channel();
-    *desk.borrow_mut() =
-        Some(Question::Lookup { host: url.host.clone(), port: url.port, answer });
+    *desk.borrow_mut() = Some(Question::Lookup {
+        host: url.host.clone(),
+        port: url.port,
+        answer,
+    });
     let result = match found.await {
         Ok(result) => result,
         Err(_) => Err(io::Error::other("the resolver ended")),
     };
     match result {
-        Ok(addresses) if addresses.is_empty() => {
-            Err(format!("cannot resolve {}: the name has no address", url.host))
-        }
+        Ok(addresses) if addresses.is_empty() => Err(format!(
+            "cannot resolve {}: the name has no address",
+            url.host
+        )),
         Ok(addresses) => Ok(addresses),
         Err(error) => Err(format!("cannot resolve {}: {error}", url.host)),
     }

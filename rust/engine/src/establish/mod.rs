@@ -96,13 +96,20 @@ impl Establishing {
         desk: Desk,
         task: impl Future<Output = Result<Established, Failure>> + 'static,
     ) -> Self {
-        Establishing { task: Box::pin(task), socket, desk, awaited: None }
+        Establishing {
+            task: Box::pin(task),
+            socket,
+            desk,
+            awaited: None,
+        }
     }
 
     /// Goes on as far as can be. `ready`: the descriptor is.
     pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, Failure>> {
         self.socket.begin_poll(ready);
-        self.task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        self.task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// The question that the last poll has raised.

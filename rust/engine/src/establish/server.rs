@@ -33,9 +33,15 @@ pub async fn establish(
     let mut extra = policy.headers.clone();
     if policy.ask {
         let (answer, decided) = oneshot::channel();
-        *desk.borrow_mut() = Some(Question::Handshake { headers: request.headers.clone(), answer });
+        *desk.borrow_mut() = Some(Question::Handshake {
+            headers: request.headers.clone(),
+            answer,
+        });
         match decided.await {
-            Ok(Decision { accept: true, headers }) => extra.extend(headers),
+            Ok(Decision {
+                accept: true,
+                headers,
+            }) => extra.extend(headers),
             _ => return reject(&mut stream, &Rejection::new(403)).await,
         }
         if handshake::check_response_headers(&extra).is_err() {
@@ -47,7 +53,11 @@ pub async fn establish(
     if stream.write_all(&response).await.is_err() {
         return Err(Failure::Server);
     }
-    Ok(Established { headers: request.headers, protocol, leftover })
+    Ok(Established {
+        headers: request.headers,
+        protocol,
+        leftover,
+    })
 }
 
 /// `Err(None)`: there is nobody to answer.

@@ -116,7 +116,10 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.0.with(|fd| sys::receive(fd.as_fd(), buffer.initialize_unfilled())) {
+        match self
+            .0
+            .with(|fd| sys::receive(fd.as_fd(), buffer.initialize_unfilled()))
+        {
             Ok(count) => {
                 buffer.advance(count);
                 Poll::Ready(Ok(()))
@@ -136,7 +139,10 @@ impl AsyncWrite for Stream {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.0.with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)])) {
+        match self
+            .0
+            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]))
+        {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.0.want(Interest::WRITE);
                 Poll::Pending

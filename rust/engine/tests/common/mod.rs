@@ -26,7 +26,11 @@ pub struct Loop {
 
 impl Loop {
     pub fn new() -> Self {
-        Loop { context: Context::new(), watches: HashMap::new(), started: Instant::now() }
+        Loop {
+            context: Context::new(),
+            watches: HashMap::new(),
+            started: Instant::now(),
+        }
     }
 
     /// Runs until `act`, which sees every event and may call anything, says that it is done.
@@ -81,11 +85,23 @@ impl Loop {
             .iter()
             .map(|token| {
                 let (fd, interest) = self.watches[token];
-                let read = if interest.bits() & 1 != 0 { libc::POLLIN } else { 0 };
-                let write = if interest.bits() & 2 != 0 { libc::POLLOUT } else { 0 };
+                let read = if interest.bits() & 1 != 0 {
+                    libc::POLLIN
+                } else {
+                    0
+                };
+                let write = if interest.bits() & 2 != 0 {
+                    libc::POLLOUT
+                } else {
+                    0
+                };
                 // One that waits for nothing is left out: poll(2) would report its end for ever.
                 let fd = if read | write == 0 { -1 } else { fd };
-                libc::pollfd { fd, events: read | write, revents: 0 }
+                libc::pollfd {
+                    fd,
+                    events: read | write,
+                    revents: 0,
+                }
             })
             .collect();
         let until = self.context.poll_deadline().unwrap_or(Duration::MAX);
@@ -110,7 +126,11 @@ pub fn settings() -> Settings {
     Settings {
         max_message_size: 0,
         validate_utf8: true,
-        wants: Wants { drain: true, pong: true, message: true },
+        wants: Wants {
+            drain: true,
+            pong: true,
+            message: true,
+        },
     }
 }
 

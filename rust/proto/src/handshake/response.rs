@@ -22,9 +22,12 @@ pub enum ResponseError {
     /// Any status but 101, with the reason phrase if there was one.
     #[error("server answered: {0}")]
     Status(String),
-    /// Not HTTP.
-    #[error("server sent a malformed HTTP response: {0}")]
-    Malformed(Error),
+    /// Not HTTP: what is wrong, and the first line of it.
+    #[error("server sent a malformed HTTP response: {0} (it begins with '{1}')")]
+    Malformed(Error, String),
+    /// 101 in a version of HTTP that knows no upgrade.
+    #[error("server answered in HTTP/1.0, which knows no upgrade")]
+    Version,
     /// More bytes than [`MAX_RESPONSE_HEAD`], or more headers than [`MAX_HEADERS`].
     #[error("server sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)")]
     TooLarge,
@@ -62,7 +65,7 @@ pub fn parse_response(
             Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
                 return Err(ResponseError::TooLarge)
             }
-            Err(error) => return Err(ResponseError::Malformed(error)),
+            Err(error) => return Err(ResponseError::Malformed(error, first_line(&buf[start..]))),
         };
         if end > MAX_RESPONSE_HEAD {
             return Err(ResponseError::TooLarge);
@@ -85,6 +88,9 @@ fn accept(
     key: &str,
     request: &ClientRequest,
 ) -> Result<Response, ResponseError> {
+    if parsed.version == Some(0) {
+        return Err(ResponseError::Version);
+    }
     let headers = &*parsed.headers;
     if !has_token(headers, "Upgrade", "websocket") {
         return Err(ResponseError::NoUpgrade("Upgrade: websocket"));
@@ -105,6 +111,18 @@ fn accept(
         protocol: chosen_protocol(headers, request)?,
         headers: view,
     })
+}
+
+/// What a person may need to see of a response that cannot be understood.
+fn first_line(response: &[u8]) -> String {
+    const SHOWN: usize = 80;
+    let line = response
+        .split(|&byte| byte == b'\r' || byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    lossy(&line[..line.len().min(SHOWN)])
+        .escape_debug()
+        .to_string()
 }
 
 fn chosen_protocol(
@@ -219,6 +237,20 @@ mod tests {
             with("Sec-WebSocket-Extensions: permessage-deflate; x=1"),
             "server chose an extension that was not offered: 'permessage-deflate; x=1'"
         );
+    }
+
+    #[test]
+    fn a_response_that_is_not_understood_is_quoted() {
+        let text = parse("HTTP/1.1 418 \x1b[31mteapot\r\n\r\n")
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("HTTP/1.1 418 \\u{1b}[31mteapot"), "{text}");
+    }
+
+    #[test]
+    fn an_upgrade_in_http_1_0_is_refused() {
+        let answer = format!("{}\r\n", GOOD.replace("HTTP/1.1", "HTTP/1.0"));
+        assert_eq!(parse(&answer), Err(ResponseError::Version));
     }
 
     #[test]
