@@ -18,6 +18,10 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+# Newer releases would take a proxy from the environment, for loopback too.
+for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[variable]
+
 MIB = 1024 * 1024
 OPTIONS = {"max_size": MIB, "ping_interval": None}
 
@@ -89,7 +93,7 @@ async def converse(ws, headers):
     except ConnectionClosed:
         pass
     await ws.wait_closed()
-    report("closed", ws.close_code, ws.close_reason or "")
+    report("closed", ws.protocol.close_code, ws.protocol.close_reason or "")
 
 
 def refuse(ws, request):
@@ -126,7 +130,6 @@ async def client(urls):
                 url,
                 subprotocols=["v3.interop", "v2.interop"],
                 additional_headers={"X-Interop": "from Python websockets"},
-                proxy=None,
                 **OPTIONS,
             ) as ws:
                 await converse(ws, ws.response.headers)
