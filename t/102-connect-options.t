@@ -29,7 +29,7 @@ croaks_with { $context->connect(url => $_) } 'URL must start with ws:// or wss:/
 croaks_with { $context->connect(url => $_) }
     'connect: invalid port in url (expected 1-65535)', "url => '$_'"
     for 'ws://127.0.0.1:0/', 'ws://127.0.0.1:65536/', 'ws://127.0.0.1:99999999999999999999/',
-        'ws://127.0.0.1:abc/', 'ws://127.0.0.1:-1/', 'ws://127.0.0.1:80x/', 'ws://127.0.0.1:8 0',
+        'ws://127.0.0.1:abc/', 'ws://127.0.0.1:-1/', 'ws://127.0.0.1:80x/',
         'ws://[::1]:0/', 'ws://[::1]:65536/', 'ws://[::1]:abc/', 'wss://127.0.0.1:70000',
         'ws://127.0.0.1:0?q', 'ws://127.0.0.1:4294967377/';
 
@@ -62,6 +62,8 @@ croaks_like { $context->connect(url => $url, connect_timeout => $_) }
     qr/connect_timeout/, "connect_timeout => $_" for -1, 'soon', 'nan';
 croaks_like { $context->connect(url => 'ws://user:secret@127.0.0.1:' . $server->port) }
     qr/url/i, 'userinfo in the url';
+croaks_like { $context->connect(url => $_) } qr/url/i, "a space in the url: $_"
+    for 'ws://127.0.0.1:8 0', 'ws://127.0.0.1/a b', 'ws://127.0.0 .1/';
 croaks_like { $context->connect(url => $_) } qr/url/i, "no host: $_" for 'ws://', 'ws:///x', 'ws://:80/', 'ws://[::1';
 
 is_deeply([ $context->connections ], [], 'a croak leaves no connection behind');

@@ -29,7 +29,7 @@ for my $code (@VALID) {
 # A listener with one raw peer after the other.
 my $pair = Pair->listen;
 sub peer {
-    my $connects = $pair->server->forget->count('connect');
+    $pair->server->follow_next;
     my $peer = RawPeer->connect($pair->port)->upgrade;
     run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
     return ($peer, $pair->server->conn);
@@ -47,7 +47,7 @@ sub closed_with { return $pair->server->last_of('close') }
     $conn->send('works');
     run_until(sub { $peer->frames_of(TEXT) }, 'and working');
     is(scalar $peer->frames_of(CLOSE), 0, 'no Close was sent');
-    croaks_like { $conn->close('soon') } qr/close: invalid close code/, 'a code that is no number';
+    croaks_like { $conn->close('soon') } qr/close: .*code.*soon/, 'a code that is no number';
     is(join('', warned()), '', 'without a warning');
 }
 
@@ -102,7 +102,7 @@ for my $code (@VALID) {
     my ($peer) = peer();
     $peer->send_close;
     run_until(sub { closed_with() && $peer->close_read }, 'a peer closes without a code');
-    is_deeply(closed_with(), [ 1005, undef ], '1005');
+    is_deeply(closed_with(), [ 1005, undef ], 'with 1005');
     my ($code) = $peer->close_read;
     ok(!defined $code || $code == 1000, 'the answer does not say 1005');
     run_until(sub { $peer->eof }, 'and ended');
@@ -127,7 +127,7 @@ for my $rest ("\x81", substr(RawPeer::make({ role => 'client' }, TEXT, 'half of 
     my ($peer) = peer();
     $peer->put($rest)->finish_writing;
     run_until(sub { closed_with() }, 'the end in the middle of a frame, after ' . length($rest) . ' bytes');
-    is(closed_with()->[0], 1006, '1006');
+    is(closed_with()->[0], 1006, 'with 1006');
     is($pair->server->count('message'), 0, 'and no message');
 }
 
@@ -148,7 +148,7 @@ for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001,
     run_until(sub { $peer->close_read }, 'we close; the peer does not answer');
     $peer->hang_up;
     run_until(sub { closed_with() }, 'but ends the connection');
-    is(closed_with()->[0], 1006, '1006');
+    is(closed_with()->[0], 1006, 'with 1006');
 }
 {
     my ($peer, $conn) = peer();

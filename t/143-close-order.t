@@ -17,7 +17,7 @@ my $on_message;
 my $pair = Pair->listen(listen => { on_message => sub { $on_message->(@_) if $on_message } });
 my $server = $pair->server;
 sub peer {
-    $server->forget;
+    $server->follow_next;
     my $peer = RawPeer->connect($pair->port)->upgrade;
     run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
     return $peer;
@@ -36,7 +36,7 @@ sub peer {
 
 # The upgrade request with all of that.
 {
-    $server->forget;
+    $server->follow_next;
     my $peer = RawPeer->connect($pair->port);
     $peer->put($peer->request . $peer->make(TEXT, 'one') . $peer->make(CLOSE, close_payload(4001)))->finish_writing;
     run_until(sub { $server->count('close') }, 'request, message, Close and FIN at once');
@@ -53,7 +53,7 @@ sub peer {
     $peer->put($peer->make(TEXT, 'one') . $peer->make(BINARY, 'two'))->finish_writing;
     run_until(sub { $server->count('close') }, 'messages and FIN');
     is($server->order, 'connect message message close', 'in that order');
-    is($server->last_of('close')->[0], 1006, '1006');
+    is($server->last_of('close')->[0], 1006, 'with 1006');
 }
 
 # A message before an error, in one read.
@@ -62,7 +62,7 @@ sub peer {
     $peer->put($peer->make(TEXT, 'good') . $peer->make(3, 'bad'));
     run_until(sub { $server->count('close') }, 'a message and a malformed frame');
     is($server->order, 'connect message error close', 'in that order');
-    is($server->last_of('close')->[0], 1002, '1002');
+    is($server->last_of('close')->[0], 1002, 'with 1002');
 }
 
 # Nothing after the peer's Close counts.

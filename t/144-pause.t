@@ -16,7 +16,7 @@ my $on_message;
 my $pair = Pair->listen(listen => { on_message => sub { $on_message->(@_) if $on_message } });
 my $server = $pair->server;
 sub peer {
-    $server->forget;
+    $server->follow_next;
     my $peer = RawPeer->connect($pair->port)->upgrade;
     run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
     return ($peer, $server->conn);

@@ -18,7 +18,7 @@ use Test::More;
     local $SIG{PIPE} = 'DEFAULT';
     my $pair = Pair->listen;
     for my $reset (0, 1) {
-        $pair->server->forget;
+        $pair->server->follow_next;
         my $peer = RawPeer->connect($pair->port)->upgrade;
         run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
         my $conn = $pair->server->conn;
@@ -29,7 +29,7 @@ use Test::More;
             EV::run(EV::RUN_NOWAIT());
         }
         run_until(sub { $pair->server->count('close') }, 'sending to a peer that is gone ends in on_close');
-        is($pair->server->last_of('close')->[0], 1006, '1006');
+        is($pair->server->last_of('close')->[0], 1006, 'with 1006');
         is($pair->server->count('close'), 1, 'once');
     }
 }

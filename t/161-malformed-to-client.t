@@ -54,7 +54,7 @@ for my $length (1, 3, 6) {
     run_until(sub { $events->count('connect') }, 'connected');
     $raw->last_peer->put(substr $raw->last_peer->make(TEXT, 'hello'), 0, $length)->finish_writing;
     run_until(sub { $events->count('close') }, "$length bytes of a frame, then the end");
-    is($events->last_of('close')->[0], 1006, '1006');
+    is($events->last_of('close')->[0], 1006, 'is 1006');
 }
 
 finish();

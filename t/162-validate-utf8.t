@@ -46,8 +46,8 @@ all_pass('client', $raw->last_peer, $events);
 
 # Only UTF-8 is not checked; and 1 and the default check it.
 {
+    $pair->server->follow_next;
     my $other = RawPeer->connect($pair->port)->upgrade;
-    $pair->server->forget;
     run_until(sub { $pair->server->count('connect') && $other->head }, 'one more');
     $other->send_frame(3, 'bad opcode');
     run_until(sub { $pair->server->count('close') }, 'a reserved opcode');

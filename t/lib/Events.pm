@@ -19,14 +19,27 @@ sub handlers {
     for my $name (@NAMES) {
         my $then = delete $also{"on_$name"};
         push @options, "on_$name" => sub {
-            if ($weak) {
-                $weak->{conn} = $_[0] if $name eq 'connect';
-                push @{ $weak->{log} }, [ $name, @_ ];
-            }
+            $weak->_record($name, @_) if $weak;
             $then->(@_) if $then;
         };
     }
     return (@options, %also);
+}
+
+sub _record {
+    my ($self, $name, @arguments) = @_;
+    $self->{conn} = $arguments[0] if $name eq 'connect';
+    return if $self->{following} && !($self->{conn} && $self->{conn} == $arguments[0]);
+    push @{ $self->{log} }, [ $name, @arguments ];
+}
+
+# Forgets everything, and from now on records the connection alone that comes
+# last: those before it may not be closed yet.
+sub follow_next {
+    my ($self) = @_;
+    $self->{following} = 1;
+    delete $self->{conn};
+    return $self->forget;
 }
 
 # The connection whose on_connect came last.

@@ -34,7 +34,8 @@ sub frame {
 
 sub _masked {
     my ($payload, $key) = @_;
-    return $payload ^ substr($key x (1 + length($payload) / 4), 0, length $payload);
+    # Both as strings: of two numbers ^ would take the bits.
+    return "$payload" ^ substr($key x (1 + length($payload) / 4), 0, length $payload);
 }
 
 sub close_payload {

@@ -243,11 +243,12 @@ sub frames_of {
     return grep { $_->{opcode} == $opcode } @{ $self->frames };
 }
 
-# (code, reason) of the Close that was read; code undef if it had none. The
-# empty list if no Close was read.
+# Whether a Close was read; in list context its (code, reason), code being
+# undef if it had none.
 sub close_read {
     my ($self) = @_;
-    my ($close) = $self->frames_of(CLOSE) or return ();
+    my ($close) = $self->frames_of(CLOSE) or return;
+    return 1 if !wantarray;
     return (undef, '') if length $close->{payload} < 2;
     return (unpack('n', $close->{payload}), substr $close->{payload}, 2);
 }

@@ -44,12 +44,12 @@ sub wait_until {
     my ($condition, $loop) = @_;
     my $late = 0;
     EV::now_update();
-    my $timer = EV::timer($patience, 0, sub { $late = 1 });
-    my $other;
-    if ($loop) {
-        $loop->now_update;
-        $other = $loop->timer($patience, 0, sub { $late = 1 });
-    }
+    # The ticks are there because a callback may run just before the loop goes
+    # to sleep, and what it changed has to be looked at.
+    my $deadline = EV::time() + $patience;
+    my $tick = sub { $late = 1 if EV::time() > $deadline };
+    $loop->now_update if $loop;
+    my $timer = $loop ? $loop->timer(0.02, 0.02, $tick) : EV::timer(0.02, 0.02, $tick);
     until ($condition->() or $late) {
         $loop ? $loop->run(EV::RUN_ONCE()) : EV::run(EV::RUN_ONCE());
     }
