@@ -21,10 +21,6 @@ use crate::resolver::Resolver;
 use crate::slots::{Slots, Source};
 use crate::sys;
 
-/// How often one turn of the loop writes what callbacks have queued: a program that sends from
-/// `on_drain` would otherwise keep the loop to itself.
-pub(crate) const FLUSHES_PER_TURN: u8 = 4;
-
 /// What the event that was polled last carries.
 #[derive(Default)]
 pub(crate) struct Current {
@@ -47,7 +43,11 @@ pub struct Context {
     pub(crate) ready_next: VecDeque<Id>,
     /// Connections with something new to write.
     pub(crate) dirty: Vec<Id>,
-    pub(crate) flushes_left: u8,
+    /// Those that the next turn of the loop writes: a program that sends from `on_drain` would
+    /// otherwise keep the loop to itself, and pile up in the kernel what no cache holds.
+    pub(crate) dirty_next: Vec<Id>,
+    /// Whether this turn has written.
+    pub(crate) flushed: bool,
     /// Sources whose interest may have changed.
     pub(crate) changed: Vec<Id>,
     /// Descriptors on their way out, with the source they leave, and whether they are watched.
@@ -105,7 +105,8 @@ impl Context {
             ready_now: VecDeque::new(),
             ready_next: VecDeque::new(),
             dirty: Vec::new(),
-            flushes_left: FLUSHES_PER_TURN,
+            dirty_next: Vec::new(),
+            flushed: false,
             changed: Vec::new(),
             leaving: VecDeque::new(),
             let_go: None,
@@ -132,7 +133,7 @@ impl Context {
 
     /// A descriptor is ready. Readiness of a source that is gone is ignored.
     pub fn handle_io(&mut self, token: Id, readable: bool, writable: bool) {
-        self.flushes_left = FLUSHES_PER_TURN;
+        self.flushed = false;
         match self.slots.get_mut(token).map(|slot| &slot.source) {
             Some(Source::Link(_)) => self.handle_link(token, readable, writable),
             Some(Source::Pending(_)) => self.advance(token, true),
@@ -161,8 +162,9 @@ impl Context {
 
     /// The loop is about to block: what was called outside of its callbacks is carried out.
     pub fn handle_prepare(&mut self) {
-        self.flushes_left = FLUSHES_PER_TURN;
+        self.flushed = false;
         self.ready_now.append(&mut self.ready_next);
+        self.dirty.append(&mut self.dirty_next);
     }
 
     /// Time until [`handle_timeout`](Self::handle_timeout) must be called: zero if there is work
@@ -172,7 +174,8 @@ impl Context {
             || self.batch.is_active()
             || !self.ready_now.is_empty()
             || !self.ready_next.is_empty()
-            || !self.dirty.is_empty();
+            || !self.dirty.is_empty()
+            || !self.dirty_next.is_empty();
         if busy {
             return Some(Duration::ZERO);
         }
