@@ -184,18 +184,28 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
 
 /* ---- adopt ---- */
 
+/* Not sv_2io, which croaks in its own words for what is no handle. */
+static PerlIO *file_of(pTHX_ SV *fh)
+{
+    SV *glob = SvROK(fh) ? SvRV(fh) : fh;
+    IO *io = NULL;
+
+    if (SvTYPE(glob) == SVt_PVIO)
+        io = (IO *)glob;
+    else if (isGV_with_GP(glob))
+        io = GvIO((GV *)glob);
+    return io ? IoIFP(io) : NULL;
+}
+
 /* What can be said about the handle without taking it over. */
 static void adopt_check(pTHX_ const ws_options *o)
 {
-    SV *fh = o->value[WS_OPT_FH];
     struct stat status;
     PerlIO *file;
-    IO *io;
 
     if (!ws_option_given(aTHX_ o, WS_OPT_FH))
         croak("fh parameter is required");
-    io = SvROK(fh) || isGV_with_GP(fh) ? sv_2io(fh) : NULL;
-    file = io ? IoIFP(io) : NULL;
+    file = file_of(aTHX_ o->value[WS_OPT_FH]);
     if (!file || PerlIO_fileno(file) < 0)
         croak("Invalid filehandle");
     if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISSOCK(status.st_mode))

@@ -410,6 +410,20 @@ static void protected_run(pTHX_ ws_frame *f)
     LEAVE;
 }
 
+/* After a panic in the engine every call on it does nothing, so that a readable
+ * descriptor would have the loop spin. The context ends, and says so; not with
+ * warn, whose handler could die into the loop. */
+static void check_engine(pTHX_ ws_context *ctx)
+{
+    evws_bytes text;
+
+    if (evws_close_code_check(ctx->engine, 1000) != EVWS_STATUS_PANICKED)
+        return;
+    text = evws_error_text(ctx->engine);
+    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %.*s\n", (int)text.length, text_of(text));
+    ws_context_destroy(aTHX_ ctx);
+}
+
 /* After any call into the engine from the loop: delivers every event, then
  * tells the loop what to wait for. The context may be gone when this returns. */
 void ws_drain(pTHX_ ws_context *ctx)
@@ -424,7 +438,9 @@ void ws_drain(pTHX_ ws_context *ctx)
         ctx->refs++;
         protected_run(aTHX_ &frame);
     }
-    if (ctx->engine)
+    if (ctx->engine) {
         ws_watch_settle(aTHX_ ctx);
+        check_engine(aTHX_ ctx);
+    }
     ws_context_unref(aTHX_ ctx);
 }

@@ -6,6 +6,11 @@
  */
 #include "websockets.h"
 
+/* Before Perl 5.14 pv_escape knows no other way. */
+#ifndef PERL_PV_ESCAPE_NONASCII
+#  define PERL_PV_ESCAPE_NONASCII 0
+#endif
+
 typedef struct {
     const char *name;
     U32 methods;                /* ws_method bits that know it */
@@ -82,13 +87,16 @@ static void warn_unknown(pTHX_ const char *method, SV *name)
 static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *value)
 {
     const char *text;
+    STRLEN length;
     int i;
 
     if (!SvOK(name))
         croak("%s: the name of an option is undefined", o->method);
-    text = SvPV_nolen(name);
+    text = SvPV(name, length);
     for (i = 0; i < WS_OPT_COUNT; i++) {
-        if ((ws_option_specs[i].methods & method) && strEQ(text, ws_option_specs[i].name)) {
+        const ws_option_spec *spec = &ws_option_specs[i];
+
+        if ((spec->methods & method) && length == strlen(spec->name) && memEQ(text, spec->name, length)) {
             o->value[i] = sv_mortalcopy(value);
             return;
         }
@@ -150,7 +158,7 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
     SV *plain = plain_scalar(aTHX_ o->value[which]);
 
     if (!plain)
-        croak("%s: %s must be a string (got %s)", o->method, ws_option_specs[which].name,
+        croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
               SvPV_nolen(ws_shown(aTHX_ o->value[which])));
     return bytes_of(aTHX_ plain);
 }
