@@ -23,19 +23,19 @@ sub new {
 # Echoes $count messages, $in_flight at a time, over a connection of its own; returns wall and CPU seconds.
 sub run {
     my ($self, $in_flight, $count) = @_;
-    my ($to_send, $to_come, $wrong, $failure) = ($count, $count, 0, '');
+    my ($to_come, $wrong, $failure) = ($count, 0, '');
+    $in_flight = $count if $in_flight > $count;
     my $payload = $self->{payload};
     my ($wall, $cpu);
     my $client = $self->{context}->connect(
         url        => "ws://127.0.0.1:$self->{port}/",
         on_connect => sub {
             ($wall, $cpu) = clocks();
-            $_[0]->send_binary($payload) while $in_flight-- > 0 && $to_send-- > 0;
+            $_[0]->send_binary($payload) for 1 .. $in_flight;
         },
         on_message => sub {
-            $wrong++ if $_[1] ne $payload;
-            $_[0]->send_binary($payload) if $to_send-- > 0;
-            EV::break unless --$to_come;
+            $_[1] eq $payload or $wrong++;
+            --$to_come >= $in_flight ? $_[0]->send_binary($payload) : $to_come || EV::break;
         },
         on_error => sub { $failure = $_[1]; EV::break },
     );
