@@ -544,7 +544,7 @@ void evws_handle_prepare(struct evws_context *context);
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
- * to a place for the result.
+ * to an event that may be overwritten.
  */
 evws_event_kind evws_poll_event(struct evws_context *context, struct evws_event *event);
 
@@ -733,7 +733,7 @@ void evws_handle_prepare(struct evws_context *context);
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
- * to a place for the result.
+ * to an event that may be overwritten.
  */
 evws_event_kind evws_poll_event(struct evws_context *context, struct evws_event *event);
 

@@ -50,7 +50,7 @@ pub unsafe extern "C" fn evws_handle_prepare(context: *mut evws_context) {
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
-/// to a place for the result.
+/// to an event that may be overwritten.
 #[no_mangle]
 pub unsafe extern "C" fn evws_poll_event(
     context: *mut evws_context,
@@ -59,30 +59,26 @@ pub unsafe extern "C" fn evws_poll_event(
     if event.is_null() {
         return EVWS_EVENT_NONE;
     }
+    // SAFETY: not null, and the caller vouches for the rest.
+    let event = unsafe { &mut *event };
+    event.kind = EVWS_EVENT_NONE;
     // SAFETY: the caller's promise.
-    let found = unsafe { guard(context, None, next_event) };
-    match found {
-        Some(found) => {
-            // SAFETY: not null, and the caller vouches for the rest.
-            unsafe { event.write(found) };
-            found.kind
-        }
-        None => EVWS_EVENT_NONE,
-    }
+    unsafe { guard(context, (), |context| next_event(context, event)) };
+    event.kind
 }
 
-fn next_event(context: &mut evws_context) -> Option<evws_event> {
+#[inline]
+fn next_event(context: &mut evws_context, event: &mut evws_event) {
     let engine = &mut context.engine;
-    let mut event = evws_event {
-        kind: EVWS_EVENT_NONE,
-        code: 0,
-        is_binary: false,
-        id: 0,
-        listener: 0,
-        payload: evws_bytes::NONE,
-        header_count: 0,
+    let Some(found) = engine.poll_event() else {
+        return;
     };
-    (event.kind, event.id) = match engine.poll_event()? {
+    event.listener = 0;
+    (event.kind, event.id) = match found {
+        Event::Message { id, binary } => {
+            event.is_binary = binary;
+            (EVWS_EVENT_MESSAGE, id)
+        }
         Event::Handshake { id, listener } => {
             event.listener = listener;
             (EVWS_EVENT_HANDSHAKE, id)
@@ -90,10 +86,6 @@ fn next_event(context: &mut evws_context) -> Option<evws_event> {
         Event::Connect { id, listener } => {
             event.listener = listener.unwrap_or(0);
             (EVWS_EVENT_CONNECT, id)
-        }
-        Event::Message { id, binary } => {
-            event.is_binary = binary;
-            (EVWS_EVENT_MESSAGE, id)
         }
         Event::Pong { id } => (EVWS_EVENT_PONG, id),
         Event::Drain { id } => (EVWS_EVENT_DRAIN, id),
@@ -106,7 +98,6 @@ fn next_event(context: &mut evws_context) -> Option<evws_event> {
     };
     event.payload = evws_bytes::lend(engine.payload());
     event.header_count = engine.headers().len();
-    Some(event)
 }
 
 /// Header `index` of the event that was polled last. Returns false if there is none. Lent until

@@ -119,6 +119,7 @@ impl Context {
     }
 
     /// The payload of the event polled last: a message, a reason, or a text in UTF-8.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         match self.current.range {
             Some((start, end)) => &self.buffer[start..end],

@@ -119,34 +119,45 @@ impl SendQueue {
     /// # Errors
     /// Whatever the kernel says, but for a full socket, which is [`Written::Part`].
     pub fn write(&mut self, fd: BorrowedFd<'_>, pool: &mut ChunkPool) -> io::Result<Written> {
-        while !self.chunks.is_empty() {
-            let mut parts = [IoSlice::new(&[]); sys::MAX_GATHERED];
-            let mut count = 0;
-            let mut offered = 0;
-            let mut skip = self.head;
-            for (part, chunk) in parts.iter_mut().zip(&self.chunks) {
-                *part = IoSlice::new(&chunk[skip..]);
-                offered += chunk.len() - skip;
-                skip = 0;
-                count += 1;
-            }
-            match sys::send_gathered(fd, &parts[..count]) {
-                Ok(taken) => {
+        while let Some(first) = self.chunks.front() {
+            let sent = if self.chunks.len() == 1 {
+                let only = &first[self.head..];
+                (sys::send_gathered(fd, &[IoSlice::new(only)]), only.len())
+            } else {
+                self.send_many(fd)
+            };
+            match sent {
+                (Ok(taken), offered) => {
                     self.advance(taken, pool);
                     if taken < offered {
                         self.trim(pool);
                         return Ok(Written::Part);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.trim(pool);
                     return Ok(Written::Part);
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             }
         }
         self.chunks = VecDeque::new();
         Ok(Written::All)
+    }
+
+    /// Offers as many chunks as one call takes; returns what came of it, and how much was offered.
+    fn send_many(&self, fd: BorrowedFd<'_>) -> (io::Result<usize>, usize) {
+        let mut parts = [IoSlice::new(&[]); sys::MAX_GATHERED];
+        let mut count = 0;
+        let mut offered = 0;
+        let mut skip = self.head;
+        for (part, chunk) in parts.iter_mut().zip(&self.chunks) {
+            *part = IoSlice::new(&chunk[skip..]);
+            offered += chunk.len() - skip;
+            skip = 0;
+            count += 1;
+        }
+        (sys::send_gathered(fd, &parts[..count]), offered)
     }
 
     /// Forgets everything: the stream has ended.

@@ -42,10 +42,9 @@ impl Batch {
 /// A Ping's payload, to be sent back.
 type Echo = ([u8; CONTROL_PAYLOAD], usize);
 
-/// What is to be done with what the parser found, once it no longer borrows the bytes.
+/// What is to be done with a frame that is no message, once it no longer borrows the bytes.
 enum Found {
     Nothing,
-    Message { binary: bool, length: usize },
     Pong(Vec<u8>),
     Ping(Echo),
     Close { code: Option<u16>, reason: Vec<u8> },
@@ -55,11 +54,7 @@ enum Found {
 impl From<Received<'_>> for Found {
     fn from(received: Received<'_>) -> Found {
         match received {
-            Received::NeedMore => Found::Nothing,
-            Received::Message { binary, payload } => Found::Message {
-                binary,
-                length: payload.len(),
-            },
+            Received::NeedMore | Received::Message { .. } => Found::Nothing,
             Received::Ping(payload) => {
                 let mut echo = [0; CONTROL_PAYLOAD];
                 echo[..payload.len()].copy_from_slice(payload);
@@ -281,6 +276,7 @@ impl Context {
                 slots,
                 batch,
                 buffer,
+                current,
                 ..
             } = self;
             let id = batch.id;
@@ -304,19 +300,29 @@ impl Context {
                 return None;
             }
             batch.budget -= 1;
-            let found = if batch.direct > 0 {
+            let received = if batch.direct > 0 {
                 let direct = std::mem::take(&mut batch.direct);
-                Found::from(link.proto.payload_received(direct))
+                link.proto.payload_received(direct)
             } else {
                 let (used, received) = link.proto.receive(&mut buffer[batch.start..batch.end]);
-                let found = Found::from(received);
                 batch.start += used;
-                found
+                received
             };
-            if !matches!(found, Found::Message { .. }) {
-                // What a split control frame needed is not kept by a connection that goes idle.
-                link.proto.release();
+            if let Received::Message { binary, payload } = received {
+                let length = payload.len();
+                if !link.wants.message {
+                    link.proto.release();
+                    continue;
+                }
+                match link.proto.take_message() {
+                    Some(message) => current.owned = message,
+                    None => current.range = Some((batch.start - length, batch.start)),
+                }
+                return Some(Event::Message { id, binary });
             }
+            let found = Found::from(received);
+            // What a split control frame needed is not kept by a connection that goes idle.
+            link.proto.release();
             if let Some(event) = self.act(id, found) {
                 return Some(event);
             }
@@ -337,18 +343,6 @@ impl Context {
         let link = self.slots.link_mut(id)?;
         match found {
             Found::Nothing => None,
-            Found::Message { binary, length } => {
-                if !link.wants.message {
-                    return None;
-                }
-                if let Some(message) = link.proto.take_message() {
-                    self.current.owned = message;
-                } else {
-                    let end = self.batch.start;
-                    self.current.range = Some((end - length, end));
-                }
-                Some(Event::Message { id, binary })
-            }
             Found::Pong(payload) => {
                 if !link.wants.pong || link.is_closing() {
                     return None;
