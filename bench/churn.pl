@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Getopt::Long;
 use Measure qw(against line our_server whole);
 
-my ($count, $at_once) = (10_000, 32);
+my ($count, $at_once) = (20_000, 128);
 GetOptions('count=s' => \$count, 'at-once=s' => \$at_once) && !@ARGV
     or die "usage: churn.pl [--count CONNECTIONS] [--at-once CONNECTIONS]\n";
 $count   = whole('count',   $count,   1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 usage: evws-load echo  --port PORT [--connections 1] [--in-flight 1] [--size 64] [--count N | --seconds 2]
-       evws-load churn --port PORT [--count 5000] [--at-once 32] [--size 64]
+       evws-load churn --port PORT [--count 5000] [--at-once 128] [--size 64]
        evws-load idle  --port PORT [--connections 10000] [--size 64] [--hold 0]
 echo:  messages in flight on every connection, for a number of echoes in all or for a time
 churn: connect, upgrade, one echo, close; --at-once connections at a time
@@ -106,7 +106,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode, String> {
         }
         "churn" => {
             let count = options.positive("count", 5000)? as u64;
-            let at_once = options.positive("at-once", 32)?;
+            let at_once = options.positive("at-once", 128)?;
             Mode::Churn(churn::Options {
                 port,
                 count,
