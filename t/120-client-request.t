@@ -59,6 +59,16 @@ is((request_of(url => 'ws://localhost:' . $server->port)->header('Host'))[0],
     'localhost:' . $server->port, 'Host has the name as it stands in the url');
 
 SKIP: {
+    my $default = RawServer->new(port => 80) or skip 'port 80 cannot be had here', 4;
+    for my $url ('ws://127.0.0.1/', 'ws://127.0.0.1:80/') {
+        my $before = $default->peers;
+        my $conn = $context->connect(url => $url);
+        run_until(sub { $default->peers > $before && defined $default->last_peer->head }, "connected with $url");
+        is(($default->last_peer->header('Host'))[0], '127.0.0.1', 'Host has no port when it is the default one');
+    }
+}
+
+SKIP: {
     my $six = eval { RawServer->new(host => '::1') } or skip 'no IPv6 loopback here', 2;
     my $conn = $context->connect(url => 'ws://[::1]:' . $six->port . '/');
     run_until(sub { $six->last_peer && defined $six->last_peer->head }, 'connected with [::1]');

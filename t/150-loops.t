@@ -106,6 +106,23 @@ use Test::More;
     is(scalar(my @in = $pairs[2]->context->connections), 3, 'each lists its own connections');
 }
 
+# A program that runs one turn of the loop at a time sees each callback when it
+# has come: the loop does not deliver it and then sleep.
+{
+    my @got;
+    my $pair = Pair->open(listen => { on_message => sub { push @got, $_[1]; $_[0]->pause_recv } });
+    $pair->c->send($_) for 1 .. 3;
+    run_until(sub { @got == 1 }, 'the first message pauses');
+    for my $n (2, 3) {
+        $pair->s->resume_recv;
+        my $ticks = 0;
+        EV::now_update();
+        my $timer = EV::timer(20, 0, sub { $ticks++ });
+        EV::run(EV::RUN_ONCE()) until @got == $n or $ticks;
+        is($ticks, 0, "message $n, by EV::run(EV::RUN_ONCE) alone");
+    }
+}
+
 # Calls from outside of the loop are not lost, even when nothing else happens.
 {
     my $pair = Pair->open;

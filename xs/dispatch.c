@@ -272,9 +272,12 @@ static bool next_call(pTHX_ ws_frame *f)
 
 /* ---- calls into Perl: these may die ---- */
 
+/* G_DISCARD would open a scope and free the temporaries of each call by itself;
+ * the drain has one scope, and frees them once the event is finished. */
 static void call(pTHX_ ws_frame *f)
 {
     dSP;
+    const SSize_t base = SP - PL_stack_base;
     int i;
 
     PUSHMARK(SP);
@@ -282,7 +285,9 @@ static void call(pTHX_ ws_frame *f)
     for (i = 0; i < f->args; i++)
         PUSHs(f->arg[i]);
     PUTBACK;
-    call_sv(f->code, G_VOID | G_DISCARD);
+    call_sv(f->code, G_VOID);
+    /* An XSUB may leave a result even when none is wanted. */
+    PL_stack_sp = PL_stack_base + base;
 }
 
 /* Reading a verdict can run Perl code (overloading, tie), so the engine is
@@ -341,6 +346,8 @@ XS(ws_drain_xsub)
     PERL_UNUSED_VAR(ax);
     SP -= items;
     PUTBACK;
+    ENTER;
+    SAVETMPS;
     if (f->failed)
         report(aTHX_ f);
     while (f->code || next_call(aTHX_ f)) {
@@ -348,9 +355,11 @@ XS(ws_drain_xsub)
             call_handshake(aTHX_ f);
         else
             call(aTHX_ f);
+        FREETMPS;
         finish_event(aTHX_ f);
     }
     f->finished = TRUE;
+    LEAVE;
     XSRETURN_EMPTY;
 }
 
@@ -425,16 +434,19 @@ static void check_engine(pTHX_ ws_context *ctx)
 }
 
 /* After any call into the engine from the loop: delivers every event, then
- * tells the loop what to wait for. The context may be gone when this returns. */
-void ws_drain(pTHX_ ws_context *ctx)
+ * tells the loop what to wait for. The context may be gone when this returns.
+ * TRUE: a callback was called. */
+bool ws_drain(pTHX_ ws_context *ctx)
 {
     ws_frame frame;
+    bool called;
 
     ctx->refs++;
     Zero(&frame, 1, ws_frame);
     frame.ctx = ctx;
     frame.answered = TRUE;
-    if (next_call(aTHX_ &frame)) {
+    called = next_call(aTHX_ &frame);
+    if (called) {
         ctx->refs++;
         protected_run(aTHX_ &frame);
     }
@@ -443,4 +455,5 @@ void ws_drain(pTHX_ ws_context *ctx)
         check_engine(aTHX_ ctx);
     }
     ws_context_unref(aTHX_ ctx);
+    return called;
 }

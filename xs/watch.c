@@ -40,6 +40,8 @@ void ws_watch_boot(pTHX)
 
 /* ---- entry points: libev calls these ---- */
 
+static void timer_watch(ws_watch *watch, double seconds);
+
 #ifdef PERL_IMPLICIT_CONTEXT
 #  define WS_CONTEXT_THX(ctx) dTHXa((ctx)->perl)
 #else
@@ -76,9 +78,14 @@ static void prepare_ready(struct ev_loop *loop, ev_prepare *prepare, int revents
 
     PERL_UNUSED_ARG(loop);
     PERL_UNUSED_ARG(revents);
+    ctx->refs++;
     ws_watch_rest(ctx);
     evws_handle_prepare(ctx->engine);
-    ws_drain(aTHX_ ctx);
+    /* The loop is about to sleep, but callbacks have run: whoever runs one turn
+     * of it at a time wants to know. */
+    if (ws_drain(aTHX_ ctx) && ctx->engine)
+        timer_watch(ctx->watch, 0);
+    ws_context_unref(aTHX_ ctx);
 }
 
 /* ---- life ---- */

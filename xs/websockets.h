@@ -116,7 +116,7 @@ void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t token, ws_listener *l
 void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
 
 /* ---- dispatch.c ---- */
-void ws_drain(pTHX_ ws_context *ctx);
+bool ws_drain(pTHX_ ws_context *ctx);
 XS(ws_drain_xsub);
 
 /* ---- context.c ---- */

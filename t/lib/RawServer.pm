@@ -1,6 +1,6 @@
 package RawServer;
 
-# Listens on 127.0.0.1 (or host => '::1') and hands every connection to a
+# Listens on 127.0.0.1 (or host => '::1'), at a free port (or port => 80), and hands every connection to a
 # RawPeer. answer => sub { my ($peer, $head) = @_ } says what is done with a
 # request; without it the upgrade is accepted.
 
@@ -16,10 +16,10 @@ sub new {
     my $fh;
     if (($o{host} || '') =~ /:/) {
         require IO::Socket::IP;
-        $fh = IO::Socket::IP->new(LocalHost => $o{host}, LocalPort => 0, Listen => 64);
+        $fh = IO::Socket::IP->new(LocalHost => $o{host}, LocalPort => $o{port} || 0, Listen => 64);
     }
     else {
-        $fh = IO::Socket::INET->new(LocalAddr => $o{host} || '127.0.0.1', LocalPort => 0, Listen => 64);
+        $fh = IO::Socket::INET->new(LocalAddr => $o{host} || '127.0.0.1', LocalPort => $o{port} || 0, Listen => 64);
     }
     return undef if !$fh;
     my $self = bless { fh => $fh, peers => [], answer => $o{answer} || sub { $_[0]->accept } }, $class;
