@@ -35,8 +35,19 @@ my @proxies = (
     [ 'http://[::1]:3128',         '::1', 3128 ],
     [ '[fe80::1]',                 'fe80::1', 1080 ],
     [ 'http://u:p@[2001:db8::2]:99', '2001:db8::2', 99 ],
+    [ 'http://proxy.example:3128/path?query', 'proxy.example', 3128 ],
+    [ 'http://me:a@b@proxy.example:3128', 'proxy.example', 3128 ],
+    [ 'proxy.example:',            'proxy.example', 1080 ],
+    [ '2001:db8::3',               '2001:db8::3', 1080 ],
+    [ " proxy.example:81\n",       'proxy.example', 81 ],
     [ '' ],
     [ undef ],
+    [ 'http://' ],
+    [ ':3128' ],
+    [ 'proxy.example:0' ],
+    [ 'proxy.example:65536' ],
+    [ 'proxy.example:http' ],
+    [ '[::1' ],
 );
 for my $proxy (@proxies) {
     my ($text, @expected) = @$proxy;
