@@ -256,7 +256,8 @@ static int connection_free(pTHX_ SV *sv, MAGIC *mg)
     ws_connection *conn = (ws_connection *)mg->mg_ptr;
 
     PERL_UNUSED_ARG(sv);
-    if (!conn || PL_dirty)
+    /* Open, and yet freed: at global destruction, with the context left as it is. */
+    if (!conn || conn->open)
         return 0;
     SvREFCNT_dec((SV *)conn->stash);
     ws_context_unref(aTHX_ conn->ctx);
