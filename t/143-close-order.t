@@ -151,6 +151,20 @@ sub peer {
     is($plain->server->order, 'connect close', 'and both callbacks');
 }
 
+# A server that keeps the TCP connection open (it is its part to end it) does
+# not keep our client: on_close comes, and our end is closed.
+for my $case ([ 'a Close', CLOSE, close_payload(4011), 4011 ], [ 'a malformed frame', 3, 'x', 1002 ]) {
+    my ($name, $opcode, $payload, $code) = @$case;
+    my $raw = RawServer->new;
+    my $events = Events->new;
+    my $conn = $pair->context->connect(url => 'ws://127.0.0.1:' . $raw->port, $events->handlers);
+    run_until(sub { $events->count('connect') }, 'our client at a raw server');
+    $raw->last_peer->send_frame($opcode, $payload);
+    run_until(sub { $events->count('close') }, "$name from a server that does not hang up: on_close");
+    is($events->last_of('close')->[0], $code, 'with the code');
+    run_until(sub { $raw->last_peer->eof }, 'and our end is closed in the end');
+}
+
 # close() inside on_close changes nothing.
 {
     my $pair = Pair->open(listen => { on_close => sub { $_[0]->close(4000); eval { $_[0]->send('x') }; $_[0]->resume_recv } });
