@@ -11,6 +11,7 @@
 #include "websockets.h"
 
 #define WS_MAX_ARGS 4
+#define WS_OWN_BUFFER 4096                      /* bytes; smaller payloads never have memory of their own */
 #define WS_SPARE_PAYLOAD_LIMIT (256 * 1024)     /* bytes; a larger buffer is not kept */
 
 /* One running drain. It lives on the C stack of protected_run's caller, and
@@ -92,14 +93,27 @@ static void recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target)
     SvREFCNT_dec(target);
 }
 
+/* Where Perl's memory is the C library's, a buffer may change hands. */
+#if !defined(MYMALLOC) && !defined(PERL_TRACK_MEMPOOL) && defined(SV_HAS_TRAILING_NUL)
+#  define WS_TAKE_PAYLOAD(ctx) (char *)evws_take_payload((ctx)->engine)
+#else
+#  define WS_TAKE_PAYLOAD(ctx) NULL
+#endif
+
 static SV *payload_sv(pTHX_ ws_context *ctx, evws_bytes payload)
 {
     SV *sv = ctx->spare_payload;
+    char *buffer = payload.length >= WS_OWN_BUFFER ? WS_TAKE_PAYLOAD(ctx) : NULL;
 
-    if (!sv)
+    if (!sv && !buffer)
         return bytes_sv(aTHX_ payload);
     ctx->spare_payload = NULL;
-    sv_setpvn(sv, text_of(payload), payload.length);
+    if (!sv)
+        sv = newSV_type(SVt_PV);
+    if (buffer)
+        sv_usepvn_flags(sv, buffer, payload.length, SV_HAS_TRAILING_NUL);
+    else
+        sv_setpvn(sv, text_of(payload), payload.length);
     SvUTF8_off(sv);
     return sv;
 }

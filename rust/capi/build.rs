@@ -28,38 +28,21 @@ fn name_the_library() {
     println!("cargo:rustc-cdylib-link-arg={argument}");
 }
 
-/// The header as text. The sources are handed over one by one, which spares
-/// cbindgen its run of `cargo metadata` (it would ask for every dependency of
-/// every platform, and the network with it).
+/// The header as text. cbindgen is shown the crate's root and follows its modules, which spares
+/// its run of `cargo metadata` (it would ask for every dependency of every platform, and the
+/// network with it).
 fn generate(crate_directory: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let config = cbindgen::Config::from_file(crate_directory.join("cbindgen.toml"))?;
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in rust_sources(&crate_directory.join("src"))? {
-        builder = builder.with_src(source);
-    }
     let mut header = Vec::new();
-    builder.generate()?.write(&mut header);
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(crate_directory.join("src/lib.rs"))
+        .generate()?
+        .write(&mut header);
     // "# Safety" is a heading to rustdoc alone.
     Ok(String::from_utf8(header)?
         .replace(" * # Safety\n", " * Safety:\n")
         .into_bytes())
-}
-
-/// Every `.rs` file below `directory`, in an order that is the same everywhere.
-fn rust_sources(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let mut entries = fs::read_dir(directory)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()?;
-    entries.sort();
-    let mut sources = Vec::new();
-    for path in entries {
-        if path.is_dir() {
-            sources.extend(rust_sources(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push(path);
-        }
-    }
-    Ok(sources)
 }
 
 /// Leaves the header in OUT_DIR for tests/header.rs, and brings the one in the

@@ -9,5 +9,6 @@ pub mod connection;
 pub mod context;
 pub mod drive;
 mod guard;
+pub mod memory;
 pub mod open;
 pub mod types;

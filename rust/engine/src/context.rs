@@ -127,6 +127,14 @@ impl Context {
         }
     }
 
+    /// Gives that payload away if it is a large message with memory of its own. For a small one a
+    /// copy is cheaper than what its memory would cost the new owner.
+    pub fn take_payload(&mut self) -> Option<Vec<u8>> {
+        const WORTH_IT: usize = 16 * 1024;
+        let owned = &mut self.current.owned;
+        (self.current.range.is_none() && owned.len() >= WORTH_IT).then(|| std::mem::take(owned))
+    }
+
     /// The headers of the event polled last.
     pub fn headers(&self) -> &Headers {
         &self.current.headers
