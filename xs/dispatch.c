@@ -32,6 +32,7 @@ struct ws_frame {
     SV *error;
     bool reporting;             /* under way, or it died itself */
     bool finished;              /* the XSUB came to its end */
+    bool errsv_empty;           /* $@ was, and is made so again; otherwise it is saved */
 };
 
 /* Indexed by EVWS_EVENT_*. */
@@ -288,7 +289,7 @@ static bool next_call(pTHX_ ws_frame *f)
 
 /* G_DISCARD would open a scope and free the temporaries of each call by itself;
  * the drain has one scope, and frees them once the event is finished. */
-static void call(pTHX_ ws_frame *f)
+static void call(pTHX_ ws_frame *f, I32 flags)
 {
     dSP;
     const SSize_t base = SP - PL_stack_base;
@@ -299,7 +300,7 @@ static void call(pTHX_ ws_frame *f)
     for (i = 0; i < f->args; i++)
         PUSHs(f->arg[i]);
     PUTBACK;
-    call_sv(f->code, G_VOID);
+    call_sv(f->code, flags | G_VOID);
     /* An XSUB may leave a result even when none is wanted. */
     PL_stack_sp = PL_stack_base + base;
 }
@@ -368,7 +369,7 @@ XS(ws_drain_xsub)
         if (f->event.kind == EVWS_EVENT_HANDSHAKE)
             call_handshake(aTHX_ f);
         else
-            call(aTHX_ f);
+            call(aTHX_ f, 0);
         FREETMPS;
         finish_event(aTHX_ f);
     }
@@ -379,6 +380,13 @@ XS(ws_drain_xsub)
 
 /* ---- the eval ---- */
 
+static bool errsv_is_empty(pTHX)
+{
+    SV *error = ERRSV;
+
+    return SvTYPE(error) < SVt_PVMG && !SvROK(error) && (!SvOK(error) || (SvPOK(error) && !SvCUR(error)));
+}
+
 /* On the save stack: runs when the drain returns, and when exit() unwinds it. */
 static void frame_leave(pTHX_ void *frame)
 {
@@ -386,6 +394,8 @@ static void frame_leave(pTHX_ void *frame)
 
     f->ctx->globals->frame = f->outer;
     finish_event(aTHX_ f);
+    if (f->errsv_empty && !errsv_is_empty(aTHX))
+        sv_setpvs(ERRSV, "");
     SvREFCNT_dec(f->error);
     ws_context_unref(aTHX_ f->ctx);
 }
@@ -416,11 +426,27 @@ static void protected_run(pTHX_ ws_frame *f)
     WS_WAKE(f->ctx);
     ENTER;
     PUSHSTACKi(PERLSI_UNKNOWN);
-    save_scalar(PL_errgv);
+    f->errsv_empty = errsv_is_empty(aTHX);
+    if (!f->errsv_empty)
+        save_scalar(PL_errgv);
     SAVEDESTRUCTOR_X(frame_leave, f);
     f->outer = f->ctx->globals->frame;
     f->ctx->globals->frame = f;
-    do {
+#if PERL_VERSION_GE(5, 14, 0)
+    /* The first event, often the only one, is called at once: an eval around
+     * one call needs no XSUB. Before 5.14 a DESTROY could clear $@ on the way
+     * out of a die, which would then go unnoticed. */
+    if (f->event.kind != EVWS_EVENT_HANDSHAKE) {
+        call(aTHX_ f, G_EVAL | G_DISCARD);
+        if (SvROK(ERRSV) || (SvPOK(ERRSV) && SvCUR(ERRSV))) {
+            caught(aTHX_ f);
+        } else {
+            finish_event(aTHX_ f);
+            f->finished = !next_call(aTHX_ f);
+        }
+    }
+#endif
+    while (!f->finished) {
         SPAGAIN;
         PUSHMARK(SP);
         PUTBACK;
@@ -428,7 +454,7 @@ static void protected_run(pTHX_ ws_frame *f)
         call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD);
         if (!f->finished)
             caught(aTHX_ f);
-    } while (!f->finished);
+    }
     POPSTACK;
     LEAVE;
 }

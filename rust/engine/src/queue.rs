@@ -65,7 +65,10 @@ pub enum Written {
 /// Frames queued for one connection.
 #[derive(Default)]
 pub struct SendQueue {
-    chunks: VecDeque<Vec<u8>>,
+    /// The chunk that is filled; empty if nothing waits.
+    last: Vec<u8>,
+    /// Those before it, which is none as a rule: then a queue comes and goes without a list.
+    earlier: VecDeque<Vec<u8>>,
     /// Bytes of the first chunk that the kernel has.
     head: usize,
     /// Payload bytes in the queue that the kernel has not taken.
@@ -82,7 +85,11 @@ impl SendQueue {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.last.is_empty()
+    }
+
+    fn first(&self) -> &Vec<u8> {
+        self.earlier.front().unwrap_or(&self.last)
     }
 
     /// Lets `encode` append whole frames of at most `length` bytes (headers included).
@@ -94,22 +101,20 @@ impl SendQueue {
         payload: usize,
         encode: impl FnOnce(&mut Vec<u8>) -> T,
     ) -> T {
-        if !self
-            .chunks
-            .back_mut()
-            .is_some_and(|last| make_room(last, length))
-        {
-            self.chunks.push_back(pool.take(length));
+        if self.last.capacity() == 0 {
+            self.last = pool.take(length);
+        } else if !make_room(&mut self.last, length) {
+            let full = std::mem::replace(&mut self.last, pool.take(length));
+            self.earlier.push_back(full);
         }
-        let last = self.chunks.back_mut().expect("a chunk was just pushed");
-        let before = last.len();
-        let result = encode(last);
-        if last.len() > before {
+        let before = self.last.len();
+        let result = encode(&mut self.last);
+        if self.last.len() > before {
             self.payload += payload as u64;
-        } else if last.is_empty() {
-            // The frame was refused: an empty queue holds no chunk.
-            let unused = self.chunks.pop_back().expect("the chunk is there");
-            pool.put(unused);
+        } else if before == 0 {
+            // The frame was refused: the chunk that was taken for it goes, the one before is the last again.
+            pool.put(std::mem::take(&mut self.last));
+            self.last = self.earlier.pop_back().unwrap_or_default();
         }
         result
     }
@@ -119,9 +124,9 @@ impl SendQueue {
     /// # Errors
     /// Whatever the kernel says, but for a full socket, which is [`Written::Part`].
     pub fn write(&mut self, fd: BorrowedFd<'_>, pool: &mut ChunkPool) -> io::Result<Written> {
-        while let Some(first) = self.chunks.front() {
-            let sent = if self.chunks.len() == 1 {
-                let only = &first[self.head..];
+        while !self.is_empty() {
+            let sent = if self.earlier.is_empty() {
+                let only = &self.last[self.head..];
                 (sys::send_gathered(fd, &[IoSlice::new(only)]), only.len())
             } else {
                 self.send_many(fd)
@@ -141,7 +146,6 @@ impl SendQueue {
                 (Err(error), _) => return Err(error),
             }
         }
-        self.chunks = VecDeque::new();
         Ok(Written::All)
     }
 
@@ -151,7 +155,8 @@ impl SendQueue {
         let mut count = 0;
         let mut offered = 0;
         let mut skip = self.head;
-        for (part, chunk) in parts.iter_mut().zip(&self.chunks) {
+        let chunks = self.earlier.iter().chain([&self.last]);
+        for (part, chunk) in parts.iter_mut().zip(chunks) {
             *part = IoSlice::new(&chunk[skip..]);
             offered += chunk.len() - skip;
             skip = 0;
@@ -162,38 +167,47 @@ impl SendQueue {
 
     /// Forgets everything: the stream has ended.
     pub fn clear(&mut self, pool: &mut ChunkPool) {
-        for chunk in std::mem::take(&mut self.chunks) {
+        let queue = std::mem::take(self);
+        for chunk in queue.earlier.into_iter().chain([queue.last]) {
             pool.put(chunk);
         }
-        *self = SendQueue::default();
     }
 
     fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
-        while let Some(first) = self.chunks.front() {
-            let rest = first.len() - self.head;
+        while !self.is_empty() {
+            let rest = self.first().len() - self.head;
             if taken < rest {
                 self.count_payload(taken);
                 self.head += taken;
                 return;
             }
             taken -= rest;
-            if self.chunks.len() > 1 {
-                self.count_payload(rest);
-            } else {
-                self.payload = 0;
-                self.partial = (0, 0);
-            }
+            let Some(done) = self.next_earlier(rest) else {
+                pool.put(std::mem::take(&mut self.last));
+                // Nothing is left to be counted.
+                *self = SendQueue::default();
+                return;
+            };
             self.head = 0;
-            let done = self.chunks.pop_front().expect("it is the first");
             pool.put(done);
         }
     }
 
+    /// Takes the first chunk out, whose last `rest` bytes the kernel has now, unless it is the only one.
+    fn next_earlier(&mut self, rest: usize) -> Option<Vec<u8>> {
+        if !self.earlier.is_empty() {
+            self.count_payload(rest);
+        }
+        let done = self.earlier.pop_front();
+        if self.earlier.is_empty() {
+            self.earlier = VecDeque::new();
+        }
+        done
+    }
+
     /// Walks over the frames in the next `taken` bytes of the first chunk and counts their payload.
     fn count_payload(&mut self, taken: usize) {
-        let Some(chunk) = self.chunks.front() else {
-            return;
-        };
+        let chunk = self.earlier.front().unwrap_or(&self.last);
         let (mut at, end) = (self.head, self.head + taken);
         let (mut header, mut payload) = self.partial;
         while at < end {
@@ -215,13 +229,12 @@ impl SendQueue {
 
     /// A peer that does not read keeps no more memory than its bytes need.
     fn trim(&mut self, pool: &mut ChunkPool) {
-        if self.chunks.len() == 1 && self.chunks[0].capacity() == CHUNK {
-            let rest = self.chunks[0].len() - self.head;
+        if self.earlier.is_empty() && self.last.capacity() == CHUNK {
+            let rest = self.last.len() - self.head;
             if rest <= CHUNK / 4 {
-                let exact = self.chunks[0][self.head..].to_vec();
-                let whole = std::mem::replace(&mut self.chunks[0], exact);
+                let exact = self.last[self.head..].to_vec();
+                pool.put(std::mem::replace(&mut self.last, exact));
                 self.head = 0;
-                pool.put(whole);
             }
         }
     }
@@ -239,4 +252,118 @@ fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
         return true;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evws_proto::frame::{encode, encoded_len, Opcode};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (OwnedFd, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (ours.into(), theirs)
+    }
+
+    fn queue(queue: &mut SendQueue, pool: &mut ChunkPool, payload: &[u8]) {
+        let length = encoded_len(payload.len(), false);
+        queue.append(pool, length, payload.len(), |out| {
+            encode(true, Opcode::Binary, payload, None, out);
+        });
+    }
+
+    /// Reads up to `limit` bytes of what was written.
+    fn read(from: &mut UnixStream, limit: usize) -> Vec<u8> {
+        let mut bytes = vec![0; limit];
+        let count = io::Read::read(from, &mut bytes).unwrap_or(0);
+        bytes.truncate(count);
+        bytes
+    }
+
+    #[test]
+    fn every_byte_goes_out_in_order_and_the_payload_is_counted_to_the_end() {
+        let (ours, mut theirs) = pair();
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let mut expected = Vec::new();
+        for (number, size) in [0, 1, 125, 126, 70_000, 3, 65_536, 200_000, 9, 1_000_000]
+            .into_iter()
+            .enumerate()
+        {
+            let payload = vec![number as u8; size];
+            queue(&mut waiting, &mut pool, &payload);
+            encode(true, Opcode::Binary, &payload, None, &mut expected);
+        }
+        assert_eq!(waiting.payload(), 1_335_800);
+        let (mut got, mut step) = (Vec::new(), 1);
+        while waiting.write(ours.as_fd(), &mut pool).unwrap() == Written::Part {
+            assert!(waiting.payload() > 0 && !waiting.is_empty());
+            got.extend(read(&mut theirs, step));
+            step = step % 50_000 + 1_777;
+        }
+        assert_eq!(waiting.payload(), 0);
+        assert!(waiting.is_empty());
+        while got.len() < expected.len() {
+            got.extend(read(&mut theirs, 1 << 20));
+        }
+        assert!(got == expected);
+    }
+
+    #[test]
+    fn what_the_kernel_took_of_a_frame_is_not_counted() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        queue(&mut waiting, &mut pool, &[1; 100]);
+        queue(&mut waiting, &mut pool, &[2; 300]);
+        // Frames of 2 + 100 and 4 + 300 bytes.
+        for (taken, left) in [
+            (1, 400),
+            (1, 400),
+            (40, 360),
+            (60, 300),
+            (3, 300),
+            (1, 300),
+            (299, 1),
+            (1, 0),
+        ] {
+            waiting.advance(taken, &mut pool);
+            assert_eq!(waiting.payload(), left);
+        }
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_queue_that_is_empty_or_whose_frame_was_refused_holds_nothing() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        waiting.append(&mut pool, 100, 94, |_| {});
+        assert!(waiting.is_empty());
+        assert_eq!((waiting.last.capacity(), waiting.payload()), (0, 0));
+        queue(&mut waiting, &mut pool, &[1; CHUNK - 20]);
+        // There is no room for this one in the same chunk, and it is refused.
+        waiting.append(&mut pool, 100, 94, |_| {});
+        assert_eq!(waiting.payload(), (CHUNK - 20) as u64);
+        assert!(!waiting.is_empty() && waiting.earlier.is_empty());
+    }
+
+    #[test]
+    fn many_that_wait_do_not_hold_large_chunks() {
+        let mut pool = ChunkPool::default();
+        let mut waiting: Vec<SendQueue> = (0..100).map(|_| SendQueue::default()).collect();
+        for one in &mut waiting {
+            queue(one, &mut pool, &[1; 64]);
+        }
+        let large = waiting
+            .iter()
+            .filter(|one| one.last.capacity() == CHUNK)
+            .count();
+        assert_eq!(large, POOLED);
+        for one in &mut waiting {
+            one.clear(&mut pool);
+        }
+        assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
+    }
 }
