@@ -120,12 +120,15 @@ pub unsafe extern "C" fn evws_close(
 /// `context` is null, or was made by `evws_context_new` and not freed.
 #[no_mangle]
 pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) -> evws_status {
+    if context.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
     let work = |context: &mut evws_context| {
         context.engine.pause(id);
         EVWS_STATUS_OK
     };
     // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_NULL_POINTER, work) }
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Goes on reading and delivering; no effect unless the connection is connected.
@@ -134,12 +137,15 @@ pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) -> evws
 /// `context` is null, or was made by `evws_context_new` and not freed.
 #[no_mangle]
 pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) -> evws_status {
+    if context.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
     let work = |context: &mut evws_context| {
         context.engine.resume(id);
         EVWS_STATUS_OK
     };
     // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_NULL_POINTER, work) }
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Payload bytes that are queued and not yet given to the kernel; 0 for a stale id.

@@ -1,9 +1,11 @@
 //! The context as C sees it.
 
+use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use evws_engine::Context;
 
+use crate::guard::BUG;
 use crate::types::{
     evws_bytes, evws_status, EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED,
 };
@@ -13,7 +15,7 @@ pub struct evws_context {
     pub(crate) engine: Context,
     pub(crate) error: String,
     /// A panic was caught; what the engine holds may be half done.
-    pub(crate) poisoned: bool,
+    pub(crate) poisoned: Cell<bool>,
 }
 
 /// Makes a context, which the caller owns. It holds no descriptor and no thread.
@@ -29,7 +31,7 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
         Box::new(evws_context {
             engine: Context::new(),
             error: String::new(),
-            poisoned: false,
+            poisoned: Cell::new(false),
         })
     });
     let Ok(context) = made else {
@@ -55,7 +57,7 @@ pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: b
     let mut context = unsafe { Box::from_raw(context) };
     // A bug on the way out is no reason to take the program down.
     let _ = catch_unwind(AssertUnwindSafe(move || {
-        context.engine.shut_down(silent || context.poisoned);
+        context.engine.shut_down(silent || context.poisoned.get());
     }));
 }
 
@@ -68,6 +70,7 @@ pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: b
 pub unsafe extern "C" fn evws_error_text(context: *const evws_context) -> evws_bytes {
     // SAFETY: the caller's promise is the one that a reference needs.
     match unsafe { context.as_ref() } {
+        Some(context) if context.poisoned.get() => evws_bytes::lend(BUG.as_bytes()),
         Some(context) => evws_bytes::lend(context.error.as_bytes()),
         None => evws_bytes::NONE,
     }

@@ -8,7 +8,7 @@ use evws_engine::CallError;
 use crate::types::{evws_status, EVWS_STATUS_INVALID, EVWS_STATUS_SYSTEM};
 
 /// What a bug is called in the text of the error.
-const BUG: &str =
+pub(crate) const BUG: &str =
     "internal error: a bug in EV::Websockets was caught; the context cannot be used any more";
 
 /// Runs `work` on a context that is there and has not panicked before; anything else is `otherwise`.
@@ -25,14 +25,13 @@ pub(crate) unsafe fn guard<T>(
     let Some(context) = (unsafe { context.as_mut() }) else {
         return otherwise;
     };
-    if context.poisoned {
+    if context.poisoned.get() {
         return otherwise;
     }
     match catch_unwind(AssertUnwindSafe(|| work(context))) {
         Ok(result) => result,
         Err(_) => {
-            context.poisoned = true;
-            context.error = BUG.into();
+            context.poisoned.set(true);
             otherwise
         }
     }
@@ -51,10 +50,16 @@ pub(crate) unsafe fn guard_read<T>(
     let Some(context) = (unsafe { context.as_ref() }) else {
         return otherwise;
     };
-    if context.poisoned {
+    if context.poisoned.get() {
         return otherwise;
     }
-    catch_unwind(AssertUnwindSafe(|| work(context))).unwrap_or(otherwise)
+    match catch_unwind(AssertUnwindSafe(|| work(context))) {
+        Ok(result) => result,
+        Err(_) => {
+            context.poisoned.set(true);
+            otherwise
+        }
+    }
 }
 
 impl evws_context {
@@ -66,5 +71,54 @@ impl evws_context {
         };
         self.error = error.to_string();
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{evws_context_free, evws_context_new, evws_error_text};
+    use crate::drive::{evws_handle_prepare, evws_poll_deadline};
+    use crate::open::evws_close_code_check;
+    use crate::types::{EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED};
+
+    /// A bug inside is caught at the boundary, whichever way it was met; from then on every call
+    /// says so or does nothing, and the context can still be freed.
+    #[test]
+    fn a_panic_ends_the_context_and_not_the_program() {
+        for reading in [false, true] {
+            let mut context = std::ptr::null_mut();
+            // SAFETY: the context is made here, used by this thread alone, and freed once.
+            unsafe {
+                assert_eq!(evws_context_new(&raw mut context), EVWS_STATUS_OK);
+                assert_eq!(evws_close_code_check(context, 1000), EVWS_STATUS_OK);
+                let answer = if reading {
+                    guard_read(context, 7, |_| panic!("a bug, on purpose"))
+                } else {
+                    guard(context, 7, |_| panic!("a bug, on purpose"))
+                };
+                assert_eq!(answer, 7);
+                assert_eq!(evws_close_code_check(context, 1000), EVWS_STATUS_PANICKED);
+                evws_handle_prepare(context);
+                assert!(evws_poll_deadline(context) < 0.0);
+                assert_eq!(evws_error_text(context).borrow(), BUG.as_bytes());
+                evws_context_free(context, false);
+            }
+        }
+    }
+
+    #[test]
+    fn no_context_is_an_answer_too() {
+        // SAFETY: null is allowed everywhere.
+        unsafe {
+            let none = std::ptr::null_mut();
+            assert_eq!(evws_close_code_check(none, 1000), EVWS_STATUS_NULL_POINTER);
+            assert_eq!(
+                crate::connection::evws_pause(none, 1),
+                EVWS_STATUS_NULL_POINTER
+            );
+            evws_handle_prepare(none);
+            evws_context_free(none, false);
+        }
     }
 }

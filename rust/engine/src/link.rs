@@ -47,6 +47,8 @@ pub struct Link {
     pub protocol: Option<Box<str>>,
     /// Bytes of Pongs in the queue, at most.
     pub pong_backlog: u32,
+    /// How far the queue must be written for the last of these Pongs to be out.
+    pub pongs_end: u64,
     /// Which end this is.
     pub role: Role,
     /// How far it has come.
@@ -80,6 +82,7 @@ impl Link {
             direct: 0,
             protocol: None,
             pong_backlog: 0,
+            pongs_end: 0,
             role: config.role,
             stage,
             wants: Wants::default(),

@@ -71,6 +71,9 @@ pub struct SendQueue {
     earlier: VecDeque<Vec<u8>>,
     /// Bytes of the first chunk that the kernel has.
     head: usize,
+    /// Bytes that the kernel has taken since this queue was made, and bytes that wait.
+    taken: u64,
+    waiting: u64,
     /// Payload bytes in the queue that the kernel has not taken.
     payload: u64,
     /// Of the frame that the kernel has a part of: header bytes and payload bytes that it lacks.
@@ -81,6 +84,16 @@ impl SendQueue {
     /// Payload bytes that the kernel has not taken.
     pub fn payload(&self) -> u64 {
         self.payload
+    }
+
+    /// How many bytes the kernel has taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// What [`taken`](Self::taken) will be when everything that waits now has gone out.
+    pub fn end(&self) -> u64 {
+        self.taken + self.waiting
     }
 
     /// Whether nothing waits.
@@ -110,6 +123,7 @@ impl SendQueue {
         let before = self.last.len();
         let result = encode(&mut self.last);
         if self.last.len() > before {
+            self.waiting += (self.last.len() - before) as u64;
             self.payload += payload as u64;
         } else if before == 0 {
             // The frame was refused: the chunk that was taken for it goes, the one before is the last again.
@@ -174,6 +188,8 @@ impl SendQueue {
     }
 
     fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
+        self.taken += taken as u64;
+        self.waiting -= taken as u64;
         while !self.is_empty() {
             let rest = self.first().len() - self.head;
             if taken < rest {
@@ -185,7 +201,10 @@ impl SendQueue {
             let Some(done) = self.next_earlier(rest) else {
                 pool.put(std::mem::take(&mut self.last));
                 // Nothing is left to be counted.
-                *self = SendQueue::default();
+                *self = SendQueue {
+                    taken: self.taken,
+                    ..SendQueue::default()
+                };
                 return;
             };
             self.head = 0;

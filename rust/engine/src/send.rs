@@ -7,7 +7,7 @@ use evws_proto::{frame, Role};
 
 use crate::context::Context;
 use crate::event::{Id, Queued};
-use crate::link::{Link, Stage, CLOSING_TIMEOUT, LINGER_TIMEOUT};
+use crate::link::{Link, Stage, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::queue::Written;
 use crate::slots::Source;
 
@@ -138,6 +138,7 @@ impl Context {
         });
         if queued.is_ok() {
             link.pong_backlog = link.pong_backlog.saturating_add(length as u32);
+            link.pongs_end = link.queue.end();
             mark_dirty(link, id, dirty);
         }
     }
@@ -174,7 +175,7 @@ impl Context {
             return;
         };
         let was_blocked = link.write_blocked;
-        let before = link.queue.payload();
+        let before = link.queue.taken();
         let written = if link.write_dead {
             link.queue.clear(pool);
             Ok(Written::All)
@@ -187,26 +188,33 @@ impl Context {
             link.write_dead = true;
             link.queue.clear(pool);
         }
-        let progress = link.queue.payload() < before;
+        let progress = link.queue.taken() > before;
+        let pongs_are_out = link.queue.is_empty() || link.queue.taken() >= link.pongs_end;
+        let was_full = link.pong_backlog > PONG_BACKLOG;
+        if pongs_are_out {
+            link.pong_backlog = 0;
+        }
         if link.queue.is_empty() {
-            let was_full = std::mem::take(&mut link.pong_backlog) > crate::link::PONG_BACKLOG;
             let drained = std::mem::take(&mut link.drain_due) && link.wants.drain && link.is_open();
-            if was_full {
-                self.resume_after_pongs(id);
-            }
             if drained {
                 self.events.push_back(Queued::Drain { id });
             }
         }
+        if was_full && pongs_are_out {
+            self.resume_after_pongs(id);
+        }
         let Some(link) = self.slots.link(id) else {
             return;
         };
-        let (closing, lingering) = (link.is_closing(), link.stage == Stage::Lingering);
+        let (open, closing) = (link.is_open(), link.is_closing());
+        let lingering = link.stage == Stage::Lingering;
         if link.write_blocked != was_blocked {
             self.mark_changed(id);
         }
         if progress && closing {
             self.slots.set_deadline(id, Some(CLOSING_TIMEOUT));
+        } else if progress && open && was_full && !pongs_are_out {
+            self.slots.set_deadline(id, Some(PONG_TIMEOUT));
         } else if lingering {
             if progress {
                 self.slots.set_deadline(id, Some(LINGER_TIMEOUT));
@@ -219,8 +227,9 @@ impl Context {
         let Some(link) = self.slots.link(id) else {
             return;
         };
-        let (closing, left) = (link.is_closing(), link.has_rest());
-        if !closing {
+        let (open, left) = (link.is_open(), link.has_rest());
+        // Once it is closing or closed, the deadline is that of the end.
+        if open {
             self.slots.set_deadline(id, None);
         }
         if left {

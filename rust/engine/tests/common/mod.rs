@@ -1,5 +1,7 @@
 //! A small loop around a context, as a program's event loop would drive it: poll(2), then all
 //! events, then all watches.
+// Each test file takes a part of it.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;
