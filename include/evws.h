@@ -7,8 +7,8 @@
  *
  * Ownership. An evws_context is made by evws_context_new, belongs to the caller,
  * and is given back once, with evws_context_free. It owns its connections and
- * listeners, which are named by 64-bit ids; an id is never used for another
- * connection, and one that no longer names any is an error value, not a fault.
+ * listeners, which are named by 64-bit ids. One that no longer names any is an
+ * error value, not a fault; it comes up again only after 2^32 uses of its place.
  * The library copies what it is given before the call returns. What it returns
  * as evws_bytes or evws_header it only lends: the memory stays valid until the
  * next call on the same context, so copy it before running code that may call.

@@ -5,7 +5,8 @@ use std::ops::BitOr;
 use evws_proto::handshake::Headers;
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
-/// An id that has gone stale names nothing, for ever.
+/// An id that has gone stale
+/// names nothing, until its slot has been used four thousand million times.
 pub type Id = u64;
 
 /// What a descriptor is watched for.

@@ -59,7 +59,7 @@ impl Slots {
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.generation = slot.generation.max(1);
         slot.source = source;
         (u64::from(slot.generation) << 32) | u64::from(index)
     }
