@@ -45,6 +45,8 @@ pub struct Link {
     pub direct: usize,
     /// The negotiated subprotocol.
     pub protocol: Option<Box<str>>,
+    /// The negotiated extension, as the server's response says it.
+    pub extensions: Option<Box<str>>,
     /// Bytes of Pongs in the queue, at most.
     pub pong_backlog: u32,
     /// Which end this is.
@@ -79,6 +81,7 @@ impl Link {
             rest: Vec::new(),
             direct: 0,
             protocol: None,
+            extensions: None,
             pong_backlog: 0,
             role: config.role,
             stage,

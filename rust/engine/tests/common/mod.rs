@@ -131,6 +131,7 @@ pub fn settings() -> Settings {
             pong: true,
             message: true,
         },
+        deflate: None,
     }
 }
 
