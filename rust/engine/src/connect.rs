@@ -92,6 +92,7 @@ impl Context {
             target: url.target.clone(),
             protocols: options.protocols,
             headers: options.headers,
+            deflate: options.settings.deflate,
         };
         request
             .check()
@@ -134,6 +135,7 @@ impl Context {
             .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
         let policy = Rc::new(Policy {
             protocols: options.protocols,
+            deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
         });

@@ -7,6 +7,7 @@ mod context;
 mod deadlines;
 mod establish;
 mod event;
+mod holders;
 mod link;
 mod listener;
 mod pending;

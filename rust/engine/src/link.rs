@@ -51,6 +51,8 @@ pub struct Link {
     pub pong_backlog: u32,
     /// Which end this is.
     pub role: Role,
+    /// It stands in the list of connections that hold a codec.
+    pub holder: bool,
     /// How far it has come.
     pub stage: Stage,
     /// What the program has a use for.
@@ -84,6 +86,7 @@ impl Link {
             extensions: None,
             pong_backlog: 0,
             role: config.role,
+            holder: false,
             stage,
             wants: Wants::default(),
             paused: false,

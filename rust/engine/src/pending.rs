@@ -214,6 +214,11 @@ impl Context {
         let mut link = Link::new(fd, &config, Stage::Announced);
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
+        if let Some(negotiated) = established.deflate {
+            link.proto
+                .use_deflate(&negotiated.agreement, self.codecs.clone());
+            link.extensions = Some(negotiated.text.into_boxed_str());
+        }
         link.wants = settings.wants;
         slot.source = Source::Link(Box::new(link));
         self.links += 1;
