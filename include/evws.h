@@ -176,6 +176,45 @@ typedef struct evws_watch {
 } evws_watch;
 
 /**
+ * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
+ * `EVWS_STATUS_INVALID`.
+ */
+typedef struct evws_deflate_options {
+  /**
+   * Whether it is offered, or accepted. If not, nothing else here counts.
+   */
+  bool enabled;
+  /**
+   * The server is to forget what it sent after each message.
+   */
+  bool server_no_context_takeover;
+  /**
+   * The client is to forget what it sent after each message.
+   */
+  bool client_no_context_takeover;
+  /**
+   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+   */
+  uint8_t server_max_window_bits;
+  /**
+   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+   */
+  uint8_t client_max_window_bits;
+  /**
+   * Bytes; a message with fewer goes out as it is.
+   */
+  uint64_t threshold;
+  /**
+   * From 1, fast, to 9, small.
+   */
+  uint8_t level;
+  /**
+   * Bytes that a connection may hold for it between two messages; 0: no limit.
+   */
+  uint64_t memory;
+} evws_deflate_options;
+
+/**
  * What a client connects with.
  */
 typedef struct evws_connect_options {
@@ -215,6 +254,10 @@ typedef struct evws_connect_options {
    * Bits of `EVWS_WANT_*`.
    */
   uint32_t wants;
+  /**
+   * Compression: what is offered.
+   */
+  struct evws_deflate_options deflate;
 } evws_connect_options;
 
 /**
@@ -257,6 +300,10 @@ typedef struct evws_listen_options {
    * Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
    */
   bool ask_handshake;
+  /**
+   * Compression: what is accepted.
+   */
+  struct evws_deflate_options deflate;
 } evws_listen_options;
 
 /**
@@ -473,6 +520,15 @@ evws_state_kind evws_state(const struct evws_context *context, uint64_t id);
  * `context` is null, or was made by `evws_context_new` and not freed.
  */
 struct evws_bytes evws_protocol(const struct evws_context *context, uint64_t id);
+
+/**
+ * The negotiated extension, as the server's response says it, lent until the next call on the
+ * context; `data` is NULL if there is none.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t id);
 
 /**
  * Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the

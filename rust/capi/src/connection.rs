@@ -189,6 +189,21 @@ pub unsafe extern "C" fn evws_protocol(context: *const evws_context, id: u64) ->
     unsafe { guard_read(context, evws_bytes::NONE, work) }
 }
 
+/// The negotiated extension, as the server's response says it, lent until the next call on the
+/// context; `data` is NULL if there is none.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_extensions(context: *const evws_context, id: u64) -> evws_bytes {
+    let work = |context: &evws_context| match context.engine.extensions(id) {
+        Some(extensions) => evws_bytes::lend(extensions.as_bytes()),
+        None => evws_bytes::NONE,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_read(context, evws_bytes::NONE, work) }
+}
+
 /// Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
 /// connection is not connected or the buffer is too small (64 bytes are enough).
 ///

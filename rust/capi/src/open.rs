@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evws_engine::{CallError, ConnectOptions, ListenOptions, Settings, Wants};
+use evws_engine::{CallError, ConnectOptions, DeflateOptions, ListenOptions, Settings, Wants};
 
 use crate::context::evws_context;
 use crate::guard::guard;
@@ -14,6 +14,19 @@ fn wants(bits: u32) -> Wants {
         pong: bits & EVWS_WANT_PONG != 0,
         message: bits & EVWS_WANT_MESSAGE != 0,
     }
+}
+
+fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
+    let bits = |bits: u8| (bits != 0).then_some(bits);
+    options.enabled.then(|| DeflateOptions {
+        server_no_context_takeover: options.server_no_context_takeover,
+        client_no_context_takeover: options.client_no_context_takeover,
+        server_max_window_bits: bits(options.server_max_window_bits),
+        client_max_window_bits: bits(options.client_max_window_bits),
+        threshold: options.threshold,
+        level: options.level,
+        memory: options.memory,
+    })
 }
 
 /// # Safety
@@ -83,6 +96,7 @@ pub unsafe extern "C" fn evws_connect(
                 max_message_size: options.max_message_size,
                 validate_utf8: options.validate_utf8,
                 wants: wants(options.wants),
+                deflate: deflate(&options.deflate),
             },
         };
         match context.engine.connect(connect) {
@@ -136,6 +150,7 @@ pub unsafe extern "C" fn evws_listen(
                 max_message_size: options.max_message_size,
                 validate_utf8: options.validate_utf8,
                 wants: wants(options.wants),
+                deflate: deflate(&options.deflate),
             },
         };
         match context.engine.listen(listen) {

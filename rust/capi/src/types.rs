@@ -169,6 +169,29 @@ pub const EVWS_STATE_CLOSING: evws_state_kind = 3;
 /// Ended; also every stale id.
 pub const EVWS_STATE_CLOSED: evws_state_kind = 4;
 
+/// What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
+/// `EVWS_STATUS_INVALID`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_deflate_options {
+    /// Whether it is offered, or accepted. If not, nothing else here counts.
+    pub enabled: bool,
+    /// The server is to forget what it sent after each message.
+    pub server_no_context_takeover: bool,
+    /// The client is to forget what it sent after each message.
+    pub client_no_context_takeover: bool,
+    /// The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+    pub server_max_window_bits: u8,
+    /// The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+    pub client_max_window_bits: u8,
+    /// Bytes; a message with fewer goes out as it is.
+    pub threshold: u64,
+    /// From 1, fast, to 9, small.
+    pub level: u8,
+    /// Bytes that a connection may hold for it between two messages; 0: no limit.
+    pub memory: u64,
+}
+
 /// What a client connects with.
 #[repr(C)]
 pub struct evws_connect_options {
@@ -190,6 +213,8 @@ pub struct evws_connect_options {
     pub validate_utf8: bool,
     /// Bits of `EVWS_WANT_*`.
     pub wants: u32,
+    /// Compression: what is offered.
+    pub deflate: evws_deflate_options,
 }
 
 /// What a listener accepts with.
@@ -213,4 +238,6 @@ pub struct evws_listen_options {
     pub wants: u32,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
     pub ask_handshake: bool,
+    /// Compression: what is accepted.
+    pub deflate: evws_deflate_options,
 }

@@ -82,6 +82,7 @@ impl Context {
     /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
     pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
         let invalid = |text: String| CallError::Invalid(text);
+        check_deflate("connect", &options.settings)?;
         let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
         if url.secure {
             return Err(invalid("connect: TLS (wss://) is not built yet".into()));
@@ -91,6 +92,7 @@ impl Context {
             target: url.target.clone(),
             protocols: options.protocols,
             headers: options.headers,
+            deflate: options.settings.deflate,
         };
         request
             .check()
@@ -117,6 +119,7 @@ impl Context {
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
     /// [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
+        check_deflate("listen", &options.settings)?;
         handshake::check_response_headers(&options.headers)
             .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
         if let Some(name) = options
@@ -132,6 +135,7 @@ impl Context {
             .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
         let policy = Rc::new(Policy {
             protocols: options.protocols,
+            deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
         });
@@ -202,6 +206,11 @@ impl Context {
         self.known(id)?.protocol.as_deref()
     }
 
+    /// The negotiated extension, as the server's response says it.
+    pub fn extensions(&self, id: Id) -> Option<&str> {
+        self.known(id)?.extensions.as_deref()
+    }
+
     /// The peer's address; an IPv4 address that came in over an IPv6 socket as IPv4.
     pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
         let address = sys::peer_address(self.known(id)?.fd.as_fd())?;
@@ -210,6 +219,14 @@ impl Context {
 
     fn known(&self, id: Id) -> Option<&Link> {
         self.slots.link(id).filter(|link| link.is_known())
+    }
+}
+
+/// `call` is its name in the text of the error.
+fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
+    match settings.deflate.map(|options| options.check()) {
+        Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
+use evws_proto::deflate::Codecs;
 use evws_proto::handshake::Headers;
 
 use crate::event::{Id, Queued};
+use crate::holders::Holders;
 use crate::link::Link;
 use crate::queue::ChunkPool;
 use crate::receive::Batch;
@@ -56,6 +58,11 @@ pub struct Context {
     pub(crate) let_go: Option<(Id, OwnedFd)>,
     pub(crate) pool: ChunkPool,
     pub(crate) masks: Masks,
+    /// What connections need of codecs for a message at a time.
+    pub(crate) codecs: Codecs,
+    /// What the payload of the frame being sent is compressed to.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) holders: Holders,
     pub(crate) resolver: Option<(Id, Resolver)>,
     /// How many [`Link`]s there are.
     pub(crate) links: usize,
@@ -112,6 +119,9 @@ impl Context {
             let_go: None,
             pool: ChunkPool::default(),
             masks: Masks { generator: None },
+            codecs: Codecs::default(),
+            scratch: Vec::new(),
+            holders: Holders::default(),
             resolver: None,
             links: 0,
             listening: false,
@@ -156,6 +166,7 @@ impl Context {
     pub fn handle_timeout(&mut self) {
         self.handle_prepare();
         let now = Instant::now();
+        self.rest_codecs(now);
         while let Some(id) = self.slots.pop_due(now) {
             match self.slots.get_mut(id).map(|slot| &mut slot.source) {
                 Some(Source::Link(_)) => self.expire_link(id),
@@ -188,7 +199,12 @@ impl Context {
         if busy {
             return Some(Duration::ZERO);
         }
-        self.slots.until_next_deadline()
+        let rest = self.holders.until_due();
+        self.slots
+            .until_next_deadline()
+            .into_iter()
+            .chain(rest)
+            .min()
     }
 
     /// Ends everything at once and without events. Queued bytes are offered to the kernel, unless
@@ -223,6 +239,8 @@ impl Context {
         if self.links == 0 && !self.listening && !self.batch.is_active() {
             self.buffer = Vec::new();
             self.pool.shrink();
+            self.codecs.shrink();
+            self.scratch = Vec::new();
         }
     }
 }

@@ -45,12 +45,16 @@ pub struct Link {
     pub direct: usize,
     /// The negotiated subprotocol.
     pub protocol: Option<Box<str>>,
+    /// The negotiated extension, as the server's response says it.
+    pub extensions: Option<Box<str>>,
     /// Bytes of Pongs in the queue, at most.
     pub pong_backlog: u32,
     /// How far the queue must be written for the last of these Pongs to be out.
     pub pongs_end: u64,
     /// Which end this is.
     pub role: Role,
+    /// It stands in the list of connections that hold a codec.
+    pub holder: bool,
     /// How far it has come.
     pub stage: Stage,
     /// What the program has a use for.
@@ -81,9 +85,11 @@ impl Link {
             rest: Vec::new(),
             direct: 0,
             protocol: None,
+            extensions: None,
             pong_backlog: 0,
             pongs_end: 0,
             role: config.role,
+            holder: false,
             stage,
             wants: Wants::default(),
             paused: false,

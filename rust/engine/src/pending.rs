@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::connection::Config;
+use evws_proto::deflate;
 use evws_proto::handshake::Rejection;
 use evws_proto::Role;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub validate_utf8: bool,
     /// Which events are made.
     pub wants: Wants,
+    /// What is allowed of permessage-deflate; `None`: it is neither offered nor accepted.
+    pub deflate: Option<deflate::Options>,
 }
 
 /// A connection that is being established.
@@ -211,6 +214,11 @@ impl Context {
         let mut link = Link::new(fd, &config, Stage::Announced);
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
+        if let Some(negotiated) = established.deflate {
+            link.proto
+                .use_deflate(&negotiated.agreement, self.codecs.clone());
+            link.extensions = Some(negotiated.text.into_boxed_str());
+        }
         link.wants = settings.wants;
         slot.source = Source::Link(Box::new(link));
         self.links += 1;

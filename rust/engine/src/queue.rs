@@ -240,7 +240,8 @@ impl SendQueue {
             at += step;
             let step = payload.min((end - at) as u64);
             payload -= step;
-            self.payload -= step;
+            // The payload of a Close frame and of what it ends is not counted when it is queued.
+            self.payload = self.payload.saturating_sub(step);
             at += step as usize;
         }
         self.partial = (header, payload);

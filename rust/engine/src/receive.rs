@@ -277,6 +277,7 @@ impl Context {
                 batch,
                 buffer,
                 current,
+                holders,
                 ..
             } = self;
             let id = batch.id;
@@ -312,10 +313,14 @@ impl Context {
                 let length = payload.len();
                 if !link.wants.message {
                     link.proto.release();
+                    holders.note(id, link);
                     continue;
                 }
                 match link.proto.take_message() {
-                    Some(message) => current.owned = message,
+                    Some(message) => {
+                        current.owned = message;
+                        holders.note(id, link);
+                    }
                     None => current.range = Some((batch.start - length, batch.start)),
                 }
                 return Some(Event::Message { id, binary });

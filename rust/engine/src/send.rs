@@ -11,6 +11,9 @@ use crate::link::{Link, Stage, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG, PO
 use crate::queue::Written;
 use crate::slots::Source;
 
+/// The largest buffer for compressed bytes that is kept for the next message.
+const SCRATCH: usize = 256 * 1024;
+
 /// What is sent as one message or control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -43,6 +46,8 @@ impl Context {
             pool,
             masks,
             dirty,
+            scratch,
+            holders,
             ..
         } = self;
         let link = slots
@@ -52,22 +57,24 @@ impl Context {
         let Link {
             proto, queue, role, ..
         } = link;
-        let payload = match kind {
-            Kind::Ping | Kind::Pong => &payload[..payload.len().min(125)],
-            _ => payload,
-        };
         let masked = *role == Role::Client;
         let mask = if masked { masks.next() } else { [0; 4] };
-        let length = frame::encoded_len(payload.len(), masked);
-        queue.append(pool, length, payload.len(), |out| match kind {
-            Kind::Text => proto.send_message(false, payload, mask, out),
-            Kind::Binary => proto.send_message(true, payload, mask, out),
-            Kind::Ping => proto.send_ping(payload, mask, out),
-            Kind::Pong => proto.send_pong(payload, mask, out),
+        let frame = match kind {
+            Kind::Text => proto.message_frame(false, payload, mask, scratch),
+            Kind::Binary => proto.message_frame(true, payload, mask, scratch),
+            Kind::Ping => proto.ping_frame(payload, mask),
+            Kind::Pong => proto.pong_frame(payload, mask),
             Kind::Fragment { binary, last } => {
-                proto.send_fragment(binary, last, payload, mask, out)
+                proto.fragment_frame(binary, last, payload, mask, scratch)
             }
-        })?;
+        }?;
+        queue.append(pool, frame.encoded_len(), frame.payload.len(), |out| {
+            frame.encode(out)
+        });
+        if scratch.capacity() > SCRATCH {
+            *scratch = Vec::new();
+        }
+        holders.note(id, link);
         link.drain_due = true;
         mark_dirty(link, id, dirty);
         Ok(())

@@ -8,6 +8,9 @@ pub const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
+/// The first reserved bit in [`Header::rsv`]: permessage-deflate's (RFC 7692 section 6).
+pub const RSV1: u8 = 4;
+
 /// What a frame is (RFC 6455 section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -234,14 +237,27 @@ pub fn encoded_len(payload_len: usize, masked: bool) -> usize {
     2 + length_bytes + if masked { 4 } else { 0 } + payload_len
 }
 
-/// Appends a whole frame to `out`, its payload masked if `mask` holds a key.
+/// Appends a whole frame without reserved bits to `out`, its payload masked if `mask` holds a key.
 #[inline]
 pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    encode_with(fin, 0, opcode, payload, mask, out);
+}
+
+/// As [`encode`], with reserved bits.
+#[inline]
+pub fn encode_with(
+    fin: bool,
+    rsv: u8,
+    opcode: Opcode,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+    out: &mut Vec<u8>,
+) {
     out.reserve(encoded_len(payload.len(), mask.is_some()));
     encode_header(
         &Header {
             fin,
-            rsv: 0,
+            rsv,
             opcode,
             mask,
             payload_len: payload.len() as u64,

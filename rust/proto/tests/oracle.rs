@@ -213,8 +213,12 @@ fn our_server_answers_their_client() {
     assert!(request
         .headers
         .contains(&("Host".to_owned(), b"localhost:9".to_vec())));
-    waiting.get_mut().get_mut().input =
-        encode_response(&request, Some("chat"), &[("X-Own".into(), b"2".to_vec())]);
+    waiting.get_mut().get_mut().input = encode_response(
+        &request,
+        Some("chat"),
+        None,
+        &[("X-Own".into(), b"2".to_vec())],
+    );
     let (_, response) = waiting.handshake().expect("they accept the answer");
     assert_eq!(response.status(), 101);
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
@@ -228,6 +232,7 @@ fn their_server_answers_our_client() {
         target: "/x?y".to_owned(),
         protocols: Vec::new(),
         headers: vec![("x-own".to_owned(), b"1".to_vec())],
+        deflate: None,
     };
     request.check().unwrap();
     let key = generate_key();

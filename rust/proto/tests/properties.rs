@@ -160,7 +160,7 @@ proptest! {
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = request.encode(key);
         let (_, parsed) = parse_request(&head).unwrap().unwrap();
-        let mut answer = encode_response(&parsed, None, &[]);
+        let mut answer = encode_response(&parsed, None, None, &[]);
         for head in [&mut head, &mut answer] {
             let at = insert.index(head.len());
             head.splice(at..at, noise.iter().copied());
@@ -177,13 +177,14 @@ proptest! {
             target: path.clone(),
             protocols: names.into_iter().collect(),
             headers: vec![("x-value".to_owned(), value.clone().into_bytes())],
+            deflate: None,
         };
         prop_assert_eq!(request.check(), Ok(()));
         let (_, parsed) = parse_request(&request.encode("dGhlIHNhbXBsZSBub25jZQ==")).unwrap().unwrap();
         prop_assert_eq!(&parsed.target, &path);
         prop_assert_eq!(&parsed.protocols, &request.protocols);
         prop_assert!(parsed.headers.contains(&("X-Value".to_owned(), value.into_bytes())));
-        let answer = encode_response(&parsed, parsed.protocols.first().map(|name| &name[..]), &[]);
+        let answer = encode_response(&parsed, parsed.protocols.first().map(|name| &name[..]), None, &[]);
         let (length, response) = parse_response(&answer, &parsed.key, &request).unwrap().unwrap();
         prop_assert_eq!(length, answer.len());
         prop_assert_eq!(response.protocol.as_ref(), parsed.protocols.first());

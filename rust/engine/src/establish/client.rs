@@ -23,6 +23,7 @@ pub async fn establish(
         Ok((response, leftover)) => Ok(Established {
             headers: response.headers,
             protocol: response.protocol,
+            deflate: response.deflate,
             leftover,
         }),
         Err(text) => Err(Failure::Client(text)),

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use evws_proto::handshake::Headers;
+use evws_proto::handshake::{Headers, Negotiated};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
@@ -26,6 +26,8 @@ pub struct Established {
     pub headers: Headers,
     /// The negotiated subprotocol.
     pub protocol: Option<String>,
+    /// What was agreed on of permessage-deflate.
+    pub deflate: Option<Negotiated>,
     /// Bytes that were read beyond the head.
     pub leftover: Vec<u8>,
 }

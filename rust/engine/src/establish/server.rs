@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use evws_proto::deflate;
 use evws_proto::handshake::{self, Rejection, Request};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
@@ -13,6 +14,8 @@ use super::{read_more, Decision, Desk, Established, Failure, Question};
 pub struct Policy {
     /// The subprotocols it allows.
     pub protocols: Vec<String>,
+    /// What is accepted of permessage-deflate.
+    pub deflate: Option<deflate::Options>,
     /// Added to every response.
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the program decides on each request.
@@ -29,6 +32,13 @@ pub async fn establish(
         Ok(parts) => parts,
         Err(Some(rejection)) => return reject(&mut stream, &rejection).await,
         Err(None) => return Err(Failure::Server),
+    };
+    let deflate = match &policy.deflate {
+        Some(options) => match handshake::accept_offer(&request.extensions, options) {
+            Ok(negotiated) => negotiated,
+            Err(error) => return reject(&mut stream, &error.into()).await,
+        },
+        None => None,
     };
     let mut extra = policy.headers.clone();
     if policy.ask {
@@ -49,13 +59,15 @@ pub async fn establish(
         }
     }
     let protocol = handshake::choose_subprotocol(&request.protocols, &policy.protocols);
-    let response = handshake::encode_response(&request, protocol.as_deref(), &extra);
+    let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
+    let response = handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
     if stream.write_all(&response).await.is_err() {
         return Err(Failure::Server);
     }
     Ok(Established {
         headers: request.headers,
         protocol,
+        deflate,
         leftover,
     })
 }

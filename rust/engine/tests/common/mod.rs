@@ -133,6 +133,7 @@ pub fn settings() -> Settings {
             pong: true,
             message: true,
         },
+        deflate: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod partial;
 mod receive;
 
 use crate::close;
+use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::frame::{self, Opcode, MAX_CONTROL_PAYLOAD};
 use crate::Role;
 use partial::Partial;
@@ -94,6 +95,41 @@ pub enum State {
     Closed,
 }
 
+/// A frame that is ready to be encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    fin: bool,
+    /// RSV1: the message is compressed. Only its first frame says so (RFC 7692 section 6.1).
+    compressed: bool,
+    opcode: Opcode,
+    mask: Option<[u8; 4]>,
+    /// What goes on the wire, before it is masked.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// Bytes of the frame, its header included.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        frame::encoded_len(self.payload.len(), self.mask.is_some())
+    }
+
+    /// Appends the frame to `out`, its payload masked if we are a client.
+    #[inline]
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let rsv = if self.compressed { frame::RSV1 } else { 0 };
+        frame::encode_with(self.fin, rsv, self.opcode, self.payload, self.mask, out);
+    }
+
+    fn compress(&mut self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) {
+        let first = self.opcode != Opcode::Continuation;
+        if let Some(compressed) = deflate.compress(first, self.fin, self.payload, scratch) {
+            self.compressed = first;
+            self.payload = compressed;
+        }
+    }
+}
+
 /// Why nothing was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -113,6 +149,8 @@ pub enum SendError {
 #[derive(Debug)]
 pub struct Connection {
     partial: Option<Box<Partial>>,
+    /// If compression was negotiated.
+    deflate: Option<Box<Deflate>>,
     max_message_size: u64,
     role: Role,
     validate_utf8: bool,
@@ -131,6 +169,7 @@ impl Connection {
     pub fn new(config: &Config) -> Self {
         Self {
             partial: None,
+            deflate: None,
             // What no Vec can hold is too big whatever the program allows.
             max_message_size: match config.max_message_size {
                 0 => isize::MAX as u64,
@@ -143,6 +182,26 @@ impl Connection {
             sending_fragments: false,
             receiving_fragments: false,
         }
+    }
+
+    /// Compresses and inflates messages from now on as the handshake has agreed. What need not be this connection's own
+    /// it borrows from `codecs`.
+    pub fn use_deflate(&mut self, agreement: &Agreement, codecs: Codecs) {
+        self.deflate = Some(Box::new(Deflate::new(self.role, agreement, codecs)));
+    }
+
+    /// Whether it holds a compressor or an inflater: some 380 or 48 KB.
+    #[inline]
+    pub fn holds_codec(&self) -> bool {
+        self.deflate
+            .as_ref()
+            .is_some_and(|deflate| deflate.holds_codec())
+    }
+
+    /// Gives back the codecs that were not used since the last call, but for the window that the peer may refer to, and
+    /// unless a message is in progress. Returns whether it holds one afterwards.
+    pub fn rest_codecs(&mut self) -> bool {
+        self.deflate.as_mut().is_some_and(|deflate| deflate.rest())
     }
 
     /// How far the closing handshake has come.
@@ -166,11 +225,86 @@ impl Connection {
         self.sending_fragments
     }
 
-    /// Appends a message in one frame to `out`. `random` is the mask key; a server does not use it.
+    /// The frame of a message. `random` is the mask key; a server does not use it. `scratch` is overwritten with what
+    /// the payload is compressed to, if it is.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing has changed.
+    #[inline]
+    pub fn message_frame<'a>(
+        &mut self,
+        binary: bool,
+        payload: &'a [u8],
+        random: [u8; 4],
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Outgoing<'a>, SendError> {
+        self.check_open()?;
+        if self.sending_fragments {
+            return Err(SendError::FragmentInProgress);
+        }
+        let mut frame = self.outgoing(true, data_opcode(binary), payload, random);
+        if let Some(deflate) = &mut self.deflate {
+            frame.compress(deflate, scratch);
+        }
+        Ok(frame)
+    }
+
+    /// The frame of a fragment of a message: the first one if none is in progress, then `binary` says what the message
+    /// is; otherwise the next one, and `binary` says nothing. It must be sent. `random` and `scratch` are as for
+    /// [`message_frame`](Self::message_frame).
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`]; nothing has changed.
+    pub fn fragment_frame<'a>(
+        &mut self,
+        binary: bool,
+        is_final: bool,
+        payload: &'a [u8],
+        random: [u8; 4],
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Outgoing<'a>, SendError> {
+        self.check_open()?;
+        let opcode = if self.sending_fragments {
+            Opcode::Continuation
+        } else {
+            data_opcode(binary)
+        };
+        self.sending_fragments = !is_final;
+        let mut frame = self.outgoing(is_final, opcode, payload, random);
+        if let Some(deflate) = &mut self.deflate {
+            frame.compress(deflate, scratch);
+        }
+        Ok(frame)
+    }
+
+    /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`].
+    pub fn ping_frame<'a>(
+        &self,
+        payload: &'a [u8],
+        random: [u8; 4],
+    ) -> Result<Outgoing<'a>, SendError> {
+        self.control_frame(Opcode::Ping, payload, random)
+    }
+
+    /// A Pong, its payload cut to 125 bytes. Allowed between fragments.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`].
+    pub fn pong_frame<'a>(
+        &self,
+        payload: &'a [u8],
+        random: [u8; 4],
+    ) -> Result<Outgoing<'a>, SendError> {
+        self.control_frame(Opcode::Pong, payload, random)
+    }
+
+    /// Appends a message to `out`: [`message_frame`](Self::message_frame), encoded.
     ///
     /// # Errors
     /// [`SendError`]; `out` is as it was.
-    #[inline]
     pub fn send_message(
         &mut self,
         binary: bool,
@@ -178,16 +312,13 @@ impl Connection {
         random: [u8; 4],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        self.check_open()?;
-        if self.sending_fragments {
-            return Err(SendError::FragmentInProgress);
-        }
-        frame::encode(true, data_opcode(binary), payload, self.mask(random), out);
+        let mut scratch = Vec::new();
+        self.message_frame(binary, payload, random, &mut scratch)?
+            .encode(out);
         Ok(())
     }
 
-    /// Appends a fragment of a message to `out`: the first one if none is in progress, then `binary` says what
-    /// the message is; otherwise the next one, and `binary` says nothing.
+    /// Appends a fragment to `out`: [`fragment_frame`](Self::fragment_frame), encoded.
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; `out` is as it was.
@@ -199,18 +330,13 @@ impl Connection {
         random: [u8; 4],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        self.check_open()?;
-        let opcode = if self.sending_fragments {
-            Opcode::Continuation
-        } else {
-            data_opcode(binary)
-        };
-        self.sending_fragments = !is_final;
-        frame::encode(is_final, opcode, payload, self.mask(random), out);
+        let mut scratch = Vec::new();
+        self.fragment_frame(binary, is_final, payload, random, &mut scratch)?
+            .encode(out);
         Ok(())
     }
 
-    /// Appends a Ping to `out`, its payload cut to 125 bytes. Allowed between fragments.
+    /// Appends a Ping to `out`: [`ping_frame`](Self::ping_frame), encoded.
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; `out` is as it was.
@@ -220,10 +346,11 @@ impl Connection {
         random: [u8; 4],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        self.send_control(Opcode::Ping, payload, random, out)
+        self.ping_frame(payload, random)?.encode(out);
+        Ok(())
     }
 
-    /// Appends a Pong to `out`, its payload cut to 125 bytes. Allowed between fragments.
+    /// Appends a Pong to `out`: [`pong_frame`](Self::pong_frame), encoded.
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; `out` is as it was.
@@ -233,7 +360,8 @@ impl Connection {
         random: [u8; 4],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        self.send_control(Opcode::Pong, payload, random, out)
+        self.pong_frame(payload, random)?.encode(out);
+        Ok(())
     }
 
     /// Appends a Close to `out`, begins the closing handshake or answers the peer's. A fragmented message of
@@ -259,7 +387,12 @@ impl Connection {
         );
         if self.sending_fragments {
             self.sending_fragments = false;
-            frame::encode(true, Opcode::Continuation, &[], self.mask(random()), out);
+            let mut scratch = Vec::new();
+            let mut end = self.outgoing(true, Opcode::Continuation, &[], random());
+            if let Some(deflate) = &mut self.deflate {
+                end.compress(deflate, &mut scratch);
+            }
+            end.encode(out);
         }
         let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);
         if let Some(code) = code {
@@ -272,17 +405,32 @@ impl Connection {
         Ok(())
     }
 
-    fn send_control(
-        &mut self,
+    fn control_frame<'a>(
+        &self,
         opcode: Opcode,
-        payload: &[u8],
+        payload: &'a [u8],
         random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
+    ) -> Result<Outgoing<'a>, SendError> {
         self.check_open()?;
         let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
-        frame::encode(true, opcode, payload, self.mask(random), out);
-        Ok(())
+        Ok(self.outgoing(true, opcode, payload, random))
+    }
+
+    #[inline]
+    fn outgoing<'a>(
+        &self,
+        fin: bool,
+        opcode: Opcode,
+        payload: &'a [u8],
+        random: [u8; 4],
+    ) -> Outgoing<'a> {
+        Outgoing {
+            fin,
+            compressed: false,
+            opcode,
+            mask: self.mask(random),
+            payload,
+        }
     }
 
     #[inline]

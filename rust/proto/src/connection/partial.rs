@@ -1,7 +1,8 @@
 //! What a connection keeps while a frame or a message is unfinished.
 
 use super::Failure;
-use crate::frame::{Header, Opcode, MAX_HEADER};
+use crate::deflate::Deflate;
+use crate::frame::{Header, Opcode, MAX_HEADER, RSV1};
 use crate::mask;
 use crate::utf8::Validator;
 
@@ -16,6 +17,8 @@ const LEAST_SPARE: usize = 64 * 1024;
 const BLOCK: usize = 16 * 1024;
 
 const NOT_UTF8: &str = "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)";
+
+const NO_MEMORY: &str = "message does not fit into memory";
 
 /// Everything unfinished: at most one header, one frame, and one message around it.
 #[derive(Debug, Default)]
@@ -64,6 +67,8 @@ pub(super) struct Frame {
     pub fin: bool,
     /// The payload is consumed and thrown away.
     pub discard: bool,
+    /// RSV1: the message that begins here is compressed.
+    pub compressed: bool,
     /// Bytes of payload still to come.
     pub remaining: u64,
     /// The mask key, turned so that it begins with the byte for the next byte of payload.
@@ -76,6 +81,7 @@ impl Frame {
             opcode: header.opcode,
             fin: header.fin,
             discard,
+            compressed: header.rsv & RSV1 != 0,
             remaining: header.payload_len,
             key: header.mask,
         }
@@ -102,17 +108,20 @@ pub(super) struct Message {
     pub binary: bool,
     /// All of it is there.
     pub complete: bool,
+    /// It is inflated as it arrives.
+    pub compressed: bool,
     pub payload: Vec<u8>,
     /// `None` if the payload is not to be checked.
     utf8: Option<Validator>,
 }
 
 impl Message {
-    pub fn new(binary: bool, validate_utf8: bool) -> Self {
+    pub fn new(binary: bool, compressed: bool, validate_utf8: bool) -> Self {
         let utf8 = (!binary && validate_utf8).then(Validator::new);
         Self {
             binary,
             complete: false,
+            compressed,
             payload: Vec::new(),
             utf8,
         }
@@ -132,7 +141,7 @@ impl Message {
         } else {
             self.payload.try_reserve(step + 1)
         };
-        reserved.map_err(|_| Failure::too_big("message does not fit into memory"))
+        reserved.map_err(|_| Failure::too_big(NO_MEMORY))
     }
 
     /// Appends the next bytes of `frame`'s payload.
@@ -154,6 +163,42 @@ impl Message {
             check(&mut self.utf8, block)?;
         }
         Ok(())
+    }
+
+    /// Inflates the next bytes of `frame`'s payload. The message grows to `limit` bytes at most.
+    pub fn inflate(
+        &mut self,
+        frame: &mut Frame,
+        data: &mut [u8],
+        deflate: &mut Deflate,
+        limit: u64,
+    ) -> Result<(), Failure> {
+        for block in data.chunks_mut(BLOCK) {
+            frame.take(block);
+            let start = self.payload.len();
+            deflate.inflate(block, &mut self.payload, limit)?;
+            check(&mut self.utf8, &self.payload[start..])?;
+        }
+        Ok(())
+    }
+
+    /// The last compressed byte of the message is there.
+    pub fn finish_inflating(&mut self, deflate: &mut Deflate, limit: u64) -> Result<(), Failure> {
+        let start = self.payload.len();
+        deflate.finish(&mut self.payload, limit)?;
+        check(&mut self.utf8, &self.payload[start..])?;
+        // Whoever takes the message gets neither what it grew by too much, nor too little for a NUL.
+        let length = self.payload.len();
+        if self.payload.capacity() - length > length / 4 {
+            self.payload.shrink_to(length + 1);
+        }
+        self.reserve_one()
+    }
+
+    fn reserve_one(&mut self) -> Result<(), Failure> {
+        self.payload
+            .try_reserve_exact(1)
+            .map_err(|_| Failure::too_big(NO_MEMORY))
     }
 
     /// The last byte of the message is there.

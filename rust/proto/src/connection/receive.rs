@@ -6,7 +6,7 @@
 use super::partial::{take_whole, Frame, Message, Partial};
 use super::{Connection, Failure, Received};
 use crate::close;
-use crate::frame::{parse_header, Header, Opcode};
+use crate::frame::{parse_header, Header, Opcode, RSV1};
 use crate::Role;
 use std::ops::Range;
 
@@ -77,9 +77,20 @@ impl Connection {
     #[inline]
     pub fn payload_wanted(&self) -> u64 {
         match self.partial.as_ref().and_then(|partial| partial.frame) {
-            Some(frame) if !frame.discard && !frame.opcode.is_control() => frame.remaining,
+            Some(frame) if !frame.discard && !frame.opcode.is_control() && !self.is_inflating() => {
+                frame.remaining
+            }
             _ => 0,
         }
+    }
+
+    /// Whether the message in progress is a compressed one, whose bytes do not go where they are to be read from.
+    fn is_inflating(&self) -> bool {
+        let message = self
+            .partial
+            .as_ref()
+            .and_then(|partial| partial.message.as_ref());
+        message.is_some_and(|message| message.compressed)
     }
 
     /// The message being assembled, for reading at most [`payload_wanted`](Self::payload_wanted) bytes directly
@@ -213,10 +224,8 @@ impl Connection {
 
     /// A header that this end of the connection may receive, or `None` while it is incomplete.
     fn checked_header(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Failure> {
-        if bytes.first().is_some_and(|first| first & 0x70 != 0) {
-            return Err(Failure::protocol(
-                "peer sent a frame with reserved bits set (RFC 6455 section 5.2)",
-            ));
+        if let Some(&first) = bytes.first().filter(|first| *first & 0x70 != 0) {
+            self.check_reserved_bits(first)?;
         }
         let header = parse_header(bytes).map_err(|error| Failure::protocol(error.text()))?;
         match (self.role, bytes.get(1).map(|second| second & 0x80 != 0)) {
@@ -227,6 +236,22 @@ impl Connection {
                 "server sent a masked frame (RFC 6455 section 5.1)",
             )),
             _ => Ok(header),
+        }
+    }
+
+    /// A header's first byte has reserved bits. RSV1 is permessage-deflate's.
+    #[cold]
+    fn check_reserved_bits(&self, first: u8) -> Result<(), Failure> {
+        if first & 0x70 != RSV1 << 4 || self.deflate.is_none() {
+            return Err(Failure::protocol(
+                "peer sent a frame with reserved bits set (RFC 6455 section 5.2)",
+            ));
+        }
+        match Opcode::from_bits(first & 0x0F) {
+            Some(Opcode::Text | Opcode::Binary) | None => Ok(()),
+            Some(_) => Err(Failure::protocol(
+                "peer set RSV1 on a frame that begins no message (RFC 7692 section 6.1)",
+            )),
         }
     }
 
@@ -257,7 +282,12 @@ impl Connection {
                 .as_ref()
                 .and_then(|partial| partial.message.as_ref());
             let so_far = message.map_or(0, |message| message.payload.len() as u64);
-            if header.payload_len > self.max_message_size - so_far {
+            let compressed = match message {
+                Some(message) if !message.complete => message.compressed,
+                _ => header.rsv & RSV1 != 0,
+            };
+            // What a compressed message comes to is seen as it is inflated.
+            if !compressed && header.payload_len > self.max_message_size - so_far {
                 return Err(Failure::too_big("message exceeds max_message_size"));
             }
         }
@@ -326,6 +356,7 @@ impl Connection {
             && frame.fin
             && frame.opcode != Opcode::Continuation
             && frame.remaining == data.len() as u64
+            && !frame.compressed
         {
             take_whole(frame.key(), text && self.validate_utf8, data)?;
             return Ok(Some(Outcome::Message {
@@ -334,11 +365,16 @@ impl Connection {
             }));
         }
         let validate_utf8 = self.validate_utf8;
-        let message = self
-            .partial()
+        let partial = self.partial.get_or_insert_with(Box::default);
+        let message = partial
             .message
-            .get_or_insert_with(|| Message::new(!text, validate_utf8));
-        message.append(&mut frame, data)?;
+            .get_or_insert_with(|| Message::new(!text, frame.compressed, validate_utf8));
+        match &mut self.deflate {
+            Some(deflate) if message.compressed => {
+                message.inflate(&mut frame, data, deflate, self.max_message_size)?;
+            }
+            _ => message.append(&mut frame, data)?,
+        }
         self.finish_data(frame)
     }
 
@@ -358,9 +394,13 @@ impl Connection {
         if frame.remaining > 0 || !frame.fin {
             return Ok(self.keep_unfinished(frame));
         }
-        let Some(message) = self.partial().message.as_mut() else {
+        let partial = self.partial.get_or_insert_with(Box::default);
+        let Some(message) = partial.message.as_mut() else {
             return Ok(None);
         };
+        if let Some(deflate) = self.deflate.as_mut().filter(|_| message.compressed) {
+            message.finish_inflating(deflate, self.max_message_size)?;
+        }
         message.finish()?;
         Ok(Some(Outcome::Message {
             binary: message.binary,
@@ -379,7 +419,10 @@ impl Connection {
     /// A Close was sent or received: what is being assembled is no longer wanted.
     pub(super) fn drop_message(&mut self) {
         if let Some(partial) = &mut self.partial {
-            partial.message.take_if(|message| !message.complete);
+            let dropped = partial.message.take_if(|message| !message.complete);
+            if let Some(deflate) = self.deflate.as_mut().filter(|_| dropped.is_some()) {
+                deflate.stop_receiving();
+            }
             if let Some(frame) = partial
                 .frame
                 .as_mut()
@@ -399,6 +442,9 @@ impl Connection {
     fn fail(&mut self, failure: Failure) -> Received<'static> {
         self.partial = None;
         self.ended = true;
+        if let Some(deflate) = &mut self.deflate {
+            deflate.stop_receiving();
+        }
         Received::Failed(failure)
     }
 

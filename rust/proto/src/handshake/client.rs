@@ -1,8 +1,10 @@
 //! The client's request (RFC 6455 section 4.1).
 
+use super::extensions;
 use super::headers::{
     check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError,
 };
+use crate::deflate;
 
 /// What a client asks a server for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,9 @@ pub struct ClientRequest {
     /// More headers, sent with their names as spelled here. A `Host` replaces ours; the names in
     /// `Sec-WebSocket-Protocol` are asked for after `protocols`.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// What is offered of permessage-deflate, which [`Options::check`](deflate::Options::check) has accepted; `None`
+    /// offers none.
+    pub deflate: Option<deflate::Options>,
 }
 
 /// Why a request is not sent. The texts are complete messages.
@@ -99,6 +104,10 @@ impl ClientRequest {
                 protocols.join(", ").as_bytes(),
             );
         }
+        if let Some(options) = &self.deflate {
+            let offer = extensions::offer(options);
+            write_header(&mut out, "Sec-WebSocket-Extensions", offer.as_bytes());
+        }
         for (name, value) in self
             .headers
             .iter()
@@ -139,6 +148,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
                 .collect(),
+            deflate: None,
         }
     }
 

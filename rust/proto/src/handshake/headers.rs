@@ -153,6 +153,11 @@ pub(super) fn values<'a>(
         .map(|header| header.value)
 }
 
+/// The values of all headers called `name` as one list.
+pub(super) fn joined(parsed: &[Header<'_>], name: &str) -> Vec<u8> {
+    values(parsed, name).collect::<Vec<_>>().join(&b", "[..])
+}
+
 /// The elements of the comma-separated lists in all headers called `name`, without empty ones.
 pub(super) fn list<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     values(parsed, name).flat_map(elements)

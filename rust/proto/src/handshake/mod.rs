@@ -2,9 +2,10 @@
 //! 101 to it. Heads are read by httparse, keys are tungstenite's; the rules about both are here.
 //!
 //! `client` makes the request and `response` checks the answer; `request` and `server` are the other side. `headers`
-//! is what both say about headers, `rejection` every answer but 101.
+//! is what both say about headers, `extensions` about the negotiation of permessage-deflate, `rejection` every answer but 101.
 
 mod client;
+mod extensions;
 mod headers;
 mod rejection;
 mod request;
@@ -12,6 +13,7 @@ mod response;
 mod server;
 
 pub use client::{ClientRequest, RequestError};
+pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
 pub use rejection::Rejection;
 pub use request::{parse_request, Request, MAX_REQUEST_HEAD};

@@ -1,6 +1,6 @@
 //! A client's request, as a server reads it (RFC 6455 section 4.2.1).
 
-use super::headers::{add_to_view, has_token, list, lossy, values};
+use super::headers::{add_to_view, has_token, joined, list, lossy, values};
 use super::{Headers, Rejection, MAX_HEADERS};
 use httparse::{Error, Header, Status, EMPTY_HEADER};
 
@@ -16,6 +16,8 @@ pub struct Request {
     pub key: String,
     /// The subprotocols the client offers, its preferred one first.
     pub protocols: Vec<String>,
+    /// The value of Sec-WebSocket-Extensions, that of repeated ones joined with commas; empty if there is none.
+    pub extensions: Vec<u8>,
     /// The request's headers, and before them `Path` (percent-decoded, without query), `Query` (as sent, missing
     /// if there is none) and `URI` (as sent). Headers that a peer calls `Path` or `Query` are left out.
     pub headers: Headers,
@@ -41,6 +43,7 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> 
     let key = check_key(headers)?;
     let target = parsed.path.unwrap_or("");
     let protocols = list(headers, "Sec-WebSocket-Protocol").map(lossy).collect();
+    let extensions = joined(headers, "Sec-WebSocket-Extensions");
     let headers = view(target, headers)?;
     Ok(Some((
         length,
@@ -48,6 +51,7 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> 
             target: target.to_owned(),
             key,
             protocols,
+            extensions,
             headers,
         },
     )))

@@ -1,6 +1,7 @@
 //! The server's answer, as a client reads it (RFC 6455 section 4.1, "client requirements").
 
-use super::headers::{add_to_view, has_token, list, lossy, values};
+use super::extensions::{check_choice, ExtensionError, Negotiated};
+use super::headers::{add_to_view, has_token, joined, lossy, values};
 use super::{accept_key, ClientRequest, Headers, MAX_HEADERS};
 use httparse::{Error, Status, EMPTY_HEADER};
 
@@ -12,6 +13,8 @@ pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 pub struct Response {
     /// The subprotocol it chose, one of those asked for.
     pub protocol: Option<String>,
+    /// What was agreed on of permessage-deflate.
+    pub deflate: Option<Negotiated>,
     /// The response's headers.
     pub headers: Headers,
 }
@@ -40,9 +43,9 @@ pub enum ResponseError {
     /// A subprotocol that was not asked for.
     #[error("server chose a subprotocol that was not asked for: '{}'", .0.escape_debug())]
     Protocol(String),
-    /// An extension that was not offered.
-    #[error("server chose an extension that was not offered: '{}'", .0.escape_debug())]
-    Extension(String),
+    /// An extension, or a parameter of one, that the client cannot accept.
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
 }
 
 /// Reads the answer to `request`, which was sent with `key`, from the front of `buf`: the bytes of the head and
@@ -102,13 +105,13 @@ fn accept(
     if accepts.next() != Some(accept_key(key).as_bytes()) || accepts.next().is_some() {
         return Err(ResponseError::AcceptKey);
     }
-    if let Some(extension) = list(headers, "Sec-WebSocket-Extensions").next() {
-        return Err(ResponseError::Extension(lossy(extension)));
-    }
+    let extensions = joined(headers, "Sec-WebSocket-Extensions");
+    let deflate = check_choice(&extensions, request.deflate.as_ref())?;
     let mut view = Headers::with_capacity(headers.len());
     add_to_view(&mut view, headers);
     Ok(Response {
         protocol: chosen_protocol(headers, request)?,
+        deflate,
         headers: view,
     })
 }
@@ -235,7 +238,7 @@ mod tests {
         );
         assert_eq!(
             with("Sec-WebSocket-Extensions: permessage-deflate; x=1"),
-            "server chose an extension that was not offered: 'permessage-deflate; x=1'"
+            "server chose an extension that was not offered: 'permessage-deflate'"
         );
     }
 

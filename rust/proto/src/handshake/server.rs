@@ -11,11 +11,12 @@ pub fn choose_subprotocol(requested: &[String], allowed: &[String]) -> Option<St
         .cloned()
 }
 
-/// The 101 response to `request`. `extra` are headers that
+/// The 101 response to `request`. `extensions` is the text that [`accept_offer`](super::accept_offer) gave, `extra` are headers that
 /// [`check_response_headers`](super::check_response_headers) has accepted; their names go out as spelled.
 pub fn encode_response(
     request: &Request,
     protocol: Option<&str>,
+    extensions: Option<&str>,
     extra: &[(String, Vec<u8>)],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
@@ -29,6 +30,9 @@ pub fn encode_response(
     );
     if let Some(protocol) = protocol {
         write_header(&mut out, "Sec-WebSocket-Protocol", protocol.as_bytes());
+    }
+    if let Some(extensions) = extensions {
+        write_header(&mut out, "Sec-WebSocket-Extensions", extensions.as_bytes());
     }
     for (name, value) in extra {
         write_header(&mut out, name, value);
@@ -67,11 +71,12 @@ mod tests {
             target: "/".to_owned(),
             key: "dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
             protocols: names(&["chat"]),
+            extensions: Vec::new(),
             headers: Headers::new(),
         };
         let extra = [("x-own".to_owned(), b"1".to_vec())];
         assert_eq!(
-            String::from_utf8(encode_response(&request, Some("chat"), &extra)).unwrap(),
+            String::from_utf8(encode_response(&request, Some("chat"), None, &extra)).unwrap(),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\nx-own: 1\r\n\r\n"
         );
