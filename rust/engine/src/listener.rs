@@ -24,7 +24,7 @@ pub struct Listener {
     pub settings: Settings,
     /// For every request.
     pub policy: Rc<Policy>,
-    /// Descriptors ran out: nothing is accepted until a deadline has passed.
+    /// Descriptors ran out, or the like: nothing is accepted until a deadline has passed.
     pub exhausted: bool,
 }
 
@@ -41,11 +41,12 @@ impl Listener {
     /// Takes waiting connections. Notes when there is no descriptor left for them.
     pub fn accept(&mut self) -> Vec<OwnedFd> {
         let mut accepted = Vec::new();
-        while accepted.len() < BATCH {
+        // Errors count as well: one that does not go away must not hold up the loop.
+        for _ in 0..BATCH {
             match sys::accept(self.fd.as_fd()) {
                 Ok(fd) => accepted.push(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_exhaustion(&error) => {
+                Err(error) if is_lasting(&error) => {
                     self.exhausted = true;
                     break;
                 }
@@ -57,10 +58,20 @@ impl Listener {
     }
 }
 
-fn is_exhaustion(error: &io::Error) -> bool {
+/// Whether the next attempt would fail as well: something has run out, or the program has closed
+/// the descriptor behind our back, as some do when they go into the background.
+fn is_lasting(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        Some(
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::EBADF
+                | libc::ENOTSOCK
+                | libc::EINVAL
+        )
     )
 }
 

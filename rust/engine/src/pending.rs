@@ -235,6 +235,7 @@ impl Context {
         match failure {
             Failure::Client(text) => {
                 self.slots.set_deadline(id, None);
+                self.forget_lookup(id);
                 self.events.push_back(Queued::ConnectFailed { id, text });
                 if let Some(fd) = self.take_pending_fd(id) {
                     self.retire(id, fd);
@@ -244,6 +245,19 @@ impl Context {
                 Some(fd) => self.linger_after_answer(id, fd),
                 None => self.release(id, None),
             },
+        }
+    }
+
+    /// A connection that has failed keeps the loop no longer, however long its name takes.
+    fn forget_lookup(&mut self, id: Id) {
+        let Some(pending) = self.slots.pending_mut(id) else {
+            return;
+        };
+        let awaited = pending.establishing.awaited.take();
+        if let (Some(Awaited::Lookup(_)), Some((token, resolver))) = (awaited, &mut self.resolver) {
+            let token = *token;
+            resolver.forget(id);
+            self.mark_changed(token);
         }
     }
 

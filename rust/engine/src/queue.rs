@@ -277,7 +277,9 @@ fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evws_proto::connection::{Config, Connection};
     use evws_proto::frame::{encode, encoded_len, Opcode};
+    use evws_proto::Role;
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
 
@@ -385,5 +387,37 @@ mod tests {
             one.clear(&mut pool);
         }
         assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
+    }
+
+    // The kernel took a part of a Close frame, whose payload is not counted: the size of the
+    // queue, which had been zero, became that of all memory.
+    #[test]
+    fn half_a_close_frame_counts_for_nothing() {
+        let mut pool = ChunkPool::default();
+        let mut queue = SendQueue::default();
+        let mut proto = Connection::new(&Config {
+            role: Role::Server,
+            max_message_size: 0,
+            validate_utf8: true,
+        });
+        queue
+            .append(&mut pool, 20, 10, |out| {
+                proto.send_message(true, &[1; 10], [0; 4], out)
+            })
+            .unwrap();
+        queue
+            .append(&mut pool, 200, 0, |out| {
+                proto.close(Some(1000), b"enough", || [0; 4], out)
+            })
+            .unwrap();
+        queue.advance(7, &mut pool);
+        assert_eq!(queue.payload(), 5);
+        queue.advance(5, &mut pool);
+        assert_eq!(queue.payload(), 0);
+        queue.advance(5, &mut pool);
+        assert_eq!(queue.payload(), 0);
+        assert!(!queue.is_empty());
+        queue.advance(5, &mut pool);
+        assert!(queue.is_empty());
     }
 }

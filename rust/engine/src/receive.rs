@@ -415,6 +415,7 @@ impl Context {
         };
         link.stage = Stage::Lingering;
         link.rest = Vec::new();
+        link.direct = 0;
         link.protocol = None;
         link.paused = false;
         self.slots.set_deadline(id, Some(LINGER_TIMEOUT));

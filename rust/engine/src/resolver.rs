@@ -4,10 +4,12 @@
 //! forked child has no threads of its parent's, so it starts a runtime of its own and leaves the
 //! inherited one untouched.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
@@ -31,6 +33,9 @@ fn runtime() -> io::Result<Handle> {
         }
     }
     let runtime = sys::with_signals_blocked(|| {
+        // The runtime panics where the system refuses a thread. This says it in its words.
+        let probe = thread::Builder::new().spawn(|| ())?;
+        let _ = probe.join();
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(16)
@@ -60,7 +65,8 @@ pub struct Resolver {
     writer: Arc<OwnedFd>,
     sender: Sender<Answer>,
     receiver: Receiver<Answer>,
-    pending: usize,
+    /// The lookups whose answers somebody waits for.
+    waiting: BTreeSet<u64>,
 }
 
 impl Resolver {
@@ -76,7 +82,7 @@ impl Resolver {
             writer: Arc::new(writer),
             sender,
             receiver,
-            pending: 0,
+            waiting: BTreeSet::new(),
         })
     }
 
@@ -85,9 +91,14 @@ impl Resolver {
         self.reader.as_fd()
     }
 
-    /// Whether an answer is still to come.
+    /// Whether an answer is still to come that somebody waits for.
     pub fn is_busy(&self) -> bool {
-        self.pending > 0
+        !self.waiting.is_empty()
+    }
+
+    /// Nobody waits for this answer any more. The system cannot be told: it will still come.
+    pub fn forget(&mut self, id: u64) {
+        self.waiting.remove(&id);
     }
 
     /// Begins to look up a name.
@@ -99,15 +110,20 @@ impl Resolver {
         // The job holds the descriptor: it may outlive the context, and must not write elsewhere.
         let writer = Arc::clone(&self.writer);
         runtime()?.spawn(async move {
-            let result = tokio::net::lookup_host((host, port))
+            // In a task of its own, which may panic: it needs another thread.
+            let found = tokio::spawn(async move {
+                let addresses = tokio::net::lookup_host((host, port)).await?;
+                Ok(addresses.collect())
+            });
+            let result = found
                 .await
-                .map(Iterator::collect);
+                .unwrap_or_else(|_| Err(io::Error::other("no thread could be started")));
             // A context that is gone wants no answer.
             if sender.send(Answer { id, result }).is_ok() {
                 sys::wake(writer.as_fd());
             }
         });
-        self.pending += 1;
+        self.waiting.insert(id);
         Ok(())
     }
 
@@ -115,7 +131,9 @@ impl Resolver {
     pub fn answers(&mut self) -> Vec<Answer> {
         sys::drain_wakeup(self.reader.as_fd());
         let answers: Vec<_> = self.receiver.try_iter().collect();
-        self.pending -= answers.len();
+        for answer in &answers {
+            self.waiting.remove(&answer.id);
+        }
         answers
     }
 }

@@ -202,7 +202,11 @@ impl Context {
             link.pong_backlog = 0;
         }
         if link.queue.is_empty() {
-            let drained = std::mem::take(&mut link.drain_due) && link.wants.drain && link.is_open();
+            // What was thrown away was not sent: a program must not be told to go on.
+            let drained = std::mem::take(&mut link.drain_due)
+                && link.wants.drain
+                && link.is_open()
+                && !link.write_dead;
             if drained {
                 self.events.push_back(Queued::Drain { id });
             }

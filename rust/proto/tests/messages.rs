@@ -361,3 +361,23 @@ fn direct_reading_stops_at_the_end_of_the_frame() {
     assert!(server.payload_buffer().is_none());
     assert_eq!(server.state(), State::Open);
 }
+
+// A program may close between reading and counting what was read: that is no framing error. The
+// bytes are thrown away, and the peer's Close behind them is still found.
+#[test]
+fn a_close_between_direct_reading_and_its_end() {
+    let mut server = Connection::new(&config(Role::Server));
+    let frame = frame_to(Role::Server, true, Opcode::Binary, &[1; 50]);
+    feed(&mut server, &frame[..20]);
+    server
+        .payload_buffer()
+        .unwrap()
+        .extend_from_slice(&frame[20..40]);
+    let mut out = Vec::new();
+    server.close(Some(1000), b"", || [0; 4], &mut out).unwrap();
+    assert_eq!(server.payload_received(20), Received::NeedMore);
+    let close = frame_to(Role::Server, true, Opcode::Close, &[3, 232]);
+    let events = feed(&mut server, &[&frame[40..], &close[..]].concat());
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(server.state(), State::Closed);
+}

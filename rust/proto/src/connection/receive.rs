@@ -107,18 +107,23 @@ impl Connection {
         Some(&mut message.payload)
     }
 
-    /// The last `count` bytes of [`payload_buffer`](Self::payload_buffer) are new, as they came from the wire.
+    /// The last `count` bytes of [`payload_buffer`](Self::payload_buffer) are new, as they came from the wire. If
+    /// [`close`](Self::close) was called after they were read, they are consumed unseen.
     ///
     /// # Panics
     /// If `count` is more than what was wanted: the stream's framing would be lost.
     pub fn payload_received(&mut self, count: usize) -> Received<'_> {
-        assert!(
-            count as u64 <= self.payload_wanted(),
-            "more bytes read than the frame has"
-        );
-        if count == 0 {
+        if count == 0 || self.ended {
             return Received::NeedMore;
         }
+        let frame = self.partial.as_ref().and_then(|partial| partial.frame);
+        let remaining = frame
+            .filter(|frame| !frame.opcode.is_control())
+            .map_or(0, |frame| frame.remaining);
+        assert!(
+            count as u64 <= remaining,
+            "more bytes read than the frame has"
+        );
         match self.appended(count) {
             Ok(Some(outcome)) => self.deliver(outcome, &[]),
             Ok(None) => Received::NeedMore,
@@ -381,8 +386,14 @@ impl Connection {
     /// Payload was read straight into the message.
     fn appended(&mut self, count: usize) -> Result<Option<Outcome>, Failure> {
         let partial = self.partial();
-        let (Some(mut frame), Some(message)) = (partial.frame.take(), partial.message.as_mut())
-        else {
+        let Some(mut frame) = partial.frame.take() else {
+            return Ok(None);
+        };
+        if frame.discard {
+            frame.remaining -= count as u64;
+            return Ok(self.keep_unfinished(frame));
+        }
+        let Some(message) = partial.message.as_mut() else {
             return Ok(None);
         };
         message.appended(&mut frame, count)?;

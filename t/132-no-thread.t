@@ -1,0 +1,47 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use EV;
+use EV::Websockets;
+use Events;
+use POSIX ();
+use Run;
+use Test::More;
+
+# The system refuses the resolver its thread: that ended the context, with every signal
+# blocked from then on. It is an error of the one connection.
+
+# The file runs itself again with a limit of its own, which holds for no root.
+if (!$ENV{EVWS_TEST_LIMITED}) {
+    $ENV{EVWS_TEST_LIMITED} = 1;
+    my @perl = ($^X, (map { "-I$_" } @INC), $0);
+    my $can = system('bash', '-c', 'ulimit -u 1 && ulimit -u') == 0;
+    plan(skip_all => 'needs a bash whose ulimit knows -u') if !$can;
+    exec 'bash', '-c', 'ulimit -u 1; exec "$@"', 'bash', @perl or die "cannot run bash: $!";
+}
+if ($> == 0) {
+    POSIX::setgid(65534);
+    POSIX::setuid(65534) or plan(skip_all => "root, and cannot be anybody else: $!");
+}
+my $may_fork = fork;
+POSIX::_exit(0) if defined $may_fork && !$may_fork;
+plan(skip_all => 'the limit does not hold here') if defined $may_fork;
+
+my $events  = Events->new;
+my $context = EV::Websockets::Context->new;
+my $conn    = $context->connect(url => 'ws://localhost:9/', $events->handlers);
+run_until(sub { @{ $events->log } }, 'decided');
+is($events->order, 'error', 'one on_error');
+like($events->last_of('error')->[0], qr/cannot resolve localhost: ./, 'that says what could not be done, and why');
+is($conn->state, 'closed', 'closed');
+
+my $blocked = POSIX::SigSet->new;
+POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new, $blocked);
+ok(!$blocked->ismember(POSIX::SIGTERM()), 'signals are delivered as before');
+
+my $port = $context->listen(on_message => sub { $_[0]->send($_[1]) });
+my $other = Events->new;
+$context->connect(url => "ws://127.0.0.1:$port/", $other->handlers(on_connect => sub { $_[0]->send('fine') }));
+run_until(sub { $other->count('message') }, 'the context goes on with addresses');
+finish();
