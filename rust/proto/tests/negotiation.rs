@@ -30,7 +30,7 @@ fn directions(agreement: &Agreement) -> [(u8, bool); 2] {
 
 #[test]
 fn a_server_answers_the_first_offer_that_it_can_accept() {
-    let cases: [(&str, Option<&str>); 40] = [
+    let cases: [(&str, Option<&str>); 39] = [
         ("", None),
         (" , ,", None),
         ("permessage-deflate", Some("")),
@@ -38,7 +38,6 @@ fn a_server_answers_the_first_offer_that_it_can_accept() {
         ("x-webkit-deflate-frame", None),
         ("Permessage-Deflate", None),
         ("permessage-bzip2; level=9, permessage-deflate", Some("")),
-        ("foo; bar=\"a,b;c\"; baz, permessage-deflate", None),
         ("foo; bar=\"abc\"; baz, permessage-deflate", Some("")),
         ("permessage-deflate; client_max_window_bits", Some("")),
         (
@@ -127,11 +126,6 @@ fn a_server_answers_the_first_offer_that_it_can_accept() {
         ),
     ];
     for (offers, expected) in cases {
-        if offers.contains("a,b;c") {
-            let refused = accept_offer(offers.as_bytes(), &OPTIONS);
-            assert_eq!(refused, Err(Malformed), "a quoted value must be a token");
-            continue;
-        }
         let expected = expected.map(|parameters| format!("permessage-deflate{parameters}"));
         assert_eq!(answer(offers, &OPTIONS), expected, "{offers}");
     }
@@ -152,6 +146,7 @@ fn what_breaks_the_grammar_breaks_the_handshake() {
         "permessage-deflate; server_max_window_bits=10 11",
         "permessage-deflate server_no_context_takeover",
         "permessage-deflate, x y",
+        "foo; bar=\"a,b;c\", permessage-deflate",
         "\"permessage-deflate\"",
         "permessage/deflate",
         "permessage-deflate; b\u{e4}r",
@@ -397,7 +392,7 @@ fn a_client_accepts_what_keeps_to_its_offer() {
 
 #[test]
 fn a_client_fails_for_anything_else() {
-    let error = |options, chosen| choose(options, chosen).unwrap_err().to_string();
+    let error = |options, chosen: &str| choose(options, chosen).unwrap_err().to_string();
     let parameter = |chosen: &str| error(Some(OPTIONS), &format!("permessage-deflate; {chosen}"));
     for (text, expected) in [
         (

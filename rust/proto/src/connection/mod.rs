@@ -1,16 +1,18 @@
-//! One established connection: its state, and what it sends. Receiving is in `receive`, what an
-//! unfinished frame or message needs in `partial`.
+//! One established connection: its state. What it receives is in `receive` and what an unfinished frame or message
+//! needs in `partial`; what it sends is in `send`.
 //!
 //! INVARIANT: a connection between two messages owns no memory but itself: `partial` is `None`.
 
 mod partial;
 mod receive;
+mod send;
 
 use crate::close;
 use crate::deflate::{Agreement, Codecs, Deflate};
-use crate::frame::{self, Opcode, MAX_CONTROL_PAYLOAD};
 use crate::Role;
 use partial::Partial;
+
+pub use send::{Outgoing, SendError};
 
 /// What does not change during a connection's life.
 #[derive(Clone, Copy, Debug)]
@@ -95,55 +97,6 @@ pub enum State {
     Closed,
 }
 
-/// A frame that is ready to be encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outgoing<'a> {
-    fin: bool,
-    /// RSV1: the message is compressed. Only its first frame says so (RFC 7692 section 6.1).
-    compressed: bool,
-    opcode: Opcode,
-    mask: Option<[u8; 4]>,
-    /// What goes on the wire, before it is masked.
-    pub payload: &'a [u8],
-}
-
-impl<'a> Outgoing<'a> {
-    /// Bytes of the frame, its header included.
-    #[inline]
-    pub fn encoded_len(&self) -> usize {
-        frame::encoded_len(self.payload.len(), self.mask.is_some())
-    }
-
-    /// Appends the frame to `out`, its payload masked if we are a client.
-    #[inline]
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let rsv = if self.compressed { frame::RSV1 } else { 0 };
-        frame::encode_with(self.fin, rsv, self.opcode, self.payload, self.mask, out);
-    }
-
-    fn compress(&mut self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) {
-        let first = self.opcode != Opcode::Continuation;
-        if let Some(compressed) = deflate.compress(first, self.fin, self.payload, scratch) {
-            self.compressed = first;
-            self.payload = compressed;
-        }
-    }
-}
-
-/// Why nothing was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// A Close was sent or received, or the connection failed.
-    #[error("Connection is not open")]
-    NotOpen,
-    /// A message of ours has begun and its last fragment was not sent.
-    #[error(
-        "Cannot send while a fragmented message is in progress; \
-         finish the fragment with send_fragment(..., is_final => 1) first"
-    )]
-    FragmentInProgress,
-}
-
 /// The protocol state of one connection after its upgrade. Small: whatever only an unfinished frame or
 /// message needs is allocated with it and freed with it.
 #[derive(Debug)]
@@ -223,239 +176,6 @@ impl Connection {
     #[inline]
     pub fn fragment_in_progress(&self) -> bool {
         self.sending_fragments
-    }
-
-    /// The frame of a message. `random` is the mask key; a server does not use it. `scratch` is overwritten with what
-    /// the payload is compressed to, if it is.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing has changed.
-    #[inline]
-    pub fn message_frame<'a>(
-        &mut self,
-        binary: bool,
-        payload: &'a [u8],
-        random: [u8; 4],
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        if self.sending_fragments {
-            return Err(SendError::FragmentInProgress);
-        }
-        let mut frame = self.outgoing(true, data_opcode(binary), payload, random);
-        if let Some(deflate) = &mut self.deflate {
-            frame.compress(deflate, scratch);
-        }
-        Ok(frame)
-    }
-
-    /// The frame of a fragment of a message: the first one if none is in progress, then `binary` says what the message
-    /// is; otherwise the next one, and `binary` says nothing. It must be sent. `random` and `scratch` are as for
-    /// [`message_frame`](Self::message_frame).
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; nothing has changed.
-    pub fn fragment_frame<'a>(
-        &mut self,
-        binary: bool,
-        is_final: bool,
-        payload: &'a [u8],
-        random: [u8; 4],
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        let opcode = if self.sending_fragments {
-            Opcode::Continuation
-        } else {
-            data_opcode(binary)
-        };
-        self.sending_fragments = !is_final;
-        let mut frame = self.outgoing(is_final, opcode, payload, random);
-        if let Some(deflate) = &mut self.deflate {
-            frame.compress(deflate, scratch);
-        }
-        Ok(frame)
-    }
-
-    /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`].
-    pub fn ping_frame<'a>(
-        &self,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.control_frame(Opcode::Ping, payload, random)
-    }
-
-    /// A Pong, its payload cut to 125 bytes. Allowed between fragments.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`].
-    pub fn pong_frame<'a>(
-        &self,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.control_frame(Opcode::Pong, payload, random)
-    }
-
-    /// Appends a message to `out`: [`message_frame`](Self::message_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError`]; `out` is as it was.
-    pub fn send_message(
-        &mut self,
-        binary: bool,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        let mut scratch = Vec::new();
-        self.message_frame(binary, payload, random, &mut scratch)?
-            .encode(out);
-        Ok(())
-    }
-
-    /// Appends a fragment to `out`: [`fragment_frame`](Self::fragment_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_fragment(
-        &mut self,
-        binary: bool,
-        is_final: bool,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        let mut scratch = Vec::new();
-        self.fragment_frame(binary, is_final, payload, random, &mut scratch)?
-            .encode(out);
-        Ok(())
-    }
-
-    /// Appends a Ping to `out`: [`ping_frame`](Self::ping_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_ping(
-        &mut self,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        self.ping_frame(payload, random)?.encode(out);
-        Ok(())
-    }
-
-    /// Appends a Pong to `out`: [`pong_frame`](Self::pong_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_pong(
-        &mut self,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        self.pong_frame(payload, random)?.encode(out);
-        Ok(())
-    }
-
-    /// Appends a Close to `out`, begins the closing handshake or answers the peer's. A fragmented message of
-    /// ours that is not finished is ended first with an empty last fragment. `code` must be one that
-    /// [`close::is_valid_to_send`] accepts; `reason` is cut to 123 bytes at a character boundary and needs a
-    /// code. From here on the peer's messages are dropped. `random` gives the mask key of each frame.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`] if our Close was sent before; `out` is as it was.
-    pub fn close(
-        &mut self,
-        code: Option<u16>,
-        reason: &[u8],
-        mut random: impl FnMut() -> [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        if self.close_sent {
-            return Err(SendError::NotOpen);
-        }
-        debug_assert!(
-            code.is_none_or(close::is_valid_to_send),
-            "close code {code:?} may not be sent"
-        );
-        if self.sending_fragments {
-            self.sending_fragments = false;
-            let mut scratch = Vec::new();
-            let mut end = self.outgoing(true, Opcode::Continuation, &[], random());
-            if let Some(deflate) = &mut self.deflate {
-                end.compress(deflate, &mut scratch);
-            }
-            end.encode(out);
-        }
-        let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);
-        if let Some(code) = code {
-            payload.extend_from_slice(&code.to_be_bytes());
-            payload.extend_from_slice(close::cut_reason(reason));
-        }
-        frame::encode(true, Opcode::Close, &payload, self.mask(random()), out);
-        self.close_sent = true;
-        self.drop_message();
-        Ok(())
-    }
-
-    fn control_frame<'a>(
-        &self,
-        opcode: Opcode,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
-        Ok(self.outgoing(true, opcode, payload, random))
-    }
-
-    #[inline]
-    fn outgoing<'a>(
-        &self,
-        fin: bool,
-        opcode: Opcode,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Outgoing<'a> {
-        Outgoing {
-            fin,
-            compressed: false,
-            opcode,
-            mask: self.mask(random),
-            payload,
-        }
-    }
-
-    #[inline]
-    fn check_open(&self) -> Result<(), SendError> {
-        if self.close_sent || self.ended {
-            return Err(SendError::NotOpen);
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn mask(&self, random: [u8; 4]) -> Option<[u8; 4]> {
-        match self.role {
-            Role::Client => Some(random),
-            Role::Server => None,
-        }
-    }
-}
-
-#[inline]
-fn data_opcode(binary: bool) -> Opcode {
-    if binary {
-        Opcode::Binary
-    } else {
-        Opcode::Text
     }
 }
 
