@@ -794,7 +794,7 @@ not be undef, except that of pings and pongs.
 =head2 Croaks of close
 
     close: invalid close code N (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)
-    close: code must be a number (got 'X')
+    close: invalid close code 'X' (it is no number)
 
 =head2 Tracing
 
