@@ -188,7 +188,11 @@ pub struct evws_deflate_options {
     pub threshold: u64,
     /// From 1, fast, to 9, small.
     pub level: u8,
-    /// Bytes that a connection may hold for it between two messages; 0: no limit.
+    /// Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
+    /// context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
+    /// the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
+    /// without context takeover if not even its part fits, and our window is made smaller, down to 9
+    /// bits, or used for one message at a time, until the rest fits.
     pub memory: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use evws_proto::connection::{SendError, State};
+use evws_proto::connection::{Connection, Outgoing, SendError, State};
 use evws_proto::{frame, Role};
 
 use crate::context::Context;
@@ -57,24 +57,32 @@ impl Context {
         let Link {
             proto, queue, role, ..
         } = link;
+        let payload = match kind {
+            Kind::Ping | Kind::Pong => &payload[..payload.len().min(125)],
+            _ => payload,
+        };
         let masked = *role == Role::Client;
         let mask = if masked { masks.next() } else { [0; 4] };
-        let frame = match kind {
-            Kind::Text => proto.message_frame(false, payload, mask, scratch),
-            Kind::Binary => proto.message_frame(true, payload, mask, scratch),
-            Kind::Ping => proto.ping_frame(payload, mask),
-            Kind::Pong => proto.pong_frame(payload, mask),
-            Kind::Fragment { binary, last } => {
-                proto.fragment_frame(binary, last, payload, mask, scratch)
+        if proto.compresses() {
+            let frame = compressed(proto, kind, payload, mask, scratch)?;
+            let length = frame.encoded_len();
+            queue.append(pool, length, frame.payload.len(), |out| frame.encode(out));
+            if scratch.capacity() > SCRATCH {
+                *scratch = Vec::new();
             }
-        }?;
-        queue.append(pool, frame.encoded_len(), frame.payload.len(), |out| {
-            frame.encode(out)
-        });
-        if scratch.capacity() > SCRATCH {
-            *scratch = Vec::new();
+            holders.note(id, link);
+        } else {
+            let length = frame::encoded_len(payload.len(), masked);
+            queue.append(pool, length, payload.len(), |out| match kind {
+                Kind::Text => proto.send_message(false, payload, mask, out),
+                Kind::Binary => proto.send_message(true, payload, mask, out),
+                Kind::Ping => proto.send_ping(payload, mask, out),
+                Kind::Pong => proto.send_pong(payload, mask, out),
+                Kind::Fragment { binary, last } => {
+                    proto.send_fragment(binary, last, payload, mask, out)
+                }
+            })?;
         }
-        holders.note(id, link);
         link.drain_due = true;
         mark_dirty(link, id, dirty);
         Ok(())
@@ -286,6 +294,25 @@ impl Context {
         link.queue.clear(&mut self.pool);
         self.forget_link();
         self.retire(id, link.fd);
+    }
+}
+
+/// The frame of a connection with compression: its length is not known before it is made.
+fn compressed<'a>(
+    proto: &mut Connection,
+    kind: Kind,
+    payload: &'a [u8],
+    mask: [u8; 4],
+    scratch: &'a mut Vec<u8>,
+) -> Result<Outgoing<'a>, SendError> {
+    match kind {
+        Kind::Text => proto.message_frame(false, payload, mask, scratch),
+        Kind::Binary => proto.message_frame(true, payload, mask, scratch),
+        Kind::Ping => proto.ping_frame(payload, mask),
+        Kind::Pong => proto.pong_frame(payload, mask),
+        Kind::Fragment { binary, last } => {
+            proto.fragment_frame(binary, last, payload, mask, scratch)
+        }
     }
 }
 

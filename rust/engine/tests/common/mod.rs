@@ -1,7 +1,6 @@
 //! A small loop around a context, as a program's event loop would drive it: poll(2), then all
 //! events, then all watches.
-// Each test file takes a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;
@@ -46,6 +45,18 @@ impl Loop {
             if self.deliver(&mut act) {
                 return;
             }
+        }
+    }
+
+    /// Runs until there is nothing to deliver and `done` holds.
+    pub fn run_until(&mut self, done: impl Fn(&Context) -> bool) {
+        loop {
+            self.context.handle_prepare();
+            self.deliver(&mut |_, _| false);
+            if done(&self.context) {
+                return;
+            }
+            self.wait();
         }
     }
 

@@ -32,11 +32,16 @@ impl<'a> Outgoing<'a> {
         frame::encode_with(self.fin, rsv, self.opcode, self.payload, self.mask, out);
     }
 
-    fn compress(&mut self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) {
+    /// The frame as it goes out where compression was negotiated.
+    fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Self {
         let first = self.opcode != Opcode::Continuation;
-        if let Some(compressed) = deflate.compress(first, self.fin, self.payload, scratch) {
-            self.compressed = first;
-            self.payload = compressed;
+        match deflate.compress(first, self.fin, self.payload, scratch) {
+            Some(payload) => Self {
+                compressed: first,
+                payload,
+                ..self
+            },
+            None => self,
         }
     }
 }
@@ -61,7 +66,6 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`]; nothing has changed.
-    #[inline]
     pub fn message_frame<'a>(
         &mut self,
         binary: bool,
@@ -69,15 +73,12 @@ impl Connection {
         random: [u8; 4],
         scratch: &'a mut Vec<u8>,
     ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        if self.sending_fragments {
-            return Err(SendError::FragmentInProgress);
-        }
-        let mut frame = self.outgoing(true, data_opcode(binary), payload, random);
-        if let Some(deflate) = &mut self.deflate {
-            frame.compress(deflate, scratch);
-        }
-        Ok(frame)
+        self.check_message()?;
+        let frame = self.outgoing(true, data_opcode(binary), payload, random);
+        Ok(match &mut self.deflate {
+            Some(deflate) => frame.compress(deflate, scratch),
+            None => frame,
+        })
     }
 
     /// The frame of a fragment of a message: the first one if none is in progress, then `binary` says what the message
@@ -101,11 +102,11 @@ impl Connection {
             data_opcode(binary)
         };
         self.sending_fragments = !is_final;
-        let mut frame = self.outgoing(is_final, opcode, payload, random);
-        if let Some(deflate) = &mut self.deflate {
-            frame.compress(deflate, scratch);
-        }
-        Ok(frame)
+        let frame = self.outgoing(is_final, opcode, payload, random);
+        Ok(match &mut self.deflate {
+            Some(deflate) => frame.compress(deflate, scratch),
+            None => frame,
+        })
     }
 
     /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
@@ -132,11 +133,35 @@ impl Connection {
         self.control_frame(Opcode::Pong, payload, random)
     }
 
+    /// Whether messages may be compressed: then [`message_frame`](Self::message_frame) tells how long they become before
+    /// they are appended to anything.
+    #[inline]
+    pub fn compresses(&self) -> bool {
+        self.deflate.is_some()
+    }
+
     /// Appends a message to `out`: [`message_frame`](Self::message_frame), encoded.
     ///
     /// # Errors
     /// [`SendError`]; `out` is as it was.
+    #[inline]
     pub fn send_message(
+        &mut self,
+        binary: bool,
+        payload: &[u8],
+        random: [u8; 4],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        if self.compresses() {
+            return self.send_compressed(binary, payload, random, out);
+        }
+        self.check_message()?;
+        frame::encode(true, data_opcode(binary), payload, self.mask(random), out);
+        Ok(())
+    }
+
+    #[cold]
+    fn send_compressed(
         &mut self,
         binary: bool,
         payload: &[u8],
@@ -221,7 +246,7 @@ impl Connection {
             let mut scratch = Vec::new();
             let mut end = self.outgoing(true, Opcode::Continuation, &[], random());
             if let Some(deflate) = &mut self.deflate {
-                end.compress(deflate, &mut scratch);
+                end = end.compress(deflate, &mut scratch);
             }
             end.encode(out);
         }
@@ -262,6 +287,16 @@ impl Connection {
             mask: self.mask(random),
             payload,
         }
+    }
+
+    /// Whether a message may begin.
+    #[inline]
+    fn check_message(&self) -> Result<(), SendError> {
+        self.check_open()?;
+        if self.sending_fragments {
+            return Err(SendError::FragmentInProgress);
+        }
+        Ok(())
     }
 
     #[inline]

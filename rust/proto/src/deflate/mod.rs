@@ -38,7 +38,11 @@ pub struct Options {
     pub threshold: u64,
     /// From 1, fast, to 9, small.
     pub level: u8,
-    /// Bytes that a connection may hold between two messages; 0: no limit.
+    /// Bytes that a connection may hold between two messages; 0: no limit. What is negotiated is made to fit: only a
+    /// direction with context takeover holds anything, an inflater 47,700 bytes for what the peer sends, a compressor
+    /// [`compressor_size`] for what we send. If the peer's part alone does not fit, it is asked (by a client) or bound
+    /// (by a server) to do without context takeover. What is left goes to the largest window of ours that fits, from
+    /// what was agreed on down to 9 bits; if none does, we do without context takeover.
     pub memory: u64,
 }
 

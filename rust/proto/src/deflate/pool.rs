@@ -17,6 +17,10 @@ pub struct Codecs(Rc<RefCell<Pool>>);
 #[derive(Debug, Default)]
 struct Pool {
     compressors: Vec<(Setting, Box<Compress>)>,
+    #[allow(
+        clippy::vec_box,
+        reason = "connections hold them boxed, and they go to and fro"
+    )]
     inflaters: Vec<Box<Decompress>>,
 }
 

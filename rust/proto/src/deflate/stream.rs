@@ -327,7 +327,11 @@ fn make_room(message: &mut Vec<u8>, compressed: usize, limit: u64) -> Result<(),
     }
     let wanted = length.max(compressed.saturating_mul(4)).max(LEAST_ROOM);
     let allowed = (limit - length as u64).saturating_add(2);
-    let step = usize::try_from(allowed).map_or(wanted, |allowed| wanted.min(allowed));
+    // The last step reaches the limit, rather than leave a small one that would move everything once more.
+    let step = match usize::try_from(allowed) {
+        Ok(allowed) if allowed < wanted.saturating_add(wanted / 2) => allowed,
+        _ => wanted,
+    };
     message
         .try_reserve_exact(step)
         .map_err(|_| Failure::too_big("message does not fit into memory"))
