@@ -83,6 +83,13 @@ OUTPUT:
     RETVAL
 
 SV *
+extensions(ws_connection *self)
+CODE:
+    RETVAL = ws_extensions(aTHX_ self);
+OUTPUT:
+    RETVAL
+
+SV *
 peer_address(ws_connection *self)
 CODE:
     RETVAL = ws_peer_address(aTHX_ self);

@@ -170,13 +170,24 @@ SV *ws_stash(pTHX_ ws_connection *conn)
     return newRV_inc((SV *)conn->stash);
 }
 
+/* What was negotiated, or undef. */
+static SV *text_or_undef(pTHX_ evws_bytes text)
+{
+    return text.length ? newSVpvn((const char *)text.data, text.length) : newSV(0);
+}
+
 SV *ws_protocol(pTHX_ ws_connection *conn)
 {
-    evws_bytes name = { NULL, 0 };
+    evws_bytes none = { NULL, 0 };
 
-    if (conn && conn->open)
-        name = evws_protocol(conn->ctx->engine, conn->id);
-    return name.length ? newSVpvn((const char *)name.data, name.length) : newSV(0);
+    return text_or_undef(aTHX_ conn && conn->open ? evws_protocol(conn->ctx->engine, conn->id) : none);
+}
+
+SV *ws_extensions(pTHX_ ws_connection *conn)
+{
+    evws_bytes none = { NULL, 0 };
+
+    return text_or_undef(aTHX_ conn && conn->open ? evws_extensions(conn->ctx->engine, conn->id) : none);
 }
 
 SV *ws_peer_address(pTHX_ ws_connection *conn)

@@ -68,6 +68,7 @@ static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    ws_option_deflate(aTHX_ o, TRUE, FALSE, &out->deflate);
 }
 
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -141,6 +142,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     out->header_count = headers.count;
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
 }
 
 static ws_listener *listener_new(pTHX_ const ws_options *o)
@@ -201,6 +203,7 @@ static PerlIO *file_of(pTHX_ SV *fh)
 static void adopt_check(pTHX_ const ws_options *o)
 {
     struct stat status;
+    evws_deflate_options deflate;
     PerlIO *file;
 
     if (!ws_option_given(aTHX_ o, WS_OPT_FH))
@@ -213,6 +216,7 @@ static void adopt_check(pTHX_ const ws_options *o)
     if (ws_option_given(aTHX_ o, WS_OPT_INITIAL_DATA))
         (void)ws_option_string(aTHX_ o, WS_OPT_INITIAL_DATA);
     (void)ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    ws_option_deflate(aTHX_ o, FALSE, TRUE, &deflate);
 }
 
 void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)

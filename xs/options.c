@@ -26,6 +26,7 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "max_message_size", WS_FOR_ALL_CONNECTIONS },
     { "connect_timeout",  WS_FOR_CONNECT },
     { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
+    { "deflate",          WS_FOR_ALL_CONNECTIONS },
     { "port",             WS_FOR_LISTEN },
     { "name",             WS_FOR_LISTEN },
     { "loop",             WS_FOR_NEW },
@@ -72,7 +73,7 @@ SV *ws_shown(pTHX_ SV *value)
 
 /* Each unknown option is named once for each method, so that a program that
  * connects a thousand times stays readable. */
-static void warn_unknown(pTHX_ const char *method, SV *name)
+void ws_warn_unknown(pTHX_ const char *method, SV *name)
 {
     SV *shown = ws_shown(aTHX_ name);
     SV *key = sv_2mortal(newSVpvf("%s:%s", method, SvPV_nolen(shown)));
@@ -101,7 +102,7 @@ static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *va
             return;
         }
     }
-    warn_unknown(aTHX_ o->method, name);
+    ws_warn_unknown(aTHX_ o->method, name);
 }
 
 /* `args` are the arguments after the invocant. They are copied before the
@@ -130,7 +131,7 @@ bool ws_option_given(pTHX_ const ws_options *o, ws_option which)
 }
 
 /* NULL for a reference without overloading: it is neither text nor number. */
-static SV *plain_scalar(pTHX_ SV *value)
+SV *ws_plain_scalar(pTHX_ SV *value)
 {
     STRLEN length;
     const char *text;
@@ -155,7 +156,7 @@ static evws_bytes bytes_of(pTHX_ SV *value)
 
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
 {
-    SV *plain = plain_scalar(aTHX_ o->value[which]);
+    SV *plain = ws_plain_scalar(aTHX_ o->value[which]);
 
     if (!plain)
         croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
@@ -172,7 +173,7 @@ NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV
 
     if (!ws_option_given(aTHX_ o, which))
         return otherwise;
-    plain = plain_scalar(aTHX_ o->value[which]);
+    plain = ws_plain_scalar(aTHX_ o->value[which]);
     if (plain && looks_like_number(plain))
         number = SvNV(plain);
     if (number >= 0 && number <= greatest && (greatest == NV_MAX || number == Perl_floor(number)))
@@ -296,7 +297,7 @@ static void append_array(pTHX_ SV *buffer, const ws_options *o, AV *array)
 
     for (i = 0; i <= av_len(array); i++) {
         SV **slot = av_fetch(array, i, 0);
-        SV *plain = slot ? plain_scalar(aTHX_ sv_mortalcopy(*slot)) : NULL;
+        SV *plain = slot ? ws_plain_scalar(aTHX_ sv_mortalcopy(*slot)) : NULL;
         evws_bytes name;
 
         if (!plain || !SvOK(plain))
@@ -325,7 +326,7 @@ void ws_option_protocols(pTHX_ const ws_options *o, ws_byte_list *out)
 static void append_header(pTHX_ SV *buffer, const char *what, SV *name, SV *value)
 {
     evws_header header;
-    SV *plain = plain_scalar(aTHX_ value);
+    SV *plain = ws_plain_scalar(aTHX_ value);
 
     if (!plain || !SvOK(plain))
         croak("%s: header '%s' must be a defined string or an array reference of such", what,

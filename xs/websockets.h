@@ -135,12 +135,13 @@ void ws_forsake(pTHX_ ws_connection *conn);
 const char *ws_state_name(ws_connection *conn);
 SV *ws_stash(pTHX_ ws_connection *conn);
 SV *ws_protocol(pTHX_ ws_connection *conn);
+SV *ws_extensions(pTHX_ ws_connection *conn);
 SV *ws_peer_address(pTHX_ ws_connection *conn);
 
 /* ---- options.c ---- */
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
-    WS_OPT_VALIDATE_UTF8, WS_OPT_PORT, WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
+    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
@@ -173,6 +174,11 @@ ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
 SV *ws_shown(pTHX_ SV *value);
+SV *ws_plain_scalar(pTHX_ SV *value);
+void ws_warn_unknown(pTHX_ const char *method, SV *name);
+
+/* ---- deflate.c ---- */
+void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out);
 
 /* Tells the engine's queue that the loop has to come by. Inside of a drain
  * this is needed too: the callback may run the loop itself. */
