@@ -55,10 +55,12 @@ sub _succeeds {
 
 sub _peer_program { return File::Spec->catfile($ROOT, 't', 'peers', $_[0]) }
 
-# The command that runs the Python peer, or nothing when `websockets` is not there.
+# The command that runs the Python peer (or another program of t/peers), or
+# nothing when `websockets` is not there.
 sub peer_python {
+    my ($program) = (@_, 'peer.py');
     for my $python (File::Spec->catfile(_tools(), 'venv', 'bin', 'python'), 'python3') {
-        return ($python, _peer_program('peer.py'))
+        return ($python, _peer_program($program))
             if _succeeds($python, '-c', 'import websockets.asyncio.server, websockets.asyncio.client');
     }
     return;
@@ -66,11 +68,12 @@ sub peer_python {
 
 # The same for Node and `ws`.
 sub peer_node {
+    my ($program) = (@_, 'peer.js');
     local $ENV{NODE_PATH} = join ':', File::Spec->catdir(_tools(), 'node_modules'),
         defined $ENV{NODE_PATH} ? $ENV{NODE_PATH} : ();
     for my $node ('node', 'nodejs') {
         next unless _succeeds($node, '-e', 'require("ws")');
-        return ('env', "NODE_PATH=$ENV{NODE_PATH}", $node, _peer_program('peer.js'));
+        return ('env', "NODE_PATH=$ENV{NODE_PATH}", $node, _peer_program($program));
     }
     return;
 }
