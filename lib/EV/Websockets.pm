@@ -137,9 +137,8 @@ unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 These parts are in work. Until they are there, a call that needs one of them
 croaks with C<... not built yet>: connecting to C<wss://> URLs, listening with a
 certificate, L</adopt>, and connecting in a context that was given a C<proxy>.
-Proxies from the environment are not looked at, and compression
-(permessage-deflate, RFC 7692) is neither offered nor accepted. Programs that use
-C<ws://> need none of this.
+Proxies from the environment are not looked at. Programs that use C<ws://> need
+none of this.
 
 =head2 Bytes and characters
 
@@ -241,8 +240,9 @@ C<connect timeout>. Default: 0, no limit but those of the operating system.
 =item max_message_size => $bytes
 
 The longest message to accept. Default: 0, no limit. It is
-enforced as soon as the header of a frame passes it, before the payload has come:
-C<on_error> with C<message exceeds max_message_size>, a Close frame with code
+enforced as soon as the header of a frame passes it, before the payload has come,
+and while a compressed message is being inflated: what counts is what the message
+becomes, and no more than that is ever held. C<on_error> with C<message exceeds max_message_size>, a Close frame with code
 1009, then C<on_close>. B<Set it wherever the other side is not yours>, see
 L</SECURITY>.
 
@@ -250,6 +250,11 @@ L</SECURITY>.
 
 Default: true. Whether text messages and the reasons of Close frames are
 checked to be valid UTF-8; if they are not, the connection is closed with 1007.
+
+=item deflate => $boolean, deflate => \%options
+
+Whether to offer compression, and how to compress. Default: true. See
+L</COMPRESSION>.
 
 =item ssl_verify => $boolean
 
@@ -295,6 +300,11 @@ C<connect> takes. Default: none.
 =item max_message_size => $bytes, validate_utf8 => $boolean
 
 As for L</connect>.
+
+=item deflate => $boolean, deflate => \%options
+
+Whether to accept compression, and how to compress. Default: false, since it
+costs memory and CPU time for every connection. See L</COMPRESSION>.
 
 =item ssl_cert => $chain_file, ssl_key => $key_file
 
@@ -454,6 +464,12 @@ Mind L</LIFETIMES> when you put code references or connections into it.
 
 The subprotocol that was agreed on, or undef.
 
+=head2 extensions
+
+The extension that was agreed on, in the words of the server's answer
+(C<permessage-deflate; server_no_context_takeover>), or undef. See
+L</COMPRESSION>.
+
 =head2 peer_address
 
 The peer's address as text: C<127.0.0.1>, C<::1>. undef when not connected.
@@ -608,6 +624,66 @@ In the other direction, L</pause_recv, resume_recv> keep a peer from sending
 faster than you can work. A program in the middle connects the two: see
 F<eg/proxy.pl>.
 
+=head1 COMPRESSION
+
+With permessage-deflate (RFC 7692) both sides compress the messages that they
+send. Clients of this module offer it, and so do all browsers; servers accept
+it when they are told to. What your callbacks see is the same with and without;
+L</extensions> tells what a connection has.
+
+    $ctx->listen(port => 8080, deflate => 1, max_message_size => 64 * 1024, ...);
+
+The option C<deflate> of L</connect> and L</listen> is false (off), true (on), or
+a reference to a hash (on) with any of these keys:
+
+=over
+
+=item server_no_context_takeover => $boolean, client_no_context_takeover => $boolean
+
+Whether the server, or the client, begins each message anew. If not, it
+refers back to what it has sent before, which makes short messages that are alike
+much shorter, and keeps a window in memory for as long as the connection lives,
+on both sides. Default for C<listen>: true, both, see below. For C<connect>: false, both;
+a server may still say that it wants it.
+
+=item server_max_window_bits => 9 .. 15, client_max_window_bits => 9 .. 15
+
+How far back the server, or the client, may refer: the base-2 logarithm of the
+number of bytes. Less is less memory, and less compression of long messages.
+Default: what the other side says, else 15. A client that does not
+offer C<client_max_window_bits> cannot be limited by a server.
+
+=item threshold => $bytes
+
+Shorter messages are sent as they are. Default: 128. The first piece of a
+L<fragmented message|/send_fragment> decides for all of it.
+
+=item level => 1 .. 9
+
+From 1, the fastest, to 9, the smallest. Default: 1.
+
+=item memory => $bytes
+
+What a connection may hold for compression between two messages. Where it would
+be more, its side of the compression starts anew with the next message, as if
+it had no context to take over. Default: 0, no limit.
+
+=back
+
+Values out of range croak, a key that is not known is warned about.
+
+A client fails the connection if the server's answer is not one to its offer:
+parameters that are unknown, repeated or out of range, extensions that it did not ask
+for, or a promise that it asked for and did not get
+(C<server_no_context_takeover>, C<server_max_window_bits>). A server takes the
+first of a client's offers that it can accept, and goes on without compression
+when there is none. A window of 8 bits is one that zlib cannot write: no
+connection ever has to.
+
+=head2 What it costs
+
+=POD_COST
+
 =head1 LIFETIMES
 
 A B<connection> lives as long as it is open, whether or not you hold a reference
@@ -700,7 +776,8 @@ WHY names the file that cannot be used, or the error of the operating system.
 They also croak on carriage returns, line feeds and NULs in header names and
 values, in paths and in protocols; on C<headers> that are not a hash reference;
 on callbacks that are not code references; and on numbers that are out of range.
-The message names the option. An option that is not known is warned about, once.
+The message names the option (C<listen: deflate: level must be 1 to 9, not
+'12'>). An option that is not known is warned about, once.
 
 =head2 Croaks of send, send_binary, send_ping, send_pong, send_fragment
 
@@ -746,7 +823,18 @@ them; they are not copied into new ones.
 =item *
 
 Set C<max_message_size> on every listener, and on clients of servers that are
-not yours. Without it, a peer may send a message as large as your memory.
+not yours: to the longest message that your protocol has, 64 KiB for most, and hardly
+ever more than 1 MiB. Without it, a peer may send a message as large as your
+memory, and with compression it need not even send it: a kilobyte becomes a
+megabyte. The limit holds for what a message becomes, and is looked at while it is
+being inflated, so that such a bomb costs you no more than the limit.
+
+=item *
+
+Compressed messages that have a secret next to something that an attacker can
+choose give the secret away by their length (the attack is known as CRIME). Send such
+messages in two, or turn compression off. Where contexts are taken over, that is
+true of all the messages of a connection, and not only of those that have both.
 
 =item *
 
@@ -832,6 +920,11 @@ Text is checked to be UTF-8, unless C<validate_utf8> is false.
 
 =item *
 
+Servers accept compression, with C<deflate>; all of its parameters can be given,
+and L</extensions> tells what was agreed on.
+
+=item *
+
 All headers are passed to the callbacks, and C<Query> and C<URI> to servers.
 
 =item *
@@ -852,6 +945,7 @@ An idle context does not wake up the process.
 =head1 SEE ALSO
 
 L<EV>, the event loop. RFC 6455, the protocol: L<https://www.rfc-editor.org/rfc/rfc6455>.
+RFC 7692, compression: L<https://www.rfc-editor.org/rfc/rfc7692>.
 
 F<docs/ARCHITECTURE.md> in the distribution says how the module is built,
 F<docs/performance.md> how fast it is and F<docs/conformance.md> what has been
