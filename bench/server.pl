@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # An echo server for a load client: prints "port=N pid=N", keeps every $conn until it is closed, and ends when its
-# standard input does.
+# standard input does. Its arguments, if there are any, are the option deflate: server.pl threshold 0
 use strict;
 use warnings;
 use EV;
@@ -10,6 +10,7 @@ my %conns;
 my $context = EV::Websockets::Context->new(proxy => '');
 my $port = $context->listen(
     port       => 0,
+    deflate    => @ARGV ? {@ARGV} : 0,
     on_connect => sub { $conns{ 0 + $_[0] } = $_[0] },
     on_message => sub { $_[0]->send_binary($_[1]) },
     on_close   => sub { delete $conns{ 0 + $_[0] } },

@@ -22,12 +22,12 @@ sub clocks {
     return (clock_gettime(CLOCK_MONOTONIC), clock_gettime(CLOCK_PROCESS_CPUTIME_ID));
 }
 
-# line("rtt", echoes => 1000, cpu_ns => 3100.2): prints "bench=rtt echoes=1000 cpu_ns=3100.2".
+# line("rtt", echoes => 1000, cpu_ns => 3100.2): prints "bench=rtt echoes=1000 cpu_ns=3100.2". A value may be a word.
 sub line {
     my ($name, @pairs) = @_;
     my $text = "bench=$name";
     while (my ($key, $value) = splice @pairs, 0, 2) {
-        $text .= " $key=" . ($value =~ /\A-?[0-9]+\z/ ? $value : sprintf abs $value < 100 ? '%.3f' : '%.1f', $value);
+        $text .= " $key=" . ($value =~ /\A(?:-?[0-9]+|[a-z]\w*)\z/ ? $value : sprintf abs $value < 100 ? '%.3f' : '%.1f', $value);
     }
     print "$text\n";
     return;
