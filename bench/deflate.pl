@@ -13,17 +13,18 @@ use Getopt::Long;
 use IPC::Open2 qw(open2);
 use Measure qw(clocks line our_server whole);
 
-my ($count, $connections, $idle) = (100_000, 1000, 0);
-GetOptions('count=s' => \$count, 'connections=s' => \$connections, 'idle=s' => \$idle) && !@ARGV
-    or die "usage: deflate.pl [--count MESSAGES] [--connections N, or 0] [--idle SECONDS]\n";
+my ($count, $connections, $idle, $level) = (100_000, 1000, 0);
+GetOptions('count=s' => \$count, 'connections=s' => \$connections, 'idle=s' => \$idle, 'level=s' => \$level) && !@ARGV
+    or die "usage: deflate.pl [--count MESSAGES] [--connections N, or 0] [--idle SECONDS] [--level 1..9]\n";
 $count       = whole('count',       $count,       1000);
 $connections = whole('connections', $connections, 0);
 $idle        = whole('idle',        $idle,        0);
 
+my %common  = (threshold => 0, level => $level);
 my %deflate = (
     plain    => 0,
-    deflate  => { threshold => 0 },
-    takeover => { threshold => 0, server_no_context_takeover => 0, client_no_context_takeover => 0 },
+    deflate  => {%common},
+    takeover => { %common, server_no_context_takeover => 0, client_no_context_takeover => 0 },
 );
 my @modes = qw(plain deflate takeover);
 

@@ -650,23 +650,24 @@ a server may still say that it wants it.
 
 How far back the server, or the client, may refer: the base-2 logarithm of the
 number of bytes. Less is less memory, and less compression of long messages.
-Default: what the other side says, else 15. A client that does not
-offer C<client_max_window_bits> cannot be limited by a server.
+Default: what the other side says, else 15. A server that is given
+C<client_max_window_bits> goes on without compression when a client does not say that
+it can be limited. Browsers do.
 
 =item threshold => $bytes
 
-Shorter messages are sent as they are. Default: 128. The first piece of a
+Shorter messages are sent as they are. Default: 256. The first piece of a
 L<fragmented message|/send_fragment> decides for all of it.
 
 =item level => 1 .. 9
 
-From 1, the fastest, to 9, the smallest. Default: 1.
+From 1, the fastest, to 9, the smallest. Default: 2.
 
 =item memory => $bytes
 
-What a connection may hold for compression between two messages. Where it would
-be more, its side of the compression starts anew with the next message, as if
-it had no context to take over. Default: 0, no limit.
+What a connection may hold for compression between two messages. Windows are
+agreed on that fit, and contexts are not taken over where none does.
+Default: 0, no limit.
 
 =back
 
