@@ -32,6 +32,11 @@ my %shows = (
         qr/^\[bob sees\] \* ann left$/m,
         qr/^\[bob\] gone$/m,
     ],
+    'compression.pl' => [
+        qr/^plain: +15402 bytes to send \(no extension\)\n +15402 bytes in 100 messages$/m,
+        qr/^each by itself: +1[0-4][0-9]{3} bytes to send \(permessage-deflate;.*_no_context_takeover\)\n +15402 bytes in 100 messages$/m,
+        qr/^with takeover: +[1-4][0-9]{3} bytes to send \(permessage-deflate\)\n +15402 bytes in 100 messages$/m,
+    ],
     'echo_test.pl' => [
         qr/^server: a client came from 127\.0\.0\.1$/m,
         qr/^client: got 'good bye' back\nclient: closed with code 1000$/m,
