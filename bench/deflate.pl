@@ -20,7 +20,7 @@ $count       = whole('count',       $count,       1000);
 $connections = whole('connections', $connections, 0);
 $idle        = whole('idle',        $idle,        0);
 
-my %common  = (threshold => 0, level => $level);
+my %common  = (threshold => 0, $level ? (level => $level) : ());
 my %deflate = (
     plain    => 0,
     deflate  => {%common},
