@@ -689,8 +689,8 @@ shared by the connections of a context, and a connection has 900 bytes in place 
 700, ten thousand of them 9 MB. With contexts that are taken over in both
 directions, each connection that has sent and received something holds 340 KB, and
 ten thousand of them 3.4 GB. When it has been idle for five to ten
-seconds, all goes but the window that the peer may refer to, and 26 KB are left;
-what it sends next begins anew. See also the option C<memory>.
+seconds, all is given back but what the peer may refer to, of at most 32 KiB, and what
+it sends next begins anew. See also the option C<memory>.
 
 The CPU time, of both ends together, is about 12 microseconds for a JSON message of
 200 bytes that becomes 123 (6, and 67 bytes, with takeover), and 23 for one of 2000 that
