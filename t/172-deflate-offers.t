@@ -52,6 +52,13 @@ my @cases = (
     [ { %open, $CB => 10 }, $P ],
     [ { %open, $CB => 10 }, "$P; $SB=10, $P; $CB", "$CB=10" ],
 
+    # memory: no more takeover, and no larger a window, than fits.
+    [ { %open, memory => 1_000_000 }, $P, '' ],
+    [ { %open, memory => 320_000 }, $P, "$SB=12" ],
+    [ { %open, memory => 100_000 }, $P, $S ],
+    [ { %open, memory => 1 }, $P, "$C; $S" ],
+    [ { %open, memory => 320_000 }, "$P; $SB=10", "$SB=10" ],
+
     # All of them, in any order, blanks anywhere.
     [ { %open, $CB => 9 }, "$P;$CB ;$SB=10\t; $S ;$C", qr/\A\Q$CB=9; \E(?:\Q$C\E; )?\Q$SB=10; $S\E\z/ ],
 

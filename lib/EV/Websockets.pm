@@ -665,9 +665,10 @@ From 1, the fastest, to 9, the smallest. Default: 2.
 
 =item memory => $bytes
 
-What a connection may hold for compression between two messages. Windows are
-agreed on that fit, and contexts are not taken over where none does.
-Default: 0, no limit.
+What a connection may hold for compression between two messages: 47,700 for what the
+peer sends, and 249,000 and 4 for each byte of the window for what is sent, where
+contexts are taken over. Where that is more, the window becomes smaller, and contexts are
+not taken over if that is not enough. Default: 0, no limit.
 
 =back
 
@@ -688,10 +689,8 @@ shared by the connections of a context, and a connection has 900 bytes in place 
 700, ten thousand of them 9 MB. With contexts that are taken over in both
 directions, each connection that has sent and received something holds 340 KB, and
 ten thousand of them 3.4 GB. When it has been idle for five to ten
-seconds, all goes but the window that the peer may refer to, and 26 KB are left;
-what it sends next begins anew. A compressor of its own takes 240 KB and 4 bytes
-for each of its window, whatever its level, an inflater 48 KB: the option C<memory>
-counts in these.
+seconds, all is given back but what the peer may refer to, of at most 32 KiB, and what
+it sends next begins anew. See also the option C<memory>.
 
 The CPU time, of both ends together, is about 12 microseconds for a JSON message of
 200 bytes that becomes 123 (6, and 67 bytes, with takeover), and 23 for one of 2000 that

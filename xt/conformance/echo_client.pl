@@ -1,18 +1,19 @@
 #!/usr/bin/env perl
 # The client under test of script/conformance.
 #
-#     echo_client.pl URL [CONNECTIONS]
+#     echo_client.pl URL [CONNECTIONS [OPTION VALUE ...]]
 #
 # Asks the fuzzing server at URL how many cases it has, connects for each of
 # them and sends every message back as it came, a few connections at a time, and
-# in the end tells the server to write its report.
+# in the end tells the server to write its report. The options are ones of
+# compression.
 use strict;
 use warnings;
 use EV;
 use EV::Websockets;
 
-my ($base, $concurrency) = @ARGV;
-die "usage: $0 ws://HOST:PORT [CONNECTIONS]\n" if !defined $base;
+my ($base, $concurrency, %deflate) = @ARGV;
+die "usage: $0 ws://HOST:PORT [CONNECTIONS [OPTION VALUE ...]]\n" if !defined $base;
 $concurrency ||= 1;
 
 my $agent   = 'EV::Websockets';
@@ -27,6 +28,7 @@ sub converse {
     $context->connect(
         url              => "$base/$path",
         max_message_size => 0,
+        deflate          => { threshold => 0, %deflate },
         connect_timeout  => 60,
         on_connect       => sub { $is_open = 1 },
         on_message       => $on_message,

@@ -9,8 +9,8 @@ use EV::Websockets;
 my $context = EV::Websockets::Context->new;
 my $port    = $context->listen(
     max_message_size => 0,
-    # What the cases of groups 12 and 13 ask for, and nothing else.
-    deflate          => { server_no_context_takeover => 0, client_no_context_takeover => 0 },
+    # What the cases of groups 12 and 13 ask for, and nothing else; short messages too.
+    deflate          => { server_no_context_takeover => 0, client_no_context_takeover => 0, threshold => 0 },
     on_message       => sub {
         my ($connection, $bytes, $is_binary) = @_;
         return $is_binary ? $connection->send_binary($bytes) : $connection->send($bytes);
