@@ -169,10 +169,42 @@ pub const EVWS_STATE_CLOSING: evws_state_kind = 3;
 /// Ended; also every stale id.
 pub const EVWS_STATE_CLOSED: evws_state_kind = 4;
 
+/// How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
+/// not given.
+#[repr(C)]
+pub struct evws_client_tls {
+    /// Whether the server's certificate is checked.
+    pub verify: bool,
+    /// Trusted roots, in place of the system's.
+    pub ca: evws_bytes,
+    /// The client's certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// The name that the server is to prove; not given: the URL's.
+    pub server_name: evws_bytes,
+    /// Protocols for ALPN, the preferred one first.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
+/// given.
+#[repr(C)]
+pub struct evws_server_tls {
+    /// The server's certificate and the others of its chain; not given: no TLS.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// Further certificates for the chain.
+    pub ca: evws_bytes,
+}
+
 /// What a client connects with.
 #[repr(C)]
 pub struct evws_connect_options {
-    /// `ws://host[:port][/path][?query]`
+    /// `ws://host[:port][/path][?query]`, or `wss://`
     pub url: evws_bytes,
     /// Subprotocols, the preferred one first.
     pub protocols: *const evws_bytes,
@@ -190,6 +222,8 @@ pub struct evws_connect_options {
     pub validate_utf8: bool,
     /// Bits of `EVWS_WANT_*`.
     pub wants: u32,
+    /// For `wss://`.
+    pub tls: evws_client_tls,
 }
 
 /// What a listener accepts with.
@@ -213,4 +247,6 @@ pub struct evws_listen_options {
     pub wants: u32,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
     pub ask_handshake: bool,
+    /// For `wss://`.
+    pub tls: evws_server_tls,
 }

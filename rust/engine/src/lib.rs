@@ -16,6 +16,7 @@ mod resolver;
 mod send;
 mod slots;
 mod sys;
+mod tls;
 mod watch;
 
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
@@ -25,3 +26,5 @@ pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use pending::Settings;
 pub use send::Kind;
+pub use tls::client::ClientTls;
+pub use tls::server::ServerTls;

@@ -41,6 +41,8 @@ pub struct Pending {
     pub settings: Settings,
     /// Where it came in; `None`: it is a client.
     pub listener: Option<Id>,
+    /// Whether its bytes are records of TLS.
+    pub secure: bool,
 }
 
 impl Pending {
@@ -64,6 +66,7 @@ impl Context {
         };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
+        let secure = policy.tls.is_some();
         if from.exhausted {
             self.slots
                 .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
@@ -83,6 +86,7 @@ impl Context {
                 establishing,
                 settings,
                 listener: Some(listener),
+                secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
             self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
@@ -209,6 +213,7 @@ impl Context {
             validate_utf8: settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
+        link.tls = established.tls;
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
         link.wants = settings.wants;
@@ -270,10 +275,13 @@ impl Context {
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
+        let secure = pending.secure;
         if let Some(fd) = self.take_pending_fd(id) {
-            let answer = Rejection::new(408).encode();
-            // A peer that does not even take this gets nothing.
-            let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+            if !secure {
+                let answer = Rejection::new(408).encode();
+                // A peer that does not even take this gets nothing.
+                let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+            }
             self.linger_after_answer(id, fd);
         }
     }
