@@ -10,6 +10,12 @@ pub fn reason(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "invalid peer certificate: unknown issuer (no trusted root has signed it)".into()
         }
+        Error::InvalidCertificate(CertificateError::Expired) => {
+            "invalid peer certificate: certificate expired".into()
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYet) => {
+            "invalid peer certificate: certificate not valid yet".into()
+        }
         Error::InvalidCertificate(_) if is_ca_as_end_entity(error) => {
             "invalid peer certificate: unknown issuer (it is the certificate of a CA itself, \
              self-signed as a rule)"
