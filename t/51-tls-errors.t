@@ -84,7 +84,7 @@ subtest 'roots of the system, and of the context' => sub {
     local $ENV{SSL_CERT_DIR}  = undef;
     delete $ENV{SSL_CERT_DIR};
     my $fresh = EV::Websockets::Context->new;
-    croaks_like { $fresh->connect(url => $url) } qr/\Aconnect: the system has no trusted root certificates: /, 'none at all';
+    like outcome($fresh, $url), qr/127\.0\.0\.1: the system has no trusted root certificates: /, 'none at all';
     is outcome($fresh, $url, ssl_verify => 0), undef, 'which matters only to those who look';
 };
 

@@ -41,7 +41,8 @@ impl Clients {
     /// The configuration for these options.
     ///
     /// # Errors
-    /// A file cannot be read or used, or the system has no roots; in words.
+    /// A file cannot be read or used; in words. That the system has no roots is found out by the
+    /// handshake: it is no mistake of the program.
     pub fn configuration(&mut self, options: &ClientTls) -> Result<Arc<ClientConfig>, String> {
         if let Some(known) = self.configurations.get(options) {
             return Ok(Arc::clone(known));
@@ -91,7 +92,7 @@ impl Clients {
 
     fn verifier(&mut self, options: &ClientTls) -> Result<Arc<dyn ServerCertVerifier>, String> {
         if !options.verify {
-            return Ok(Arc::new(Anyone));
+            return Ok(Arc::new(Blind { refusal: None }));
         }
         let (roots, named) = match &options.ca {
             Some(path) => {
@@ -104,7 +105,13 @@ impl Clients {
                 }
                 (Arc::new(roots), list)
             }
-            None => (self.system_roots()?, Vec::new()),
+            None => match self.system_roots() {
+                Ok(roots) => (roots, Vec::new()),
+                Err(why) => {
+                    let refusal = Some(why);
+                    return Ok(Arc::new(Blind { refusal }));
+                }
+            },
         };
         let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
@@ -194,11 +201,14 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-/// `ssl_verify => 0`: whoever answers is believed, so a signature of theirs proves nothing either.
+/// Looks at no certificate. `ssl_verify => 0`: whoever answers is believed, so a signature of theirs
+/// proves nothing either. Or nobody is, because there is no root.
 #[derive(Debug)]
-struct Anyone;
+struct Blind {
+    refusal: Option<String>,
+}
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for Blind {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -207,7 +217,10 @@ impl ServerCertVerifier for Anyone {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.refusal {
+            Some(why) => Err(Error::General(why.clone())),
+            None => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
