@@ -61,7 +61,7 @@ pub struct Context {
     pub(crate) pool: ChunkPool,
     pub(crate) masks: Masks,
     pub(crate) resolver: Option<(Id, Resolver)>,
-    /// How many [`Link`]s there are.
+    /// How many [`Link`](crate::link::Link)s there are.
     pub(crate) links: usize,
     /// Whether there is a listener.
     pub(crate) listening: bool,
