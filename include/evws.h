@@ -219,11 +219,46 @@ typedef struct evws_deflate_options {
 } evws_deflate_options;
 
 /**
+ * How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
+ * not given.
+ */
+typedef struct evws_client_tls {
+  /**
+   * Whether the server's certificate is checked.
+   */
+  bool verify;
+  /**
+   * Trusted roots, in place of the system's.
+   */
+  struct evws_bytes ca;
+  /**
+   * The client's certificate and the others of its chain.
+   */
+  struct evws_bytes cert;
+  /**
+   * Its key.
+   */
+  struct evws_bytes key;
+  /**
+   * The name that the server is to prove; not given: the URL's.
+   */
+  struct evws_bytes server_name;
+  /**
+   * Protocols for ALPN, the preferred one first.
+   */
+  const struct evws_bytes *alpn;
+  /**
+   * How many there are.
+   */
+  size_t alpn_count;
+} evws_client_tls;
+
+/**
  * What a client connects with.
  */
 typedef struct evws_connect_options {
   /**
-   * `ws://host[:port][/path][?query]`
+   * `ws://host[:port][/path][?query]`, or `wss://`
    */
   struct evws_bytes url;
   /**
@@ -262,7 +297,30 @@ typedef struct evws_connect_options {
    * Compression: what is offered.
    */
   struct evws_deflate_options deflate;
+  /**
+   * For `wss://`.
+   */
+  struct evws_client_tls tls;
 } evws_connect_options;
+
+/**
+ * The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
+ * given.
+ */
+typedef struct evws_server_tls {
+  /**
+   * The server's certificate and the others of its chain; not given: no TLS.
+   */
+  struct evws_bytes cert;
+  /**
+   * Its key.
+   */
+  struct evws_bytes key;
+  /**
+   * Further certificates for the chain.
+   */
+  struct evws_bytes ca;
+} evws_server_tls;
 
 /**
  * What a listener accepts with.
@@ -308,6 +366,10 @@ typedef struct evws_listen_options {
    * Compression: what is accepted.
    */
   struct evws_deflate_options deflate;
+  /**
+   * For `wss://`.
+   */
+  struct evws_server_tls tls;
 } evws_listen_options;
 
 /**
@@ -650,8 +712,8 @@ uint8_t *evws_take_payload(struct evws_context *context);
 
 /**
  * Begins to connect. The id, under which events will tell what came of it, is written to `id`.
- * `EVWS_STATUS_INVALID` if the URL, a subprotocol or a header cannot be used. The options are
- * copied.
+ * `EVWS_STATUS_INVALID` if the URL, a subprotocol, a header, or for `wss://` a file cannot be
+ * used. The options are copied; the files are read at once, by the first that name them.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
@@ -663,8 +725,8 @@ evws_status evws_connect(struct evws_context *context,
 
 /**
  * Listens on all addresses. Writes the listener's token, which connection events carry, and its
- * port. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
- * if the port cannot be bound. The options are copied.
+ * port. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file cannot be used,
+ * `EVWS_STATUS_SYSTEM` if the port cannot be bound. The options are copied, the files read at once.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid

@@ -50,7 +50,21 @@ static bool proxy_is_set(pTHX_ ws_context *ctx)
     return proxy && SvCUR(*proxy);
 }
 
-static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out)
+static void connect_tls(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out)
+{
+    ws_byte_list alpn;
+
+    out->verify = ws_option_flag(aTHX_ o, WS_OPT_SSL_VERIFY, TRUE);
+    out->ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, settings);
+    out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, settings);
+    out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, settings);
+    out->server_name = ws_option_file(aTHX_ o, WS_OPT_SSL_SERVER_NAME, NULL);
+    ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN, &alpn);
+    out->alpn = alpn.item;
+    out->alpn_count = alpn.count;
+}
+
+static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connect_options *out)
 {
     ws_byte_list protocols;
     ws_header_list headers;
@@ -59,7 +73,7 @@ static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out
     if (!ws_option_given(aTHX_ o, WS_OPT_URL))
         croak("url parameter is required");
     out->url = ws_option_string(aTHX_ o, WS_OPT_URL);
-    ws_option_protocols(aTHX_ o, &protocols);
+    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
     out->protocols = protocols.item;
     out->protocol_count = protocols.count;
     ws_option_headers(aTHX_ o, &headers);
@@ -69,6 +83,7 @@ static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out
     out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
     ws_option_deflate(aTHX_ o, TRUE, FALSE, &out->deflate);
+    connect_tls(aTHX_ o, settings, &out->tls);
 }
 
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -81,7 +96,7 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_CONNECT, args, count);
-    connect_options(aTHX_ &o, &options);
+    connect_options(aTHX_ &o, ctx->settings, &options);
     ws_context_engine(aTHX_ ctx);
     if (proxy_is_set(aTHX_ ctx))
         croak("connect: proxies are not built yet");
@@ -134,7 +149,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 
     Zero(out, 1, evws_listen_options);
     out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
-    ws_option_protocols(aTHX_ o, &protocols);
+    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
     out->protocols = protocols.item;
     out->protocol_count = protocols.count;
     ws_option_headers(aTHX_ o, &headers);
@@ -143,6 +158,9 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
+    out->tls.cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, NULL);
+    out->tls.key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, NULL);
+    out->tls.ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, NULL);
 }
 
 static ws_listener *listener_new(pTHX_ const ws_options *o)
@@ -170,8 +188,6 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     listen_check(aTHX_ &o);
     listen_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
-    if (ws_option_given(aTHX_ &o, WS_OPT_SSL_CERT))
-        croak("listen: TLS (ssl_cert, ssl_key) is not built yet");
     listener = listener_new(aTHX_ &o);
     options.ask_handshake = listener->on_handshake != NULL;
     options.wants = ws_callbacks_wants(listener->callbacks);

@@ -32,10 +32,12 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "loop",             WS_FOR_NEW },
     { "proxy",            WS_FOR_NEW },
     { "proxy_port",       WS_FOR_NEW },
-    { "ssl_cert",         WS_FOR_NEW | WS_FOR_LISTEN },
-    { "ssl_key",          WS_FOR_NEW | WS_FOR_LISTEN },
-    { "ssl_ca",           WS_FOR_NEW | WS_FOR_LISTEN },
+    { "ssl_cert",         WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "ssl_key",          WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "ssl_ca",           WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
     { "ssl_verify",       WS_FOR_CONNECT },
+    { "ssl_server_name",  WS_FOR_CONNECT },
+    { "ssl_alpn",         WS_FOR_CONNECT },
     { "ssl_init",         WS_FOR_NEW },
     { "fh",               WS_FOR_ADOPT },
     { "initial_data",     WS_FOR_ADOPT },
@@ -162,6 +164,22 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
         croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
               SvPV_nolen(ws_shown(aTHX_ o->value[which])));
     return bytes_of(aTHX_ plain);
+}
+
+/* The same where nothing may be given: not in this call, nor to new(), whose settings stand in for it. `data` is NULL
+ * then, and only then. */
+evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings)
+{
+    const char *name = ws_option_specs[which].name;
+    evws_bytes none;
+    SV **kept;
+
+    none.data = NULL;
+    none.length = 0;
+    if (ws_option_given(aTHX_ o, which))
+        return ws_option_string(aTHX_ o, which);
+    kept = settings ? hv_fetch(settings, name, (I32)strlen(name), 0) : NULL;
+    return kept ? bytes_of(aTHX_ sv_mortalcopy(*kept)) : none;
 }
 
 /* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. looks_like_number comes first because SvNV of
@@ -291,7 +309,7 @@ static void append_names(pTHX_ SV *buffer, evws_bytes list)
     append_name(aTHX_ buffer, start, end);
 }
 
-static void append_array(pTHX_ SV *buffer, const ws_options *o, AV *array)
+static void append_array(pTHX_ SV *buffer, const ws_options *o, const char *option, AV *array)
 {
     SSize_t i;
 
@@ -301,22 +319,23 @@ static void append_array(pTHX_ SV *buffer, const ws_options *o, AV *array)
         evws_bytes name;
 
         if (!plain || !SvOK(plain))
-            croak("%s: protocol number %" IVdf " must be a string", o->method, (IV)i + 1);
+            croak("%s: %s number %" IVdf " must be a string", o->method, option, (IV)i + 1);
         name = bytes_of(aTHX_ plain);
         sv_catpvn(buffer, (const char *)&name, sizeof name);
     }
 }
 
-void ws_option_protocols(pTHX_ const ws_options *o, ws_byte_list *out)
+/* Names separated by commas, or in an array. */
+void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out)
 {
     SV *buffer = sv_2mortal(newSVpvs(""));
-    SV *value = o->value[WS_OPT_PROTOCOL];
+    SV *value = o->value[which];
 
-    if (ws_option_given(aTHX_ o, WS_OPT_PROTOCOL)) {
+    if (ws_option_given(aTHX_ o, which)) {
         if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV)
-            append_array(aTHX_ buffer, o, (AV *)SvRV(value));
+            append_array(aTHX_ buffer, o, ws_option_specs[which].name, (AV *)SvRV(value));
         else
-            append_names(aTHX_ buffer, ws_option_string(aTHX_ o, WS_OPT_PROTOCOL));
+            append_names(aTHX_ buffer, ws_option_string(aTHX_ o, which));
     }
     out->item = (evws_bytes *)SvPVX(buffer);
     out->count = SvCUR(buffer) / sizeof(evws_bytes);

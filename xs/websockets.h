@@ -142,7 +142,8 @@ SV *ws_peer_address(pTHX_ ws_connection *conn);
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
     WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
-    WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_INIT,
+    WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
+    WS_OPT_SSL_ALPN, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
     WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
@@ -167,7 +168,8 @@ NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV
 uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which);
 bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
 SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
-void ws_option_protocols(pTHX_ const ws_options *o, ws_byte_list *out);
+evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
+void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out);
 void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
 void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);

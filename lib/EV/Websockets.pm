@@ -135,10 +135,8 @@ unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 =head2 What is not there yet
 
 These parts are in work. Until they are there, a call that needs one of them
-croaks with C<... not built yet>: connecting to C<wss://> URLs, listening with a
-certificate, L</adopt>, and connecting in a context that was given a C<proxy>.
-Proxies from the environment are not looked at. Programs that use C<ws://> need
-none of this.
+croaks with C<... not built yet>: L</adopt>, and connecting in a context that was
+given a C<proxy>. Proxies from the environment are not looked at.
 
 =head2 Bytes and characters
 
@@ -259,7 +257,20 @@ L</COMPRESSION>.
 =item ssl_verify => $boolean
 
 Default: true. Whether the server's certificate must be valid for the
-host of the URL. Turn it off for tests only.
+host of the URL. Turn it off for tests only: anybody is believed then.
+
+=item ssl_ca => $file, ssl_cert => $file, ssl_key => $file
+
+In place of those of the context, see L</new>.
+
+=item ssl_server_name => $name
+
+The name that is sent to the server (SNI), and that its certificate must be valid
+for. Default: the host of the URL.
+
+=item ssl_alpn => $name, ssl_alpn => \@names
+
+The protocols to offer by ALPN (RFC 7301), best first. Default: none.
 
 =item on_connect => \&code, on_message, on_close, on_error, on_pong, on_drain
 
@@ -311,10 +322,10 @@ costs memory and CPU time for every connection. See L</COMPRESSION>.
 PEM files, both or none: serve C<wss://> with this certificate chain and
 key. Default: none, C<ws://>.
 
-=item ssl_ca => $client_roots_file
+=item ssl_ca => $file
 
-PEM file. Ask clients for a certificate, and accept only those whose
-certificate was issued by one of these.
+PEM file with further certificates, which are sent behind those of C<ssl_cert>:
+the intermediate ones, unless they stand in that file already.
 
 =item on_handshake => \&code
 
@@ -583,6 +594,34 @@ accepts.
         return { 'Set-Cookie' => 'seen=1' };
     },
 
+=head1 TLS
+
+C<wss://> is TLS 1.3 or 1.2, by rustls. All files are PEM. They are read when a
+C<connect> or C<listen> names them for the first time, and not again by the same
+context; keys may be PKCS#8, PKCS#1 or SEC1, for RSA, ECDSA or Ed25519, without a
+password. A file that cannot be used croaks, with its name and the reason.
+
+B<Clients> trust the roots of the system (or those that the environment variables
+C<SSL_CERT_FILE> and C<SSL_CERT_DIR> name), or the ones in C<ssl_ca> and no others.
+The certificate must be in date, lead to one of them, and be valid for the host of
+the URL: a name, or an address, as C<subjectAltName>. The common name is not looked
+at, and neither is whether a certificate was revoked. A self-signed certificate is
+trusted if it is in C<ssl_ca> itself. Why a server was refused is passed to
+L</on_error>:
+
+    TLS handshake with localhost: invalid peer certificate: certificate expired
+    TLS handshake with 127.0.0.1: the peer does not speak TLS
+
+B<Servers> are not told about handshakes that fail. A client that speaks plain HTTP
+to them gets C<400 Bad Request>.
+
+Sessions are resumed, by clients within one context, and by servers within one
+listener. A connection that ends without a Close frame is closed with 1006, whether or not
+TLS was ended properly.
+
+C<send_queue_size> counts payload until the system has all of its TLS records. These are
+made of up to 64 KiB at a time.
+
 =head1 CLOSE CODES
 
     1000  normal                           1008  against a policy
@@ -773,6 +812,9 @@ a peer or the network is passed to L</on_error>.
     URL must start with ws:// or wss://
     connect: invalid port in url (expected 1-65535)
     Context has been destroyed
+    connect: WHY
+
+WHY names, for a C<wss> URL, the TLS option or file that cannot be used.
 
 =head2 Croaks of listen
 

@@ -139,13 +139,14 @@ sub our_client {
 
 # Our server against a peer's client. $start->($url, ...) makes the peer connect
 # to the URLs in turn, each when the one before has ended; $offers says what its
-# Sec-WebSocket-Extensions looks like.
+# Sec-WebSocket-Extensions looks like. listen => [...] has a certificate, for wss.
 sub our_server {
     my ($name, $start, $closed, $offers, %quirk) = @_;
     subtest "our server, client: $name" => sub {
         my $context = EV::Websockets::Context->new;
-        my $listener = accept_on($context);
-        my $base = 'ws://127.0.0.1:' . $listener->{port};
+        my $listen = delete $quirk{listen};
+        my $listener = accept_on($context, @{ $listen || [] });
+        my $base = ($listen ? 'wss' : 'ws') . '://127.0.0.1:' . $listener->{port};
         $start->(("$base/talk%20to?x=%31") x 5, "$base/forbidden", "$base/last");
 
         my $next = sub { $listener->accept };

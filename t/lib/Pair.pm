@@ -18,7 +18,7 @@ sub open {
     my $path = delete $o{path};
     $self->{client} = Events->new;
     $self->{c} = $self->{context}->connect(
-        url => "ws://127.0.0.1:$self->{port}" . (defined $path ? $path : '/'),
+        url => ($o{scheme} || 'ws') . "://127.0.0.1:$self->{port}" . (defined $path ? $path : '/'),
         $self->{client}->handlers(%{ $o{connect} || {} }),
     );
     run_until(sub { $self->{client}->count('connect') && $self->{server}->count('connect') },

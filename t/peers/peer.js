@@ -3,11 +3,17 @@
 //     node peer.js server          prints "port N", serves until its standard input ends
 //     node peer.js client URL ...  connects to each URL in turn
 //
+// With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS.
+// Whom the client trusts says NODE_EXTRA_CA_CERTS.
+//
 // What it says and obeys stands in t/lib/PerlPeer.pm. One line on standard output
 // for each connection that ended: "closed CODE REASON", fields separated by
 // tabs; for an upgrade that was refused CODE is the HTTP status.
 'use strict';
 
+const fs = require('fs');
+const http = require('http');
+const https = require('https');
 const { WebSocket, WebSocketServer } = require('ws');
 
 const NAME = 'Node ws';
@@ -64,16 +70,19 @@ function converse(ws, headers) {
 }
 
 function server() {
+  const { EVWS_PEER_CERT, EVWS_PEER_KEY } = process.env;
+  const web = EVWS_PEER_CERT
+    ? https.createServer({ cert: fs.readFileSync(EVWS_PEER_CERT), key: fs.readFileSync(EVWS_PEER_KEY) })
+    : http.createServer();
   const listening = new WebSocketServer({
-    host: '127.0.0.1',
-    port: 0,
+    server: web,
     perMessageDeflate: true,
     handleProtocols: (offered) => offered.has('v2.interop') && 'v2.interop',
     verifyClient: (info, answer) => answer(info.req.url !== '/forbidden', 403),
   });
   listening.on('headers', (lines) => lines.push(`X-Interop: from ${NAME}`));
   listening.on('connection', (ws, request) => converse(ws, request.headers));
-  listening.on('listening', () => report('port', listening.address().port));
+  web.listen(0, '127.0.0.1', () => report('port', web.address().port));
 }
 
 function client(urls) {

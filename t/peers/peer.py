@@ -3,6 +3,9 @@
     peer.py server          prints "port N", serves until its standard input ends
     peer.py client URL ...  connects to each URL in turn
 
+With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS.
+Whom the client trusts says SSL_CERT_FILE.
+
 What it says and obeys stands in t/lib/PerlPeer.pm. One line on standard output for
 each connection that ended: "closed CODE REASON", fields separated by tabs; for
 an upgrade that was refused CODE is the HTTP status.
@@ -11,6 +14,7 @@ an upgrade that was refused CODE is the HTTP status.
 import asyncio
 import http
 import os
+import ssl
 import sys
 import threading
 
@@ -106,6 +110,14 @@ def add_header(ws, request, response):
     response.headers["X-Interop"] = "from Python websockets"
 
 
+def server_tls():
+    if "EVWS_PEER_CERT" not in os.environ:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.environ["EVWS_PEER_CERT"], os.environ["EVWS_PEER_KEY"])
+    return context
+
+
 async def server():
     async def handler(ws):
         await converse(ws, ws.request.headers)
@@ -117,6 +129,7 @@ async def server():
         subprotocols=["v2.interop", "v9.interop"],
         process_request=refuse,
         process_response=add_header,
+        ssl=server_tls(),
         **OPTIONS,
     ) as listening:
         report("port", listening.sockets[0].getsockname()[1])

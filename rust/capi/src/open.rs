@@ -1,8 +1,13 @@
 //! Making connections and listeners, and deciding on handshakes.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use evws_engine::{CallError, ConnectOptions, DeflateOptions, ListenOptions, Settings, Wants};
+use evws_engine::{
+    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, ServerTls, Settings, Wants,
+};
 
 use crate::context::evws_context;
 use crate::guard::guard;
@@ -55,9 +60,44 @@ unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8
     list.iter().map(convert).collect()
 }
 
+/// # Safety
+/// `name` is valid for the call, or its data is null.
+unsafe fn file(name: evws_bytes) -> Option<PathBuf> {
+    // SAFETY: the caller's promise.
+    (!name.data.is_null()).then(|| OsStr::from_bytes(unsafe { name.borrow() }).into())
+}
+
+/// # Safety
+/// All that `tls` points to is valid for the call, or null.
+unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
+    // SAFETY: the caller's promise.
+    unsafe {
+        ClientTls {
+            verify: tls.verify,
+            ca: file(tls.ca),
+            cert: file(tls.cert),
+            key: file(tls.key),
+            alpn: strings(tls.alpn, tls.alpn_count),
+        }
+    }
+}
+
+/// # Safety
+/// All that `tls` points to is valid for the call, or null.
+unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        Some(ServerTls {
+            cert: file(tls.cert)?,
+            key: file(tls.key).unwrap_or_default(),
+            ca: file(tls.ca),
+        })
+    }
+}
+
 /// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
-/// `EVWS_STATUS_INVALID` if the URL, a subprotocol or a header cannot be used. The options are
-/// copied.
+/// `EVWS_STATUS_INVALID` if the URL, a subprotocol, a header, or for `wss://` a file cannot be
+/// used. The options are copied; the files are read at once, by the first that name them.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
@@ -76,12 +116,16 @@ pub unsafe extern "C" fn evws_connect(
         return EVWS_STATUS_NULL_POINTER;
     }
     let work = |context: &mut evws_context| {
+        let server_name = options.tls.server_name;
         // SAFETY: the caller's promise.
-        let (url, protocols, headers) = unsafe {
+        let (url, protocols, headers, tls, server_name) = unsafe {
             (
                 options.url.borrow().to_vec(),
                 strings(options.protocols, options.protocol_count),
                 headers(options.headers, options.header_count),
+                client_tls(&options.tls),
+                (!server_name.data.is_null())
+                    .then(|| String::from_utf8_lossy(server_name.borrow()).into_owned()),
             )
         };
         let connect = ConnectOptions {
@@ -92,6 +136,8 @@ pub unsafe extern "C" fn evws_connect(
             timeout: Duration::try_from_secs_f64(options.connect_timeout)
                 .ok()
                 .filter(|timeout| !timeout.is_zero()),
+            tls,
+            server_name,
             settings: Settings {
                 max_message_size: options.max_message_size,
                 validate_utf8: options.validate_utf8,
@@ -113,8 +159,8 @@ pub unsafe extern "C" fn evws_connect(
 }
 
 /// Listens on all addresses. Writes the listener's token, which connection events carry, and its
-/// port. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
-/// if the port cannot be bound. The options are copied.
+/// port. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file cannot be used,
+/// `EVWS_STATUS_SYSTEM` if the port cannot be bound. The options are copied, the files read at once.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
@@ -135,10 +181,11 @@ pub unsafe extern "C" fn evws_listen(
     }
     let work = |context: &mut evws_context| {
         // SAFETY: the caller's promise.
-        let (protocols, headers) = unsafe {
+        let (protocols, headers, tls) = unsafe {
             (
                 strings(options.protocols, options.protocol_count),
                 headers(options.headers, options.header_count),
+                server_tls(&options.tls),
             )
         };
         let listen = ListenOptions {
@@ -146,6 +193,7 @@ pub unsafe extern "C" fn evws_listen(
             protocols,
             headers,
             ask: options.ask_handshake,
+            tls,
             settings: Settings {
                 max_message_size: options.max_message_size,
                 validate_utf8: options.validate_utf8,

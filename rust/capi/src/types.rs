@@ -196,10 +196,42 @@ pub struct evws_deflate_options {
     pub memory: u64,
 }
 
+/// How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
+/// not given.
+#[repr(C)]
+pub struct evws_client_tls {
+    /// Whether the server's certificate is checked.
+    pub verify: bool,
+    /// Trusted roots, in place of the system's.
+    pub ca: evws_bytes,
+    /// The client's certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// The name that the server is to prove; not given: the URL's.
+    pub server_name: evws_bytes,
+    /// Protocols for ALPN, the preferred one first.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
+/// given.
+#[repr(C)]
+pub struct evws_server_tls {
+    /// The server's certificate and the others of its chain; not given: no TLS.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// Further certificates for the chain.
+    pub ca: evws_bytes,
+}
+
 /// What a client connects with.
 #[repr(C)]
 pub struct evws_connect_options {
-    /// `ws://host[:port][/path][?query]`
+    /// `ws://host[:port][/path][?query]`, or `wss://`
     pub url: evws_bytes,
     /// Subprotocols, the preferred one first.
     pub protocols: *const evws_bytes,
@@ -219,6 +251,8 @@ pub struct evws_connect_options {
     pub wants: u32,
     /// Compression: what is offered.
     pub deflate: evws_deflate_options,
+    /// For `wss://`.
+    pub tls: evws_client_tls,
 }
 
 /// What a listener accepts with.
@@ -244,4 +278,6 @@ pub struct evws_listen_options {
     pub ask_handshake: bool,
     /// Compression: what is accepted.
     pub deflate: evws_deflate_options,
+    /// For `wss://`.
+    pub tls: evws_server_tls,
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use evws_proto::connection::State;
 use evws_proto::handshake::{self, ClientRequest};
 use evws_proto::url::Url;
+use rustls::pki_types::ServerName;
 
 use crate::context::Context;
+use crate::establish::client::Secure;
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Decision, Desk, Establishing};
@@ -20,11 +22,13 @@ use crate::listener::{self, Listener};
 use crate::pending::{Pending, Settings};
 use crate::slots::Source;
 use crate::sys;
+use crate::tls::client::ClientTls;
+use crate::tls::server::{self, ServerTls};
 
 /// What a client connects with.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// `ws://host[:port][/path][?query]`
+    /// `ws://host[:port][/path][?query]`, or `wss://`
     pub url: Vec<u8>,
     /// Subprotocols, the preferred one first.
     pub protocols: Vec<String>,
@@ -32,6 +36,10 @@ pub struct ConnectOptions {
     pub headers: Vec<(String, Vec<u8>)>,
     /// From the call to the end of the upgrade; `None`: as long as it takes.
     pub timeout: Option<Duration>,
+    /// What a `wss://` URL is connected with.
+    pub tls: ClientTls,
+    /// The name that the server is to prove, and that it is asked for (SNI); `None`: the URL's.
+    pub server_name: Option<String>,
     /// For the connection.
     pub settings: Settings,
 }
@@ -47,6 +55,8 @@ pub struct ListenOptions {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the program decides on each request.
     pub ask: bool,
+    /// `None`: no TLS.
+    pub tls: Option<ServerTls>,
     /// For every connection.
     pub settings: Settings,
 }
@@ -84,9 +94,6 @@ impl Context {
         let invalid = |text: String| CallError::Invalid(text);
         check_deflate("connect", &options.settings)?;
         let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
-        if url.secure {
-            return Err(invalid("connect: TLS (wss://) is not built yet".into()));
-        }
         let request = ClientRequest {
             host: url.host_header(),
             target: url.target.clone(),
@@ -97,15 +104,23 @@ impl Context {
         request
             .check()
             .map_err(|error| invalid(error.to_string()))?;
+        let secure = if url.secure {
+            Some(self.secure(&url, &options.tls, options.server_name)?)
+        } else {
+            None
+        };
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
         let desk = Desk::default();
-        let task = client::establish(Stream(Rc::clone(&socket)), Rc::clone(&desk), url, request);
+        let is_secure = secure.is_some();
+        let stream = Stream(Rc::clone(&socket));
+        let task = client::establish(stream, Rc::clone(&desk), url, request, secure);
         let establishing = Establishing::new(socket, desk, task);
         let pending = Pending {
             establishing,
             settings: options.settings,
             listener: None,
+            secure: is_secure,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
         self.slots.set_deadline(id, options.timeout);
@@ -113,11 +128,31 @@ impl Context {
         Ok(id)
     }
 
+    fn secure(
+        &mut self,
+        url: &Url,
+        options: &ClientTls,
+        name: Option<String>,
+    ) -> Result<Secure, CallError> {
+        let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
+        let configuration = self.clients.configuration(options).map_err(refused)?;
+        let name = name.unwrap_or_else(|| url.host.clone());
+        let name = ServerName::try_from(name.clone()).map_err(|_| {
+            refused(format!(
+                "'{name}' is neither a host name nor an address that TLS can check"
+            ))
+        })?;
+        Ok(Secure {
+            configuration,
+            name,
+        })
+    }
+
     /// Listens on all addresses. Returns the listener and its port.
     ///
     /// # Errors
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
-    /// [`CallError::System`] if the port cannot be bound.
+    /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         check_deflate("listen", &options.settings)?;
         handshake::check_response_headers(&options.headers)
@@ -131,6 +166,12 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
+        let tls = match &options.tls {
+            Some(files) => Some(server::configuration(files).map_err(|why| {
+                CallError::Invalid(format!("Failed to create vhost for listening: {why}"))
+            })?),
+            None => None,
+        };
         let (fd, port) = listener::bind(options.port)
             .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
         let policy = Rc::new(Policy {
@@ -138,6 +179,7 @@ impl Context {
             deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
+            tls,
         });
         let listener = Listener {
             fd,

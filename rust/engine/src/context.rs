@@ -5,7 +5,7 @@
 //! Nothing here calls back, so between two events the caller may do anything.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -16,12 +16,12 @@ use evws_proto::handshake::Headers;
 
 use crate::event::{Id, Queued};
 use crate::holders::Holders;
-use crate::link::Link;
 use crate::queue::ChunkPool;
 use crate::receive::Batch;
 use crate::resolver::Resolver;
 use crate::slots::{Slots, Source};
 use crate::sys;
+use crate::tls::client::Clients;
 
 /// What the event that was polled last carries.
 #[derive(Default)]
@@ -40,6 +40,10 @@ pub struct Context {
     pub(crate) batch: Batch,
     /// The one receive buffer; empty while there is neither a connection nor a listener.
     pub(crate) buffer: Vec<u8>,
+    /// Records of TLS, before they are decrypted into the receive buffer; empty without TLS.
+    pub(crate) wire: Vec<u8>,
+    /// What clients connect to `wss://` with.
+    pub(crate) clients: Clients,
     /// Connections with bytes to parse in this turn of the loop, and in the next.
     pub(crate) ready_now: VecDeque<Id>,
     pub(crate) ready_next: VecDeque<Id>,
@@ -64,7 +68,7 @@ pub struct Context {
     pub(crate) scratch: Vec<u8>,
     pub(crate) holders: Holders,
     pub(crate) resolver: Option<(Id, Resolver)>,
-    /// How many [`Link`]s there are.
+    /// How many [`Link`](crate::link::Link)s there are.
     pub(crate) links: usize,
     /// Whether there is a listener.
     pub(crate) listening: bool,
@@ -109,6 +113,8 @@ impl Context {
             current: Current::default(),
             batch: Batch::default(),
             buffer: Vec::new(),
+            wire: Vec::new(),
+            clients: Clients::default(),
             ready_now: VecDeque::new(),
             ready_next: VecDeque::new(),
             dirty: Vec::new(),
@@ -214,9 +220,11 @@ impl Context {
         for source in self.slots.drain() {
             if let Source::Link(mut link) = source {
                 if !silent && !link.write_dead {
-                    let Link { queue, fd, .. } = &mut *link;
                     // There is nobody to tell, and no time to try again.
-                    let _ = queue.write(fd.as_fd(), &mut pool);
+                    let _ = link.write_queue(&mut pool);
+                    if link.queue.is_empty() {
+                        link.notify_end();
+                    }
                 }
             }
         }
@@ -238,6 +246,7 @@ impl Context {
         self.links -= 1;
         if self.links == 0 && !self.listening && !self.batch.is_active() {
             self.buffer = Vec::new();
+            self.wire = Vec::new();
             self.pool.shrink();
             self.codecs.shrink();
             self.scratch = Vec::new();

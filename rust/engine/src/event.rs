@@ -1,5 +1,6 @@
 //! What the engine tells its caller: events, and which descriptors to watch for what.
 
+use std::borrow::Cow;
 use std::ops::BitOr;
 
 use evws_proto::handshake::Headers;
@@ -132,7 +133,7 @@ pub(crate) enum Queued {
     },
     Error {
         id: Id,
-        text: &'static str,
+        text: Cow<'static, str>,
     },
     ConnectFailed {
         id: Id,

@@ -17,6 +17,7 @@ mod resolver;
 mod send;
 mod slots;
 mod sys;
+mod tls;
 mod watch;
 
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
@@ -27,3 +28,5 @@ pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
 pub use pending::Settings;
 pub use send::Kind;
+pub use tls::client::ClientTls;
+pub use tls::server::ServerTls;

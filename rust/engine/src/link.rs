@@ -1,13 +1,15 @@
 //! One established connection: its protocol state, its queue, and where it stands.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use evws_proto::connection::{Config, Connection, State};
 use evws_proto::Role;
 
 use crate::event::{Interest, Wants};
-use crate::queue::SendQueue;
+use crate::queue::{ChunkPool, SendQueue, Written};
+use crate::tls::session::Tls;
 
 /// How long a connection that is being closed may go without any progress.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ pub enum Stage {
 pub struct Link {
     /// Its socket.
     pub fd: OwnedFd,
+    /// What secures it.
+    pub tls: Option<Box<Tls>>,
     /// The state of RFC 6455.
     pub proto: Connection,
     /// Frames that the kernel has not taken.
@@ -80,6 +84,7 @@ impl Link {
     pub fn new(fd: OwnedFd, config: &Config, stage: Stage) -> Self {
         Link {
             fd,
+            tls: None,
             proto: Connection::new(config),
             queue: SendQueue::default(),
             rest: Vec::new(),
@@ -124,9 +129,33 @@ impl Link {
         }
     }
 
-    /// Whether something was read that is not parsed yet.
+    /// Whether something was read that is not parsed yet, or the end was read behind it.
     pub fn has_rest(&self) -> bool {
+        self.has_bytes() || self.tls.as_ref().is_some_and(|tls| tls.has_ended())
+    }
+
+    /// Whether bytes were read that are not parsed yet.
+    pub fn has_bytes(&self) -> bool {
         !self.rest.is_empty() || self.direct > 0
+    }
+
+    /// Offers the queue to the kernel.
+    ///
+    /// # Errors
+    /// As [`SendQueue::write`].
+    pub fn write_queue(&mut self, pool: &mut ChunkPool) -> io::Result<Written> {
+        match &mut self.tls {
+            Some(tls) => tls.write(self.fd.as_fd(), &mut self.queue, pool),
+            None => self.queue.write(self.fd.as_fd(), pool),
+        }
+    }
+
+    /// Ends our side of a TLS session. Returns whether the kernel has taken that, or never will.
+    pub fn notify_end(&mut self) -> bool {
+        match &mut self.tls {
+            Some(tls) => tls.notify_end(self.fd.as_fd()),
+            None => true,
+        }
     }
 
     /// What its descriptor is to be watched for.

@@ -44,6 +44,8 @@ pub struct Pending {
     pub settings: Settings,
     /// Where it came in; `None`: it is a client.
     pub listener: Option<Id>,
+    /// Whether its bytes are records of TLS.
+    pub secure: bool,
 }
 
 impl Pending {
@@ -67,6 +69,7 @@ impl Context {
         };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
+        let secure = policy.tls.is_some();
         if from.exhausted {
             self.slots
                 .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
@@ -86,6 +89,7 @@ impl Context {
                 establishing,
                 settings,
                 listener: Some(listener),
+                secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
             self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
@@ -212,6 +216,7 @@ impl Context {
             validate_utf8: settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
+        link.tls = established.tls;
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
         if let Some(negotiated) = established.deflate {
@@ -292,10 +297,13 @@ impl Context {
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
+        let secure = pending.secure;
         if let Some(fd) = self.take_pending_fd(id) {
-            let answer = Rejection::new(408).encode();
-            // A peer that does not even take this gets nothing.
-            let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+            if !secure {
+                let answer = Rejection::new(408).encode();
+                // A peer that does not even take this gets nothing.
+                let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+            }
             self.linger_after_answer(id, fd);
         }
     }

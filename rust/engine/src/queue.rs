@@ -168,12 +168,9 @@ impl SendQueue {
         let mut parts = [IoSlice::new(&[]); sys::MAX_GATHERED];
         let mut count = 0;
         let mut offered = 0;
-        let mut skip = self.head;
-        let chunks = self.earlier.iter().chain([&self.last]);
-        for (part, chunk) in parts.iter_mut().zip(chunks) {
-            *part = IoSlice::new(&chunk[skip..]);
-            offered += chunk.len() - skip;
-            skip = 0;
+        for (part, bytes) in parts.iter_mut().zip(self.parts()) {
+            *part = IoSlice::new(bytes);
+            offered += bytes.len();
             count += 1;
         }
         (sys::send_gathered(fd, &parts[..count]), offered)
@@ -187,7 +184,15 @@ impl SendQueue {
         }
     }
 
-    fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
+    /// The bytes that the kernel does not have, chunk by chunk.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.head;
+        let chunks = self.earlier.iter().chain([&self.last]);
+        chunks.map(move |chunk| &chunk[std::mem::take(&mut skip)..])
+    }
+
+    /// Drops what the kernel has now.
+    pub fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
         self.taken += taken as u64;
         self.waiting -= taken as u64;
         while !self.is_empty() {
@@ -248,7 +253,7 @@ impl SendQueue {
     }
 
     /// A peer that does not read keeps no more memory than its bytes need.
-    fn trim(&mut self, pool: &mut ChunkPool) {
+    pub fn trim(&mut self, pool: &mut ChunkPool) {
         if self.earlier.is_empty() && self.last.capacity() == CHUNK {
             let rest = self.last.len() - self.head;
             if rest <= CHUNK / 4 {

@@ -8,11 +8,15 @@ use evws_proto::connection::Received;
 use crate::context::Context;
 use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, LINGER_TIMEOUT, PONG_BACKLOG, PONG_TIMEOUT};
+use crate::send::mark_dirty;
 use crate::sys;
+use crate::tls::session::{Sink, HELD};
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.
 const BUFFER: usize = 260 * 1024;
+/// What is read of TLS at a time, so that its plaintext has room in that buffer.
+const WIRE: usize = BUFFER - HELD;
 /// Events of one batch that are delivered in one turn of the loop.
 const EVENTS_PER_TURN: u32 = 4096;
 /// From this many missing bytes on, a message is read straight into its own memory.
@@ -128,7 +132,7 @@ impl Context {
             }
             Queued::Error { id, text } => {
                 self.slots.link(id)?;
-                self.current.owned = text.into();
+                self.current.owned = text.into_owned().into_bytes();
                 Some(Event::Error { id })
             }
             Queued::ConnectFailed { id, text } => {
@@ -166,10 +170,16 @@ impl Context {
     /// Reads once. Whatever the batch before has left is set aside.
     fn receive(&mut self, id: Id) {
         self.set_aside();
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER];
+        let Context {
+            slots,
+            buffer,
+            wire,
+            ..
+        } = self;
+        if buffer.is_empty() {
+            *buffer = vec![0; BUFFER];
         }
-        let Some(link) = self.slots.link_mut(id) else {
+        let Some(link) = slots.link_mut(id) else {
             return;
         };
         let wanted = link.proto.payload_wanted();
@@ -178,12 +188,23 @@ impl Context {
         } else {
             None
         };
-        let result = match direct_target {
-            Some(target) => {
-                let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-                sys::receive_two(link.fd.as_fd(), target, wanted, &mut self.buffer)
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let result = if let Some(tls) = &mut link.tls {
+            wire.resize(WIRE, 0);
+            // As with readv(2): no more than there is memory for.
+            let target = direct_target.map(|target| {
+                let room = target.capacity() - target.len();
+                (target, wanted.min(room))
+            });
+            let result = tls.receive(link.fd.as_fd(), wire, &mut Sink::new(target, buffer));
+            if tls.wants_write() {
+                mark_dirty(link, id, &mut self.dirty);
             }
-            None => sys::receive(link.fd.as_fd(), &mut self.buffer).map(|count| (0, count)),
+            result
+        } else if let Some(target) = direct_target {
+            sys::receive_two(link.fd.as_fd(), target, wanted, buffer)
+        } else {
+            sys::receive(link.fd.as_fd(), buffer).map(|count| (0, count))
         };
         match result {
             Ok((0, 0)) => self.end_of_stream(id),
@@ -203,6 +224,14 @@ impl Context {
 
     /// The peer's stream ended without a Close frame (RFC 6455 section 7.1.5: code 1006).
     fn end_of_stream(&mut self, id: Id) {
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
+        let failure = link.tls.as_mut().and_then(|tls| tls.take_failure());
+        if let (Some(why), Stage::Open | Stage::Announced) = (failure, link.stage) {
+            let text = format!("TLS: {why}").into();
+            self.events.push_back(Queued::Error { id, text });
+        }
         self.end(id, 1006);
     }
 
@@ -229,6 +258,9 @@ impl Context {
         };
         if link.holds_back() || !link.has_rest() {
             return;
+        }
+        if !link.has_bytes() {
+            return self.end_of_stream(id);
         }
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
@@ -430,11 +462,19 @@ impl Context {
         }
         // What the batch has left lies in the same buffer.
         self.set_aside();
-        let Some(Link { fd, .. }) = self.slots.link_mut(id) else {
+        let Some(Link { fd, tls, .. }) = self.slots.link_mut(id) else {
             return;
         };
-        match sys::receive(fd.as_fd(), &mut self.buffer) {
-            Ok(0) => self.release_link(id),
+        let result = match tls {
+            Some(tls) => {
+                self.wire.resize(WIRE, 0);
+                let mut sink = Sink::new(None, &mut self.buffer);
+                tls.receive(fd.as_fd(), &mut self.wire, &mut sink)
+            }
+            None => sys::receive(fd.as_fd(), &mut self.buffer).map(|count| (0, count)),
+        };
+        match result {
+            Ok((0, 0)) => self.release_link(id),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.release_link(id),
@@ -453,6 +493,7 @@ impl Context {
         } else if link.pong_backlog > PONG_BACKLOG {
             let text = "the peer sends Pings and does not read the Pongs";
             self.queue_close(id, Some(1008), text.as_bytes());
+            let text = text.into();
             self.events.push_back(Queued::Error { id, text });
             self.end(id, 1008);
         }

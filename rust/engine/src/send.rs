@@ -195,7 +195,7 @@ impl Context {
             link.queue.clear(pool);
             Ok(Written::All)
         } else {
-            link.queue.write(link.fd.as_fd(), pool)
+            link.write_queue(pool)
         };
         link.write_blocked = matches!(written, Ok(Written::Part));
         if written.is_err() {
@@ -272,6 +272,10 @@ impl Context {
         if !link.queue.is_empty() {
             return;
         }
+        if !link.notify_end() {
+            link.write_blocked = true;
+            return self.mark_changed(id);
+        }
         if link.clean && link.role == Role::Server {
             self.release_link(id);
         } else if !link.write_shut {
@@ -291,6 +295,8 @@ impl Context {
             return;
         };
         let mut link = *link;
+        // A peer that is gone, or takes nothing, goes without it.
+        link.notify_end();
         link.queue.clear(&mut self.pool);
         self.forget_link();
         self.retire(id, link.fd);
@@ -316,7 +322,8 @@ fn compressed<'a>(
     }
 }
 
-fn mark_dirty(link: &mut Link, id: Id, dirty: &mut Vec<Id>) {
+/// Notes that a connection has something new to write.
+pub(crate) fn mark_dirty(link: &mut Link, id: Id, dirty: &mut Vec<Id>) {
     if !link.dirty {
         link.dirty = true;
         dirty.push(id);

@@ -3,27 +3,48 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use evws_proto::handshake::{self, ClientRequest, Response};
 use evws_proto::url::Url;
+use rustls::pki_types::ServerName;
+use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
 
 use super::stream::Stream;
+use super::transport::Transport;
 use super::{read_more, Desk, Established, Failure, Question};
+use crate::tls::words;
+
+/// What a `wss://` URL is connected with.
+pub struct Secure {
+    /// Roots, certificates, sessions.
+    pub configuration: Arc<ClientConfig>,
+    /// The name that the server is to prove.
+    pub name: ServerName<'static>,
+}
 
 /// Establishes a connection (RFC 6455 section 4.1).
 pub async fn establish(
-    mut stream: Stream,
+    stream: Stream,
     desk: Desk,
     url: Url,
     request: ClientRequest,
+    secure: Option<Secure>,
 ) -> Result<Established, Failure> {
-    match run(&mut stream, &desk, &url, &request).await {
-        Ok((response, leftover)) => Ok(Established {
+    let run = async {
+        let mut transport = run(stream, &desk, &url, secure).await?;
+        let upgraded = upgrade(&mut transport, &request).await?;
+        Ok((transport, upgraded))
+    };
+    match run.await {
+        Ok((transport, (response, mut leftover))) => Ok(Established {
             headers: response.headers,
             protocol: response.protocol,
             deflate: response.deflate,
+            tls: transport.into_session(&mut leftover),
             leftover,
         }),
         Err(text) => Err(Failure::Client(text)),
@@ -31,14 +52,32 @@ pub async fn establish(
 }
 
 async fn run(
-    stream: &mut Stream,
+    stream: Stream,
     desk: &Desk,
     url: &Url,
-    request: &ClientRequest,
-) -> Result<(Response, Vec<u8>), String> {
+    secure: Option<Secure>,
+) -> Result<Transport, String> {
     let addresses = addresses(desk, url).await?;
-    connect(stream, url, &addresses).await?;
-    upgrade(stream, request).await
+    connect(&stream, url, &addresses).await?;
+    match secure {
+        Some(secure) => handshake_tls(stream, secure).await,
+        None => Ok(Transport::Plain(stream)),
+    }
+}
+
+async fn handshake_tls(stream: Stream, secure: Secure) -> Result<Transport, String> {
+    let shown = secure.name.to_str().into_owned();
+    let connector = TlsConnector::from(secure.configuration);
+    match connector.connect(secure.name, stream).await {
+        Ok(session) => Ok(Transport::Client(Box::new(session))),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
+            "TLS handshake with {shown}: the server closed the connection"
+        )),
+        Err(error) => Err(format!(
+            "TLS handshake with {shown}: {}",
+            words::stream_reason(&error)
+        )),
+    }
 }
 
 async fn addresses(desk: &Desk, url: &Url) -> Result<Vec<SocketAddr>, String> {
@@ -86,11 +125,14 @@ async fn connect(stream: &Stream, url: &Url, addresses: &[SocketAddr]) -> Result
 }
 
 async fn upgrade(
-    stream: &mut Stream,
+    stream: &mut Transport,
     request: &ClientRequest,
 ) -> Result<(Response, Vec<u8>), String> {
     let key = handshake::generate_key();
-    let sent = stream.write_all(&request.encode(&key)).await;
+    let mut sent = stream.write_all(&request.encode(&key)).await;
+    if sent.is_ok() {
+        sent = stream.flush().await;
+    }
     let mut head = Vec::new();
     loop {
         match read_more(stream, &mut head).await {
@@ -104,7 +146,7 @@ async fn upgrade(
             Err(error) => {
                 // A server that refuses early may reset while it is still being written to.
                 let error = sent.err().unwrap_or(error);
-                return Err(format!("upgrade request: {error}"));
+                return Err(format!("upgrade request: {}", words::stream_reason(&error)));
             }
         }
         match handshake::parse_response(&head, &key, request) {

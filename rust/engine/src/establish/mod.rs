@@ -4,6 +4,7 @@
 pub mod client;
 pub mod server;
 pub mod stream;
+pub mod transport;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
 use crate::event::Interest;
+use crate::tls::session::Tls;
 use stream::Socket;
 
 /// The end of a future that succeeded.
@@ -30,6 +32,8 @@ pub struct Established {
     pub deflate: Option<Negotiated>,
     /// Bytes that were read beyond the head.
     pub leftover: Vec<u8>,
+    /// The session that the connection goes on with; `None`: there is no TLS.
+    pub tls: Option<Box<Tls>>,
 }
 
 /// The end of a future that did not.

@@ -1,13 +1,17 @@
 //! A server's way to an established connection: read the request, ask the program, answer.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use evws_proto::deflate;
 use evws_proto::handshake::{self, Rejection, Request};
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 use super::stream::Stream;
+use super::transport::Transport;
 use super::{read_more, Decision, Desk, Established, Failure, Question};
 
 /// What a listener does with a request.
@@ -20,15 +24,21 @@ pub struct Policy {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the program decides on each request.
     pub ask: bool,
+    /// What its connections are secured with; `None`: they are not.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Establishes a connection (RFC 6455 section 4.2).
 pub async fn establish(
-    mut stream: Stream,
+    stream: Stream,
     desk: Desk,
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
-    let (request, leftover) = match read_request(&mut stream).await {
+    let mut stream = match &policy.tls {
+        Some(configuration) => secure(stream, Arc::clone(configuration)).await?,
+        None => Transport::Plain(stream),
+    };
+    let (request, mut leftover) = match read_request(&mut stream).await {
         Ok(parts) => parts,
         Err(Some(rejection)) => return reject(&mut stream, &rejection).await,
         Err(None) => return Err(Failure::Server),
@@ -61,19 +71,41 @@ pub async fn establish(
     let protocol = handshake::choose_subprotocol(&request.protocols, &policy.protocols);
     let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
     let response = handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
-    if stream.write_all(&response).await.is_err() {
+    if stream.write_all(&response).await.is_err() || stream.flush().await.is_err() {
         return Err(Failure::Server);
     }
     Ok(Established {
         headers: request.headers,
         protocol,
         deflate,
+        tls: stream.into_session(&mut leftover),
         leftover,
     })
 }
 
+/// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
+async fn secure(
+    mut stream: Stream,
+    configuration: Arc<ServerConfig>,
+) -> Result<Transport, Failure> {
+    match stream.peek().await {
+        // No record of TLS begins with a letter, and every HTTP method does.
+        Ok(Some(first)) if first.is_ascii_alphabetic() => {
+            let _ = stream.write_all(&Rejection::new(400).encode()).await;
+            return Err(Failure::Server);
+        }
+        Ok(Some(_)) => {}
+        Ok(None) | Err(_) => return Err(Failure::Server),
+    }
+    match TlsAcceptor::from(configuration).accept(stream).await {
+        Ok(session) => Ok(Transport::Server(Box::new(session))),
+        // rustls has sent its alert.
+        Err(_) => Err(Failure::Server),
+    }
+}
+
 /// `Err(None)`: there is nobody to answer.
-async fn read_request(stream: &mut Stream) -> Result<(Request, Vec<u8>), Option<Rejection>> {
+async fn read_request(stream: &mut Transport) -> Result<(Request, Vec<u8>), Option<Rejection>> {
     let mut head = Vec::new();
     loop {
         match read_more(stream, &mut head).await {
@@ -93,8 +125,9 @@ async fn read_request(stream: &mut Stream) -> Result<(Request, Vec<u8>), Option<
 }
 
 /// Sends the answer; the engine then shuts the connection down.
-pub async fn reject(stream: &mut Stream, rejection: &Rejection) -> Result<Established, Failure> {
+async fn reject(stream: &mut Transport, rejection: &Rejection) -> Result<Established, Failure> {
     // Whoever does not take the answer goes without one.
     let _ = stream.write_all(&rejection.encode()).await;
+    let _ = stream.shutdown().await;
     Err(Failure::Server)
 }

@@ -110,6 +110,23 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The first byte that waits to be read, which stays there; `None`: the stream has ended.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub async fn peek(&self) -> io::Result<Option<u8>> {
+        poll_fn(|_| match self.0.with(|fd| sys::peek(fd.as_fd())) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.0.want(Interest::READ);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        })
+        .await
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

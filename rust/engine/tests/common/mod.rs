@@ -154,6 +154,8 @@ pub fn connect_options(port: u16) -> ConnectOptions {
         protocols: Vec::new(),
         headers: Vec::new(),
         timeout: Some(Duration::from_secs(30)),
+        tls: evws_engine::ClientTls::default(),
+        server_name: None,
         settings: settings(),
     }
 }
@@ -164,6 +166,7 @@ pub fn listen_options() -> ListenOptions {
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,
+        tls: None,
         settings: settings(),
     }
 }

@@ -1,0 +1,249 @@
+//! What clients connect with: roots, client certificates, and the sessions they can resume.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_name, WebPkiServerVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::{pem, provider, words};
+
+/// Configurations that a context keeps. A program that uses more is slower, not refused.
+const KEPT: usize = 64;
+
+/// How a client secures its connection. Equal ones share their sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// Whether the server's certificate is checked.
+    pub verify: bool,
+    /// A PEM file with trusted roots, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// A PEM file with the client's certificate, and the others of its chain.
+    pub cert: Option<PathBuf>,
+    /// A PEM file with its key.
+    pub key: Option<PathBuf>,
+    /// Protocols for ALPN (RFC 7301), the preferred one first.
+    pub alpn: Vec<String>,
+}
+
+/// The configurations of one context. Files are read when they are needed first.
+#[derive(Default)]
+pub struct Clients {
+    system_roots: Option<Arc<RootCertStore>>,
+    configurations: HashMap<ClientTls, Arc<ClientConfig>>,
+}
+
+impl Clients {
+    /// The configuration for these options.
+    ///
+    /// # Errors
+    /// A file cannot be read or used; in words. That the system has no roots is found out by the
+    /// handshake: it is no mistake of the program.
+    pub fn configuration(&mut self, options: &ClientTls) -> Result<Arc<ClientConfig>, String> {
+        if let Some(known) = self.configurations.get(options) {
+            return Ok(Arc::clone(known));
+        }
+        let made = Arc::new(self.make(options)?);
+        if self.configurations.len() >= KEPT {
+            self.configurations.clear();
+        }
+        self.configurations
+            .insert(options.clone(), Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn make(&mut self, options: &ClientTls) -> Result<ClientConfig, String> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| words::reason(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(self.verifier(options)?);
+        let mut made = match (&options.cert, &options.key) {
+            (Some(cert), Some(key)) => {
+                let chain = pem::chain("ssl_cert", cert)?;
+                builder
+                    .with_client_auth_cert(chain, pem::key("ssl_key", key)?)
+                    .map_err(|error| super::server::mismatch(&error, cert, key))?
+            }
+            (None, None) => builder.with_no_client_auth(),
+            (cert, _) => {
+                let given = if cert.is_some() {
+                    "ssl_cert"
+                } else {
+                    "ssl_key"
+                };
+                return Err(format!(
+                    "ssl_cert and ssl_key must both be set (only {given} was given)"
+                ));
+            }
+        };
+        for name in &options.alpn {
+            if name.is_empty() || name.len() > 255 {
+                return Err("a name in ssl_alpn must have 1 to 255 bytes (RFC 7301)".into());
+            }
+            made.alpn_protocols.push(name.as_bytes().to_vec());
+        }
+        Ok(made)
+    }
+
+    fn verifier(&mut self, options: &ClientTls) -> Result<Arc<dyn ServerCertVerifier>, String> {
+        if !options.verify {
+            return Ok(Arc::new(Blind { refusal: None }));
+        }
+        let (roots, named) = match &options.ca {
+            Some(path) => {
+                let list = pem::certificates("ssl_ca", path)?;
+                let mut roots = RootCertStore::empty();
+                for certificate in &list {
+                    roots.add(certificate.clone()).map_err(|error| {
+                        format!("{}: {}", pem::named("ssl_ca", path), words::reason(&error))
+                    })?;
+                }
+                (Arc::new(roots), list)
+            }
+            None => match self.system_roots() {
+                Ok(roots) => (roots, Vec::new()),
+                Err(why) => {
+                    let refusal = Some(why);
+                    return Ok(Arc::new(Blind { refusal }));
+                }
+            },
+        };
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Arc::new(Trusting { chain, named }))
+    }
+
+    fn system_roots(&mut self) -> Result<Arc<RootCertStore>, String> {
+        if let Some(known) = &self.system_roots {
+            return Ok(Arc::clone(known));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let why = found.errors.first().map_or_else(
+                || "install the package ca-certificates, or set SSL_CERT_FILE or ssl_ca".into(),
+                ToString::to_string,
+            );
+            return Err(format!(
+                "the system has no trusted root certificates: {why}"
+            ));
+        }
+        let roots = Arc::new(roots);
+        self.system_roots = Some(Arc::clone(&roots));
+        Ok(roots)
+    }
+}
+
+/// Chains to trusted roots; and certificates that were named as roots themselves. A self-signed
+/// certificate as `openssl req -x509` makes it says that it is a CA's, so no chain can end in it.
+#[derive(Debug)]
+struct Trusting {
+    chain: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let result = self.chain.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match result {
+            // Its dates were checked before that was noticed; its name was not.
+            Err(error)
+                if words::is_ca_as_end_entity(&error)
+                    && self.named.iter().any(|named| named == end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            result => result,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Looks at no certificate. `ssl_verify => 0`: whoever answers is believed, so a signature of theirs
+/// proves nothing either. Or nobody is, because there is no root.
+#[derive(Debug)]
+struct Blind {
+    refusal: Option<String>,
+}
+
+impl ServerCertVerifier for Blind {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.refusal {
+            Some(why) => Err(Error::General(why.clone())),
+            None => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

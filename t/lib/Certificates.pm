@@ -1,0 +1,100 @@
+package Certificates;
+
+# A CA and certificates of its own, made by openssl for one test file in a
+# temporary folder. Nothing of them is kept.
+
+use strict;
+use warnings;
+use File::Spec;
+use File::Temp ();
+use POSIX ();
+use Test::More;
+
+# Skips the whole file where there is no openssl.
+sub new {
+    my ($class) = @_;
+    my $self = bless { folder => File::Temp->newdir, serial => 1 }, $class;
+    plan(skip_all => 'the program openssl is not installed')
+        if !eval { $self->openssl('version'); 1 };
+    return $self;
+}
+
+sub file { return File::Spec->catfile("$_[0]{folder}", $_[1]) }
+
+sub write {
+    my ($self, $name, @content) = @_;
+    open my $out, '>', $self->file($name) or die "$name: $!";
+    print {$out} @content;
+    close $out or die "$name: $!";
+    return $self->file($name);
+}
+
+sub read {
+    my ($self, $name) = @_;
+    open my $in, '<', $self->file($name) or die "$name: $!";
+    local $/;
+    return scalar <$in>;
+}
+
+# Runs it in the folder, and dies with what it has said unless it succeeds.
+sub openssl {
+    my ($self, @arguments) = @_;
+    my $log = $self->file('openssl.log');
+    my $pid = fork;
+    die "fork: $!" if !defined $pid;
+    if (!$pid) {
+        open STDIN,  '<', File::Spec->devnull;
+        open STDOUT, '>', $log;
+        open STDERR, '>&', \*STDOUT;
+        chdir "$self->{folder}" or POSIX::_exit(126);
+        { no warnings 'exec'; exec 'openssl', @arguments }
+        POSIX::_exit(127);
+    }
+    waitpid $pid, 0;
+    die "openssl @arguments: " . $self->read('openssl.log') if $?;
+    return;
+}
+
+my %KEY = (
+    ec      => [qw(genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)],
+    rsa     => [qw(genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048)],
+    ed25519 => [qw(genpkey -algorithm ED25519)],
+);
+
+# NAME.key
+sub key {
+    my ($self, $name, $kind) = @_;
+    $self->openssl(@{ $KEY{ $kind || 'ec' } }, '-out', "$name.key");
+    return $self->file("$name.key");
+}
+
+# A CA, itself signed by `issuer` if there is one: NAME.pem, NAME.key.
+sub ca {
+    my ($self, $name, %o) = @_;
+    return $self->issue($name, issuer => $name, extensions => "basicConstraints=critical,CA:TRUE\n", san => undef, %o);
+}
+
+# NAME.pem and NAME.key, signed by `issuer`. Options: san, kind (of the key),
+# days, extensions.
+sub issue {
+    my ($self, $name, %o) = @_;
+    %o = (san => 'IP:127.0.0.1,DNS:localhost', days => 30, extensions => '', %o);
+    my $san = defined $o{san} ? "subjectAltName=$o{san}\n" : '';
+    $self->write("$name.ext", $san, $o{extensions}, "subjectKeyIdentifier=hash\n");
+    $self->key($name, $o{kind});
+    $self->openssl(qw(req -new -subj), "/CN=$name", '-key', "$name.key", '-out', "$name.csr");
+    my @signer = $o{issuer} eq $name
+        ? ('-signkey', "$name.key")
+        : ('-CA', "$o{issuer}.pem", '-CAkey', "$o{issuer}.key");
+    $self->openssl(qw(x509 -req -in), "$name.csr", @signer, '-set_serial', ++$self->{serial},
+        '-days', $o{days}, '-extfile', "$name.ext", '-out', "$name.pem");
+    return;
+}
+
+# The options of listen for a certificate.
+sub listen_with {
+    my ($self, $name) = @_;
+    return (ssl_cert => $self->file("$name.pem"), ssl_key => $self->file("$name.key"));
+}
+
+1;
