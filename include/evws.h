@@ -260,6 +260,29 @@ typedef struct evws_listen_options {
 } evws_listen_options;
 
 /**
+ * The values of the environment variables that name proxies. `data` is NULL for one that is not
+ * set, and must not be for one that is set to nothing.
+ */
+typedef struct evws_proxy_environment {
+  /**
+   * `https_proxy` or `HTTPS_PROXY`.
+   */
+  struct evws_bytes https_proxy;
+  /**
+   * `http_proxy`.
+   */
+  struct evws_bytes http_proxy;
+  /**
+   * `all_proxy` or `ALL_PROXY`.
+   */
+  struct evws_bytes all_proxy;
+  /**
+   * `no_proxy` or `NO_PROXY`.
+   */
+  struct evws_bytes no_proxy;
+} evws_proxy_environment;
+
+/**
  * It did what it should.
  */
 #define EVWS_STATUS_OK 0
@@ -638,6 +661,39 @@ evws_status evws_handshake_answer(struct evws_context *context,
  * `context` is null, or was made by `evws_context_new` and not freed.
  */
 evws_status evws_close_code_check(struct evws_context *context, int64_t code);
+
+/**
+ * Sends every client of the context through one proxy, or through none if `proxy` is empty.
+ * `port` is that of a proxy without one; 0: the default. `EVWS_STATUS_INVALID` if it is no proxy;
+ * the words want the name of an option before them. The text is copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `proxy` is valid.
+ */
+evws_status evws_context_set_proxy(struct evws_context *context,
+                                   struct evws_bytes proxy,
+                                   uint16_t port);
+
+/**
+ * Lets the environment decide for each URL of the context. The values are copied; one that holds
+ * no proxy is an error of the connections that need it.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `environment` is null or
+ * valid with all that it points to.
+ */
+evws_status evws_context_set_proxy_environment(struct evws_context *context,
+                                               const struct evws_proxy_environment *environment);
+
+/**
+ * Finds host and port in the text of a proxy: `[scheme://][userinfo@]host[:port]`. `host` is a
+ * part of `text`, without brackets. `EVWS_STATUS_INVALID` if it names no host, or a port that
+ * cannot be.
+ *
+ * Safety:
+ * `text` is valid; `host` and `port` are null or point to places for the results.
+ */
+evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -121,6 +121,7 @@ XS(ws_drain_xsub);
 
 /* ---- context.c ---- */
 SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count);
+int ws_parse_proxy(pTHX_ SV *proxy, SV **out);
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
 void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);

@@ -11,37 +11,6 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
-package EV::Websockets::Context;
-
-# "[scheme://][userinfo@]host[:port][/...]" as ($host, $port). An address of
-# IPv6 stands in brackets when a port follows. The empty list for nothing, and
-# for what names no host or no possible port.
-sub _parse_proxy {
-    my ($proxy) = @_;
-    return if !defined $proxy;
-
-    $proxy =~ s{\A\s+|\s+\z}{}g;
-    $proxy =~ s{\A[A-Za-z][A-Za-z0-9+.-]*://}{};
-    $proxy =~ s{[/?#].*\z}{}s;
-    $proxy =~ s{\A.*\@}{}s;    # to the last one: a password may contain one
-
-    my ($host, $port);
-    if ($proxy =~ /\A\[([^\[\]]+)\](?::([0-9]*))?\z/) {
-        ($host, $port) = ($1, $2);
-    }
-    elsif ($proxy =~ /\A([^:\[\]\s]+)(?::([0-9]*))?\z/) {
-        ($host, $port) = ($1, $2);
-    }
-    elsif ($proxy =~ /\A([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\z/) {
-        $host = $1;
-    }
-    return if !defined $host;
-
-    $port = 1080 if !defined $port || $port eq '';
-    return if length $port > 5 || $port < 1 || $port > 65535;
-    return ($host, $port + 0);
-}
-
 1;
 
 __END__
@@ -136,10 +105,8 @@ unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 
 These parts are in work. Until they are there, a call that needs one of them
 croaks with C<... not built yet>: connecting to C<wss://> URLs, listening with a
-certificate, L</adopt>, and connecting in a context that was given a C<proxy>.
-Proxies from the environment are not looked at, and compression
-(permessage-deflate, RFC 7692) is neither offered nor accepted. Programs that use
-C<ws://> need none of this.
+certificate, and L</adopt>. Compression (permessage-deflate, RFC 7692) is neither
+offered nor accepted. Programs that use C<ws://> need none of this.
 
 =head2 Bytes and characters
 
@@ -178,10 +145,24 @@ keeps the loop running.
 
 The L<EV::Loop|EV/"EVENT LOOPS"> to run on. Default: the default loop.
 
-=item proxy => $host, proxy_port => $port
+=item proxy => $proxy, proxy_port => $port
 
-The HTTP proxy through which C<connect> goes. Default: from
-the environment, see L</ENVIRONMENT>; C<< proxy => "" >> turns that off.
+The proxy through which every C<connect> of this context goes, loopback
+addresses included: C<[scheme://][user:password@]host[:port]>. Default: from the
+environment, see L</ENVIRONMENT>; C<< proxy => "" >> turns that off. The schemes
+are
+
+    http      HTTP CONNECT; also when there is no scheme
+    socks5    SOCKS5; the host of the URL is looked up here
+    socks5h   SOCKS5; the host of the URL is looked up by the proxy
+
+An HTTP proxy is told user name and password by Basic authentication. Characters
+that would be misread in them are percent-encoded (C<%40> for C<@>).
+C<proxy_port> is for a proxy that has no port in itself; without it the port is
+1080. There is no TLS to the proxy. L</peer_address> is then the proxy's.
+
+What the proxy refuses is told by C<on_error>, with its status line or the
+meaning of its SOCKS reply: C<proxy 192.0.2.1:3128: answered: 403 Forbidden>.
 
 =item ssl_cert => $file, ssl_key => $file
 
@@ -235,7 +216,7 @@ Default: none.
 =item connect_timeout => $seconds
 
 The time (fractions allowed) from this call to the end of the upgrade, name
-resolution included. When they are over, C<on_error> is called with the text
+resolution and proxy included. When they are over, C<on_error> is called with the text
 C<connect timeout>. Default: 0, no limit but those of the operating system.
 
 =item max_message_size => $bytes
@@ -676,6 +657,12 @@ a peer or the network is passed to L</on_error>.
     connect: invalid port in url (expected 1-65535)
     Context has been destroyed
 
+=head2 Croaks of new
+
+    odd number of options: key 'K' has no value
+    new: proxy: 'X' is not [scheme://][user:password@]host[:port]
+    new: proxy: the scheme of a proxy must be http, socks5 or socks5h (got 'X')
+
 =head2 Croaks of listen
 
     odd number of options: key 'K' has no value
@@ -775,11 +762,29 @@ ends and control characters may be in them, also when you print them to a log.
 
 =head1 ENVIRONMENT
 
-The proxy of a context that has no C<proxy> option is taken from
-C<https_proxy>, C<http_proxy> and C<all_proxy>, in this order; for C<ws://> URLs
-C<http_proxy> is asked first. C<no_proxy> is honoured, and loopback addresses are
-never proxied because of a variable. (Proxies are in work, see L</What is not
-there yet>.)
+The proxy of a context that was made without the option C<proxy> is taken from
+these variables, as C<new> finds them. Their values have the form of that
+option. A variable that is set to the empty string ends the search: no proxy.
+
+=over
+
+=item http_proxy, https_proxy, all_proxy
+
+Asked in this order for C<ws://> URLs; for C<wss://>, C<https_proxy> comes first.
+C<HTTPS_PROXY> and C<ALL_PROXY> are read where the lower case is not set;
+C<HTTP_PROXY> never is, because a CGI program has it from a header of the request.
+
+=item no_proxy
+
+What is reached directly all the same (also C<NO_PROXY>): a list separated by
+commas or blanks, of names (C<example.org> holds for C<www.example.org> too, and
+so does C<.example.org>), addresses, networks (C<10.0.0.0/8>, C<fd00::/8>), or
+C<*> for everything. With C<:port> behind it, an entry holds for that port only.
+
+=back
+
+C<localhost>, C<127.0.0.0/8> and C<::1> are never proxied because of a variable. A
+value that is no proxy is told by C<on_error> to the connections that need it.
 
 =head1 DIFFERENCES TO 0.10
 
@@ -833,6 +838,11 @@ Text is checked to be UTF-8, unless C<validate_utf8> is false.
 =item *
 
 All headers are passed to the callbacks, and C<Query> and C<URI> to servers.
+
+=item *
+
+Proxies: SOCKS5, user names and passwords, C<no_proxy>; loopback addresses are not
+proxied because of the environment.
 
 =item *
 

@@ -214,3 +214,17 @@ pub struct evws_listen_options {
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
     pub ask_handshake: bool,
 }
+
+/// The values of the environment variables that name proxies. `data` is NULL for one that is not
+/// set, and must not be for one that is set to nothing.
+#[repr(C)]
+pub struct evws_proxy_environment {
+    /// `https_proxy` or `HTTPS_PROXY`.
+    pub https_proxy: evws_bytes,
+    /// `http_proxy`.
+    pub http_proxy: evws_bytes,
+    /// `all_proxy` or `ALL_PROXY`.
+    pub all_proxy: evws_bytes,
+    /// `no_proxy` or `NO_PROXY`.
+    pub no_proxy: evws_bytes,
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evws_proto::connection::State;
 use evws_proto::handshake::{self, ClientRequest};
+use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 
 use crate::context::Context;
@@ -76,6 +77,11 @@ pub enum ConnectionState {
 }
 
 impl Context {
+    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    pub fn set_proxies(&mut self, rules: Rules) {
+        self.proxies = rules;
+    }
+
     /// Begins to connect. What comes of it is an event.
     ///
     /// # Errors
@@ -98,7 +104,9 @@ impl Context {
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
         let desk = Desk::default();
-        let task = client::establish(Stream(Rc::clone(&socket)), Rc::clone(&desk), url, request);
+        let route = self.proxies.choose(&url);
+        let stream = Stream(Rc::clone(&socket));
+        let task = client::establish(stream, Rc::clone(&desk), url, route, request);
         let establishing = Establishing::new(socket, desk, task);
         let pending = Pending {
             establishing,

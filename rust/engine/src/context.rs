@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use evws_proto::handshake::Headers;
+use evws_proto::proxy::rules::Rules;
 
 use crate::event::{Id, Queued};
 use crate::link::Link;
@@ -57,6 +58,8 @@ pub struct Context {
     pub(crate) pool: ChunkPool,
     pub(crate) masks: Masks,
     pub(crate) resolver: Option<(Id, Resolver)>,
+    /// Which proxy a client goes through.
+    pub(crate) proxies: Rules,
     /// How many [`Link`]s there are.
     pub(crate) links: usize,
     /// Whether there is a listener.
@@ -113,6 +116,7 @@ impl Context {
             pool: ChunkPool::default(),
             masks: Masks { generator: None },
             resolver: None,
+            proxies: Rules::default(),
             links: 0,
             listening: false,
         }

@@ -23,5 +23,6 @@ pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
+pub use evws_proto::proxy;
 pub use pending::Settings;
 pub use send::Kind;

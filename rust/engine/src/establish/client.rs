@@ -1,25 +1,25 @@
-//! A client's way to an established connection: look the name up, connect, ask for the upgrade.
-
-use std::fmt::Write as _;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+//! A client's way to an established connection: reach the server, ask for the upgrade.
 
 use evws_proto::handshake::{self, ClientRequest, Response};
+use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
 
 use super::stream::Stream;
-use super::{read_more, Desk, Established, Failure, Question};
+use super::{dial, proxy, read_more, Desk, Established, Failure};
+
+/// The proxy to go through, or why that is not known.
+pub type Route = Result<Option<Proxy>, String>;
 
 /// Establishes a connection (RFC 6455 section 4.1).
 pub async fn establish(
     mut stream: Stream,
     desk: Desk,
     url: Url,
+    route: Route,
     request: ClientRequest,
 ) -> Result<Established, Failure> {
-    match run(&mut stream, &desk, &url, &request).await {
+    match run(&mut stream, &desk, &url, route, &request).await {
         Ok((response, leftover)) => Ok(Established {
             headers: response.headers,
             protocol: response.protocol,
@@ -33,55 +33,17 @@ async fn run(
     stream: &mut Stream,
     desk: &Desk,
     url: &Url,
+    route: Route,
     request: &ClientRequest,
 ) -> Result<(Response, Vec<u8>), String> {
-    let addresses = addresses(desk, url).await?;
-    connect(stream, url, &addresses).await?;
-    upgrade(stream, request).await
-}
-
-async fn addresses(desk: &Desk, url: &Url) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(ip) = url.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, url.port)]);
-    }
-    let (answer, found) = oneshot::channel();
-    *desk.borrow_mut() = Some(Question::Lookup {
-        host: url.host.clone(),
-        port: url.port,
-        answer,
-    });
-    let result = match found.await {
-        Ok(result) => result,
-        Err(_) => Err(io::Error::other("the resolver ended")),
-    };
-    match result {
-        Ok(addresses) if addresses.is_empty() => Err(format!(
-            "cannot resolve {}: the name has no address",
-            url.host
-        )),
-        Ok(addresses) => Ok(addresses),
-        Err(error) => Err(format!("cannot resolve {}: {error}", url.host)),
-    }
-}
-
-/// Connects to the first address that answers, in the resolver's order.
-async fn connect(stream: &Stream, url: &Url, addresses: &[SocketAddr]) -> Result<(), String> {
-    let mut failures = String::new();
-    for address in addresses {
-        match stream.connect(address).await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                let separator = if failures.is_empty() { "" } else { "; " };
-                // Writing to a String cannot fail.
-                let _ = write!(failures, "{separator}connect to {address}: {error}");
-            }
+    match &route? {
+        Some(proxy) => proxy::reach(stream, desk, proxy, &url.host, url.port).await?,
+        None => {
+            let addresses = dial::resolve(desk, &url.host, url.port).await?;
+            dial::connect(stream, &url.host, &addresses).await?;
         }
     }
-    if url.host.parse::<IpAddr>().is_ok() {
-        Err(failures)
-    } else {
-        Err(format!("cannot connect to {}: {failures}", url.host))
-    }
+    upgrade(stream, request).await
 }
 
 async fn upgrade(

@@ -2,6 +2,8 @@
 //! a role. The engine polls a connection's future by hand whenever something it waits for is there.
 
 pub mod client;
+mod dial;
+mod proxy;
 pub mod server;
 pub mod stream;
 
