@@ -195,7 +195,10 @@ of it is told by B<one> of C<on_connect> or C<on_error>.
 Required. C<ws://host[:port][/path][?query]>, or C<wss://> for TLS, the
 scheme in upper or lower case. The port defaults to 80, or 443 for C<wss>. An
 IPv6 address is written in brackets: C<ws://[::1]:8080/>. Names are resolved
-without blocking the loop. User names and passwords in URLs are not supported;
+without blocking the loop. When a name has several addresses, they are tried
+with IPv6 and IPv4 in turn, a further one whenever one fails or 250 ms are over,
+until one answers (RFC 8305); C<on_error> comes when all have failed, and lists
+them. User names and passwords in URLs are not supported;
 send an C<Authorization> header instead.
 
 =item protocol => $name, protocol => \@names
@@ -805,7 +808,8 @@ The C<Host> header has the port, unless it is the default one.
 
 =item *
 
-Names are resolved without blocking the loop.
+Names are resolved without blocking the loop, and all addresses of a name are
+tried.
 
 =item *
 

@@ -73,6 +73,7 @@ pub unsafe extern "C" fn evws_connect(
         };
         let connect = ConnectOptions {
             url,
+            addresses: None,
             protocols,
             headers,
             // Not a number, negative, beyond all time: none of them is a deadline.

@@ -1,7 +1,7 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 
 use crate::context::Context;
+use crate::establish::client::Route;
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Decision, Desk, Establishing};
@@ -27,6 +28,8 @@ use crate::sys;
 pub struct ConnectOptions {
     /// `ws://host[:port][/path][?query]`
     pub url: Vec<u8>,
+    /// The addresses of the URL's host, which is then not looked up. Of no use behind a proxy.
+    pub addresses: Option<Vec<SocketAddr>>,
     /// Subprotocols, the preferred one first.
     pub protocols: Vec<String>,
     /// Further headers of the request, with names as they are to be sent.
@@ -104,7 +107,7 @@ impl Context {
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
         let desk = Desk::default();
-        let route = self.proxies.choose(&url);
+        let route = self.route(&url, options.addresses);
         let stream = Stream(Rc::clone(&socket));
         let task = client::establish(stream, Rc::clone(&desk), url, route, request);
         let establishing = Establishing::new(socket, desk, task);
@@ -117,6 +120,15 @@ impl Context {
         self.slots.set_deadline(id, options.timeout);
         self.advance(id, false);
         Ok(id)
+    }
+
+    fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
+        match (self.proxies.choose(url), addresses) {
+            (Err(text), _) => Route::Unknown(text),
+            (Ok(Some(proxy)), _) => Route::Proxy(proxy),
+            (Ok(None), Some(addresses)) => Route::Addresses(addresses),
+            (Ok(None), None) => Route::Lookup,
+        }
     }
 
     /// Listens on all addresses. Returns the listener and its port.

@@ -5,7 +5,7 @@
 //! Nothing here calls back, so between two events the caller may do anything.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -14,6 +14,7 @@ use rand::{RngCore, SeedableRng};
 use evws_proto::handshake::Headers;
 use evws_proto::proxy::rules::Rules;
 
+use crate::establish::race::Progress;
 use crate::event::{Id, Queued};
 use crate::link::Link;
 use crate::queue::ChunkPool;
@@ -21,6 +22,7 @@ use crate::receive::Batch;
 use crate::resolver::Resolver;
 use crate::slots::{Slots, Source};
 use crate::sys;
+use crate::watch::Leaving;
 
 /// What the event that was polled last carries.
 #[derive(Default)]
@@ -52,9 +54,9 @@ pub struct Context {
     /// Sources whose interest may have changed.
     pub(crate) changed: Vec<Id>,
     /// Descriptors on their way out, with the source they leave, and whether they are watched.
-    pub(crate) leaving: VecDeque<(Id, OwnedFd, bool)>,
+    pub(crate) leaving: VecDeque<(Id, Leaving, bool)>,
     /// The descriptor that the caller has just been told to let go of.
-    pub(crate) let_go: Option<(Id, OwnedFd)>,
+    pub(crate) let_go: Option<(Id, Leaving)>,
     pub(crate) pool: ChunkPool,
     pub(crate) masks: Masks,
     pub(crate) resolver: Option<(Id, Resolver)>,
@@ -150,6 +152,7 @@ impl Context {
         match self.slots.get_mut(token).map(|slot| &slot.source) {
             Some(Source::Link(_)) => self.handle_link(token, readable, writable),
             Some(Source::Pending(_)) => self.advance(token, true),
+            Some(Source::Attempt(_)) => self.advance_attempt(token, Progress::Ready),
             Some(Source::Listener(_)) => self.accept(token),
             Some(Source::Resolver) => self.take_answers(),
             Some(Source::Vacant | Source::Leaving) | None => {}
@@ -164,6 +167,7 @@ impl Context {
             match self.slots.get_mut(id).map(|slot| &mut slot.source) {
                 Some(Source::Link(_)) => self.expire_link(id),
                 Some(Source::Pending(_)) => self.expire_pending(id),
+                Some(Source::Attempt(_)) => self.advance_attempt(id, Progress::Late),
                 Some(Source::Listener(listener)) => {
                     listener.exhausted = false;
                     self.mark_changed(id);

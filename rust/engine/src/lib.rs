@@ -2,6 +2,7 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+mod attempts;
 mod connect;
 mod context;
 mod deadlines;

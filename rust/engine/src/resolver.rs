@@ -61,6 +61,7 @@ pub struct Resolver {
     sender: Sender<Answer>,
     receiver: Receiver<Answer>,
     pending: usize,
+    process: u32,
 }
 
 impl Resolver {
@@ -77,6 +78,7 @@ impl Resolver {
             sender,
             receiver,
             pending: 0,
+            process: sys::process_id(),
         })
     }
 
@@ -111,8 +113,13 @@ impl Resolver {
         Ok(())
     }
 
-    /// Takes the answers that have arrived.
+    /// Takes the answers that have arrived. In a forked child none do: the threads are its parent's,
+    /// and so is the wakeup, which must not be taken from it.
     pub fn answers(&mut self) -> Vec<Answer> {
+        if sys::process_id() != self.process {
+            self.pending = 0;
+            return Vec::new();
+        }
         sys::drain_wakeup(self.reader.as_fd());
         let answers: Vec<_> = self.receiver.try_iter().collect();
         self.pending -= answers.len();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::attempts::Racer;
 use crate::deadlines::Deadlines;
 use crate::event::{Id, Interest};
 use crate::link::Link;
@@ -20,6 +21,8 @@ pub enum Source {
     Resolver,
     /// A listening socket.
     Listener(Box<Listener>),
+    /// An attempt to connect, one of several for a connection.
+    Attempt(Box<Racer>),
     /// A connection on its way to being established.
     Pending(Box<Pending>),
     /// An established connection.

@@ -1,5 +1,7 @@
 //! A client's way to an established connection: reach the server, ask for the upgrade.
 
+use std::net::SocketAddr;
+
 use evws_proto::handshake::{self, ClientRequest, Response};
 use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
@@ -8,8 +10,17 @@ use tokio::io::AsyncWriteExt;
 use super::stream::Stream;
 use super::{dial, proxy, read_more, Desk, Established, Failure};
 
-/// The proxy to go through, or why that is not known.
-pub type Route = Result<Option<Proxy>, String>;
+/// How the server is reached.
+pub enum Route {
+    /// By the addresses that its name has.
+    Lookup,
+    /// By these addresses.
+    Addresses(Vec<SocketAddr>),
+    /// Through a proxy.
+    Proxy(Proxy),
+    /// Not at all, and why.
+    Unknown(String),
+}
 
 /// Establishes a connection (RFC 6455 section 4.1).
 pub async fn establish(
@@ -36,12 +47,16 @@ async fn run(
     route: Route,
     request: &ClientRequest,
 ) -> Result<(Response, Vec<u8>), String> {
-    match &route? {
-        Some(proxy) => proxy::reach(stream, desk, proxy, &url.host, url.port).await?,
-        None => {
+    match route {
+        Route::Lookup => {
             let addresses = dial::resolve(desk, &url.host, url.port).await?;
             dial::connect(stream, &url.host, &addresses).await?;
         }
+        Route::Addresses(addresses) => dial::connect(stream, &url.host, &addresses).await?,
+        Route::Proxy(proxy) => {
+            proxy::reach(stream, desk, &proxy, &url.host, url.port).await?;
+        }
+        Route::Unknown(text) => return Err(text),
     }
     upgrade(stream, request).await
 }

@@ -1,11 +1,12 @@
 //! From a name to a connected socket.
 
-use std::fmt::Write as _;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::sync::oneshot;
 
+use super::race::race;
 use super::stream::Stream;
 use super::{Desk, Question};
 
@@ -36,25 +37,79 @@ pub async fn resolve(desk: &Desk, host: &str, port: u16) -> Result<Vec<SocketAdd
     }
 }
 
-/// Connects to the first address of `host` that answers, in the resolver's order.
+/// The addresses without repetitions, the families taking turns (RFC 8305 section 4). The resolver
+/// has put the better family first.
+fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut first, mut second) = (VecDeque::new(), VecDeque::new());
+    for address in addresses {
+        let family = if address.is_ipv4() == first_is_v4 {
+            &mut first
+        } else {
+            &mut second
+        };
+        if !family.contains(address) {
+            family.push_back(*address);
+        }
+    }
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    while first.len() + second.len() > 0 {
+        mixed.extend(first.pop_front());
+        mixed.extend(second.pop_front());
+    }
+    mixed
+}
+
+/// Connects to the first address of `host` that answers.
 ///
 /// # Errors
 /// None did: each with its error, in words.
 pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> Result<(), String> {
-    let mut failures = String::new();
-    for address in addresses {
-        match stream.connect(address).await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                let separator = if failures.is_empty() { "" } else { "; " };
-                // Writing to a String cannot fail.
-                let _ = write!(failures, "{separator}connect to {address}: {error}");
-            }
-        }
-    }
+    let result = match interleave(addresses)[..] {
+        // There is nobody to race against.
+        [only] => stream
+            .connect(&only)
+            .await
+            .map_err(|error| vec![(only, error)]),
+        ref several => race(stream, several).await,
+    };
+    let Err(failures) = result else {
+        return Ok(());
+    };
+    let failures: Vec<String> = failures
+        .iter()
+        .map(|(address, error)| format!("connect to {address}: {error}"))
+        .collect();
+    let failures = failures.join("; ");
     if host.parse::<IpAddr>().is_ok() {
         Err(failures)
     } else {
         Err(format!("cannot connect to {host}: {failures}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_nothing_comes_twice() {
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        for (given, expected) in [
+            (
+                &["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"][..],
+                &["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"][..],
+            ),
+            (
+                &["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"],
+                &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"],
+            ),
+            (&["1.1.1.1:1", "1.1.1.1:1"], &["1.1.1.1:1"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(interleave(&parse(given)), parse(expected));
+        }
     }
 }

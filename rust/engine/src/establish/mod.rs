@@ -4,6 +4,7 @@
 pub mod client;
 mod dial;
 mod proxy;
+pub mod race;
 pub mod server;
 pub mod stream;
 
@@ -19,7 +20,8 @@ use evws_proto::handshake::Headers;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
-use crate::event::Interest;
+use crate::event::{Id, Interest};
+use race::Attempt;
 use stream::Socket;
 
 /// The end of a future that succeeded.
@@ -89,6 +91,8 @@ pub struct Establishing {
     desk: Desk,
     /// Whom an answer goes to.
     pub awaited: Option<Awaited>,
+    /// The attempts of a race of addresses, with the tokens that they are watched under.
+    pub attempts: Vec<(Id, Rc<Attempt>)>,
 }
 
 impl Establishing {
@@ -103,6 +107,7 @@ impl Establishing {
             socket,
             desk,
             awaited: None,
+            attempts: Vec::new(),
         }
     }
 

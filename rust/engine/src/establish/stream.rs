@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::race::Attempt;
 use crate::event::Interest;
 use crate::sys;
 
@@ -21,6 +22,8 @@ pub struct Socket {
     fd: RefCell<Option<OwnedFd>>,
     /// Sockets that the future has given up. Only the engine may close them: they are watched.
     retired: RefCell<Vec<OwnedFd>>,
+    /// Attempts to connect that the engine has not taken up yet.
+    announced: RefCell<Vec<Rc<Attempt>>>,
     wants: Cell<Interest>,
     /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
     ready: Cell<bool>,
@@ -60,6 +63,26 @@ impl Socket {
     /// Takes the descriptors that the future gave up.
     pub fn take_retired(&self) -> Vec<OwnedFd> {
         self.retired.take()
+    }
+
+    /// Hands an attempt to connect to the engine, which is to watch it.
+    pub fn announce(&self, attempt: Rc<Attempt>) {
+        self.announced.borrow_mut().push(attempt);
+    }
+
+    /// Takes the attempts that were handed over.
+    pub fn take_announced(&self) -> Vec<Rc<Attempt>> {
+        self.announced.take()
+    }
+
+    /// Makes a connected descriptor the current one.
+    pub fn accept(&self, fd: OwnedFd) {
+        self.replace(Some(fd));
+    }
+
+    /// Gives up the current descriptor, if there is one.
+    pub fn disconnect(&self) {
+        self.replace(None);
     }
 
     fn replace(&self, new: Option<OwnedFd>) {
