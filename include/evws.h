@@ -180,7 +180,7 @@ typedef struct evws_watch {
  */
 typedef struct evws_connect_options {
   /**
-   * `ws://host[:port][/path][?query]`
+   * `ws://host[:port][/path][?query]` or `ws+unix:/path/of.sock[:/path][?query]`
    */
   struct evws_bytes url;
   /**
@@ -225,6 +225,14 @@ typedef struct evws_listen_options {
    * 0: any free one.
    */
   uint16_t port;
+  /**
+   * Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+   */
+  struct evws_bytes path;
+  /**
+   * The permissions of its file; negative: those that the umask leaves.
+   */
+  int32_t mode;
   /**
    * Subprotocols that may be chosen; none: none is.
    */
@@ -529,6 +537,15 @@ evws_status evws_context_new(struct evws_context **out);
 void evws_context_free(struct evws_context *context, bool silent);
 
 /**
+ * Removes the files of Unix sockets that this process listens on, and touches nothing else: for a
+ * process that ends without freeing its contexts.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+void evws_context_remove_socket_files(struct evws_context *context);
+
+/**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
  * `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
  *
@@ -625,8 +642,8 @@ evws_status evws_connect(struct evws_context *context,
                          uint64_t *id);
 
 /**
- * Listens on all addresses. Writes the listener's token, which connection events carry, and its
- * port. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
+ * Listens on all addresses, or at a path. Writes the listener's token, which connection events
+ * carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
  * if the port cannot be bound. The options are copied.
  *
  * Safety:

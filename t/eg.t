@@ -91,6 +91,12 @@ my %shows = (
         qr/^in on_error +closed .*\n.*Connection refused/m,
         qr/^end of the loop$/m,
     ],
+    'unix_socket.pl' => [
+        qr/^server: listening, file mode 0600$/m,
+        qr/^server: a client from this machine asks for \/reverse\?lang=en$/m,
+        qr/^client: got 'desserts'\nclient: closed with code 1000$/m,
+        qr/^the socket is gone$/m,
+    ],
 );
 
 my @programs = sort map { basename($_) } glob "$eg/*.pl";

@@ -164,7 +164,7 @@ static void listen_check(pTHX_ const ws_options *o)
         ws_option option;
     } strings[] = {
         { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
-        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },
+        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "path", WS_OPT_PATH },
     };
     size_t i;
     bool cert, key;
@@ -185,6 +185,23 @@ static void listen_check(pTHX_ const ws_options *o)
               cert ? "ssl_cert" : "ssl_key");
 }
 
+/* A mode of 600 or '0600' is the mistake that everybody makes once: both are
+ * numbers beyond 0777. */
+static int32_t mode_option(pTHX_ const ws_options *o)
+{
+    SV *mode = o->value[WS_OPT_MODE];
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_MODE))
+        return -1;
+    if (!ws_option_given(aTHX_ o, WS_OPT_PATH))
+        croak("listen: mode is for a path");
+    if (SvROK(mode) || !looks_like_number(mode) || SvNV(mode) < 0 || SvNV(mode) > 0777
+        || SvNV(mode) != Perl_floor(SvNV(mode)))
+        croak("listen: mode must be a number from 0 to 0777, such as 0600 (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ mode)));
+    return (int32_t)SvIV(mode);
+}
+
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     ws_byte_list protocols;
@@ -192,6 +209,12 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 
     Zero(out, 1, evws_listen_options);
     out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
+    if (ws_option_given(aTHX_ o, WS_OPT_PATH)) {
+        if (ws_option_given(aTHX_ o, WS_OPT_PORT))
+            croak("listen: give either port or path");
+        out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
+    }
+    out->mode = mode_option(aTHX_ o);
     ws_option_protocols(aTHX_ o, &protocols);
     out->protocols = protocols.item;
     out->protocol_count = protocols.count;

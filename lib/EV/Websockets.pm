@@ -201,6 +201,11 @@ until one answers (RFC 8305); C<on_error> comes when all have failed, and lists
 them. User names and passwords in URLs are not supported;
 send an C<Authorization> header instead.
 
+C<ws+unix:/run/app.sock:/path?query> connects to a Unix socket, past any proxy. The
+first colon behind the scheme ends the path of the socket, and what follows may be
+left out; a colon in the path is written C<%3A>. C<Host> is then C<localhost>.
+F<eg/unix_socket.pl> shows both ends.
+
 =item protocol => $name, protocol => \@names
 
 The subprotocols to offer, best first: one name, several in one string
@@ -259,6 +264,14 @@ comes in. Listeners stay until the context is destroyed.
 =item port => $number
 
 From 0 to 65535. Default: 0, any free one.
+
+=item path => $file, mode => $permissions
+
+Listen at a Unix socket in place of a port; C<listen> then returns 0. A socket that
+nobody listens on any more is replaced, anything else that is there is left alone:
+C<listen> croaks. C<mode>, a number such as C<0600>, is set before anybody can connect;
+without it the umask decides. The file is removed when the context is destroyed or the
+program ends, by the process that made it. A path has room for about a hundred bytes.
 
 =item name => $label
 
@@ -440,7 +453,7 @@ The subprotocol that was agreed on, or undef.
 
 =head2 peer_address
 
-The peer's address as text: C<127.0.0.1>, C<::1>. undef when not connected.
+The peer's address as text: C<127.0.0.1>, C<::1>. undef when not connected, and for Unix sockets.
 
 =head1 CALLBACKS
 
@@ -674,6 +687,11 @@ a peer or the network is passed to L</on_error>.
     listen: ssl_cert and ssl_key must both be set for TLS (only ssl_cert was given)
     Failed to create vhost for listening: WHY
     listen: failed to bind port: WHY
+    listen: failed to bind path 'PATH': WHY
+    listen: give either port or path
+    listen: path must not have more than 107 bytes (got N)
+    listen: mode is for a path
+    listen: mode must be a number from 0 to 0777, such as 0600 (got 'X')
 
 The first one of the TLS messages also comes with C<(only ssl_key was given)>.
 WHY names the file that cannot be used, or the error of the operating system.
@@ -847,6 +865,10 @@ All headers are passed to the callbacks, and C<Query> and C<URI> to servers.
 
 Proxies: SOCKS5, user names and passwords, C<no_proxy>; loopback addresses are not
 proxied because of the environment.
+
+=item *
+
+Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 
 =item *
 

@@ -99,8 +99,8 @@ pub unsafe extern "C" fn evws_connect(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
-/// Listens on all addresses. Writes the listener's token, which connection events carry, and its
-/// port. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
+/// Listens on all addresses, or at a path. Writes the listener's token, which connection events
+/// carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol or a header cannot be used, `EVWS_STATUS_SYSTEM`
 /// if the port cannot be bound. The options are copied.
 ///
 /// # Safety
@@ -128,8 +128,13 @@ pub unsafe extern "C" fn evws_listen(
                 headers(options.headers, options.header_count),
             )
         };
+        // SAFETY: the caller's promise.
+        let path =
+            (!options.path.data.is_null()).then(|| unsafe { options.path.borrow() }.to_vec());
         let listen = ListenOptions {
             port: options.port,
+            path,
+            mode: u32::try_from(options.mode).ok(),
             protocols,
             headers,
             ask: options.ask_handshake,

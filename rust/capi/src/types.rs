@@ -172,7 +172,7 @@ pub const EVWS_STATE_CLOSED: evws_state_kind = 4;
 /// What a client connects with.
 #[repr(C)]
 pub struct evws_connect_options {
-    /// `ws://host[:port][/path][?query]`
+    /// `ws://host[:port][/path][?query]` or `ws+unix:/path/of.sock[:/path][?query]`
     pub url: evws_bytes,
     /// Subprotocols, the preferred one first.
     pub protocols: *const evws_bytes,
@@ -197,6 +197,10 @@ pub struct evws_connect_options {
 pub struct evws_listen_options {
     /// 0: any free one.
     pub port: u16,
+    /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+    pub path: evws_bytes,
+    /// The permissions of its file; negative: those that the umask leaves.
+    pub mode: i32,
     /// Subprotocols that may be chosen; none: none is.
     pub protocols: *const evws_bytes,
     /// How many there are.

@@ -1,8 +1,11 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use crate::link::{Link, Stage};
 use crate::listener::{self, Listener};
 use crate::pending::{Pending, Settings};
 use crate::slots::Source;
+use crate::socket_file::SocketFile;
 use crate::sys;
 
 /// What a client connects with.
@@ -45,6 +49,10 @@ pub struct ConnectOptions {
 pub struct ListenOptions {
     /// 0: any free one.
     pub port: u16,
+    /// Where a Unix socket is to be made, in place of a port.
+    pub path: Option<Vec<u8>>,
+    /// The permissions of its file; `None`: those that the umask leaves.
+    pub mode: Option<u32>,
     /// Subprotocols that may be chosen.
     pub protocols: Vec<String>,
     /// Further headers of every response.
@@ -92,6 +100,9 @@ impl Context {
     pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
         let invalid = |text: String| CallError::Invalid(text);
         let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
+        if let Some(path) = &url.socket {
+            check_path("connect: the socket path in url", path)?;
+        }
         if url.secure {
             return Err(invalid("connect: TLS (wss://) is not built yet".into()));
         }
@@ -123,6 +134,9 @@ impl Context {
     }
 
     fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
+        if let Some(path) = &url.socket {
+            return Route::Unix(PathBuf::from(OsStr::from_bytes(path)));
+        }
         match (self.proxies.choose(url), addresses) {
             (Err(text), _) => Route::Unknown(text),
             (Ok(Some(proxy)), _) => Route::Proxy(proxy),
@@ -131,7 +145,7 @@ impl Context {
         }
     }
 
-    /// Listens on all addresses. Returns the listener and its port.
+    /// Listens on all addresses, or at a path. Returns the listener and its port, 0 if it has none.
     ///
     /// # Errors
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
@@ -148,8 +162,7 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
-        let (fd, port) = listener::bind(options.port)
-            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
+        let (fd, port, file) = bind(&options)?;
         let policy = Rc::new(Policy {
             protocols: options.protocols,
             headers: options.headers,
@@ -160,6 +173,7 @@ impl Context {
             settings: options.settings,
             policy,
             exhausted: false,
+            file,
         };
         let id = self.slots.insert(Source::Listener(Box::new(listener)));
         self.listening = true;
@@ -231,6 +245,35 @@ impl Context {
     fn known(&self, id: Id) -> Option<&Link> {
         self.slots.link(id).filter(|link| link.is_known())
     }
+}
+
+fn bind(options: &ListenOptions) -> Result<(OwnedFd, u16, Option<SocketFile>), CallError> {
+    let Some(path) = &options.path else {
+        let (fd, port) = listener::bind(options.port)
+            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
+        return Ok((fd, port, None));
+    };
+    check_path("listen: path", path)?;
+    let path = Path::new(OsStr::from_bytes(path));
+    let (fd, file) = SocketFile::listen(path, options.mode).map_err(|error| {
+        let path = path.display().to_string();
+        let path = path.escape_debug();
+        CallError::System(format!("listen: failed to bind path '{path}': {error}"))
+    })?;
+    Ok((fd, 0, Some(file)))
+}
+
+fn check_path(what: &str, path: &[u8]) -> Result<(), CallError> {
+    let text = match path.len() {
+        0 => "must not be empty".to_owned(),
+        length if length > sys::UNIX_PATH_MAX => format!(
+            "must not have more than {} bytes (got {length})",
+            sys::UNIX_PATH_MAX
+        ),
+        _ if path.contains(&0) => "must not contain NUL".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(CallError::Invalid(format!("{what} {text}")))
 }
 
 impl From<io::Error> for CallError {

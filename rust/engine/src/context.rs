@@ -215,6 +215,14 @@ impl Context {
         *self = Context::new();
     }
 
+    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
+    /// a process that ends.
+    pub fn remove_socket_files(&mut self) {
+        for listener in self.slots.listeners_mut() {
+            listener.file = None;
+        }
+    }
+
     /// Notes that what a source is watched for may have changed.
     pub(crate) fn mark_changed(&mut self, id: Id) {
         if let Some(slot) = self.slots.get_mut(id) {

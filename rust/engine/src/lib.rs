@@ -16,6 +16,7 @@ mod receive;
 mod resolver;
 mod send;
 mod slots;
+mod socket_file;
 mod sys;
 mod watch;
 

@@ -152,6 +152,16 @@ impl Slots {
         self.deadlines.until_next()
     }
 
+    /// All listeners.
+    pub fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Listener> + '_ {
+        self.slots
+            .iter_mut()
+            .filter_map(|slot| match &mut slot.source {
+                Source::Listener(listener) => Some(&mut **listener),
+                _ => None,
+            })
+    }
+
     /// Takes everything out, in no order.
     pub fn drain(&mut self) -> impl Iterator<Item = Source> + '_ {
         self.slots

@@ -1,6 +1,7 @@
 //! A client's way to an established connection: reach the server, ask for the upgrade.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use evws_proto::handshake::{self, ClientRequest, Response};
 use evws_proto::proxy::Proxy;
@@ -18,6 +19,8 @@ pub enum Route {
     Addresses(Vec<SocketAddr>),
     /// Through a proxy.
     Proxy(Proxy),
+    /// By a Unix socket.
+    Unix(PathBuf),
     /// Not at all, and why.
     Unknown(String),
 }
@@ -56,6 +59,7 @@ async fn run(
         Route::Proxy(proxy) => {
             proxy::reach(stream, desk, &proxy, &url.host, url.port).await?;
         }
+        Route::Unix(path) => dial::connect_unix(stream, &path).await?,
         Route::Unknown(text) => return Err(text),
     }
     upgrade(stream, request).await

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use tokio::sync::oneshot;
 
 use super::race::race;
 use super::stream::Stream;
 use super::{Desk, Question};
+use crate::sys;
 
 /// The addresses of a host, which may be one already.
 ///
@@ -68,7 +70,7 @@ pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> R
     let result = match interleave(addresses)[..] {
         // There is nobody to race against.
         [only] => stream
-            .connect(&only)
+            .connect(|| sys::connect(&only))
             .await
             .map_err(|error| vec![(only, error)]),
         ref several => race(stream, several).await,
@@ -86,6 +88,15 @@ pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> R
     } else {
         Err(format!("cannot connect to {host}: {failures}"))
     }
+}
+
+/// Connects to a Unix socket.
+///
+/// # Errors
+/// Whatever the system says, with the path.
+pub async fn connect_unix(stream: &Stream, path: &Path) -> Result<(), String> {
+    let result = stream.connect(|| sys::connect_unix(path)).await;
+    result.map_err(|error| format!("connect to {}: {error}", path.display()))
 }
 
 #[cfg(test)]

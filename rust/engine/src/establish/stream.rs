@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -108,14 +107,14 @@ impl Socket {
 pub struct Stream(pub Rc<Socket>);
 
 impl Stream {
-    /// Connects to an address, in place of what this stream was connected to before.
+    /// Connects in place of what this stream was connected to before; `begin` makes the socket.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub async fn connect(&self, address: &SocketAddr) -> io::Result<()> {
+    pub async fn connect(&self, begin: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
         let socket = &self.0;
         socket.replace(None);
-        socket.replace(Some(sys::connect(address)?));
+        socket.replace(Some(begin()?));
         socket.ready.set(false);
         poll_fn(|_| {
             if socket.ready.replace(false) {

@@ -171,6 +171,8 @@ pub fn connect_options(port: u16) -> ConnectOptions {
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
         port: 0,
+        path: None,
+        mode: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,
