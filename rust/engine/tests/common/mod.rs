@@ -1,6 +1,8 @@
 //! A small loop around a context, as a program's event loop would drive it: poll(2), then all
 //! events, then all watches.
 #![allow(dead_code, reason = "each test binary uses its part")]
+// Each test program uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;
@@ -67,6 +69,26 @@ impl Loop {
             self.wait();
         }
         peer.join().unwrap();
+    }
+
+    /// Goes on until nothing is watched any more and no deadline is left.
+    pub fn run_dry(&mut self) {
+        self.deliver(&mut |_, _| false);
+        while !self.watches.is_empty() || self.context.poll_deadline().is_some() {
+            self.wait();
+            self.deliver(&mut |_, _| false);
+        }
+    }
+
+    /// One turn without waiting for anything.
+    pub fn turn(&mut self) {
+        self.context.handle_prepare();
+        self.deliver(&mut |_, _| false);
+    }
+
+    /// How many descriptors are watched.
+    pub fn watched(&self) -> usize {
+        self.watches.len()
     }
 
     fn deliver(&mut self, act: &mut impl FnMut(&mut Context, &Seen) -> bool) -> bool {
@@ -151,6 +173,7 @@ pub fn settings() -> Settings {
 pub fn connect_options(port: u16) -> ConnectOptions {
     ConnectOptions {
         url: format!("ws://127.0.0.1:{port}/").into_bytes(),
+        addresses: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         timeout: Some(Duration::from_secs(30)),
@@ -163,6 +186,8 @@ pub fn connect_options(port: u16) -> ConnectOptions {
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
         port: 0,
+        path: None,
+        mode: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,
