@@ -1,8 +1,6 @@
 //! A small loop around a context, as a program's event loop would drive it: poll(2), then all
 //! events, then all watches.
 #![allow(dead_code, reason = "each test binary uses its part")]
-// Each test program uses a part of it.
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;
