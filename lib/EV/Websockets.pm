@@ -693,7 +693,8 @@ it can be limited. Browsers do.
 
 =item threshold => $bytes
 
-Shorter messages are sent as they are. Default: 256. The first piece of a
+Shorter messages are sent as they are, and so is one that stands for itself and does not
+become shorter. With 0 all that are not empty are compressed. Default: 256. The first piece of a
 L<fragmented message|/send_fragment> decides for all of it.
 
 =item level => 1 .. 9
