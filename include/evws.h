@@ -258,7 +258,7 @@ typedef struct evws_client_tls {
  */
 typedef struct evws_connect_options {
   /**
-   * `ws://host[:port][/path][?query]`, or `wss://`
+   * `ws://host[:port][/path][?query]`, `wss://`, or `ws+unix:/path/of.sock[:/path][?query]`
    */
   struct evws_bytes url;
   /**
@@ -331,6 +331,14 @@ typedef struct evws_listen_options {
    */
   uint16_t port;
   /**
+   * Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+   */
+  struct evws_bytes path;
+  /**
+   * The permissions of its file; negative: those that the umask leaves.
+   */
+  int32_t mode;
+  /**
    * Subprotocols that may be chosen; none: none is.
    */
   const struct evws_bytes *protocols;
@@ -371,6 +379,29 @@ typedef struct evws_listen_options {
    */
   struct evws_server_tls tls;
 } evws_listen_options;
+
+/**
+ * The values of the environment variables that name proxies. `data` is NULL for one that is not
+ * set, and must not be for one that is set to nothing.
+ */
+typedef struct evws_proxy_environment {
+  /**
+   * `https_proxy` or `HTTPS_PROXY`.
+   */
+  struct evws_bytes https_proxy;
+  /**
+   * `http_proxy`.
+   */
+  struct evws_bytes http_proxy;
+  /**
+   * `all_proxy` or `ALL_PROXY`.
+   */
+  struct evws_bytes all_proxy;
+  /**
+   * `no_proxy` or `NO_PROXY`.
+   */
+  struct evws_bytes no_proxy;
+} evws_proxy_environment;
 
 /**
  * It did what it should.
@@ -628,6 +659,15 @@ evws_status evws_context_new(struct evws_context **out);
 void evws_context_free(struct evws_context *context, bool silent);
 
 /**
+ * Removes the files of Unix sockets that this process listens on, and touches nothing else: for a
+ * process that ends without freeing its contexts.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+void evws_context_remove_socket_files(struct evws_context *context);
+
+/**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
  * `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
  *
@@ -724,9 +764,10 @@ evws_status evws_connect(struct evws_context *context,
                          uint64_t *id);
 
 /**
- * Listens on all addresses. Writes the listener's token, which connection events carry, and its
- * port. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file cannot be used,
- * `EVWS_STATUS_SYSTEM` if the port cannot be bound. The options are copied, the files read at once.
+ * Listens on all addresses, or at a path. Writes the listener's token, which connection events
+ * carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file
+ * cannot be used, `EVWS_STATUS_SYSTEM` if the port or path cannot be bound. The options are copied,
+ * the files read at once.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
@@ -760,6 +801,39 @@ evws_status evws_handshake_answer(struct evws_context *context,
  * `context` is null, or was made by `evws_context_new` and not freed.
  */
 evws_status evws_close_code_check(struct evws_context *context, int64_t code);
+
+/**
+ * Sends every client of the context through one proxy, or through none if `proxy` is empty.
+ * `port` is that of a proxy without one; 0: the default. `EVWS_STATUS_INVALID` if it is no proxy;
+ * the words want the name of an option before them. The text is copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `proxy` is valid.
+ */
+evws_status evws_context_set_proxy(struct evws_context *context,
+                                   struct evws_bytes proxy,
+                                   uint16_t port);
+
+/**
+ * Lets the environment decide for each URL of the context. The values are copied; one that holds
+ * no proxy is an error of the connections that need it.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `environment` is null or
+ * valid with all that it points to.
+ */
+evws_status evws_context_set_proxy_environment(struct evws_context *context,
+                                               const struct evws_proxy_environment *environment);
+
+/**
+ * Finds host and port in the text of a proxy: `[scheme://][userinfo@]host[:port]`. `host` is a
+ * part of `text`, without brackets. `EVWS_STATUS_INVALID` if it names no host, or a port that
+ * cannot be.
+ *
+ * Safety:
+ * `text` is valid; `host` and `port` are null or point to places for the results.
+ */
+evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
 
 #ifdef __cplusplus
 }  // extern "C"

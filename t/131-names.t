@@ -5,9 +5,12 @@ use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
 use Events;
+use Errno ();
 use Pair;
+use POSIX ();
 use RawServer;
 use Run;
+use Socket ();
 use Test::More;
 use Time::HiRes ();
 
@@ -82,6 +85,58 @@ for my $host ('a' x 64 . '.invalid', 'x.' x 130 . 'invalid', '256.256.256.256', 
     settle();
     is_deeply($events->log, [], 'no callback once the context is gone');
     is($conn->state, 'closed', 'the connection is closed');
+}
+
+# A server at one of the addresses of a name is found there; one at none of them is told of with all.
+# Where localhost has both families, this is a race of the two.
+sub addresses_of_localhost {
+    my ($error, @found) = eval { Socket::getaddrinfo('localhost', 9, { socktype => Socket::SOCK_STREAM() }) };
+    my %seen;
+    return grep { !$seen{$_}++ } map { (eval { Socket::getnameinfo($_->{addr}, 1) })[1] || () } @found;    # 1: numeric
+}
+{
+    my @addresses = addresses_of_localhost();
+    note("localhost is @addresses");
+    for my $ip (@addresses) {
+        my $server = RawServer->new(host => $ip);
+        my $events = Events->new;
+        my $context = EV::Websockets::Context->new;
+        my $conn = $context->connect(url => 'ws://localhost:' . $server->port . '/', $events->handlers);
+        run_until(sub { @{ $events->log } }, "localhost, with a server at $ip");
+        is($events->order, 'connect', "found at $ip");
+        is($conn->peer_address, $ip, "connected to $ip");
+        $server->last_peer->send_frame(1, 'hello');
+        run_until(sub { $events->count('message') }, "a message from $ip");
+    }
+    my $events  = Events->new;
+    my $context = EV::Websockets::Context->new;
+    my $port    = RawServer::unused_port();
+    my $refused = do { local $! = Errno::ECONNREFUSED(); "$!" };
+    $context->connect(url => "ws://localhost:$port/", $events->handlers);
+    run_until(sub { @{ $events->log } }, 'localhost, with no server at all');
+    my $text = $events->last_of('error')->[0];
+    like($text, qr/connect to \Q$_\E:$port: \Q$refused\E/, "the error lists $_")
+        for map { /:/ ? "[$_]" : $_ } @addresses;
+}
+
+# A child that is forked in the middle of a lookup has no part in its answer, and
+# does not keep it from the parent.
+{
+    my $server = RawServer->new;
+    my $events = Events->new;
+    my $context = EV::Websockets::Context->new;
+    $context->connect(url => 'ws://localhost:' . $server->port . '/', $events->handlers);
+    my $pid = fork;
+    die "fork: $!" if !defined $pid;
+    if (!$pid) {
+        settle();
+        undef $context;
+        POSIX::_exit(scalar @{ $events->log });
+    }
+    waitpid $pid, 0;
+    is($?, 0, 'a forked child that runs the loop sees nothing of the lookup');
+    run_until(sub { @{ $events->log } }, 'the parent gets its answer');
+    is($events->order, 'connect', 'and connects');
 }
 
 # Many lookups at once.

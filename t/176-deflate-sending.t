@@ -59,6 +59,17 @@ for my $role (qw(server client)) {
             is($frame->{rsv} ? $d->inflate($frame->{payload}) : $frame->{payload}, $bytes, "$role: '$bytes': the message");
         }
     }
+    # Where nothing is taken over, what does not become shorter is sent plain,
+    # unless the threshold says that all is to be compressed.
+    for my $threshold (0, 1) {
+        my $forget = "${us}_no_context_takeover";
+        my $it = $open->({ $forget => 1, threshold => $threshold }, "$P; $forget");
+        my $noise = join '', map { chr int rand 256 } 1 .. 500;
+        $it->conn->send_binary($noise);
+        my ($frame) = $next->($it, 1, "noise, threshold $threshold");
+        is($frame->{rsv}, $threshold ? 0 : 4, "$role: noise, threshold $threshold: RSV1");
+        ok(($frame->{rsv} ? Deflate->new->inflate($frame->{payload}) : $frame->{payload}) eq $noise, "$role: noise, threshold $threshold: the message");
+    }
     {
         my $it = $open->({ threshold => 1e15 });
         $it->conn->send('x' x 100_000);

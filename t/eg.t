@@ -107,6 +107,12 @@ my %shows = (
         qr/^client: the server is who it says$/m,
         qr/^client: got 'hello' back\nclient: closed with code 1000$/m,
     ],
+    'unix_socket.pl' => [
+        qr/^server: listening, file mode 0600$/m,
+        qr/^server: a client from this machine asks for \/reverse\?lang=en$/m,
+        qr/^client: got 'desserts'\nclient: closed with code 1000$/m,
+        qr/^the socket is gone$/m,
+    ],
 );
 
 # These make certificates.

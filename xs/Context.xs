@@ -7,6 +7,17 @@ CODE:
 OUTPUT:
     RETVAL
 
+void
+_parse_proxy(SV *proxy)
+PREINIT:
+    SV *parts[2];
+    int i, count;
+PPCODE:
+    count = ws_parse_proxy(aTHX_ proxy, parts);
+    EXTEND(SP, count);
+    for (i = 0; i < count; i++)
+        PUSHs(parts[i]);
+
 SV *
 connect(ws_context *self, ...)
 CODE:

@@ -21,12 +21,77 @@ static SV *loop_option(pTHX_ const ws_options *o)
     return SvRV(loop);
 }
 
+/* The value of a variable in %ENV, as the program sees and sets it. */
+static evws_bytes environment(pTHX_ const char *name)
+{
+    HV *env = get_hv("ENV", 0);
+    SV **slot = env ? hv_fetch(env, name, (I32)strlen(name), 0) : NULL;
+    evws_bytes value = { NULL, 0 };
+    STRLEN length;
+
+    if (slot && SvOK(*slot)) {
+        value.data = (const uint8_t *)SvPV(sv_mortalcopy(*slot), length);
+        value.length = length;
+    }
+    return value;
+}
+
+static evws_bytes environment_either(pTHX_ const char *lower, const char *upper)
+{
+    evws_bytes value = environment(aTHX_ lower);
+
+    return value.data ? value : environment(aTHX_ upper);
+}
+
+/* `proxy => ""` says that there is none; without it the environment decides. */
+static void set_proxy(pTHX_ ws_context *ctx, const ws_options *o, uint16_t port)
+{
+    evws_proxy_environment variables;
+
+    if (ws_option_given(aTHX_ o, WS_OPT_PROXY)) {
+        if (evws_context_set_proxy(ctx->engine, ws_option_string(aTHX_ o, WS_OPT_PROXY), port) != EVWS_STATUS_OK) {
+            evws_bytes text = evws_error_text(ctx->engine);
+
+            croak("new: proxy: %.*s", (int)text.length, (const char *)text.data);
+        }
+        return;
+    }
+    variables.https_proxy = environment_either(aTHX_ "https_proxy", "HTTPS_PROXY");
+    /* Not HTTP_PROXY: a CGI program has that from a header of the request. */
+    variables.http_proxy = environment(aTHX_ "http_proxy");
+    variables.all_proxy = environment_either(aTHX_ "all_proxy", "ALL_PROXY");
+    variables.no_proxy = environment_either(aTHX_ "no_proxy", "NO_PROXY");
+    (void)evws_context_set_proxy_environment(ctx->engine, &variables);
+}
+
+/* Writes $host and $port of a proxy; returns how many there are: 2, or 0 for
+ * what names no host or no possible port. */
+int ws_parse_proxy(pTHX_ SV *proxy, SV **out)
+{
+    evws_bytes text, host;
+    STRLEN length;
+    uint16_t port;
+
+    SvGETMAGIC(proxy);
+    if (!SvOK(proxy))
+        return 0;
+    text.data = (const uint8_t *)SvPV(sv_mortalcopy(proxy), length);
+    text.length = length;
+    if (evws_proxy_parse(text, &host, &port) != EVWS_STATUS_OK)
+        return 0;
+    out[0] = newSVpvn_flags((const char *)host.data, host.length, SVs_TEMP);
+    out[1] = sv_2mortal(newSVuv(port));
+    return 2;
+}
+
 SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count)
 {
     static const ws_option strings[] = { WS_OPT_PROXY, WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA };
     ws_options o;
-    SV *loop;
+    ws_context *ctx;
+    SV *loop, *object;
     HV *stash;
+    uint16_t port;
     size_t i;
 
     ws_options_parse(aTHX_ &o, WS_FOR_NEW, args, count);
@@ -34,21 +99,17 @@ SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count)
     for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
         if (ws_option_given(aTHX_ &o, strings[i]))
             (void)ws_option_string(aTHX_ &o, strings[i]);
-    (void)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT, 0, 65535);
+    port = (uint16_t)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT, 0, 65535);
     if (SvROK(class_name) || !(stash = gv_stashsv(class_name, GV_ADD)))
         croak("new: the invocant must be the name of a class");
     o.value[WS_OPT_LOOP] = NULL;
-    return ws_context_object(aTHX_ ws_context_new(aTHX_ loop, ws_options_settings(aTHX_ &o)), stash);
+    ctx = ws_context_new(aTHX_ loop, ws_options_settings(aTHX_ &o));
+    object = sv_2mortal(ws_context_object(aTHX_ ctx, stash));
+    set_proxy(aTHX_ ctx, &o, port);
+    return SvREFCNT_inc(object);
 }
 
 /* ---- connect ---- */
-
-static bool proxy_is_set(pTHX_ ws_context *ctx)
-{
-    SV **proxy = hv_fetchs(ctx->settings, "proxy", 0);
-
-    return proxy && SvCUR(*proxy);
-}
 
 static void connect_tls(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out)
 {
@@ -98,8 +159,6 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options_parse(aTHX_ &o, WS_FOR_CONNECT, args, count);
     connect_options(aTHX_ &o, ctx->settings, &options);
     ws_context_engine(aTHX_ ctx);
-    if (proxy_is_set(aTHX_ ctx))
-        croak("connect: proxies are not built yet");
     callbacks = ws_options_callbacks(aTHX_ &o);
     options.wants = ws_callbacks_wants(callbacks);
     if (evws_connect(ctx->engine, &options, &id) != EVWS_STATUS_OK) {
@@ -121,7 +180,7 @@ static void listen_check(pTHX_ const ws_options *o)
         ws_option option;
     } strings[] = {
         { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
-        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },
+        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "path", WS_OPT_PATH },
     };
     size_t i;
     bool cert, key;
@@ -142,6 +201,23 @@ static void listen_check(pTHX_ const ws_options *o)
               cert ? "ssl_cert" : "ssl_key");
 }
 
+/* A mode of 600 or '0600' is the mistake that everybody makes once: both are
+ * numbers beyond 0777. */
+static int32_t mode_option(pTHX_ const ws_options *o)
+{
+    SV *mode = o->value[WS_OPT_MODE];
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_MODE))
+        return -1;
+    if (!ws_option_given(aTHX_ o, WS_OPT_PATH))
+        croak("listen: mode is for a path");
+    if (SvROK(mode) || !looks_like_number(mode) || SvNV(mode) < 0 || SvNV(mode) > 0777
+        || SvNV(mode) != Perl_floor(SvNV(mode)))
+        croak("listen: mode must be a number from 0 to 0777, such as 0600 (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ mode)));
+    return (int32_t)SvIV(mode);
+}
+
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     ws_byte_list protocols;
@@ -149,6 +225,12 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 
     Zero(out, 1, evws_listen_options);
     out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
+    if (ws_option_given(aTHX_ o, WS_OPT_PATH)) {
+        if (ws_option_given(aTHX_ o, WS_OPT_PORT))
+            croak("listen: give either port or path");
+        out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
+    }
+    out->mode = mode_option(aTHX_ o);
     ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
     out->protocols = protocols.item;
     out->protocol_count = protocols.count;

@@ -159,14 +159,19 @@ static void drop_connections(pTHX_ ws_context *ctx)
 }
 
 /* No call into the engine is ever under way here: it returns before Perl runs.
- * At global destruction the loop may be gone already, so nothing is touched;
- * the process is about to end anyway. */
+ * At global destruction the loop may be gone already, so its watchers and their
+ * descriptors are left alone; the process is about to end anyway. What would
+ * outlive it are the files of Unix sockets. */
 void ws_context_destroy(pTHX_ ws_context *ctx)
 {
     evws_context *engine = ctx->engine;
 
-    if (!engine || PL_dirty)
+    if (!engine)
         return;
+    if (PL_dirty) {
+        evws_context_remove_socket_files(engine);
+        return;
+    }
     WS_TRACE(ctx->globals, (PerlIO_stderr(), "EV::Websockets: context %p destroyed\n", (void *)ctx));
     ctx->engine = NULL;
     ctx->refs++;

@@ -28,6 +28,8 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
     { "deflate",          WS_FOR_ALL_CONNECTIONS },
     { "port",             WS_FOR_LISTEN },
+    { "path",             WS_FOR_LISTEN },
+    { "mode",             WS_FOR_LISTEN },
     { "name",             WS_FOR_LISTEN },
     { "loop",             WS_FOR_NEW },
     { "proxy",            WS_FOR_NEW },

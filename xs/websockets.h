@@ -121,6 +121,7 @@ XS(ws_drain_xsub);
 
 /* ---- context.c ---- */
 SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count);
+int ws_parse_proxy(pTHX_ SV *proxy, SV **out);
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
 void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
@@ -141,7 +142,8 @@ SV *ws_peer_address(pTHX_ ws_connection *conn);
 /* ---- options.c ---- */
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
-    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
+    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_PATH, WS_OPT_MODE,
+    WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE,

@@ -11,37 +11,6 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
-package EV::Websockets::Context;
-
-# "[scheme://][userinfo@]host[:port][/...]" as ($host, $port). An address of
-# IPv6 stands in brackets when a port follows. The empty list for nothing, and
-# for what names no host or no possible port.
-sub _parse_proxy {
-    my ($proxy) = @_;
-    return if !defined $proxy;
-
-    $proxy =~ s{\A\s+|\s+\z}{}g;
-    $proxy =~ s{\A[A-Za-z][A-Za-z0-9+.-]*://}{};
-    $proxy =~ s{[/?#].*\z}{}s;
-    $proxy =~ s{\A.*\@}{}s;    # to the last one: a password may contain one
-
-    my ($host, $port);
-    if ($proxy =~ /\A\[([^\[\]]+)\](?::([0-9]*))?\z/) {
-        ($host, $port) = ($1, $2);
-    }
-    elsif ($proxy =~ /\A([^:\[\]\s]+)(?::([0-9]*))?\z/) {
-        ($host, $port) = ($1, $2);
-    }
-    elsif ($proxy =~ /\A([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\z/) {
-        $host = $1;
-    }
-    return if !defined $host;
-
-    $port = 1080 if !defined $port || $port eq '';
-    return if length $port > 5 || $port < 1 || $port > 65535;
-    return ($host, $port + 0);
-}
-
 1;
 
 __END__
@@ -135,8 +104,7 @@ unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 =head2 What is not there yet
 
 These parts are in work. Until they are there, a call that needs one of them
-croaks with C<... not built yet>: L</adopt>, and connecting in a context that was
-given a C<proxy>. Proxies from the environment are not looked at.
+croaks with C<... not built yet>: L</adopt>.
 
 =head2 Bytes and characters
 
@@ -175,10 +143,24 @@ keeps the loop running.
 
 The L<EV::Loop|EV/"EVENT LOOPS"> to run on. Default: the default loop.
 
-=item proxy => $host, proxy_port => $port
+=item proxy => $proxy, proxy_port => $port
 
-The HTTP proxy through which C<connect> goes. Default: from
-the environment, see L</ENVIRONMENT>; C<< proxy => "" >> turns that off.
+The proxy through which every C<connect> of this context goes, loopback
+addresses included: C<[scheme://][user:password@]host[:port]>. Default: from the
+environment, see L</ENVIRONMENT>; C<< proxy => "" >> turns that off. The schemes
+are
+
+    http      HTTP CONNECT; also when there is no scheme
+    socks5    SOCKS5; the host of the URL is looked up here
+    socks5h   SOCKS5; the host of the URL is looked up by the proxy
+
+An HTTP proxy is told user name and password by Basic authentication. Characters
+that would be misread in them are percent-encoded (C<%40> for C<@>).
+C<proxy_port> is for a proxy that has no port in itself; without it the port is
+1080. There is no TLS to the proxy. L</peer_address> is then the proxy's.
+
+What the proxy refuses is told by C<on_error>, with its status line or the
+meaning of its SOCKS reply: C<proxy 192.0.2.1:3128: answered: 403 Forbidden>.
 
 =item ssl_cert => $file, ssl_key => $file
 
@@ -211,8 +193,16 @@ of it is told by B<one> of C<on_connect> or C<on_error>.
 Required. C<ws://host[:port][/path][?query]>, or C<wss://> for TLS, the
 scheme in upper or lower case. The port defaults to 80, or 443 for C<wss>. An
 IPv6 address is written in brackets: C<ws://[::1]:8080/>. Names are resolved
-without blocking the loop. User names and passwords in URLs are not supported;
+without blocking the loop. When a name has several addresses, they are tried
+with IPv6 and IPv4 in turn, a further one whenever one fails or 250 ms are over,
+until one answers (RFC 8305); C<on_error> comes when all have failed, and lists
+them. User names and passwords in URLs are not supported;
 send an C<Authorization> header instead.
+
+C<ws+unix:/run/app.sock:/path?query> connects to a Unix socket, past any proxy. The
+first colon behind the scheme ends the path of the socket, and what follows may be
+left out; a colon in the path is written C<%3A>. C<Host> is then C<localhost>.
+F<eg/unix_socket.pl> shows both ends.
 
 =item protocol => $name, protocol => \@names
 
@@ -232,7 +222,7 @@ Default: none.
 =item connect_timeout => $seconds
 
 The time (fractions allowed) from this call to the end of the upgrade, name
-resolution included. When they are over, C<on_error> is called with the text
+resolution and proxy included. When they are over, C<on_error> is called with the text
 C<connect timeout>. Default: 0, no limit but those of the operating system.
 
 =item max_message_size => $bytes
@@ -291,6 +281,14 @@ comes in. Listeners stay until the context is destroyed.
 =item port => $number
 
 From 0 to 65535. Default: 0, any free one.
+
+=item path => $file, mode => $permissions
+
+Listen at a Unix socket in place of a port; C<listen> then returns 0. A socket that
+nobody listens on any more is replaced, anything else that is there is left alone:
+C<listen> croaks. C<mode>, a number such as C<0600>, is set before anybody can connect;
+without it the umask decides. The file is removed when the context is destroyed or the
+program ends, by the process that made it. A path has room for about a hundred bytes.
 
 =item name => $label
 
@@ -483,7 +481,7 @@ L</COMPRESSION>.
 
 =head2 peer_address
 
-The peer's address as text: C<127.0.0.1>, C<::1>. undef when not connected.
+The peer's address as text: C<127.0.0.1>, C<::1>. undef when not connected, and for Unix sockets.
 
 =head1 CALLBACKS
 
@@ -695,7 +693,8 @@ it can be limited. Browsers do.
 
 =item threshold => $bytes
 
-Shorter messages are sent as they are. Default: 256. The first piece of a
+Shorter messages are sent as they are, and so is one that stands for itself and does not
+become shorter. With 0 all that are not empty are compressed. Default: 256. The first piece of a
 L<fragmented message|/send_fragment> decides for all of it.
 
 =item level => 1 .. 9
@@ -816,6 +815,12 @@ a peer or the network is passed to L</on_error>.
 
 WHY names, for a C<wss> URL, the TLS option or file that cannot be used.
 
+=head2 Croaks of new
+
+    odd number of options: key 'K' has no value
+    new: proxy: 'X' is not [scheme://][user:password@]host[:port]
+    new: proxy: the scheme of a proxy must be http, socks5 or socks5h (got 'X')
+
 =head2 Croaks of listen
 
     odd number of options: key 'K' has no value
@@ -824,6 +829,11 @@ WHY names, for a C<wss> URL, the TLS option or file that cannot be used.
     listen: ssl_cert and ssl_key must both be set for TLS (only ssl_cert was given)
     Failed to create vhost for listening: WHY
     listen: failed to bind port: WHY
+    listen: failed to bind path 'PATH': WHY
+    listen: give either port or path
+    listen: path must not have more than 107 bytes (got N)
+    listen: mode is for a path
+    listen: mode must be a number from 0 to 0777, such as 0600 (got 'X')
 
 The first one of the TLS messages also comes with C<(only ssl_key was given)>.
 WHY names the file that cannot be used, or the error of the operating system.
@@ -927,11 +937,29 @@ ends and control characters may be in them, also when you print them to a log.
 
 =head1 ENVIRONMENT
 
-The proxy of a context that has no C<proxy> option is taken from
-C<https_proxy>, C<http_proxy> and C<all_proxy>, in this order; for C<ws://> URLs
-C<http_proxy> is asked first. C<no_proxy> is honoured, and loopback addresses are
-never proxied because of a variable. (Proxies are in work, see L</What is not
-there yet>.)
+The proxy of a context that was made without the option C<proxy> is taken from
+these variables, as C<new> finds them. Their values have the form of that
+option. A variable that is set to the empty string ends the search: no proxy.
+
+=over
+
+=item http_proxy, https_proxy, all_proxy
+
+Asked in this order for C<ws://> URLs; for C<wss://>, C<https_proxy> comes first.
+C<HTTPS_PROXY> and C<ALL_PROXY> are read where the lower case is not set;
+C<HTTP_PROXY> never is, because a CGI program has it from a header of the request.
+
+=item no_proxy
+
+What is reached directly all the same (also C<NO_PROXY>): a list separated by
+commas or blanks, of names (C<example.org> holds for C<www.example.org> too, and
+so does C<.example.org>), addresses, networks (C<10.0.0.0/8>, C<fd00::/8>), or
+C<*> for everything. With C<:port> behind it, an entry holds for that port only.
+
+=back
+
+C<localhost>, C<127.0.0.0/8> and C<::1> are never proxied because of a variable. A
+value that is no proxy is told by C<on_error> to the connections that need it.
 
 =head1 DIFFERENCES TO 0.10
 
@@ -952,7 +980,8 @@ The C<Host> header has the port, unless it is the default one.
 
 =item *
 
-Names are resolved without blocking the loop.
+Names are resolved without blocking the loop, and all addresses of a name are
+tried.
 
 =item *
 
@@ -990,6 +1019,15 @@ and L</extensions> tells what was agreed on.
 =item *
 
 All headers are passed to the callbacks, and C<Query> and C<URI> to servers.
+
+=item *
+
+Proxies: SOCKS5, user names and passwords, C<no_proxy>; loopback addresses are not
+proxied because of the environment.
+
+=item *
+
+Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 
 =item *
 

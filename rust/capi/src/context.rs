@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use evws_engine::Context;
 
-use crate::guard::BUG;
+use crate::guard::{guard, BUG};
 use crate::types::{
     evws_bytes, evws_status, EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED,
 };
@@ -59,6 +59,17 @@ pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: b
     let _ = catch_unwind(AssertUnwindSafe(move || {
         context.engine.shut_down(silent || context.poisoned.get());
     }));
+}
+
+/// Removes the files of Unix sockets that this process listens on, and touches nothing else: for a
+/// process that ends without freeing its contexts.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_context_remove_socket_files(context: *mut evws_context) {
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, (), |context| context.engine.remove_socket_files()) }
 }
 
 /// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or

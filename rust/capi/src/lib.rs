@@ -11,4 +11,5 @@ pub mod drive;
 mod guard;
 pub mod memory;
 pub mod open;
+mod proxy;
 pub mod types;

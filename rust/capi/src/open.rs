@@ -130,6 +130,7 @@ pub unsafe extern "C" fn evws_connect(
         };
         let connect = ConnectOptions {
             url,
+            addresses: None,
             protocols,
             headers,
             // Not a number, negative, beyond all time: none of them is a deadline.
@@ -158,9 +159,10 @@ pub unsafe extern "C" fn evws_connect(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
-/// Listens on all addresses. Writes the listener's token, which connection events carry, and its
-/// port. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file cannot be used,
-/// `EVWS_STATUS_SYSTEM` if the port cannot be bound. The options are copied, the files read at once.
+/// Listens on all addresses, or at a path. Writes the listener's token, which connection events
+/// carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file
+/// cannot be used, `EVWS_STATUS_SYSTEM` if the port or path cannot be bound. The options are copied,
+/// the files read at once.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
@@ -188,8 +190,13 @@ pub unsafe extern "C" fn evws_listen(
                 server_tls(&options.tls),
             )
         };
+        // SAFETY: the caller's promise.
+        let path =
+            (!options.path.data.is_null()).then(|| unsafe { options.path.borrow() }.to_vec());
         let listen = ListenOptions {
             port: options.port,
+            path,
+            mode: u32::try_from(options.mode).ok(),
             protocols,
             headers,
             ask: options.ask_handshake,

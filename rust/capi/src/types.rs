@@ -231,7 +231,7 @@ pub struct evws_server_tls {
 /// What a client connects with.
 #[repr(C)]
 pub struct evws_connect_options {
-    /// `ws://host[:port][/path][?query]`, or `wss://`
+    /// `ws://host[:port][/path][?query]`, `wss://`, or `ws+unix:/path/of.sock[:/path][?query]`
     pub url: evws_bytes,
     /// Subprotocols, the preferred one first.
     pub protocols: *const evws_bytes,
@@ -260,6 +260,10 @@ pub struct evws_connect_options {
 pub struct evws_listen_options {
     /// 0: any free one.
     pub port: u16,
+    /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+    pub path: evws_bytes,
+    /// The permissions of its file; negative: those that the umask leaves.
+    pub mode: i32,
     /// Subprotocols that may be chosen; none: none is.
     pub protocols: *const evws_bytes,
     /// How many there are.
@@ -280,4 +284,18 @@ pub struct evws_listen_options {
     pub deflate: evws_deflate_options,
     /// For `wss://`.
     pub tls: evws_server_tls,
+}
+
+/// The values of the environment variables that name proxies. `data` is NULL for one that is not
+/// set, and must not be for one that is set to nothing.
+#[repr(C)]
+pub struct evws_proxy_environment {
+    /// `https_proxy` or `HTTPS_PROXY`.
+    pub https_proxy: evws_bytes,
+    /// `http_proxy`.
+    pub http_proxy: evws_bytes,
+    /// `all_proxy` or `ALL_PROXY`.
+    pub all_proxy: evws_bytes,
+    /// `no_proxy` or `NO_PROXY`.
+    pub no_proxy: evws_bytes,
 }

@@ -1,18 +1,22 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
+use std::ffi::OsStr;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use evws_proto::connection::State;
 use evws_proto::handshake::{self, ClientRequest};
+use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 
 use crate::context::Context;
-use crate::establish::client::Secure;
+use crate::establish::client::{Route, Secure};
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Decision, Desk, Establishing};
@@ -21,6 +25,7 @@ use crate::link::{Link, Stage};
 use crate::listener::{self, Listener};
 use crate::pending::{Pending, Settings};
 use crate::slots::Source;
+use crate::socket_file::SocketFile;
 use crate::sys;
 use crate::tls::client::ClientTls;
 use crate::tls::server::{self, ServerTls};
@@ -30,6 +35,8 @@ use crate::tls::server::{self, ServerTls};
 pub struct ConnectOptions {
     /// `ws://host[:port][/path][?query]`, or `wss://`
     pub url: Vec<u8>,
+    /// The addresses of the URL's host, which is then not looked up. Of no use behind a proxy.
+    pub addresses: Option<Vec<SocketAddr>>,
     /// Subprotocols, the preferred one first.
     pub protocols: Vec<String>,
     /// Further headers of the request, with names as they are to be sent.
@@ -49,6 +56,10 @@ pub struct ConnectOptions {
 pub struct ListenOptions {
     /// 0: any free one.
     pub port: u16,
+    /// Where a Unix socket is to be made, in place of a port.
+    pub path: Option<Vec<u8>>,
+    /// The permissions of its file; `None`: those that the umask leaves.
+    pub mode: Option<u32>,
     /// Subprotocols that may be chosen.
     pub protocols: Vec<String>,
     /// Further headers of every response.
@@ -86,6 +97,11 @@ pub enum ConnectionState {
 }
 
 impl Context {
+    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    pub fn set_proxies(&mut self, rules: Rules) {
+        self.proxies = rules;
+    }
+
     /// Begins to connect. What comes of it is an event.
     ///
     /// # Errors
@@ -94,6 +110,9 @@ impl Context {
         let invalid = |text: String| CallError::Invalid(text);
         check_deflate("connect", &options.settings)?;
         let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
+        if let Some(path) = &url.socket {
+            check_path("connect: the socket path in url", path)?;
+        }
         let request = ClientRequest {
             host: url.host_header(),
             target: url.target.clone(),
@@ -114,7 +133,8 @@ impl Context {
         let desk = Desk::default();
         let is_secure = secure.is_some();
         let stream = Stream(Rc::clone(&socket));
-        let task = client::establish(stream, Rc::clone(&desk), url, request, secure);
+        let route = self.route(&url, options.addresses);
+        let task = client::establish(stream, Rc::clone(&desk), url, route, request, secure);
         let establishing = Establishing::new(socket, desk, task);
         let pending = Pending {
             establishing,
@@ -148,7 +168,19 @@ impl Context {
         })
     }
 
-    /// Listens on all addresses. Returns the listener and its port.
+    fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
+        if let Some(path) = &url.socket {
+            return Route::Unix(PathBuf::from(OsStr::from_bytes(path)));
+        }
+        match (self.proxies.choose(url), addresses) {
+            (Err(text), _) => Route::Unknown(text),
+            (Ok(Some(proxy)), _) => Route::Proxy(proxy),
+            (Ok(None), Some(addresses)) => Route::Addresses(addresses),
+            (Ok(None), None) => Route::Lookup,
+        }
+    }
+
+    /// Listens on all addresses, or at a path. Returns the listener and its port, 0 if it has none.
     ///
     /// # Errors
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
@@ -172,8 +204,7 @@ impl Context {
             })?),
             None => None,
         };
-        let (fd, port) = listener::bind(options.port)
-            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
+        let (fd, port, file) = bind(&options)?;
         let policy = Rc::new(Policy {
             protocols: options.protocols,
             deflate: options.settings.deflate,
@@ -186,6 +217,7 @@ impl Context {
             settings: options.settings,
             policy,
             exhausted: false,
+            file,
         };
         let id = self.slots.insert(Source::Listener(Box::new(listener)));
         self.listening = true;
@@ -270,6 +302,35 @@ fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
     }
+}
+
+fn bind(options: &ListenOptions) -> Result<(OwnedFd, u16, Option<SocketFile>), CallError> {
+    let Some(path) = &options.path else {
+        let (fd, port) = listener::bind(options.port)
+            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
+        return Ok((fd, port, None));
+    };
+    check_path("listen: path", path)?;
+    let path = Path::new(OsStr::from_bytes(path));
+    let (fd, file) = SocketFile::listen(path, options.mode).map_err(|error| {
+        let path = path.display().to_string();
+        let path = path.escape_debug();
+        CallError::System(format!("listen: failed to bind path '{path}': {error}"))
+    })?;
+    Ok((fd, 0, Some(file)))
+}
+
+fn check_path(what: &str, path: &[u8]) -> Result<(), CallError> {
+    let text = match path.len() {
+        0 => "must not be empty".to_owned(),
+        length if length > sys::UNIX_PATH_MAX => format!(
+            "must not have more than {} bytes (got {length})",
+            sys::UNIX_PATH_MAX
+        ),
+        _ if path.contains(&0) => "must not contain NUL".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(CallError::Invalid(format!("{what} {text}")))
 }
 
 impl From<io::Error> for CallError {

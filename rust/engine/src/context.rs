@@ -5,7 +5,6 @@
 //! Nothing here calls back, so between two events the caller may do anything.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -13,7 +12,9 @@ use rand::{RngCore, SeedableRng};
 
 use evws_proto::deflate::Codecs;
 use evws_proto::handshake::Headers;
+use evws_proto::proxy::rules::Rules;
 
+use crate::establish::race::Progress;
 use crate::event::{Id, Queued};
 use crate::holders::Holders;
 use crate::queue::ChunkPool;
@@ -22,6 +23,7 @@ use crate::resolver::Resolver;
 use crate::slots::{Slots, Source};
 use crate::sys;
 use crate::tls::client::Clients;
+use crate::watch::Leaving;
 
 /// What the event that was polled last carries.
 #[derive(Default)]
@@ -57,9 +59,9 @@ pub struct Context {
     /// Sources whose interest may have changed.
     pub(crate) changed: Vec<Id>,
     /// Descriptors on their way out, with the source they leave, and whether they are watched.
-    pub(crate) leaving: VecDeque<(Id, OwnedFd, bool)>,
+    pub(crate) leaving: VecDeque<(Id, Leaving, bool)>,
     /// The descriptor that the caller has just been told to let go of.
-    pub(crate) let_go: Option<(Id, OwnedFd)>,
+    pub(crate) let_go: Option<(Id, Leaving)>,
     pub(crate) pool: ChunkPool,
     pub(crate) masks: Masks,
     /// What connections need of codecs for a message at a time.
@@ -68,6 +70,8 @@ pub struct Context {
     pub(crate) scratch: Vec<u8>,
     pub(crate) holders: Holders,
     pub(crate) resolver: Option<(Id, Resolver)>,
+    /// Which proxy a client goes through.
+    pub(crate) proxies: Rules,
     /// How many [`Link`](crate::link::Link)s there are.
     pub(crate) links: usize,
     /// Whether there is a listener.
@@ -129,6 +133,7 @@ impl Context {
             scratch: Vec::new(),
             holders: Holders::default(),
             resolver: None,
+            proxies: Rules::default(),
             links: 0,
             listening: false,
         }
@@ -162,6 +167,7 @@ impl Context {
         match self.slots.get_mut(token).map(|slot| &slot.source) {
             Some(Source::Link(_)) => self.handle_link(token, readable, writable),
             Some(Source::Pending(_)) => self.advance(token, true),
+            Some(Source::Attempt(_)) => self.advance_attempt(token, Progress::Ready),
             Some(Source::Listener(_)) => self.accept(token),
             Some(Source::Resolver) => self.take_answers(),
             Some(Source::Vacant | Source::Leaving) | None => {}
@@ -177,6 +183,7 @@ impl Context {
             match self.slots.get_mut(id).map(|slot| &mut slot.source) {
                 Some(Source::Link(_)) => self.expire_link(id),
                 Some(Source::Pending(_)) => self.expire_pending(id),
+                Some(Source::Attempt(_)) => self.advance_attempt(id, Progress::Late),
                 Some(Source::Listener(listener)) => {
                     listener.exhausted = false;
                     self.mark_changed(id);
@@ -229,6 +236,14 @@ impl Context {
             }
         }
         *self = Context::new();
+    }
+
+    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
+    /// a process that ends.
+    pub fn remove_socket_files(&mut self) {
+        for listener in self.slots.listeners_mut() {
+            listener.file = None;
+        }
     }
 
     /// Notes that what a source is watched for may have changed.

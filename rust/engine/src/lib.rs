@@ -2,6 +2,7 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+mod attempts;
 mod connect;
 mod context;
 mod deadlines;
@@ -16,6 +17,7 @@ mod receive;
 mod resolver;
 mod send;
 mod slots;
+mod socket_file;
 mod sys;
 mod tls;
 mod watch;
@@ -26,6 +28,7 @@ pub use event::{Event, Id, Interest, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
+pub use evws_proto::proxy;
 pub use pending::Settings;
 pub use send::Kind;
 pub use tls::client::ClientTls;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::establish::server::Policy;
 use crate::event::Interest;
 use crate::pending::Settings;
+use crate::socket_file::SocketFile;
 use crate::sys;
 
 /// How long accepting pauses when descriptors have run out.
@@ -26,6 +27,8 @@ pub struct Listener {
     pub policy: Rc<Policy>,
     /// Descriptors ran out, or the like: nothing is accepted until a deadline has passed.
     pub exhausted: bool,
+    /// The file of a Unix socket, removed with the listener.
+    pub file: Option<SocketFile>,
 }
 
 impl Listener {

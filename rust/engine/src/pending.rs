@@ -111,6 +111,7 @@ impl Context {
             for fd in retired {
                 self.retire(id, fd);
             }
+            self.sort_attempts(id);
             match poll {
                 Poll::Ready(Ok(established)) => return self.establish(id, established),
                 Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure),
@@ -241,6 +242,7 @@ impl Context {
             Failure::Client(text) => {
                 self.slots.set_deadline(id, None);
                 self.forget_lookup(id);
+                self.drop_attempts(id);
                 self.events.push_back(Queued::ConnectFailed { id, text });
                 if let Some(fd) = self.take_pending_fd(id) {
                     self.retire(id, fd);

@@ -67,6 +67,7 @@ pub struct Resolver {
     receiver: Receiver<Answer>,
     /// The lookups whose answers somebody waits for.
     waiting: BTreeSet<u64>,
+    process: u32,
 }
 
 impl Resolver {
@@ -83,6 +84,7 @@ impl Resolver {
             sender,
             receiver,
             waiting: BTreeSet::new(),
+            process: sys::process_id(),
         })
     }
 
@@ -127,8 +129,13 @@ impl Resolver {
         Ok(())
     }
 
-    /// Takes the answers that have arrived.
+    /// Takes the answers that have arrived. In a forked child none do: the threads are its parent's,
+    /// and so is the wakeup, which must not be taken from it.
     pub fn answers(&mut self) -> Vec<Answer> {
+        if sys::process_id() != self.process {
+            self.waiting.clear();
+            return Vec::new();
+        }
         sys::drain_wakeup(self.reader.as_fd());
         let answers: Vec<_> = self.receiver.try_iter().collect();
         for answer in &answers {

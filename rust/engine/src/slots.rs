@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::attempts::Racer;
 use crate::deadlines::Deadlines;
 use crate::event::{Id, Interest};
 use crate::link::Link;
@@ -20,6 +21,8 @@ pub enum Source {
     Resolver,
     /// A listening socket.
     Listener(Box<Listener>),
+    /// An attempt to connect, one of several for a connection.
+    Attempt(Box<Racer>),
     /// A connection on its way to being established.
     Pending(Box<Pending>),
     /// An established connection.
@@ -147,6 +150,16 @@ impl Slots {
     /// Time until the next deadline.
     pub fn until_next_deadline(&self) -> Option<Duration> {
         self.deadlines.until_next()
+    }
+
+    /// All listeners.
+    pub fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Listener> + '_ {
+        self.slots
+            .iter_mut()
+            .filter_map(|slot| match &mut slot.source {
+                Source::Listener(listener) => Some(&mut **listener),
+                _ => None,
+            })
     }
 
     /// Takes everything out, in no order.

@@ -7,9 +7,15 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The most buffers one gathered write takes.
 pub const MAX_GATHERED: usize = 64;
+
+/// The longest path of a Unix socket, in bytes: a NUL has to follow.
+pub const UNIX_PATH_MAX: usize =
+    mem::size_of::<libc::sockaddr_un>() - mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -125,6 +131,22 @@ impl RawAddress {
         raw
     }
 
+    fn unix(path: &Path) -> io::Result<Self> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.is_empty() || bytes.len() > UNIX_PATH_MAX || bytes.contains(&0) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut raw = RawAddress::empty();
+        // SAFETY: sockaddr_storage is large enough and aligned for every address family.
+        let to = unsafe { &mut *(&raw mut raw.storage).cast::<libc::sockaddr_un>() };
+        to.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (to, from) in to.sun_path.iter_mut().zip(bytes) {
+            *to = *from as libc::c_char;
+        }
+        raw.length = mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        Ok(raw)
+    }
+
     fn pointer(&self) -> *const libc::sockaddr {
         (&raw const self.storage).cast()
     }
@@ -162,7 +184,19 @@ pub fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     };
     let fd = stream_socket(family)?;
     set_nodelay(fd.as_fd());
-    let raw = RawAddress::new(address);
+    begin_to_connect(fd, &RawAddress::new(address))
+}
+
+/// Begins to connect to a Unix socket, in the same way.
+///
+/// # Errors
+/// Whatever socket(2) or connect(2) refuse, `WouldBlock` for a listener whose queue is full.
+pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let raw = RawAddress::unix(path)?;
+    begin_to_connect(stream_socket(libc::AF_UNIX)?, &raw)
+}
+
+fn begin_to_connect(fd: OwnedFd, raw: &RawAddress) -> io::Result<OwnedFd> {
     // SAFETY: the pointer and length describe `raw`, which outlives the call.
     match check(unsafe { libc::connect(fd.as_raw_fd(), raw.pointer(), raw.length) }) {
         Ok(_) => Ok(fd),
@@ -219,11 +253,31 @@ pub fn listen(address: &SocketAddr, dual: bool) -> io::Result<OwnedFd> {
     }
     let raw = RawAddress::new(address);
     // SAFETY: the pointer and length describe `raw`, which outlives the call; fd is open.
-    unsafe {
-        check(libc::bind(fd.as_raw_fd(), raw.pointer(), raw.length))?;
-        check(libc::listen(fd.as_raw_fd(), libc::SOMAXCONN))?;
-    }
+    check(unsafe { libc::bind(fd.as_raw_fd(), raw.pointer(), raw.length) })?;
+    start_listening(fd.as_fd())?;
     Ok(fd)
+}
+
+/// A Unix socket with a file at `path`, which takes no connections yet.
+///
+/// # Errors
+/// Whatever socket(2) or bind(2) refuse.
+pub fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    let raw = RawAddress::unix(path)?;
+    let fd = stream_socket(libc::AF_UNIX)?;
+    // SAFETY: the pointer and length describe `raw`, which outlives the call; fd is open.
+    check(unsafe { libc::bind(fd.as_raw_fd(), raw.pointer(), raw.length) })?;
+    Ok(fd)
+}
+
+/// Lets a bound socket take connections.
+///
+/// # Errors
+/// Whatever listen(2) refuses.
+pub fn start_listening(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: listen takes integers only; fd is open.
+    check(unsafe { libc::listen(fd.as_raw_fd(), libc::SOMAXCONN) })?;
+    Ok(())
 }
 
 /// Takes the next waiting connection, non-blocking and closed on exec.

@@ -3,11 +3,28 @@
 //! INVARIANT: a watched descriptor is closed only after the caller was told to let it go, and its
 //! slot is given to another source only then.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::context::Context;
 use crate::event::{Id, Interest, Watch};
 use crate::slots::{Slot, Source};
+
+/// A descriptor that a source has done with.
+pub enum Leaving {
+    /// It is closed.
+    Closed(OwnedFd),
+    /// It belongs to another source from now on.
+    Moved(RawFd),
+}
+
+impl Leaving {
+    fn raw_fd(&self) -> RawFd {
+        match self {
+            Leaving::Closed(fd) => fd.as_raw_fd(),
+            Leaving::Moved(fd) => *fd,
+        }
+    }
+}
 
 impl Context {
     /// The next change of what is to be watched, until there are none.
@@ -20,7 +37,7 @@ impl Context {
             if watched {
                 let watch = Watch {
                     token: id,
-                    fd: fd.as_raw_fd(),
+                    fd: fd.raw_fd(),
                     interest: None,
                 };
                 self.let_go = Some((id, fd));
@@ -44,6 +61,7 @@ impl Context {
         slot.changed = false;
         let (fd, interest) = match &slot.source {
             Source::Link(link) => (link.fd.as_raw_fd(), Some(link.interest())),
+            Source::Attempt(racer) => (racer.attempt.raw_fd(), Some(racer.interest())),
             Source::Listener(listener) => (listener.fd.as_raw_fd(), Some(listener.interest())),
             Source::Pending(pending) => (
                 pending.establishing.socket.raw_fd()?,
@@ -70,9 +88,20 @@ impl Context {
 
     /// Lets go of a descriptor while its source stays.
     pub(crate) fn retire(&mut self, id: Id, fd: OwnedFd) {
+        self.leave(id, Leaving::Closed(fd));
+        self.mark_changed(id);
+    }
+
+    fn leave(&mut self, id: Id, fd: Leaving) {
         let watched = self.slots.get_mut(id).is_some_and(Slot::untell);
         self.leaving.push_back((id, fd, watched));
-        self.mark_changed(id);
+    }
+
+    /// Ends a source whose descriptor goes on under another token. What that one is watched for is
+    /// told after this has let go of it.
+    pub(crate) fn release_moved(&mut self, id: Id, fd: RawFd) {
+        self.slots.take(id);
+        self.leave(id, Leaving::Moved(fd));
     }
 
     /// Ends a source that is no established connection. The slot is free when the descriptor has left the loop.

@@ -1,7 +1,6 @@
 //! Names that are being looked up when nobody waits for them any more.
 
 // The other tests use the rest of it.
-#[allow(dead_code)]
 mod common;
 
 use std::time::Duration;

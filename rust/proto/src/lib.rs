@@ -1,7 +1,7 @@
 //! The WebSocket protocol (RFC 6455) without sockets, clocks or threads: bytes go in, bytes and events come out.
 //!
 //! [`connection`] is one established connection, [`handshake`] the HTTP exchange before it, [`url`] where to
-//! connect to. [`frame`], [`mask`], [`utf8`] and [`close`] are the rules these are made of. A rule of the
+//! connect to, [`proxy`] through what. [`frame`], [`mask`], [`utf8`] and [`close`] are the rules these are made of. A rule of the
 //! protocol (a close code, a header that may not be set, a URL that is refused) is written down here and nowhere else.
 //!
 //! What this crate must not know: descriptors, time, Perl. Randomness is passed in by the caller, except for
@@ -14,6 +14,8 @@ pub mod deflate;
 pub mod frame;
 pub mod handshake;
 pub mod mask;
+pub mod percent;
+pub mod proxy;
 pub mod url;
 pub mod utf8;
 

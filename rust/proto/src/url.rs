@@ -2,11 +2,15 @@
 
 use std::net::Ipv6Addr;
 
-/// A parsed `ws://` or `wss://` URL.
+use crate::percent;
+
+/// A parsed `ws://`, `wss://` or `ws+unix:` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// `wss://`.
     pub secure: bool,
+    /// `ws+unix:`: the path of the Unix socket that is connected to, percent-decoded.
+    pub socket: Option<Vec<u8>>,
     /// A name or an address as it was spelled, IPv6 without brackets.
     pub host: String,
     /// The port, 80 or 443 if the URL has none.
@@ -59,23 +63,15 @@ impl Url {
     /// [`UrlError`]
     pub fn parse(url: impl AsRef<[u8]>) -> Result<Self, UrlError> {
         let url = url.as_ref();
+        if let Some(rest) = strip_scheme(url, b"ws+unix:") {
+            return Self::parse_unix(rest);
+        }
         let (secure, rest) = match (strip_scheme(url, b"ws://"), strip_scheme(url, b"wss://")) {
             (Some(rest), _) => (false, rest),
             (_, Some(rest)) => (true, rest),
             _ => return Err(UrlError::Scheme),
         };
-        if rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            return Err(UrlError::LineBreak);
-        }
-        if rest
-            .iter()
-            .any(|byte| *byte == b' ' || byte.is_ascii_control())
-        {
-            return Err(UrlError::Space);
-        }
-        if rest.contains(&b'#') {
-            return Err(UrlError::Fragment);
-        }
+        check_characters(rest)?;
         let end = rest
             .iter()
             .position(|byte| matches!(byte, b'/' | b'?'))
@@ -88,9 +84,24 @@ impl Url {
         };
         Ok(Self {
             secure,
+            socket: None,
             host,
             port,
             target: encode_target(target),
+        })
+    }
+
+    /// `ws+unix:PATH[:TARGET]`. The first colon ends the path; in it, one is written `%3A`.
+    fn parse_unix(rest: &[u8]) -> Result<Self, UrlError> {
+        check_characters(rest)?;
+        let end = rest.iter().position(|byte| *byte == b':');
+        let (path, target) = rest.split_at(end.unwrap_or(rest.len()));
+        Ok(Self {
+            secure: false,
+            socket: Some(percent::decode(path)),
+            host: "localhost".to_owned(),
+            port: default_port(false),
+            target: encode_target(target.get(1..).unwrap_or_default()),
         })
     }
 
@@ -107,6 +118,23 @@ impl Url {
             format!("{host}:{}", self.port)
         }
     }
+}
+
+/// What may stand nowhere in a URL.
+fn check_characters(rest: &[u8]) -> Result<(), UrlError> {
+    if rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(UrlError::LineBreak);
+    }
+    if rest
+        .iter()
+        .any(|byte| *byte == b' ' || byte.is_ascii_control())
+    {
+        return Err(UrlError::Space);
+    }
+    if rest.contains(&b'#') {
+        return Err(UrlError::Fragment);
+    }
+    Ok(())
 }
 
 fn default_port(secure: bool) -> u16 {
@@ -197,6 +225,7 @@ mod tests {
     fn url(secure: bool, host: &str, port: u16, target: &str) -> Url {
         Url {
             secure,
+            socket: None,
             host: host.to_owned(),
             port,
             target: target.to_owned(),
@@ -257,6 +286,35 @@ mod tests {
             assert_eq!(parsed, expected, "{text}");
             assert_eq!(parsed.host_header(), host_header, "{text}");
         }
+    }
+
+    #[test]
+    fn unix_sockets() {
+        for (text, socket, target) in [
+            (
+                "ws+unix:/run/app.sock:/path?q=1:2",
+                "/run/app.sock",
+                "/path?q=1:2",
+            ),
+            ("WS+Unix:/run/app.sock", "/run/app.sock", "/"),
+            ("ws+unix:app.sock:", "app.sock", "/"),
+            ("ws+unix:/a%3Ab%20c:?q", "/a:b c", "/?q"),
+            ("ws+unix:", "", "/"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!(url.socket.as_deref(), Some(socket.as_bytes()), "{text}");
+            assert_eq!(
+                (url.target.as_str(), url.host_header().as_str()),
+                (target, "localhost"),
+                "{text}"
+            );
+        }
+        assert_eq!(Url::parse("ws+unix:/a b").unwrap_err(), UrlError::Space);
+        assert_eq!(
+            Url::parse("ws+unix:/a:/\r\n").unwrap_err(),
+            UrlError::LineBreak
+        );
+        assert_eq!(Url::parse("wss+unix:/a").unwrap_err(), UrlError::Scheme);
     }
 
     #[test]

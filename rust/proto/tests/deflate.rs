@@ -275,17 +275,22 @@ fn what_would_grow_goes_out_as_it_is_where_it_may() {
         .enumerate()
         .map(|(i, byte)| byte ^ (i * i * 131 % 251) as u8)
         .collect();
-    for no_context_takeover in [false, true] {
-        let mut sender = connection(Role::Server, &agreement(no_context_takeover, 15));
+    for (no_context_takeover, threshold, rsv) in [
+        // The window has moved on.
+        (false, 1, RSV1),
+        (true, 1, 0),
+        // The program wants all compressed.
+        (true, 0, RSV1),
+    ] {
+        let agreement = Agreement {
+            threshold,
+            ..agreement(no_context_takeover, 15)
+        };
+        let mut sender = connection(Role::Server, &agreement);
         let mut wire = Vec::new();
         sender.send_message(true, &noise, KEY, &mut wire).unwrap();
-        let rsv = if no_context_takeover { 0 } else { RSV1 };
-        assert_eq!(
-            frames(&wire)[0].1,
-            rsv,
-            "with takeover the window has moved on"
-        );
-        let mut receiver = connection(Role::Client, &agreement(no_context_takeover, 15));
+        assert_eq!(frames(&wire)[0].1, rsv);
+        let mut receiver = connection(Role::Client, &agreement);
         assert!(feed(&mut receiver, &wire) == [Event::Binary(noise.clone())]);
     }
 }

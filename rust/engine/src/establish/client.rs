@@ -1,21 +1,21 @@
-//! A client's way to an established connection: look the name up, connect, ask for the upgrade.
+//! A client's way to an established connection: reach the server, ask for the upgrade.
 
-use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use evws_proto::handshake::{self, ClientRequest, Response};
+use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{read_more, Desk, Established, Failure, Question};
+use super::{dial, proxy, read_more, Desk, Established, Failure};
 use crate::tls::words;
 
 /// What a `wss://` URL is connected with.
@@ -26,16 +26,31 @@ pub struct Secure {
     pub name: ServerName<'static>,
 }
 
+/// How the server is reached.
+pub enum Route {
+    /// By the addresses that its name has.
+    Lookup,
+    /// By these addresses.
+    Addresses(Vec<SocketAddr>),
+    /// Through a proxy.
+    Proxy(Proxy),
+    /// By a Unix socket.
+    Unix(PathBuf),
+    /// Not at all, and why.
+    Unknown(String),
+}
+
 /// Establishes a connection (RFC 6455 section 4.1).
 pub async fn establish(
     stream: Stream,
     desk: Desk,
     url: Url,
+    route: Route,
     request: ClientRequest,
     secure: Option<Secure>,
 ) -> Result<Established, Failure> {
     let run = async {
-        let mut transport = run(stream, &desk, &url, secure).await?;
+        let mut transport = run(stream, &desk, &url, route, secure).await?;
         let upgraded = upgrade(&mut transport, &request).await?;
         Ok((transport, upgraded))
     };
@@ -52,13 +67,24 @@ pub async fn establish(
 }
 
 async fn run(
-    stream: Stream,
+    mut stream: Stream,
     desk: &Desk,
     url: &Url,
+    route: Route,
     secure: Option<Secure>,
 ) -> Result<Transport, String> {
-    let addresses = addresses(desk, url).await?;
-    connect(&stream, url, &addresses).await?;
+    match route {
+        Route::Lookup => {
+            let addresses = dial::resolve(desk, &url.host, url.port).await?;
+            dial::connect(&stream, &url.host, &addresses).await?;
+        }
+        Route::Addresses(addresses) => dial::connect(&stream, &url.host, &addresses).await?,
+        Route::Proxy(proxy) => {
+            proxy::reach(&mut stream, desk, &proxy, &url.host, url.port).await?;
+        }
+        Route::Unix(path) => dial::connect_unix(&stream, &path).await?,
+        Route::Unknown(text) => return Err(text),
+    }
     match secure {
         Some(secure) => handshake_tls(stream, secure).await,
         None => Ok(Transport::Plain(stream)),
@@ -77,50 +103,6 @@ async fn handshake_tls(stream: Stream, secure: Secure) -> Result<Transport, Stri
             "TLS handshake with {shown}: {}",
             words::stream_reason(&error)
         )),
-    }
-}
-
-async fn addresses(desk: &Desk, url: &Url) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(ip) = url.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, url.port)]);
-    }
-    let (answer, found) = oneshot::channel();
-    *desk.borrow_mut() = Some(Question::Lookup {
-        host: url.host.clone(),
-        port: url.port,
-        answer,
-    });
-    let result = match found.await {
-        Ok(result) => result,
-        Err(_) => Err(io::Error::other("the resolver ended")),
-    };
-    match result {
-        Ok(addresses) if addresses.is_empty() => Err(format!(
-            "cannot resolve {}: the name has no address",
-            url.host
-        )),
-        Ok(addresses) => Ok(addresses),
-        Err(error) => Err(format!("cannot resolve {}: {error}", url.host)),
-    }
-}
-
-/// Connects to the first address that answers, in the resolver's order.
-async fn connect(stream: &Stream, url: &Url, addresses: &[SocketAddr]) -> Result<(), String> {
-    let mut failures = String::new();
-    for address in addresses {
-        match stream.connect(address).await {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                let separator = if failures.is_empty() { "" } else { "; " };
-                // Writing to a String cannot fail.
-                let _ = write!(failures, "{separator}connect to {address}: {error}");
-            }
-        }
-    }
-    if url.host.parse::<IpAddr>().is_ok() {
-        Err(failures)
-    } else {
-        Err(format!("cannot connect to {}: {failures}", url.host))
     }
 }
 

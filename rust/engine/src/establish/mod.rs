@@ -2,6 +2,9 @@
 //! a role. The engine polls a connection's future by hand whenever something it waits for is there.
 
 pub mod client;
+mod dial;
+mod proxy;
+pub mod race;
 pub mod server;
 pub mod stream;
 pub mod transport;
@@ -18,8 +21,9 @@ use evws_proto::handshake::{Headers, Negotiated};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
-use crate::event::Interest;
+use crate::event::{Id, Interest};
 use crate::tls::session::Tls;
+use race::Attempt;
 use stream::Socket;
 
 /// The end of a future that succeeded.
@@ -93,6 +97,8 @@ pub struct Establishing {
     desk: Desk,
     /// Whom an answer goes to.
     pub awaited: Option<Awaited>,
+    /// The attempts of a race of addresses, with the tokens that they are watched under.
+    pub attempts: Vec<(Id, Rc<Attempt>)>,
 }
 
 impl Establishing {
@@ -107,6 +113,7 @@ impl Establishing {
             socket,
             desk,
             awaited: None,
+            attempts: Vec::new(),
         }
     }
 

@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::race::Attempt;
 use crate::event::Interest;
 use crate::sys;
 
@@ -21,6 +21,8 @@ pub struct Socket {
     fd: RefCell<Option<OwnedFd>>,
     /// Sockets that the future has given up. Only the engine may close them: they are watched.
     retired: RefCell<Vec<OwnedFd>>,
+    /// Attempts to connect that the engine has not taken up yet.
+    announced: RefCell<Vec<Rc<Attempt>>>,
     wants: Cell<Interest>,
     /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
     ready: Cell<bool>,
@@ -62,6 +64,26 @@ impl Socket {
         self.retired.take()
     }
 
+    /// Hands an attempt to connect to the engine, which is to watch it.
+    pub fn announce(&self, attempt: Rc<Attempt>) {
+        self.announced.borrow_mut().push(attempt);
+    }
+
+    /// Takes the attempts that were handed over.
+    pub fn take_announced(&self) -> Vec<Rc<Attempt>> {
+        self.announced.take()
+    }
+
+    /// Makes a connected descriptor the current one.
+    pub fn accept(&self, fd: OwnedFd) {
+        self.replace(Some(fd));
+    }
+
+    /// Gives up the current descriptor, if there is one.
+    pub fn disconnect(&self) {
+        self.replace(None);
+    }
+
     fn replace(&self, new: Option<OwnedFd>) {
         if let Some(old) = self.fd.replace(new) {
             self.retired.borrow_mut().push(old);
@@ -85,14 +107,14 @@ impl Socket {
 pub struct Stream(pub Rc<Socket>);
 
 impl Stream {
-    /// Connects to an address, in place of what this stream was connected to before.
+    /// Connects in place of what this stream was connected to before; `begin` makes the socket.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub async fn connect(&self, address: &SocketAddr) -> io::Result<()> {
+    pub async fn connect(&self, begin: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
         let socket = &self.0;
         socket.replace(None);
-        socket.replace(Some(sys::connect(address)?));
+        socket.replace(Some(begin()?));
         socket.ready.set(false);
         poll_fn(|_| {
             if socket.ready.replace(false) {

@@ -69,6 +69,26 @@ impl Loop {
         peer.join().unwrap();
     }
 
+    /// Goes on until nothing is watched any more and no deadline is left.
+    pub fn run_dry(&mut self) {
+        self.deliver(&mut |_, _| false);
+        while !self.watches.is_empty() || self.context.poll_deadline().is_some() {
+            self.wait();
+            self.deliver(&mut |_, _| false);
+        }
+    }
+
+    /// One turn without waiting for anything.
+    pub fn turn(&mut self) {
+        self.context.handle_prepare();
+        self.deliver(&mut |_, _| false);
+    }
+
+    /// How many descriptors are watched.
+    pub fn watched(&self) -> usize {
+        self.watches.len()
+    }
+
     fn deliver(&mut self, act: &mut impl FnMut(&mut Context, &Seen) -> bool) -> bool {
         let mut done = false;
         while let Some(event) = self.context.poll_event() {
@@ -151,6 +171,7 @@ pub fn settings() -> Settings {
 pub fn connect_options(port: u16) -> ConnectOptions {
     ConnectOptions {
         url: format!("ws://127.0.0.1:{port}/").into_bytes(),
+        addresses: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         timeout: Some(Duration::from_secs(30)),
@@ -163,6 +184,8 @@ pub fn connect_options(port: u16) -> ConnectOptions {
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
         port: 0,
+        path: None,
+        mode: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,

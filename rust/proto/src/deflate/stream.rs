@@ -33,6 +33,8 @@ const TOO_BIG: &str = "message exceeds max_message_size";
 pub(crate) struct Deflate {
     codecs: Codecs,
     threshold: u64,
+    /// A message may go out plain because it does not become shorter.
+    may_give_up: bool,
     level: u8,
     /// It was used since [`Deflate::rest`].
     used: bool,
@@ -69,6 +71,7 @@ impl Deflate {
         Self {
             codecs,
             threshold: agreement.threshold.max(1),
+            may_give_up: agreement.threshold > 0,
             level: agreement.level,
             used: false,
             sending,
@@ -120,7 +123,7 @@ impl Deflate {
             self.compressor = Some(compressor);
         } else {
             self.codecs.keep_compressor(setting, compressor);
-            if first && scratch.len() >= payload.len() {
+            if first && self.may_give_up && scratch.len() >= payload.len() {
                 return None;
             }
         }

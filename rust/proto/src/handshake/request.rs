@@ -2,6 +2,7 @@
 
 use super::headers::{add_to_view, has_token, joined, list, lossy, values};
 use super::{Headers, Rejection, MAX_HEADERS};
+use crate::percent;
 use httparse::{Error, Header, Status, EMPTY_HEADER};
 
 /// The longest request head accepted, in bytes.
@@ -134,7 +135,7 @@ fn view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
     // A whole URL without a path means the root.
     let path = if path.is_empty() { "/" } else { path };
     let mut view = Headers::with_capacity(headers.len() + 3);
-    view.push(("Path".to_owned(), percent_decode(path.as_bytes())));
+    view.push(("Path".to_owned(), percent::decode(path.as_bytes())));
     if let Some(query) = query {
         view.push(("Query".to_owned(), query.as_bytes().to_vec()));
     }
@@ -164,25 +165,6 @@ fn origin_form(target: &str) -> Option<&str> {
         return None;
     }
     Some(rest.find(['/', '?']).map_or("", |at| &rest[at..]))
-}
-
-/// `%XX` decoded; a `%` without two hexadecimal digits stays as it is.
-fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let mut byte = *first;
-        if let (b'%', [high, low, after @ ..]) = (byte, tail) {
-            if let (Some(high), Some(low)) = (hex(*high), hex(*low)) {
-                byte = high << 4 | low;
-                rest = after;
-            }
-        }
-        decoded.push(byte);
-    }
-    decoded
 }
 
 #[cfg(test)]

@@ -58,6 +58,18 @@ pub fn parse_response(
     key: &str,
     request: &ClientRequest,
 ) -> Result<Option<(usize, Response)>, ResponseError> {
+    final_response(buf, |parsed, end| match parsed.code {
+        Some(101) => accept(parsed, key, request).map(|response| (end, response)),
+        _ => Err(ResponseError::Status(status_of(parsed))),
+    })
+}
+
+/// Reads heads from the front of `buf` up to the first that is no interim response, and hands that to `judge` with
+/// the number of bytes up to its end. `None` while it is incomplete.
+pub(crate) fn final_response<T>(
+    buf: &[u8],
+    judge: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, ResponseError>,
+) -> Result<Option<T>, ResponseError> {
     let mut start = 0;
     loop {
         let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
@@ -74,16 +86,20 @@ pub fn parse_response(
             return Err(ResponseError::TooLarge);
         }
         match parsed.code {
-            Some(101) => {
-                return accept(&parsed, key, request).map(|response| Some((end, response)))
-            }
-            Some(100..=199) => start = end,
-            code => {
-                let status = format!("{:03} {}", code.unwrap_or(0), parsed.reason.unwrap_or(""));
-                return Err(ResponseError::Status(status.trim_end().to_owned()));
-            }
+            Some(100 | 102..=199) => start = end,
+            _ => return judge(&parsed, end).map(Some),
         }
     }
+}
+
+/// Code and reason phrase.
+pub(crate) fn status_of(parsed: &httparse::Response<'_, '_>) -> String {
+    let status = format!(
+        "{:03} {}",
+        parsed.code.unwrap_or(0),
+        parsed.reason.unwrap_or("")
+    );
+    status.trim_end().to_owned()
 }
 
 fn accept(

@@ -1,0 +1,74 @@
+//! The file of a listening Unix socket: made by bind(2), and removed by the process that made it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// Removes its file when it is dropped.
+pub struct SocketFile {
+    /// Absolute: the program may change its directory.
+    path: PathBuf,
+    /// Device and inode: what is there later may be someone else's.
+    identity: (u64, u64),
+    process: u32,
+}
+
+impl SocketFile {
+    /// Listens at `path`. `mode` are the permissions of the file, set before anybody can connect;
+    /// without it the umask decides. A socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// Whatever the system says; that somebody listens there, or that it is no socket.
+    pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(OwnedFd, SocketFile)> {
+        let path = std::path::absolute(path)?;
+        let fd = match sys::bind_unix(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(&path)?;
+                sys::bind_unix(&path)?
+            }
+            result => result?,
+        };
+        let made = fs::symlink_metadata(&path)?;
+        let file = SocketFile {
+            path,
+            identity: (made.dev(), made.ino()),
+            process: sys::process_id(),
+        };
+        if let Some(mode) = mode {
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
+        }
+        sys::start_listening(fd.as_fd())?;
+        Ok((fd, file))
+    }
+
+    /// Removes the file, in the process that made it, unless it was replaced meanwhile.
+    pub fn remove(&mut self) {
+        let is_ours = |found: fs::Metadata| (found.dev(), found.ino()) == self.identity;
+        if self.process == sys::process_id() && fs::symlink_metadata(&self.path).is_ok_and(is_ours)
+        {
+            // There is nobody to tell; the next one who listens here removes it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::other("the file exists and is not a socket"));
+    }
+    match sys::connect_unix(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // It is in use, or was not to be found out about.
+        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
+}

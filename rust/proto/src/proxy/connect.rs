@@ -1,0 +1,83 @@
+//! HTTP CONNECT (RFC 9110 section 9.3.6): a request for a tunnel, and the proxy's answer.
+
+use data_encoding::BASE64;
+
+use super::{authority, Credentials};
+use crate::handshake::{final_response, status_of, ResponseError, MAX_HEADERS, MAX_RESPONSE_HEAD};
+
+/// The request for a tunnel to `host`, a name or an address without brackets.
+pub fn encode_request(host: &str, port: u16, credentials: Option<&Credentials>) -> Vec<u8> {
+    let target = authority(host, port);
+    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some(Credentials { user, password }) = credentials {
+        let both = [user, &b":"[..], password].concat();
+        request += &format!("Proxy-Authorization: Basic {}\r\n", BASE64.encode(&both));
+    }
+    request += "\r\n";
+    request.into_bytes()
+}
+
+/// Reads the answer at the front of `buf`: the bytes of its head, or `None` while it is incomplete. What follows
+/// the head is the server's, whatever a `Content-Length` says.
+///
+/// # Errors
+/// A refusal, with its status line, or an answer that is not understood; in words that want "proxy ..." before them.
+pub fn parse_response(buf: &[u8]) -> Result<Option<usize>, String> {
+    final_response(buf, |parsed, end| match parsed.code {
+        Some(200..=299) => Ok(end),
+        _ => Err(ResponseError::Status(status_of(parsed))),
+    })
+    .map_err(|error| match error {
+        ResponseError::Status(status) => format!("answered: {}", status.escape_debug()),
+        ResponseError::Malformed(error, line) => {
+            format!("sent a malformed HTTP response: {error} (it begins with '{line}')")
+        }
+        ResponseError::TooLarge => format!(
+            "sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)"
+        ),
+        other => other.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests() {
+        assert_eq!(
+            encode_request("h.example", 80, None),
+            b"CONNECT h.example:80 HTTP/1.1\r\nHost: h.example:80\r\n\r\n"
+        );
+        let credentials = Credentials {
+            user: b"Aladdin".to_vec(),
+            password: b"open sesame".to_vec(),
+        };
+        assert_eq!(
+            encode_request("::1", 443, Some(&credentials)),
+            b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n\
+              Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn answers() {
+        let good = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 Connection established\r\nContent-Length: 9\r\n\r\nx";
+        assert_eq!(parse_response(good), Ok(Some(good.len() - 1)));
+        for cut in 0..good.len() - 1 {
+            assert_eq!(parse_response(&good[..cut]), Ok(None), "{cut} bytes");
+        }
+        let refused = |text: &str| parse_response(text.as_bytes()).unwrap_err();
+        assert_eq!(
+            refused("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
+            "answered: 407 Proxy Authentication Required"
+        );
+        assert_eq!(
+            refused("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+            "answered: 101 Switching Protocols"
+        );
+        assert!(refused("\x05\x00\r\n\r\n").starts_with("sent a malformed HTTP response: "));
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_RESPONSE_HEAD));
+        assert!(refused(&endless).starts_with("sent too large a response"));
+    }
+}
