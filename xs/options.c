@@ -75,6 +75,18 @@ SV *ws_shown(pTHX_ SV *value)
                                         PERL_PV_ESCAPE_NONASCII), 0));
 }
 
+/* A warning is not enough for an option that a program relies on for its
+ * safety: it must not run as if clients were verified. */
+static void refuse_unbuilt(pTHX_ const char *method, const char *name)
+{
+    static const char *const unbuilt[] = { "ssl_verify_client", "ssl_client_ca", "ssl_sni" };
+    size_t i;
+
+    for (i = 0; i < sizeof unbuilt / sizeof *unbuilt; i++)
+        if (strEQ(name, unbuilt[i]))
+            croak("%s: %s is not built yet", method, name);
+}
+
 /* Each unknown option is named once for each method, so that a program that
  * connects a thousand times stays readable. */
 void ws_warn_unknown(pTHX_ const char *method, SV *name)
@@ -83,6 +95,7 @@ void ws_warn_unknown(pTHX_ const char *method, SV *name)
     SV *key = sv_2mortal(newSVpvf("%s:%s", method, SvPV_nolen(shown)));
     HV *warned = ws_globals_here(aTHX)->warned;
 
+    refuse_unbuilt(aTHX_ method, SvPV_nolen(shown));
     if (hv_exists_ent(warned, key, 0))
         return;
     (void)hv_store_ent(warned, key, newSViv(1), 0);
