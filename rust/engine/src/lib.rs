@@ -6,6 +6,7 @@ mod attempts;
 mod connect;
 mod context;
 mod deadlines;
+mod end;
 mod establish;
 mod event;
 mod holders;

@@ -1,0 +1,41 @@
+//! Every call into the operating system, and all of this crate's `unsafe`.
+//!
+//! Descriptors are owned (`OwnedFd`) or borrowed (`BorrowedFd`) everywhere, so that no function
+//! here can touch one that someone else has closed.
+
+mod address;
+mod socket;
+mod thread;
+mod transfer;
+mod wakeup;
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+pub use address::{local_address, peer_address, UNIX_PATH_MAX};
+pub use socket::{
+    accept, bind_unix, connect, connect_unix, listen, set_nodelay, shutdown_write, start_listening,
+    take_error,
+};
+pub use thread::{process_id, with_signals_blocked};
+pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
+pub use wakeup::{drain_wakeup, wake, wakeup_pair};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn check_size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// # Safety
+/// `fd` must be a descriptor that was just made and that nothing else owns.
+unsafe fn own(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: the caller hands over the only ownership of an open descriptor.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
