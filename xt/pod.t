@@ -7,7 +7,7 @@ use EV::Websockets;
 eval { require Test::Pod; Test::Pod->VERSION('1.41'); 1 }
     or plan skip_all => 'Test::Pod 1.41 is needed';
 
-my @files = grep { -f } map { "lib/EV/Websockets.$_" } qw(pm pod);
+my @files = map { glob } qw(lib/EV/*.pm lib/EV/Websockets/*.pod);
 Test::Pod::pod_file_ok($_) for @files;
 
 # The commands of the POD with their texts, in order: [level, text], where an
