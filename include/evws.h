@@ -79,14 +79,9 @@ typedef struct evws_context evws_context;
 typedef uint32_t evws_status;
 
 /**
- * What is sent: one of `EVWS_SEND_*`.
+ * What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
  */
-typedef uint32_t evws_send_kind;
-
-/**
- * Where a connection stands: one of `EVWS_STATE_*`.
- */
-typedef uint32_t evws_state_kind;
+typedef uint32_t evws_adopt_kind;
 
 /**
  * Bytes that someone else owns. `data` may be null when `length` is 0.
@@ -103,45 +98,6 @@ typedef struct evws_bytes {
 } evws_bytes;
 
 /**
- * What an event is: one of `EVWS_EVENT_*`.
- */
-typedef uint32_t evws_event_kind;
-
-/**
- * What happened.
- */
-typedef struct evws_event {
-  /**
-   * Which of the others have a meaning.
-   */
-  evws_event_kind kind;
-  /**
-   * A close code, 1005 and 1006 included.
-   */
-  uint16_t code;
-  /**
-   * Whether a message is binary.
-   */
-  bool is_binary;
-  /**
-   * The connection.
-   */
-  uint64_t id;
-  /**
-   * The listener that it came in at; 0 for a client.
-   */
-  uint64_t listener;
-  /**
-   * Lent until the next call on the context.
-   */
-  struct evws_bytes payload;
-  /**
-   * How many headers `evws_event_header` has.
-   */
-  size_t header_count;
-} evws_event;
-
-/**
  * A header of a request or response.
  */
 typedef struct evws_header {
@@ -156,24 +112,30 @@ typedef struct evws_header {
 } evws_header;
 
 /**
- * What a descriptor is to be watched for from now on.
+ * A request that somebody has read.
  */
-typedef struct evws_watch {
+typedef struct evws_request {
   /**
-   * What readiness is to be reported for. Its low 32 bits are a small index, one for each
-   * token in use.
+   * Such as `GET`.
    */
-  uint64_t token;
+  struct evws_bytes method;
   /**
-   * The descriptor. It stays open until the next call of `evws_poll_watch`.
+   * The request target, as it was sent.
    */
-  int32_t fd;
+  struct evws_bytes target;
   /**
-   * Bits of `EVWS_WATCH_*`; 0: stop watching before the next call of `evws_poll_watch`, and
-   * forget the token.
+   * Such as `HTTP/1.1`.
    */
-  uint32_t events;
-} evws_watch;
+  struct evws_bytes version;
+  /**
+   * Its headers.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+} evws_request;
 
 /**
  * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
@@ -217,6 +179,133 @@ typedef struct evws_deflate_options {
    */
   uint64_t memory;
 } evws_deflate_options;
+
+/**
+ * What a socket is adopted with.
+ */
+typedef struct evws_adopt_options {
+  /**
+   * A descriptor of the socket, which stays yours.
+   */
+  int32_t fd;
+  /**
+   * What it is.
+   */
+  evws_adopt_kind kind;
+  /**
+   * With `EVWS_ADOPT_REQUESTED`: the request.
+   */
+  struct evws_request request;
+  /**
+   * What was read from the socket already; with a request: what followed it.
+   */
+  struct evws_bytes initial_data;
+  /**
+   * Subprotocols that may be chosen; if the upgrade is over, the one that was.
+   */
+  const struct evws_bytes *protocols;
+  /**
+   * How many there are.
+   */
+  size_t protocol_count;
+  /**
+   * Further headers of the response.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+  /**
+   * Bytes; 0: no limit.
+   */
+  uint64_t max_message_size;
+  /**
+   * Whether text must be UTF-8.
+   */
+  bool validate_utf8;
+  /**
+   * Bits of `EVWS_WANT_*`.
+   */
+  uint32_t wants;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
+   */
+  bool ask_handshake;
+  /**
+   * Compression: what is accepted. Not if the upgrade is over.
+   */
+  struct evws_deflate_options deflate;
+} evws_adopt_options;
+
+/**
+ * What is sent: one of `EVWS_SEND_*`.
+ */
+typedef uint32_t evws_send_kind;
+
+/**
+ * Where a connection stands: one of `EVWS_STATE_*`.
+ */
+typedef uint32_t evws_state_kind;
+
+/**
+ * What an event is: one of `EVWS_EVENT_*`.
+ */
+typedef uint32_t evws_event_kind;
+
+/**
+ * What happened.
+ */
+typedef struct evws_event {
+  /**
+   * Which of the others have a meaning.
+   */
+  evws_event_kind kind;
+  /**
+   * A close code, 1005 and 1006 included.
+   */
+  uint16_t code;
+  /**
+   * Whether a message is binary.
+   */
+  bool is_binary;
+  /**
+   * The connection.
+   */
+  uint64_t id;
+  /**
+   * The listener that it came in at; 0 for a client, and for one that was adopted.
+   */
+  uint64_t listener;
+  /**
+   * Lent until the next call on the context.
+   */
+  struct evws_bytes payload;
+  /**
+   * How many headers `evws_event_header` has.
+   */
+  size_t header_count;
+} evws_event;
+
+/**
+ * What a descriptor is to be watched for from now on.
+ */
+typedef struct evws_watch {
+  /**
+   * What readiness is to be reported for. Its low 32 bits are a small index, one for each
+   * token in use.
+   */
+  uint64_t token;
+  /**
+   * The descriptor. It stays open until the next call of `evws_poll_watch`.
+   */
+  int32_t fd;
+  /**
+   * Bits of `EVWS_WATCH_*`; 0: stop watching before the next call of `evws_poll_watch`, and
+   * forget the token.
+   */
+  uint32_t events;
+} evws_watch;
 
 /**
  * How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
@@ -454,7 +543,7 @@ typedef struct evws_proxy_environment {
 #define EVWS_EVENT_HANDSHAKE 1
 
 /**
- * The upgrade is done: headers, listener (0 for a client).
+ * The upgrade is done: headers, listener.
  */
 #define EVWS_EVENT_CONNECT 2
 
@@ -528,9 +617,58 @@ typedef struct evws_proxy_environment {
  */
 #define EVWS_STATE_CLOSED 4
 
+/**
+ * A client's, which will send its upgrade request, or the rest of it.
+ */
+#define EVWS_ADOPT_CLIENT 1
+
+/**
+ * A client's, whose request somebody has read.
+ */
+#define EVWS_ADOPT_REQUESTED 2
+
+/**
+ * A connection whose upgrade is over; we are the server.
+ */
+#define EVWS_ADOPT_AS_SERVER 3
+
+/**
+ * A connection whose upgrade is over; we are the client.
+ */
+#define EVWS_ADOPT_AS_CLIENT 4
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Whether `evws_adopt` would refuse these options, whatever the descriptor: `EVWS_STATUS_INVALID`
+ * for a subprotocol or a header that cannot be used, or a request that is no acceptable upgrade. For
+ * callers that cannot give back the descriptor once they have it.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
+ * valid with all that it points to.
+ */
+evws_status evws_adopt_check(struct evws_context *context,
+                             const struct evws_adopt_options *options);
+
+/**
+ * Takes over a connected stream socket. The id, under which events will tell what came of it, is
+ * written to `id`. The descriptor stays yours: the library works with a duplicate, and when the
+ * connection ends it shuts the socket down for both. From a call that succeeds on the socket is
+ * non-blocking, for both too; nobody else must read or write it. `EVWS_STATUS_INVALID` if a
+ * subprotocol or a header cannot be used, or the request is no acceptable upgrade,
+ * `EVWS_STATUS_SYSTEM` if the descriptor is no connected stream socket: nothing was read, written
+ * or changed then. The options are copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
+ * valid with all that it points to; `id` is null or points to a place for the result.
+ */
+evws_status evws_adopt(struct evws_context *context,
+                       const struct evws_adopt_options *options,
+                       uint64_t *id);
 
 /**
  * Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the

@@ -32,10 +32,12 @@ CODE:
 OUTPUT:
     RETVAL
 
-void
+SV *
 adopt(ws_context *self, ...)
 CODE:
-    ws_adopt(aTHX_ self, &ST(1), items - 1);
+    RETVAL = ws_adopt(aTHX_ self, &ST(1), items - 1);
+OUTPUT:
+    RETVAL
 
 void
 connections(ws_context *self)

@@ -5,9 +5,6 @@
  */
 #include "websockets.h"
 
-#include <sys/socket.h>
-#include <sys/stat.h>
-
 /* ---- new ---- */
 
 static SV *loop_option(pTHX_ const ws_options *o)
@@ -280,52 +277,6 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_watch_set_listener(aTHX_ ctx->watch, token, listener);
     WS_WAKE(ctx);
     return port;
-}
-
-/* ---- adopt ---- */
-
-/* Not sv_2io, which croaks in its own words for what is no handle. */
-static PerlIO *file_of(pTHX_ SV *fh)
-{
-    SV *glob = SvROK(fh) ? SvRV(fh) : fh;
-    IO *io = NULL;
-
-    if (SvTYPE(glob) == SVt_PVIO)
-        io = (IO *)glob;
-    else if (isGV_with_GP(glob))
-        io = GvIO((GV *)glob);
-    return io ? IoIFP(io) : NULL;
-}
-
-/* What can be said about the handle without taking it over. */
-static void adopt_check(pTHX_ const ws_options *o)
-{
-    struct stat status;
-    evws_deflate_options deflate;
-    PerlIO *file;
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_FH))
-        croak("fh parameter is required");
-    file = file_of(aTHX_ o->value[WS_OPT_FH]);
-    if (!file || PerlIO_fileno(file) < 0)
-        croak("Invalid filehandle");
-    if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISSOCK(status.st_mode))
-        croak("adopt: file handle is not a socket");
-    if (ws_option_given(aTHX_ o, WS_OPT_INITIAL_DATA))
-        (void)ws_option_string(aTHX_ o, WS_OPT_INITIAL_DATA);
-    (void)ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    ws_option_deflate(aTHX_ o, FALSE, TRUE, &deflate);
-}
-
-void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
-{
-    ws_options o;
-
-    ws_context_engine(aTHX_ ctx);
-    ws_options_parse(aTHX_ &o, WS_FOR_ADOPT, args, count);
-    adopt_check(aTHX_ &o);
-    ws_callbacks_unref(aTHX_ ws_options_callbacks(aTHX_ &o));
-    croak("adopt: not built yet");
 }
 
 /* ---- connections ---- */

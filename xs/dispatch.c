@@ -200,11 +200,14 @@ static ws_connection *connected(pTHX_ ws_frame *f)
 
 static void take_handshake(pTHX_ ws_frame *f)
 {
-    ws_listener *listener = ws_watch_listener(f->ctx->watch, f->event.listener);
+    ws_watch *watch = f->ctx->watch;
+    ws_listener *listener = f->event.listener ? ws_watch_listener(watch, f->event.listener) : NULL;
+    ws_connection *adopted = f->event.listener ? NULL : ws_watch_connection(watch, f->event.id);
+    SV *code = listener ? listener->on_handshake : adopted ? adopted->callbacks->on_handshake : NULL;
 
-    if (!listener || !listener->on_handshake)
+    if (!code)
         return;
-    f->code = SvREFCNT_inc_simple_NN(listener->on_handshake);
+    f->code = SvREFCNT_inc_simple_NN(code);
     f->arg[f->args++] = headers_rv(aTHX_ f);
 }
 

@@ -80,7 +80,7 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             (EVWS_EVENT_MESSAGE, id)
         }
         Event::Handshake { id, listener } => {
-            event.listener = listener;
+            event.listener = listener.unwrap_or(0);
             (EVWS_EVENT_HANDSHAKE, id)
         }
         Event::Connect { id, listener } => {

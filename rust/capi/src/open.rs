@@ -13,7 +13,7 @@ use crate::context::evws_context;
 use crate::guard::guard;
 use crate::types::*;
 
-fn wants(bits: u32) -> Wants {
+pub(crate) fn wants(bits: u32) -> Wants {
     Wants {
         drain: bits & EVWS_WANT_DRAIN != 0,
         pong: bits & EVWS_WANT_PONG != 0,
@@ -21,7 +21,7 @@ fn wants(bits: u32) -> Wants {
     }
 }
 
-fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
+pub(crate) fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
     let bits = |bits: u8| (bits != 0).then_some(bits);
     options.enabled.then(|| DeflateOptions {
         server_no_context_takeover: options.server_no_context_takeover,
@@ -36,7 +36,7 @@ fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
 
 /// # Safety
 /// `list` points to `count` strings that are valid for the call, or is null.
-unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
+pub(crate) unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
     // SAFETY: the caller's promise, for the list and for each string.
     let bytes = unsafe { slice_or_empty(list, count) }
         .iter()
@@ -49,7 +49,7 @@ unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
 
 /// # Safety
 /// `list` points to `count` headers that are valid for the call, or is null.
-unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
+pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
     // SAFETY: the caller's promise.
     let list = unsafe { slice_or_empty(list, count) };
     let convert = |header: &evws_header| {

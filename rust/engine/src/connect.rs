@@ -23,7 +23,7 @@ use crate::establish::{client, Decision, Desk, Establishing};
 use crate::event::Id;
 use crate::link::{Link, Stage};
 use crate::listener::{self, Listener};
-use crate::pending::{Pending, Settings};
+use crate::pending::{Origin, Pending, Settings};
 use crate::slots::Source;
 use crate::socket_file::SocketFile;
 use crate::sys;
@@ -139,7 +139,7 @@ impl Context {
         let pending = Pending {
             establishing,
             settings: options.settings,
-            listener: None,
+            origin: Origin::Client,
             secure: is_secure,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -187,17 +187,7 @@ impl Context {
     /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         check_deflate("listen", &options.settings)?;
-        handshake::check_response_headers(&options.headers)
-            .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
-        if let Some(name) = options
-            .protocols
-            .iter()
-            .find(|name| !handshake::is_token(name.as_bytes()))
-        {
-            let text =
-                format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
-            return Err(CallError::Invalid(text));
-        }
+        check_response("listen", &options.protocols, &options.headers)?;
         let tls = match &options.tls {
             Some(files) => Some(server::configuration(files).map_err(|why| {
                 CallError::Invalid(format!("Failed to create vhost for listening: {why}"))
@@ -297,10 +287,27 @@ impl Context {
 }
 
 /// `call` is its name in the text of the error.
-fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
+pub(crate) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
     match settings.deflate.map(|options| options.check()) {
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// Checks what a server's response may contain. `call` is its name in the text of the error.
+pub(crate) fn check_response(
+    call: &str,
+    protocols: &[String],
+    headers: &[(String, Vec<u8>)],
+) -> Result<(), CallError> {
+    handshake::check_response_headers(headers)
+        .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
+    let is_token = |name: &&String| handshake::is_token(name.as_bytes());
+    match protocols.iter().find(|name| !is_token(name)) {
+        Some(name) => Err(CallError::Invalid(format!(
+            "{call}: protocol '{name}' is not a token (RFC 6455 section 11.3.4)"
+        ))),
+        None => Ok(()),
     }
 }
 

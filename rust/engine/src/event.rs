@@ -71,14 +71,14 @@ pub enum Event {
     Handshake {
         /// The connection.
         id: Id,
-        /// Where it came in.
-        listener: Id,
+        /// Where it came in; `None`: it was adopted.
+        listener: Option<Id>,
     },
     /// The upgrade is done.
     Connect {
         /// The connection.
         id: Id,
-        /// Where it came in; `None` for a client.
+        /// Where it came in; `None` for a client, and one that was adopted.
         listener: Option<Id>,
     },
     /// A whole message.

@@ -9,6 +9,7 @@ use evws_proto::Role;
 
 use crate::event::{Interest, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
+use crate::sys;
 use crate::tls::session::Tls;
 
 /// How long a connection that is being closed may go without any progress.
@@ -57,6 +58,8 @@ pub struct Link {
     pub pongs_end: u64,
     /// Which end this is.
     pub role: Role,
+    /// Others have descriptors of the same socket, so that closing ours ends nothing.
+    pub shared: bool,
     /// It stands in the list of connections that hold a codec.
     pub holder: bool,
     /// How far it has come.
@@ -94,6 +97,7 @@ impl Link {
             pong_backlog: 0,
             pongs_end: 0,
             role: config.role,
+            shared: false,
             holder: false,
             stage,
             wants: Wants::default(),
@@ -155,6 +159,13 @@ impl Link {
         match &mut self.tls {
             Some(tls) => tls.notify_end(self.fd.as_fd()),
             None => true,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.shared {
+            sys::shutdown(self.fd.as_fd());
         }
     }
 

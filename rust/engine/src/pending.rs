@@ -11,6 +11,7 @@ use evws_proto::handshake::Rejection;
 use evws_proto::Role;
 
 use crate::context::Context;
+use crate::establish::server::Received;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::Question;
 use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
@@ -36,24 +37,51 @@ pub struct Settings {
     pub deflate: Option<deflate::Options>,
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program connects.
+    Client,
+    /// It came in at a listener.
+    Listener(Id),
+    /// The program had its socket before, and may have it still.
+    Adopted,
+}
+
+impl Origin {
+    /// Where it came in.
+    pub fn listener(self) -> Option<Id> {
+        match self {
+            Origin::Listener(id) => Some(id),
+            Origin::Client | Origin::Adopted => None,
+        }
+    }
+}
+
 /// A connection that is being established.
 pub struct Pending {
     /// Its future.
     pub establishing: Establishing,
     /// What it will become.
     pub settings: Settings,
-    /// Where it came in; `None`: it is a client.
-    pub listener: Option<Id>,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Whether its bytes are records of TLS.
     pub secure: bool,
 }
 
 impl Pending {
     fn role(&self) -> Role {
-        if self.listener.is_some() {
-            Role::Server
-        } else {
-            Role::Client
+        match self.origin {
+            Origin::Client => Role::Client,
+            Origin::Listener(_) | Origin::Adopted => Role::Server,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.origin == Origin::Adopted {
+            self.establishing.socket.shut_down();
         }
     }
 }
@@ -83,12 +111,13 @@ impl Context {
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
                 Rc::clone(&policy),
+                Received::default(),
             );
             let establishing = Establishing::new(socket, desk, task);
             let pending = Pending {
                 establishing,
                 settings,
-                listener: Some(listener),
+                origin: Origin::Listener(listener),
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -217,6 +246,7 @@ impl Context {
             validate_utf8: settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
+        link.shared = pending.origin == Origin::Adopted;
         link.tls = established.tls;
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
@@ -228,7 +258,7 @@ impl Context {
         link.wants = settings.wants;
         slot.source = Source::Link(Box::new(link));
         self.links += 1;
-        let (headers, listener) = (established.headers, pending.listener);
+        let (headers, listener) = (established.headers, pending.origin.listener());
         self.events.push_back(Queued::Connect {
             id,
             headers,
@@ -248,8 +278,8 @@ impl Context {
                     self.retire(id, fd);
                 }
             }
-            Failure::Server => match self.take_pending_fd(id) {
-                Some(fd) => self.linger_after_answer(id, fd),
+            Failure::Server(text) => match self.take_pending_fd(id) {
+                Some(fd) => self.linger_after_answer(id, fd, text),
                 None => self.release(id, None),
             },
         }
@@ -272,9 +302,15 @@ impl Context {
         self.slots.pending_mut(id)?.establishing.socket.take()
     }
 
-    /// The answer is out: the peer is given a moment to read it before the descriptor closes.
-    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd) {
+    /// The answer is out: the peer is given a moment to read it before the descriptor closes. A
+    /// program that knows the connection is told why there will be none.
+    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd, text: String) {
         sys::shutdown_write(fd.as_fd());
+        let pending = self.slots.pending_mut(id);
+        let shared = pending.is_some_and(|pending| pending.origin == Origin::Adopted);
+        if shared {
+            self.events.push_back(Queued::ConnectFailed { id, text });
+        }
         let config = Config {
             role: Role::Server,
             max_message_size: 0,
@@ -282,6 +318,7 @@ impl Context {
         };
         let mut link = Link::new(fd, &config, Stage::Lingering);
         link.write_shut = true;
+        link.shared = shared;
         if let Some(slot) = self.slots.get_mut(id) {
             slot.source = Source::Link(Box::new(link));
             self.links += 1;
@@ -296,17 +333,18 @@ impl Context {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
-        if pending.listener.is_none() {
+        if pending.origin == Origin::Client {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
         let secure = pending.secure;
         if let Some(fd) = self.take_pending_fd(id) {
+            let rejection = Rejection::new(408);
             if !secure {
-                let answer = Rejection::new(408).encode();
+                let answer = rejection.encode();
                 // A peer that does not even take this gets nothing.
                 let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
             }
-            self.linger_after_answer(id, fd);
+            self.linger_after_answer(id, fd, format!("the upgrade was refused: {rejection}"));
         }
     }
 }

@@ -108,7 +108,7 @@ impl Context {
     fn deliver(&mut self, queued: Queued) -> Option<Event> {
         match queued {
             Queued::Handshake { id, headers } => {
-                let listener = self.slots.pending_mut(id)?.listener?;
+                let listener = self.slots.pending_mut(id)?.origin.listener();
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
             }
@@ -136,8 +136,10 @@ impl Context {
                 Some(Event::Error { id })
             }
             Queued::ConnectFailed { id, text } => {
-                self.slots.pending_mut(id)?;
-                self.release(id, None);
+                // The rest of an adopted connection may linger, or be gone already.
+                if self.slots.pending_mut(id).is_some() {
+                    self.release(id, None);
+                }
                 self.current.owned = text.into_bytes();
                 Some(Event::ConnectFailed { id })
             }

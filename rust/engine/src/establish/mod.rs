@@ -44,8 +44,8 @@ pub struct Established {
 pub enum Failure {
     /// A client's program is told why.
     Client(String),
-    /// A server has answered the request already; its program is not told.
-    Server,
+    /// A server has answered the request already. Only of an adopted connection does the program know.
+    Server(String),
 }
 
 /// What the program said to a handshake.

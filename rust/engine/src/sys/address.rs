@@ -111,8 +111,17 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
+/// Whether there is another end.
+pub(super) fn is_connected(fd: BorrowedFd<'_>) -> bool {
+    raw_peer(fd).is_ok()
+}
+
 /// The address of the other end, if there is one and it is an Internet address.
 pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    raw_peer(fd).ok()?.decode()
+}
+
+fn raw_peer(fd: BorrowedFd<'_>) -> io::Result<RawAddress> {
     let mut raw = RawAddress::empty();
     // SAFETY: both pointers describe `raw`, which has room for every address.
     check(unsafe {
@@ -121,7 +130,6 @@ pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
             (&raw mut raw.storage).cast(),
             &raw mut raw.length,
         )
-    })
-    .ok()?;
-    raw.decode()
+    })?;
+    Ok(raw)
 }

@@ -14,8 +14,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use address::{local_address, peer_address, UNIX_PATH_MAX};
 pub use socket::{
-    accept, bind_unix, connect, connect_unix, listen, set_nodelay, shutdown_write, start_listening,
-    take_error,
+    accept, bind_unix, check_connected_stream, connect, connect_unix, duplicate, listen,
+    set_nodelay, set_nonblocking, shutdown, shutdown_write, start_listening, take_error,
 };
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};

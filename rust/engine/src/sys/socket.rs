@@ -3,10 +3,10 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::address::RawAddress;
+use super::address::{is_connected, RawAddress};
 use super::{check, own};
 
 fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
@@ -21,6 +21,22 @@ fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Resu
         )
     })?;
     Ok(())
+}
+
+fn option(fd: BorrowedFd<'_>, name: i32) -> io::Result<i32> {
+    let mut value: i32 = 0;
+    let mut length = mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the pointers describe a live i32 and its length, and fd is open while it is borrowed.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
 }
 
 /// Turns Nagle's algorithm off: whoever queues a message wants it on its way.
@@ -47,9 +63,19 @@ fn stream_socket(family: i32) -> io::Result<OwnedFd> {
 /// What `SOCK_NONBLOCK | SOCK_CLOEXEC` and `MSG_NOSIGNAL` do where the system lacks them.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn prepare(fd: &OwnedFd) -> io::Result<()> {
-    // SAFETY: fcntl with these commands takes integers only; fd is open.
+    // SAFETY: fcntl with this command takes integers only; fd is open.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    set_nonblocking(fd.as_fd())
+}
+
+/// Makes calls on a socket return at once, for every descriptor of it. Where sending could raise
+/// `SIGPIPE` otherwise, it never will.
+///
+/// # Errors
+/// Whatever fcntl(2) says.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl with these commands takes integers only; fd is open while it is borrowed.
     unsafe {
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
         let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
         check(libc::fcntl(
             fd.as_raw_fd(),
@@ -58,8 +84,33 @@ fn prepare(fd: &OwnedFd) -> io::Result<()> {
         ))?;
     }
     #[cfg(any(target_os = "macos", target_os = "ios"))]
-    set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
-    let _ = fd.as_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
+    Ok(())
+}
+
+/// A descriptor of our own, closed on exec, for whatever `fd` stands for.
+///
+/// # Errors
+/// Whatever fcntl(2) says, `EBADF` for a number that is no descriptor.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with this command takes integers only; the descriptor it makes is ours.
+    Ok(unsafe { own(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?) })
+}
+
+/// What keeps a descriptor from being used as one end of a stream.
+///
+/// # Errors
+/// What it is instead, or whatever the system says.
+pub fn check_connected_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if option(fd, libc::SO_TYPE)? != libc::SOCK_STREAM {
+        return Err(io::Error::other("the socket is not a stream socket"));
+    }
+    if option(fd, libc::SO_ACCEPTCONN)? != 0 {
+        return Err(io::Error::other("the socket is a listening one"));
+    }
+    if !is_connected(fd) {
+        return Err(io::Error::other("the socket is not connected"));
+    }
     Ok(())
 }
 
@@ -102,22 +153,9 @@ fn begin_to_connect(fd: OwnedFd, raw: &RawAddress) -> io::Result<OwnedFd> {
 /// # Errors
 /// That error, or the one of asking for it.
 pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let mut error: i32 = 0;
-    let mut length = mem::size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the pointers describe a live i32 and its length.
-    check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut error).cast(),
-            &raw mut length,
-        )
-    })?;
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
+    match option(fd, libc::SO_ERROR)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
@@ -199,6 +237,12 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         new
     };
     Ok(accepted)
+}
+
+/// Ends a connection for all of its descriptors.
+pub fn shutdown(fd: BorrowedFd<'_>) {
+    // SAFETY: shutdown takes integers only. Its failure means that the stream has ended anyway.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
 /// Tells the peer that nothing more will be sent.
