@@ -82,6 +82,7 @@ impl Context {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.current.range = None;
         self.current.owned = Vec::new();
+        self.current.request = None;
         loop {
             if let Some(queued) = self.events.pop_front() {
                 if let Some(event) = self.deliver(queued) {
@@ -111,6 +112,14 @@ impl Context {
                 let listener = self.slots.pending_mut(id)?.listener?;
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
+            }
+            Queued::Request { id, request, body } => {
+                let pending = self.slots.pending(id)?;
+                let listener = pending.listener?;
+                self.current.secure = pending.secure;
+                self.current.owned = body;
+                self.current.request = Some(request);
+                Some(Event::Request { id, listener })
             }
             Queued::Connect {
                 id,

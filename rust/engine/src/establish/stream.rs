@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -41,6 +42,11 @@ impl Socket {
     /// The current descriptor, if there is one.
     pub fn raw_fd(&self) -> Option<RawFd> {
         self.fd.borrow().as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The peer's address.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        sys::peer_address(self.fd.borrow().as_ref()?.as_fd())
     }
 
     /// What the future waits for.
@@ -90,7 +96,8 @@ impl Socket {
         }
     }
 
-    fn want(&self, interest: Interest) {
+    /// Notes what is waited for.
+    pub fn want(&self, interest: Interest) {
         self.wants.set(self.wants.get() | interest);
     }
 
@@ -115,15 +122,7 @@ impl Stream {
         let socket = &self.0;
         socket.replace(None);
         socket.replace(Some(begin()?));
-        socket.ready.set(false);
-        poll_fn(|_| {
-            if socket.ready.replace(false) {
-                return Poll::Ready(());
-            }
-            socket.want(Interest::WRITE);
-            Poll::Pending
-        })
-        .await;
+        self.ready(Interest::WRITE).await;
         let result = socket.with(|fd| sys::take_error(fd.as_fd()));
         if result.is_err() {
             socket.replace(None);
@@ -133,6 +132,19 @@ impl Stream {
 }
 
 impl Stream {
+    /// Waits until the socket is ready, not before the next turn of the loop.
+    pub async fn ready(&self, interest: Interest) {
+        self.0.ready.set(false);
+        poll_fn(|_| {
+            if self.0.ready.replace(false) {
+                return Poll::Ready(());
+            }
+            self.0.want(interest);
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// The first byte that waits to be read, which stays there; `None`: the stream has ended.
     ///
     /// # Errors
