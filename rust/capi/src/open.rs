@@ -34,13 +34,6 @@ fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
     })
 }
 
-/// Not a number, negative, zero, beyond all time: none of them is a deadline.
-fn duration(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-}
-
 /// # Safety
 /// `list` points to `count` strings that are valid for the call, or is null.
 unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
@@ -102,6 +95,13 @@ unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
     }
 }
 
+/// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
+/// the clock can tell is not nothing.
+fn timeout(seconds: f64) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
+}
+
 /// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
 /// `EVWS_STATUS_INVALID` if the URL, a subprotocol, a header, or for `wss://` a file cannot be
 /// used. The options are copied; the files are read at once, by the first that name them.
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn evws_connect(
             addresses: None,
             protocols,
             headers,
-            timeout: duration(options.connect_timeout),
+            timeout: timeout(options.connect_timeout),
             tls,
             server_name,
             settings: Settings {
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn evws_listen(
             headers,
             ask: options.ask_handshake,
             serve: options.serve_requests,
-            timeout: duration(options.handshake_timeout),
+            timeout: timeout(options.handshake_timeout),
             tls,
             settings: Settings {
                 max_message_size: options.max_message_size,
