@@ -172,7 +172,7 @@ static SV *header_name(pTHX_ SV *key)
 }
 
 /* The array is built in the string buffer of a mortal. */
-static void env_headers(pTHX_ HV *env, evws_request *out)
+static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
 {
     SV *buffer = sv_2mortal(newSVpvs(""));
     HE *entry;
@@ -195,7 +195,7 @@ static void env_headers(pTHX_ HV *env, evws_request *out)
     out->header_count = SvCUR(buffer) / sizeof(evws_header);
 }
 
-static void env_request(pTHX_ HV *env, evws_request *out)
+static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
 {
     out->method = env_string(aTHX_ env, "REQUEST_METHOD");
     out->target = env_target(aTHX_ env);
@@ -229,6 +229,7 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
 {
     static const struct { const char *name; ws_option option; } others[] = {
         { "env", WS_OPT_ENV }, { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
+        { "handshake_timeout", WS_OPT_HANDSHAKE_TIMEOUT },
     };
     size_t i;
 
@@ -257,6 +258,7 @@ static void adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
     out->header_count = headers.count;
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
     out->kind = upgraded_option(aTHX_ o);
     if (out->kind) {

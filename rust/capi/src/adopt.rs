@@ -4,12 +4,12 @@ use evws_engine::{AdoptOptions, AdoptedAs, CallError, RequestParts, Role, Settin
 
 use crate::context::evws_context;
 use crate::guard::guard;
-use crate::open::{deflate, headers, strings, wants};
+use crate::open::{deflate, headers, strings, timeout, wants};
 use crate::types::*;
 
 /// # Safety
 /// All that `request` points to is valid for the call, or null.
-unsafe fn requested(request: &evws_request) -> RequestParts {
+unsafe fn requested(request: &evws_upgrade_request) -> RequestParts {
     // SAFETY: the caller's promise.
     unsafe {
         RequestParts {
@@ -57,6 +57,7 @@ unsafe fn convert(options: &evws_adopt_options) -> Result<AdoptOptions, CallErro
         protocols,
         headers,
         ask: options.ask_handshake,
+        timeout: timeout(options.handshake_timeout),
         settings: Settings {
             max_message_size: options.max_message_size,
             validate_utf8: options.validate_utf8,

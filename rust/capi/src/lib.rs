@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types)]
 
 mod adopt;
+pub mod answer;
 pub mod connection;
 pub mod context;
 pub mod drive;

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::handshake::{self, Headers, Rejection, Request, RequestParts};
@@ -11,12 +12,13 @@ use evws_proto::Role;
 
 use crate::connect::{check_deflate, check_response, CallError};
 use crate::context::Context;
+use crate::establish::desk::Desk;
 use crate::establish::server::{self, Policy, Received};
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::{Desk, Establishing};
+use crate::establish::Establishing;
 use crate::event::{Id, Queued};
 use crate::link::{Link, Stage};
-use crate::pending::{Origin, Pending, Settings, REQUEST_TIMEOUT};
+use crate::pending::{Origin, Pending, Settings};
 use crate::slots::Source;
 use crate::sys;
 
@@ -46,6 +48,9 @@ pub struct AdoptOptions {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the program decides on the request.
     pub ask: bool,
+    /// How long each step before the end of the upgrade may take, see
+    /// [`ListenOptions`](crate::ListenOptions); `None`: as long as it takes.
+    pub timeout: Option<Duration>,
     /// For the connection.
     pub settings: Settings,
 }
@@ -112,6 +117,8 @@ impl Context {
             deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
+            serve: false,
+            timeout: options.timeout,
             tls: None,
         };
         let received = Received {
@@ -119,7 +126,7 @@ impl Context {
             input: options.initial_data,
         };
         let socket = Rc::new(Socket::new(fd));
-        let desk = Desk::default();
+        let desk = Rc::new(Desk::default());
         let stream = Stream(Rc::clone(&socket));
         let task = server::establish(stream, Rc::clone(&desk), Rc::new(policy), received);
         let pending = Pending {
@@ -129,7 +136,7 @@ impl Context {
             secure: false,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
-        self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
+        self.slots.set_deadline(id, options.timeout);
         self.advance(id, false);
         id
     }

@@ -3,6 +3,7 @@
 //! those that look names up.
 
 mod adopt;
+mod answer;
 mod attempts;
 mod connect;
 mod context;
@@ -25,6 +26,7 @@ mod tls;
 mod watch;
 
 pub use adopt::{AdoptOptions, AdoptedAs};
+pub use answer::usual_response;
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};
@@ -32,6 +34,7 @@ pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
 pub use evws_proto::handshake::RequestParts;
+pub use evws_proto::http::{Request, Response};
 pub use evws_proto::proxy;
 pub use evws_proto::Role;
 pub use pending::Settings;

@@ -1,20 +1,53 @@
-//! A server's way to an established connection: read the request, ask the program, answer.
+//! A server's way to an established connection: read a request, ask the program, answer.
 
+use std::future::poll_fn;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Rejection, Request};
+use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
+use super::desk::{Decision, Desk, Late, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{read_more, Decision, Desk, Established, Failure, Question};
+use super::{poll_more, read_more, Established, Failure};
+use crate::event::Interest;
+use crate::link::LINGER_TIMEOUT;
 use crate::tls::words;
+
+/// Bytes that are kept of a client that goes on sending before it was answered.
+const MAX_AHEAD: usize = 64 * 1024;
+/// Bytes that are written in one turn of the loop.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// What a listener does with a request.
+pub struct Policy {
+    /// The subprotocols it allows.
+    pub protocols: Vec<String>,
+    /// What is accepted of permessage-deflate.
+    pub deflate: Option<deflate::Options>,
+    /// Added to every response that accepts.
+    pub headers: Headers,
+    /// Whether the program decides on each request for an upgrade.
+    pub ask: bool,
+    /// Whether the program answers the requests that are none.
+    pub serve: bool,
+    /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
+    /// `None`: as long as they like.
+    pub timeout: Option<Duration>,
+    /// What its connections are secured with; `None`: they are not.
+    pub tls: Option<Arc<ServerConfig>>,
+}
 
 /// What was read of a connection before it is established here; of an accepted one nothing.
 #[derive(Default)]
@@ -25,80 +58,52 @@ pub struct Received {
     pub input: Vec<u8>,
 }
 
-/// What a listener does with a request.
-pub struct Policy {
-    /// The subprotocols it allows.
-    pub protocols: Vec<String>,
-    /// What is accepted of permessage-deflate.
-    pub deflate: Option<deflate::Options>,
-    /// Added to every response.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// Whether the program decides on each request.
-    pub ask: bool,
-    /// What its connections are secured with; `None`: they are not.
-    pub tls: Option<Arc<ServerConfig>>,
+/// A connection before its upgrade.
+pub(super) struct Server {
+    pub transport: Transport,
+    /// What lies below the transport.
+    pub socket: Stream,
+    pub desk: Rc<Desk>,
+    pub policy: Rc<Policy>,
+    /// Bytes that were read and not used yet.
+    pub input: Vec<u8>,
+    /// A request was answered before.
+    pub answered: bool,
 }
 
-/// Establishes a connection (RFC 6455 section 4.2).
+/// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
+/// runs already.
 pub async fn establish(
     stream: Stream,
-    desk: Desk,
+    desk: Rc<Desk>,
     policy: Rc<Policy>,
     received: Received,
 ) -> Result<Established, Failure> {
-    let mut stream = match &policy.tls {
-        Some(configuration) => secure(stream, Arc::clone(configuration)).await?,
+    let socket = stream.clone();
+    let transport = match &policy.tls {
+        Some(configuration) => {
+            let secured = desk.in_time(secure(stream, Arc::clone(configuration)));
+            secured.await.unwrap_or_else(|Late| Err(gone(None)))?
+        }
         None => Transport::Plain(stream),
     };
-    let mut leftover = received.input;
-    let request = match received.request {
-        Some(request) => request,
-        None => match read_request(&mut stream, &mut leftover).await {
-            Ok(request) => request,
-            Err(Unread::Refused(rejection)) => return reject(&mut stream, &rejection).await,
-            Err(Unread::Gone(error)) => return Err(gone(error)),
-        },
+    let mut server = Server {
+        transport,
+        socket,
+        desk,
+        policy,
+        input: received.input,
+        answered: false,
     };
-    let deflate = match &policy.deflate {
-        Some(options) => match handshake::accept_offer(&request.extensions, options) {
-            Ok(negotiated) => negotiated,
-            Err(error) => return reject(&mut stream, &error.into()).await,
-        },
-        None => None,
-    };
-    let mut extra = policy.headers.clone();
-    if policy.ask {
-        let (answer, decided) = oneshot::channel();
-        *desk.borrow_mut() = Some(Question::Handshake {
-            headers: request.headers.clone(),
-            answer,
-        });
-        match decided.await {
-            Ok(Decision {
-                accept: true,
-                headers,
-            }) => extra.extend(headers),
-            _ => return reject(&mut stream, &Rejection::new(403)).await,
-        }
-        if handshake::check_response_headers(&extra).is_err() {
-            return reject(&mut stream, &Rejection::new(500)).await;
+    if let Some(request) = received.request {
+        return server.upgrade(request).await;
+    }
+    loop {
+        match server.read_head().await? {
+            Incoming::Upgrade(request) => return server.upgrade(request).await,
+            Incoming::Plain(request, body) => server.serve(request, body).await?,
         }
     }
-    let protocol = handshake::choose_subprotocol(&request.protocols, &policy.protocols);
-    let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
-    let response = handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
-    let mut sent = stream.write_all(&response).await;
-    if sent.is_ok() {
-        sent = stream.flush().await;
-    }
-    sent.map_err(|error| gone(Some(error)))?;
-    Ok(Established {
-        headers: request.headers,
-        protocol,
-        deflate,
-        tls: stream.into_session(&mut leftover),
-        leftover,
-    })
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
@@ -124,50 +129,191 @@ async fn secure(
     }
 }
 
-/// Why there is no request.
-enum Unread {
-    /// There is one, to be answered with this.
-    Refused(Rejection),
-    /// There is nobody to answer.
-    Gone(Option<io::Error>),
-}
-
-/// Takes a request from the front of `head`, where some of it may be.
-async fn read_request(stream: &mut Transport, head: &mut Vec<u8>) -> Result<Request, Unread> {
-    loop {
-        match handshake::parse_request(head) {
-            Ok(None) => {}
-            Ok(Some((length, request))) => {
-                head.drain(..length);
-                head.shrink_to_fit();
-                return Ok(request);
-            }
-            Err(rejection) => return Err(Unread::Refused(rejection)),
-        }
-        match read_more(stream, head).await {
-            Ok(0) => return Err(Unread::Gone(None)),
-            Ok(_) => {}
-            Err(error) => return Err(Unread::Gone(Some(error))),
-        }
-    }
-}
-
-/// The client went away before it had its answer.
-fn gone(error: Option<io::Error>) -> Failure {
+/// The client has left before its upgrade was done.
+pub(super) fn gone(error: Option<io::Error>) -> Failure {
     let why = error.map_or_else(String::new, |error| {
         format!(": {}", words::stream_reason(&error))
     });
     Failure::Server(format!("the client went away during the upgrade{why}"))
 }
 
-fn refused(rejection: &Rejection) -> Failure {
-    Failure::Server(format!("the upgrade was refused: {rejection}"))
+/// The client had an answer that is no upgrade.
+fn refused(answer: &impl std::fmt::Display) -> Failure {
+    Failure::Server(format!("the upgrade was refused: {answer}"))
 }
 
-/// Sends the answer; the engine then shuts the connection down.
-async fn reject(stream: &mut Transport, rejection: &Rejection) -> Result<Established, Failure> {
-    // Whoever does not take the answer goes without one.
-    let _ = stream.write_all(&rejection.encode()).await;
-    let _ = stream.shutdown().await;
-    Err(refused(rejection))
+impl Server {
+    async fn read_head(&mut self) -> Result<Incoming, Failure> {
+        loop {
+            let parsed = if self.policy.serve {
+                http::parse(&self.input)
+            } else {
+                let upgrade = handshake::parse_request(&self.input);
+                upgrade.map(|found| {
+                    found.map(|(length, request)| (length, Incoming::Upgrade(request)))
+                })
+            };
+            match parsed {
+                Ok(Some((length, found))) => {
+                    self.input.drain(..length);
+                    self.input.shrink_to_fit();
+                    return Ok(found);
+                }
+                Ok(None) => self.read_more().await?,
+                Err(rejection) => return self.refuse(rejection).await,
+            }
+        }
+    }
+
+    /// Reads on. Whoever takes too long is told so.
+    pub(super) async fn read_more(&mut self) -> Result<(), Failure> {
+        let idle = self.answered && self.input.is_empty();
+        let read = read_more(&mut self.transport, &mut self.input);
+        match self.desk.in_time(read).await {
+            Ok(Ok(count)) if count > 0 => {
+                if idle {
+                    self.desk.set_deadline(self.policy.timeout);
+                }
+                Ok(())
+            }
+            Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
+            Ok(Err(error)) => self.end(gone(Some(error))).await,
+            Ok(Ok(_)) | Err(Late) => self.end(gone(None)).await,
+        }
+    }
+
+    /// Goes through with an upgrade.
+    async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        let deflate = match &self.policy.deflate {
+            Some(options) => match handshake::accept_offer(&request.extensions, options) {
+                Ok(negotiated) => negotiated,
+                Err(error) => return self.refuse(Rejection::from(error)).await,
+            },
+            None => None,
+        };
+        let mut extra = self.policy.headers.clone();
+        let mut chosen = None;
+        if self.policy.ask {
+            match self.ask_decision(&request).await? {
+                Decision::Accept { headers, protocol } => {
+                    extra.extend(headers);
+                    chosen = protocol;
+                }
+                Decision::Reject(response) => {
+                    self.answer(&response, Terms::LAST).await?;
+                    return self.end(refused(&response.status_text())).await;
+                }
+            }
+        }
+        let allowed = &self.policy.protocols;
+        let protocol =
+            chosen.or_else(|| handshake::choose_subprotocol(&request.protocols, allowed));
+        let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
+        let response =
+            handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
+        self.write(&response).await?;
+        let mut leftover = self.input;
+        Ok(Established {
+            headers: request.headers,
+            protocol,
+            deflate,
+            tls: self.transport.into_session(&mut leftover),
+            leftover,
+        })
+    }
+
+    /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
+    async fn ask_decision(&mut self, request: &Request) -> Result<Decision, Failure> {
+        let (answer, mut decided) = oneshot::channel();
+        self.desk.ask(Question::Handshake {
+            headers: request.headers.clone(),
+            protocols: request.protocols.clone(),
+            answer,
+        });
+        self.desk.set_deadline(self.policy.timeout);
+        let Server {
+            transport,
+            socket,
+            input,
+            ..
+        } = self;
+        let mut asked = false;
+        let wait = poll_fn(|context| {
+            if let Poll::Ready(decision) = Pin::new(&mut decided).poll(context) {
+                return Poll::Ready(decision.ok());
+            }
+            // A client that has ended its side can still be told what is decided at once.
+            if !std::mem::replace(&mut asked, true) {
+                socket.0.want(Interest::READ);
+                return Poll::Pending;
+            }
+            while input.len() < MAX_AHEAD {
+                match poll_more(transport, context, input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(None),
+                }
+            }
+            Poll::Pending
+        });
+        match self.desk.in_time(wait).await {
+            Ok(Some(decision)) => Ok(decision),
+            Ok(None) => self.end(gone(None)).await,
+            Err(Late) => self.refuse(Rejection::new(503)).await,
+        }
+    }
+
+    /// Says what is wrong, and ends the connection.
+    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
+        self.write(&rejection.encode()).await?;
+        self.end(refused(&rejection)).await
+    }
+
+    /// Ends our side of the stream; the engine then shuts the connection down.
+    pub(super) async fn end<T>(&mut self, failure: Failure) -> Result<T, Failure> {
+        self.desk.set_deadline(Some(LINGER_TIMEOUT));
+        // Whoever does not take that goes without it.
+        let _ = self.desk.in_time(self.transport.shutdown()).await;
+        Err(failure)
+    }
+
+    /// Writes, as long as there is progress.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let turn = left.len().min(BYTES_PER_TURN);
+            self.write_turn(&left[..turn]).await?;
+            left = &left[turn..];
+            if !left.is_empty() {
+                self.wait(Interest::WRITE).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_turn(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            self.desk.set_deadline(self.policy.timeout);
+            let written = self.desk.in_time(self.transport.write(left)).await;
+            match written {
+                Ok(Ok(count)) if count > 0 => left = &left[count..],
+                Ok(Err(error)) => return Err(gone(Some(error))),
+                Ok(Ok(_)) | Err(Late) => return Err(gone(None)),
+            }
+        }
+        match self.desk.in_time(self.transport.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(gone(Some(error))),
+            Err(Late) => Err(gone(None)),
+        }
+    }
+
+    /// Leaves the loop to others until the socket is ready.
+    pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
+        match self.desk.in_time(self.socket.ready(interest)).await {
+            Ok(()) => Ok(()),
+            Err(Late) => self.end(gone(None)).await,
+        }
+    }
 }

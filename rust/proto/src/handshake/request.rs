@@ -29,6 +29,14 @@ pub struct Request {
 /// # Errors
 /// The [`Rejection`] to answer with, as soon as nothing that follows could make the request acceptable.
 pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> {
+    parse_head(buf, upgrade)
+}
+
+/// Reads a head from the front of `buf`, and hands it to `judge` when it is complete.
+pub(crate) fn parse_head<T>(
+    buf: &[u8],
+    judge: impl FnOnce(&httparse::Request<'_, '_>) -> Result<T, Rejection>,
+) -> Result<Option<(usize, T)>, Rejection> {
     let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut parsed_headers);
     let length = match parsed.parse(buf) {
@@ -37,7 +45,7 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> 
         Ok(_) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
         Err(_) => return Err(Rejection::new(400)),
     };
-    Ok(Some((length, upgrade(&parsed)?)))
+    Ok(Some((length, judge(&parsed)?)))
 }
 
 /// The upgrade that a head asks for.
@@ -52,7 +60,7 @@ pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rej
         key: check_key(headers)?,
         protocols: list(headers, "Sec-WebSocket-Protocol").map(lossy).collect(),
         extensions: joined(headers, "Sec-WebSocket-Extensions"),
-        headers: view(target, headers)?,
+        headers: target_view(target, headers)?,
     })
 }
 
@@ -152,7 +160,8 @@ fn is_key(key: &[u8]) -> bool {
     }
 }
 
-fn view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
+/// What programs see of a request: its headers, and before them what its target says.
+pub(crate) fn target_view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
     let origin_form = origin_form(target).ok_or(Rejection::with_text(
         400,
         "The request target is malformed.",
