@@ -50,6 +50,8 @@ static const struct {
     { "error",          "error handler",   WS_ON_ERROR },
     { "connect failed", "error handler",   WS_ON_ERROR },
     { "close",          "close handler",   WS_ON_CLOSE },
+    { "listener ended", "",                0 },
+    { "shut down",      "shutdown handler", 0 },
 };
 
 /* ---- arguments ---- */
@@ -208,6 +210,29 @@ static void take_handshake(pTHX_ ws_frame *f)
     f->arg[f->args++] = headers_rv(aTHX_ f);
 }
 
+static void forget_listener(pTHX_ ws_context *ctx, uint64_t id)
+{
+    ws_listener *listener = ws_watch_listener(ctx->watch, id);
+
+    if (!listener)
+        return;
+    ws_watch_set_listener(aTHX_ ctx->watch, id, NULL);
+    ws_listener_free(aTHX_ listener);
+}
+
+/* One call of shutdown() is answered. */
+static void take_shutdown(pTHX_ ws_frame *f)
+{
+    SV *code = f->ctx->at_shutdown ? av_shift(f->ctx->at_shutdown) : NULL;
+
+    if (code && SvROK(code)) {
+        f->code = code;
+        f->arg[f->args++] = newSVuv(f->event.cut);
+    } else {
+        SvREFCNT_dec(code);
+    }
+}
+
 static void trace(pTHX_ const ws_frame *f)
 {
     PerlIO_printf(PerlIO_stderr(), "EV::Websockets: context %p connection %lx: %s, %lu bytes\n", (void *)f->ctx,
@@ -225,9 +250,18 @@ static void take_event(pTHX_ ws_frame *f)
     f->answered = kind != EVWS_EVENT_HANDSHAKE;
     if (f->ctx->globals->debug)
         trace(aTHX_ f);
-    if (kind == EVWS_EVENT_HANDSHAKE) {
+    switch (kind) {
+    case EVWS_EVENT_HANDSHAKE:
         take_handshake(aTHX_ f);
         return;
+    case EVWS_EVENT_LISTENER_ENDED:
+        forget_listener(aTHX_ f->ctx, f->event.listener);
+        return;
+    case EVWS_EVENT_SHUT_DOWN:
+        take_shutdown(aTHX_ f);
+        return;
+    default:
+        break;
     }
     conn = kind == EVWS_EVENT_CONNECT ? connected(aTHX_ f) : ws_watch_connection(f->ctx->watch, f->event.id);
     if (!conn)

@@ -3,6 +3,7 @@
 //! those that look names up.
 
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -17,12 +18,14 @@ mod queue;
 mod receive;
 mod resolver;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
 mod tls;
 mod watch;
 
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};

@@ -49,7 +49,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn role(&self) -> Role {
+    /// Which end it will be.
+    pub fn role(&self) -> Role {
         if self.listener.is_some() {
             Role::Server
         } else {
@@ -59,22 +60,28 @@ impl Pending {
 }
 
 impl Context {
-    /// Takes the waiting connections of a listener.
-    pub(crate) fn accept(&mut self, listener: Id) {
-        let Some(slot) = self.slots.get_mut(listener) else {
-            return;
+    /// Takes the waiting connections of a listening socket. Returns how many there were.
+    pub(crate) fn accept(&mut self, token: Id) -> usize {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return 0;
         };
-        let Source::Listener(from) = &mut slot.source else {
-            return;
+        let Source::Acceptor(acceptor) = &mut slot.source else {
+            return 0;
         };
-        let accepted = from.accept();
-        let (settings, policy) = (from.settings, Rc::clone(&from.policy));
-        let secure = policy.tls.is_some();
-        if from.exhausted {
+        let accepted = acceptor.accept();
+        let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
+        if exhausted {
             self.slots
-                .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
-            self.mark_changed(listener);
+                .set_deadline(token, Some(crate::listener::EXHAUSTED_PAUSE));
+            self.mark_changed(token);
         }
+        let Some(listener) = self.slots.listener_mut(id) else {
+            return 0;
+        };
+        let count = accepted.len();
+        listener.pending += count;
+        let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
+        let secure = policy.tls.is_some();
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let socket = Rc::new(Socket::new(fd));
@@ -88,7 +95,7 @@ impl Context {
             let pending = Pending {
                 establishing,
                 settings,
-                listener: Some(listener),
+                listener: Some(id),
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -96,6 +103,7 @@ impl Context {
             // Its request is seldom there yet: the first look waits until it is.
             self.mark_changed(id);
         }
+        count
     }
 
     /// Polls the future of a connection and does what it asks for.
@@ -234,29 +242,29 @@ impl Context {
             headers,
             listener,
         });
+        self.leave_listener(listener);
         self.mark_changed(id);
     }
 
     fn fail_to_establish(&mut self, id: Id, failure: Failure) {
         match failure {
-            Failure::Client(text) => {
-                self.slots.set_deadline(id, None);
-                self.forget_lookup(id);
-                self.drop_attempts(id);
-                self.events.push_back(Queued::ConnectFailed { id, text });
-                if let Some(fd) = self.take_pending_fd(id) {
-                    self.retire(id, fd);
-                }
-            }
+            Failure::Client(text) => self.give_up(id, text, false),
             Failure::Server => match self.take_pending_fd(id) {
                 Some(fd) => self.linger_after_answer(id, fd),
-                None => self.release(id, None),
+                None => self.release_pending(id),
             },
         }
     }
 
+    /// Ends a server's connection that has no socket any more.
+    fn release_pending(&mut self, id: Id) {
+        let listener = self.slots.pending_mut(id).and_then(|it| it.listener);
+        self.release(id, None);
+        self.leave_listener(listener);
+    }
+
     /// A connection that has failed keeps the loop no longer, however long its name takes.
-    fn forget_lookup(&mut self, id: Id) {
+    pub(crate) fn forget_lookup(&mut self, id: Id) {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
@@ -282,12 +290,16 @@ impl Context {
         };
         let mut link = Link::new(fd, &config, Stage::Lingering);
         link.write_shut = true;
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.source = Source::Link(Box::new(link));
-            self.links += 1;
-            self.slots
-                .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
-            self.mark_changed(id);
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let over = std::mem::replace(&mut slot.source, Source::Link(Box::new(link)));
+        self.links += 1;
+        self.slots
+            .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
+        self.mark_changed(id);
+        if let Source::Pending(pending) = over {
+            self.leave_listener(pending.listener);
         }
     }
 
@@ -296,17 +308,29 @@ impl Context {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
-        if pending.listener.is_none() {
-            return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
+        match pending.role() {
+            Role::Client => self.give_up(id, "connect timeout".into(), false),
+            Role::Server => self.refuse_pending(id, 408),
         }
-        let secure = pending.secure;
-        if let Some(fd) = self.take_pending_fd(id) {
-            if !secure {
-                let answer = Rejection::new(408).encode();
-                // A peer that does not even take this gets nothing.
-                let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+    }
+
+    /// Ends a server's connection that is being established. Its peer is told the HTTP status, unless
+    /// that would have to be in TLS or come in the midst of another answer.
+    pub(crate) fn refuse_pending(&mut self, id: Id, status: u16) {
+        let Some(pending) = self.slots.pending_mut(id) else {
+            return;
+        };
+        let silent = pending.secure || pending.establishing.is_writing();
+        match self.take_pending_fd(id) {
+            Some(fd) => {
+                if !silent {
+                    let answer = Rejection::new(status).encode();
+                    // A peer that does not even take this gets nothing.
+                    let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
+                }
+                self.linger_after_answer(id, fd);
             }
-            self.linger_after_answer(id, fd);
+            None => self.release_pending(id),
         }
     }
 }

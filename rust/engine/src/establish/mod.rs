@@ -134,6 +134,11 @@ impl Establishing {
     pub fn wants(&self) -> Interest {
         self.socket.wants()
     }
+
+    /// Whether a part of something is written, and the rest is not.
+    pub fn is_writing(&self) -> bool {
+        self.wants().bits() & Interest::WRITE.bits() != 0
+    }
 }
 
 /// Reads once, appending to `head` what came.
