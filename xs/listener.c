@@ -223,7 +223,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     evws_bytes reason = { NULL, 0 };
     int64_t code;
     NV timeout;
-    SV *cb;
+    bool wants_cb;
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_SHUTDOWN, args, count);
@@ -231,12 +231,12 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     code = code_option(aTHX_ &o);
     if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
         reason = ws_option_string(aTHX_ &o, WS_OPT_REASON);
-    cb = ws_option_code(aTHX_ &o, WS_OPT_CB);
+    wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
     ws_context_engine(aTHX_ ctx);
     if (evws_shutdown(ctx->engine, timeout, code, reason) != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx);
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();
-    av_push(ctx->at_shutdown, cb ? newRV_inc(cb) : newSV(0));
+    av_push(ctx->at_shutdown, wants_cb ? newSVsv(o.value[WS_OPT_CB]) : newSV(0));
     WS_WAKE(ctx);
 }

@@ -76,7 +76,11 @@ pub unsafe extern "C" fn evws_listener_host(
     index: usize,
 ) -> evws_bytes {
     let work = |context: &evws_context| {
-        let host = context.engine.listener_address(listener)?.hosts.get(index)?;
+        let host = context
+            .engine
+            .listener_address(listener)?
+            .hosts
+            .get(index)?;
         Some(evws_bytes::lend(host.as_bytes()))
     };
     // SAFETY: the caller's promise.

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, Place, ServerTls, Settings, Wants,
+    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, Place, ServerTls,
+    Settings, Wants,
 };
 
 use crate::context::evws_context;
@@ -116,6 +117,13 @@ unsafe fn place(options: &evws_listen_options) -> Place {
     }
 }
 
+/// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
+/// the clock can tell is not nothing.
+fn timeout(seconds: f64) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
+}
+
 /// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
 /// `EVWS_STATUS_INVALID` if the URL, a subprotocol, a header, or for `wss://` a file cannot be
 /// used. The options are copied; the files are read at once, by the first that name them.
@@ -154,10 +162,7 @@ pub unsafe extern "C" fn evws_connect(
             addresses: None,
             protocols,
             headers,
-            // Not a number, negative, beyond all time: none of them is a deadline.
-            timeout: Duration::try_from_secs_f64(options.connect_timeout)
-                .ok()
-                .filter(|timeout| !timeout.is_zero()),
+            timeout: timeout(options.connect_timeout),
             tls,
             server_name,
             settings: Settings {

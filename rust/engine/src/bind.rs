@@ -120,10 +120,7 @@ fn bind_all(port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bou
         }
         result => {
             bound.add(result?, backlog)?;
-            bound
-                .address
-                .hosts
-                .push(Ipv4Addr::UNSPECIFIED.to_string());
+            bound.address.hosts.push(Ipv4Addr::UNSPECIFIED.to_string());
         }
     }
     Ok(bound)
@@ -223,7 +220,9 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
     }
     if let Some((address, zone)) = bare.split_once('%') {
         let ip = address.parse::<Ipv6Addr>().map_err(|_| {
-            refuse(format!("'{shown}': only an IPv6 address has a zone behind '%'"))
+            refuse(format!(
+                "'{shown}': only an IPv6 address has a zone behind '%'"
+            ))
         })?;
         let index = zone.parse().ok().or_else(|| sys::interface_index(zone));
         let Some(index) = index else {

@@ -179,7 +179,9 @@ impl Context {
                 self.accept(token);
             }
             Some(Source::Resolver) => self.take_answers(),
-            Some(Source::Listener(_) | Source::GivenUp { .. } | Source::Vacant | Source::Leaving)
+            Some(
+                Source::Listener(_) | Source::GivenUp { .. } | Source::Vacant | Source::Leaving,
+            )
             | None => {}
         }
     }

@@ -31,10 +31,16 @@ impl Context {
     /// the first.
     pub fn begin_shutdown(&mut self, timeout: Option<Duration>, code: u16, reason: &[u8]) {
         self.refuses = true;
-        for id in self.slots.ids(|source| matches!(source, Source::Listener(_))) {
+        for id in self
+            .slots
+            .ids(|source| matches!(source, Source::Listener(_)))
+        {
             self.stop_listening(id);
         }
-        for id in self.slots.ids(|source| matches!(source, Source::Pending(_))) {
+        for id in self
+            .slots
+            .ids(|source| matches!(source, Source::Pending(_)))
+        {
             self.turn_away(id);
         }
         for id in self.slots.ids(|source| matches!(source, Source::Link(_))) {

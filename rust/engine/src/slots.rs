@@ -47,6 +47,8 @@ pub struct Slot {
     pub told: Option<Interest>,
     /// Whether it stands in the list of sources to look at for a change of that.
     pub changed: bool,
+    /// How many descriptors of it have yet to leave the loop.
+    pub leaving: u32,
     deadline: Option<Instant>,
 }
 
