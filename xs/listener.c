@@ -36,15 +36,6 @@ static int32_t fd_option(pTHX_ SV *fd)
     return (int32_t)SvIV(plain);
 }
 
-static int32_t backlog_option(pTHX_ const ws_options *o)
-{
-    NV backlog = ws_option_number(aTHX_ o, WS_OPT_BACKLOG, 0, I32_MAX);
-
-    if (backlog == 0 && ws_option_given(aTHX_ o, WS_OPT_BACKLOG))
-        croak("listen: backlog must be a whole number from 1 to %" IVdf " (got '0')", (IV)I32_MAX);
-    return (int32_t)backlog;
-}
-
 /* What goes together: port, host, reuse_port and backlog; path, mode and
  * backlog; fd alone. */
 static void refuse_mixtures(pTHX_ const ws_options *o)
@@ -92,7 +83,7 @@ void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
     out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
     host_option(aTHX_ o, out);
     out->reuse_port = ws_option_flag(aTHX_ o, WS_OPT_REUSE_PORT, FALSE);
-    out->backlog = backlog_option(aTHX_ o);
+    out->backlog = (int32_t)ws_option_number(aTHX_ o, WS_OPT_BACKLOG, 0, I32_MAX);
     if (ws_option_given(aTHX_ o, WS_OPT_PATH))
         out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
     out->mode = mode_option(aTHX_ o);
