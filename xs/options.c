@@ -48,6 +48,8 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "fh",               WS_FOR_ADOPT },
     { "initial_data",     WS_FOR_ADOPT },
     { "on_handshake",     WS_FOR_LISTEN },
+    { "on_request",       WS_FOR_LISTEN },
+    { "handshake_timeout", WS_FOR_LISTEN },
     { "timeout",          WS_FOR_SHUTDOWN },
     { "code",             WS_FOR_SHUTDOWN },
     { "reason",           WS_FOR_SHUTDOWN },

@@ -147,6 +147,7 @@ impl Context {
         }
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.acceptors.clear();
+            listener.policy.stopped.set(true);
         }
         self.listeners -= 1;
         self.forget_idle_memory();

@@ -3,25 +3,21 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::deflate;
-use evws_proto::handshake::Rejection;
+use evws_proto::http::Response;
 use evws_proto::Role;
 
 use crate::context::Context;
+use crate::establish::desk::{Awaited, Decision, Desk, Question};
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::Question;
-use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
+use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
 use crate::resolver::{Answer, Resolver};
 use crate::slots::Source;
 use crate::sys;
-
-/// How long a client may take to send its request.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -81,11 +77,11 @@ impl Context {
         let count = accepted.len();
         listener.pending += count;
         let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
-        let secure = policy.tls.is_some();
+        let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let socket = Rc::new(Socket::new(fd));
-            let desk = Desk::default();
+            let desk = Rc::new(Desk::default());
             let task = server::establish(
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
@@ -99,7 +95,7 @@ impl Context {
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
-            self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
+            self.slots.set_deadline(id, timeout);
             // Its request is seldom there yet: the first look waits until it is.
             self.mark_changed(id);
         }
@@ -116,6 +112,7 @@ impl Context {
             let poll = pending.establishing.poll(ready);
             let retired = pending.establishing.socket.take_retired();
             let question = pending.establishing.take_question();
+            let deadline = pending.establishing.take_deadline();
             for fd in retired {
                 self.retire(id, fd);
             }
@@ -124,6 +121,9 @@ impl Context {
                 Poll::Ready(Ok(established)) => return self.establish(id, established),
                 Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure),
                 Poll::Pending => {}
+            }
+            if let Some(deadline) = deadline {
+                self.slots.set_deadline(id, deadline);
             }
             let answered = match question {
                 Some(question) => self.consider(id, question),
@@ -147,9 +147,21 @@ impl Context {
                     return true;
                 }
             },
-            Question::Handshake { headers, answer } => {
+            Question::Handshake {
+                headers,
+                protocols,
+                answer,
+            } => {
                 self.events.push_back(Queued::Handshake { id, headers });
-                Awaited::Handshake(answer)
+                Awaited::Handshake(answer, protocols)
+            }
+            Question::Request {
+                request,
+                body,
+                answer,
+            } => {
+                self.events.push_back(Queued::Request { id, request, body });
+                Awaited::Request(answer)
             }
         };
         if let Some(pending) = self.slots.pending_mut(id) {
@@ -194,16 +206,33 @@ impl Context {
 
     /// Gives the program's decision to a connection that waits for it. Returns whether one did.
     pub(crate) fn decide(&mut self, id: Id, decision: Decision) -> bool {
-        let Some(pending) = self.slots.pending_mut(id) else {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Handshake(..)));
+        let Some(Awaited::Handshake(answer, _)) = taken else {
             return false;
         };
-        let Some(Awaited::Handshake(answer)) = pending.establishing.awaited.take() else {
-            return false;
-        };
-        // The receiver lives in the future beside it.
-        let _ = answer.send(decision);
+        let waited = answer.send(decision).is_ok();
         self.advance(id, false);
-        true
+        waited
+    }
+
+    /// Gives the program's response to a request that waits for it. Returns whether one did.
+    pub(crate) fn respond(&mut self, id: Id, response: Response) -> bool {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Request(_)));
+        let Some(Awaited::Request(answer)) = taken else {
+            return false;
+        };
+        let waited = answer.send(response).is_ok();
+        self.advance(id, false);
+        waited
+    }
+
+    fn take_awaited(&mut self, id: Id, is_it: impl FnOnce(&Awaited) -> bool) -> Option<Awaited> {
+        let awaited = &mut self.slots.pending_mut(id)?.establishing.awaited;
+        if awaited.as_ref().is_some_and(is_it) {
+            awaited.take()
+        } else {
+            None
+        }
     }
 
     fn establish(&mut self, id: Id, established: Established) {
@@ -308,29 +337,10 @@ impl Context {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
-        match pending.role() {
-            Role::Client => self.give_up(id, "connect timeout".into(), false),
-            Role::Server => self.refuse_pending(id, 408),
+        if pending.role() == Role::Client {
+            return self.give_up(id, "connect timeout".into(), false);
         }
-    }
-
-    /// Ends a server's connection that is being established. Its peer is told the HTTP status, unless
-    /// that would have to be in TLS or come in the midst of another answer.
-    pub(crate) fn refuse_pending(&mut self, id: Id, status: u16) {
-        let Some(pending) = self.slots.pending_mut(id) else {
-            return;
-        };
-        let silent = pending.secure || pending.establishing.is_writing();
-        match self.take_pending_fd(id) {
-            Some(fd) => {
-                if !silent {
-                    let answer = Rejection::new(status).encode();
-                    // A peer that does not even take this gets nothing.
-                    let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
-                }
-                self.linger_after_answer(id, fd);
-            }
-            None => self.release_pending(id),
-        }
+        pending.establishing.expire();
+        self.advance(id, false);
     }
 }

@@ -112,6 +112,14 @@ impl Context {
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
             }
+            Queued::Request { id, request, body } => {
+                let pending = self.slots.pending(id)?;
+                let listener = pending.listener?;
+                self.current.secure = pending.secure;
+                self.current.owned = body;
+                self.current.request = Some(request);
+                Some(Event::Request { id, listener })
+            }
             Queued::Connect {
                 id,
                 headers,

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use evws_proto::connection::State;
 use evws_proto::Role;
 
+use crate::answer::usual_response;
 use crate::connect::CallError;
 use crate::context::Context;
+use crate::establish::desk::{Awaited, Decision};
 use crate::event::{Event, Id};
 use crate::link::Stage;
+use crate::pending::Pending;
 use crate::slots::Source;
 
 /// A shutdown that is under way.
@@ -69,16 +72,28 @@ impl Context {
         Ok(())
     }
 
-    /// Ends a connection that is being established. A client that waits for an answer gets one.
+    /// Ends a connection that is being established. Whoever waits for an answer of the program gets
+    /// one, and whoever takes too long for a request is told that: no more time is left for it.
     fn turn_away(&mut self, id: Id) {
-        let is_client = self
-            .slots
-            .pending_mut(id)
-            .is_some_and(|pending| pending.listener.is_none());
-        if is_client {
-            self.give_up(id, "the context is shutting down".into(), true);
-        } else {
-            self.refuse_pending(id, 503);
+        let role = self.slots.pending(id).map(Pending::role);
+        if role == Some(Role::Client) {
+            return self.give_up(id, "the context is shutting down".into(), true);
+        }
+        let mut response = usual_response(503);
+        match self.awaited(id) {
+            Some(Awaited::Handshake(..)) => {
+                self.decide(id, Decision::Reject(response));
+            }
+            Some(Awaited::Request(_)) => {
+                response.headers.push(("Connection".into(), "close".into()));
+                self.respond(id, response);
+            }
+            Some(Awaited::Lookup(_)) | None => {
+                if let Some(pending) = self.slots.pending_mut(id) {
+                    pending.establishing.expire();
+                }
+                self.advance(id, false);
+            }
         }
     }
 
@@ -102,7 +117,8 @@ impl Context {
 
     /// Whether a shutdown has nothing to wait for any more.
     pub(crate) fn shutdown_is_over(&self) -> bool {
-        self.shutdown.is_some() && self.links == 0
+        let pending = |source: &Source| matches!(source, Source::Pending(_));
+        self.shutdown.is_some() && self.links == 0 && !self.slots.any(pending)
     }
 
     /// Time until what is left is cut.
@@ -122,10 +138,10 @@ impl Context {
     /// The event of a shutdown, once everything else was told.
     #[inline]
     pub(crate) fn finish_shutdown(&mut self) -> Option<Event> {
-        let shutdown = self.shutdown.as_mut()?;
-        if self.links > 0 || shutdown.fresh {
+        if self.shutdown.is_none() || !self.shutdown_is_over() {
             return None;
         }
+        let shutdown = self.shutdown.as_mut().filter(|it| !it.fresh)?;
         shutdown.calls -= 1;
         let cut = shutdown.cut;
         if shutdown.calls == 0 {
@@ -136,14 +152,21 @@ impl Context {
 
     /// Cuts what is left when the time of a shutdown is over.
     pub(crate) fn expire_shutdown(&mut self, now: Instant) {
-        let due = |shutdown: &Shutdown| shutdown.ends.is_some_and(|ends| ends <= now);
-        if !self.shutdown.as_ref().is_some_and(due) {
+        let due = |shutdown: &&mut Shutdown| shutdown.ends.is_some_and(|ends| ends <= now);
+        let Some(shutdown) = self.shutdown.as_mut().filter(due) else {
             return;
-        }
+        };
+        shutdown.ends = None;
         // What was never offered to the kernel is, once.
         self.flush();
         for id in self.slots.ids(|source| matches!(source, Source::Link(_))) {
             self.cut(id);
+        }
+        for id in self
+            .slots
+            .ids(|source| matches!(source, Source::Pending(_)))
+        {
+            self.give_up(id, "the context is shutting down".into(), true);
         }
     }
 

@@ -110,6 +110,14 @@ impl Slots {
     }
 
     /// The connection of an id that is being established.
+    pub fn pending(&self, id: Id) -> Option<&Pending> {
+        match self.get(id)?.source {
+            Source::Pending(ref pending) => Some(pending),
+            _ => None,
+        }
+    }
+
+    /// The connection of an id that is being established.
     pub fn pending_mut(&mut self, id: Id) -> Option<&mut Pending> {
         match self.get_mut(id)?.source {
             Source::Pending(ref mut pending) => Some(pending),
@@ -178,6 +186,11 @@ impl Slots {
                 Source::Acceptor(acceptor) => Some(&mut **acceptor),
                 _ => None,
             })
+    }
+
+    /// Whether `wanted` holds for any source.
+    pub fn any(&self, wanted: impl Fn(&Source) -> bool) -> bool {
+        self.slots.iter().any(|slot| wanted(&slot.source))
     }
 
     /// The ids of the sources that `wanted` holds for, in no order.
