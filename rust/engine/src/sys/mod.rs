@@ -5,6 +5,7 @@
 
 mod address;
 mod listen;
+mod memory;
 mod socket;
 mod thread;
 mod transfer;
@@ -17,6 +18,7 @@ pub use address::{local_address, local_path, peer_address, UNIX_PATH_MAX};
 pub use listen::{
     accept, bind, bind_unix, interface_index, start_listening, take_listening, Sharing,
 };
+pub use memory::trim as trim_memory;
 pub use socket::{connect, connect_unix, reset_on_close, set_nodelay, shutdown_write, take_error};
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
