@@ -23,6 +23,14 @@ static IO *io_of(pTHX_ SV *fh)
     return isGV_with_GP(glob) ? GvIO((GV *)glob) : NULL;
 }
 
+/* NULL: it is no open handle. */
+PerlIO *ws_file_of(pTHX_ SV *fh)
+{
+    IO *io = io_of(aTHX_ fh);
+
+    return io ? IoIFP(io) : NULL;
+}
+
 /* Handles whose bytes are not those of their descriptor. */
 static void refuse_indirect(pTHX_ SV *fh)
 {

@@ -1,6 +1,7 @@
 //! Connections on sockets that the program had before: their upgrade begins where the program, or
 //! whoever had the socket, has left it.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -96,6 +97,7 @@ impl Context {
     /// As [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no connected
     /// stream socket. The socket is as it was then.
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
+        self.check_open("adopt")?;
         let request = options.request()?;
         let fd = take_over(options.fd)?;
         Ok(match options.kind {
@@ -119,6 +121,7 @@ impl Context {
             ask: options.ask,
             serve: false,
             timeout: options.timeout,
+            stopped: Cell::new(false),
             tls: None,
         };
         let received = Received {

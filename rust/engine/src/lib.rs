@@ -5,6 +5,7 @@
 mod adopt;
 mod answer;
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -19,6 +20,7 @@ mod queue;
 mod receive;
 mod resolver;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
@@ -27,6 +29,7 @@ mod watch;
 
 pub use adopt::{AdoptOptions, AdoptedAs};
 pub use answer::usual_response;
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};

@@ -9,6 +9,7 @@ use crate::context::{Context, Current};
 use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::send::mark_dirty;
+use crate::slots::Source;
 use crate::sys;
 use crate::tls::session::{Sink, HELD};
 
@@ -95,6 +96,8 @@ impl Context {
             } else if !self.flushed && !self.dirty.is_empty() {
                 self.flushed = true;
                 self.flush();
+            } else if let Some(event) = self.finish_shutdown() {
+                return Some(event);
             } else {
                 self.dirty_next.append(&mut self.dirty);
                 return None;
@@ -124,6 +127,9 @@ impl Context {
                 listener,
             } => {
                 let link = self.slots.link_mut(id)?;
+                if link.stage != Stage::Announced {
+                    return None;
+                }
                 link.stage = Stage::Open;
                 if link.has_rest() {
                     self.ready_now.push_back(id);
@@ -143,7 +149,8 @@ impl Context {
             }
             Queued::ConnectFailed { id, text } => {
                 // The rest of an adopted connection may linger, or be gone already.
-                if self.slots.pending_mut(id).is_some() {
+                let slot = self.slots.get(id);
+                if slot.is_some_and(|slot| matches!(slot.source, Source::GivenUp { .. })) {
                     self.release(id, None);
                 }
                 self.current.owned = text.into_bytes();
@@ -153,6 +160,10 @@ impl Context {
                 self.slots.link(id)?;
                 self.part(id);
                 Some(Event::Close { id, code })
+            }
+            Queued::ListenerEnded { listener } => {
+                self.release(listener, None);
+                Some(Event::ListenerEnded { listener })
             }
         }
     }
@@ -214,6 +225,9 @@ impl Context {
         } else {
             sys::receive(link.fd.as_fd(), buffer).map(|count| (0, count))
         };
+        if link.is_closing() {
+            self.extend_closing(id, false);
+        }
         match result {
             Ok((0, 0)) => self.end_of_stream(id),
             Ok((direct, end)) => {

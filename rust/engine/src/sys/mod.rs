@@ -4,6 +4,7 @@
 //! here can touch one that someone else has closed.
 
 mod address;
+mod listen;
 mod memory;
 mod socket;
 mod thread;
@@ -13,11 +14,14 @@ mod wakeup;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-pub use address::{local_address, peer_address, UNIX_PATH_MAX};
+pub use address::{local_address, local_path, peer_address, UNIX_PATH_MAX};
+pub use listen::{
+    accept, bind, bind_unix, interface_index, start_listening, take_listening, Sharing,
+};
 pub use memory::trim as trim_memory;
 pub use socket::{
-    accept, bind_unix, check_connected_stream, connect, connect_unix, duplicate, listen,
-    set_nodelay, set_nonblocking, shutdown, shutdown_write, start_listening, take_error,
+    check_connected_stream, connect, connect_unix, duplicate, reset_on_close, set_nodelay,
+    set_nonblocking, shutdown, shutdown_write, take_error,
 };
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
