@@ -12,4 +12,5 @@ mod guard;
 pub mod memory;
 pub mod open;
 mod proxy;
+mod tls;
 pub mod types;

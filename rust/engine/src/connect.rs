@@ -1,5 +1,6 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +14,9 @@ use evws_proto::connection::State;
 use evws_proto::handshake::{self, ClientRequest};
 use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
-use rustls::pki_types::ServerName;
 
 use crate::context::Context;
-use crate::establish::client::{Route, Secure};
+use crate::establish::client::Route;
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Decision, Desk, Establishing};
@@ -24,11 +24,12 @@ use crate::event::Id;
 use crate::link::{Link, Stage};
 use crate::listener::{self, Listener};
 use crate::pending::{Pending, Settings};
+use crate::secure;
 use crate::slots::Source;
 use crate::socket_file::SocketFile;
 use crate::sys;
 use crate::tls::client::ClientTls;
-use crate::tls::server::{self, ServerTls};
+use crate::tls::server::ServerTls;
 
 /// What a client connects with.
 #[derive(Clone, Debug)]
@@ -131,7 +132,6 @@ impl Context {
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
         let desk = Desk::default();
-        let is_secure = secure.is_some();
         let stream = Stream(Rc::clone(&socket));
         let route = self.route(&url, options.addresses);
         let task = client::establish(stream, Rc::clone(&desk), url, route, request, secure);
@@ -140,32 +140,11 @@ impl Context {
             establishing,
             settings: options.settings,
             listener: None,
-            secure: is_secure,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
         self.slots.set_deadline(id, options.timeout);
         self.advance(id, false);
         Ok(id)
-    }
-
-    fn secure(
-        &mut self,
-        url: &Url,
-        options: &ClientTls,
-        name: Option<String>,
-    ) -> Result<Secure, CallError> {
-        let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
-        let configuration = self.clients.configuration(options).map_err(refused)?;
-        let name = name.unwrap_or_else(|| url.host.clone());
-        let name = ServerName::try_from(name.clone()).map_err(|_| {
-            refused(format!(
-                "'{name}' is neither a host name nor an address that TLS can check"
-            ))
-        })?;
-        Ok(Secure {
-            configuration,
-            name,
-        })
     }
 
     fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
@@ -198,22 +177,19 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
-        let tls = match &options.tls {
-            Some(files) => Some(server::configuration(files).map_err(|why| {
-                CallError::Invalid(format!("Failed to create vhost for listening: {why}"))
-            })?),
-            None => None,
-        };
+        let tls = options.tls.as_ref().map(secure::listener).transpose()?;
         let (fd, port, file) = bind(&options)?;
         let policy = Rc::new(Policy {
             protocols: options.protocols,
             deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
-            tls,
+            tls: tls.map(RefCell::new),
         });
         let listener = Listener {
             fd,
+            port,
+            tls_files: options.tls.map(ServerTls::absolute),
             settings: options.settings,
             policy,
             exhausted: false,
@@ -291,7 +267,7 @@ impl Context {
         Some(address.ip().to_canonical())
     }
 
-    fn known(&self, id: Id) -> Option<&Link> {
+    pub(crate) fn known(&self, id: Id) -> Option<&Link> {
         self.slots.link(id).filter(|link| link.is_known())
     }
 }

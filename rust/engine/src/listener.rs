@@ -11,6 +11,7 @@ use crate::event::Interest;
 use crate::pending::Settings;
 use crate::socket_file::SocketFile;
 use crate::sys;
+use crate::tls::server::ServerTls;
 
 /// How long accepting pauses when descriptors have run out.
 pub const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -21,6 +22,10 @@ const BATCH: usize = 32;
 pub struct Listener {
     /// The listening socket.
     pub fd: OwnedFd,
+    /// Its port; 0: it has none.
+    pub port: u16,
+    /// What TLS is made of, to be read again.
+    pub tls_files: Option<ServerTls>,
     /// For every connection.
     pub settings: Settings,
     /// For every request.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::deflate;
-use evws_proto::handshake::Rejection;
 use evws_proto::Role;
 
 use crate::context::Context;
@@ -44,8 +43,6 @@ pub struct Pending {
     pub settings: Settings,
     /// Where it came in; `None`: it is a client.
     pub listener: Option<Id>,
-    /// Whether its bytes are records of TLS.
-    pub secure: bool,
 }
 
 impl Pending {
@@ -69,7 +66,6 @@ impl Context {
         };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
-        let secure = policy.tls.is_some();
         if from.exhausted {
             self.slots
                 .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
@@ -89,7 +85,6 @@ impl Context {
                 establishing,
                 settings,
                 listener: Some(listener),
-                secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
             self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
@@ -299,13 +294,12 @@ impl Context {
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
-        let secure = pending.secure;
+        // The request is answered with 408, or with 503 if it is the program that has not decided.
+        pending.establishing.socket.expire();
+        pending.establishing.awaited = None;
+        self.advance(id, false);
+        // In the middle of a TLS handshake there is no answer, nor for a peer that takes none.
         if let Some(fd) = self.take_pending_fd(id) {
-            if !secure {
-                let answer = Rejection::new(408).encode();
-                // A peer that does not even take this gets nothing.
-                let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
-            }
             self.linger_after_answer(id, fd);
         }
     }

@@ -1,5 +1,7 @@
 //! A server's way to an established connection: read the request, ask the program, answer.
 
+use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,8 +26,8 @@ pub struct Policy {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the program decides on each request.
     pub ask: bool,
-    /// What its connections are secured with; `None`: they are not.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// What its connections are secured with, from those on that come next; `None`: they are not.
+    pub tls: Option<RefCell<Arc<ServerConfig>>>,
 }
 
 /// Establishes a connection (RFC 6455 section 4.2).
@@ -34,8 +36,9 @@ pub async fn establish(
     desk: Desk,
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
-    let mut stream = match &policy.tls {
-        Some(configuration) => secure(stream, Arc::clone(configuration)).await?,
+    let configuration = policy.tls.as_ref().map(|tls| Arc::clone(&tls.borrow()));
+    let mut stream = match configuration {
+        Some(configuration) => secure(stream, configuration).await?,
         None => Transport::Plain(stream),
     };
     let (request, mut leftover) = match read_request(&mut stream).await {
@@ -62,7 +65,8 @@ pub async fn establish(
                 accept: true,
                 headers,
             }) => extra.extend(headers),
-            _ => return reject(&mut stream, &Rejection::new(403)).await,
+            Ok(_) => return reject(&mut stream, &Rejection::new(403)).await,
+            Err(_) => return reject(&mut stream, &Rejection::new(503)).await,
         }
         if handshake::check_response_headers(&extra).is_err() {
             return reject(&mut stream, &Rejection::new(500)).await;
@@ -109,6 +113,9 @@ async fn read_request(stream: &mut Transport) -> Result<(Request, Vec<u8>), Opti
     let mut head = Vec::new();
     loop {
         match read_more(stream, &mut head).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Some(Rejection::new(408)))
+            }
             Ok(0) | Err(_) => return Err(None),
             Ok(_) => {}
         }

@@ -26,6 +26,8 @@ pub struct Socket {
     wants: Cell<Interest>,
     /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
     ready: Cell<bool>,
+    /// There is no time left to wait for anything to read.
+    late: Cell<bool>,
 }
 
 impl Socket {
@@ -52,6 +54,11 @@ impl Socket {
     pub fn begin_poll(&self, ready: bool) {
         self.wants.set(Interest::NONE);
         self.ready.set(ready);
+    }
+
+    /// From now on a read that would have to wait fails with `TimedOut`.
+    pub fn expire(&self) {
+        self.late.set(true);
     }
 
     /// Takes the descriptor for the hot path, or for being closed.
@@ -164,6 +171,9 @@ impl AsyncRead for Stream {
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.0.late.get() {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
                 self.0.want(Interest::READ);
                 Poll::Pending
             }
@@ -175,19 +185,30 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self
-            .0
-            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]))
-        {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    // tokio-rustls writes once before it gives up, and the alert is what rustls holds last.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let parts = &parts[..parts.len().min(sys::MAX_GATHERED)];
+        match self.0.with(|fd| sys::send_gathered(fd.as_fd(), parts)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.0.want(Interest::WRITE);
                 Poll::Pending
             }
             result => Poll::Ready(result),
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
