@@ -1,4 +1,4 @@
-//! Making connections and listeners, and deciding on handshakes.
+//! Making connections and listeners.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<Strin
 
 /// # Safety
 /// `list` points to `count` headers that are valid for the call, or is null.
-unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
+pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
     // SAFETY: the caller's promise.
     let list = unsafe { slice_or_empty(list, count) };
     let convert = |header: &evws_header| {
@@ -54,6 +54,13 @@ unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8
         (String::from_utf8_lossy(name).into_owned(), value.to_vec())
     };
     list.iter().map(convert).collect()
+}
+
+/// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
+/// the clock can tell is not nothing.
+fn timeout(seconds: f64) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
 }
 
 /// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
@@ -94,10 +101,7 @@ pub unsafe extern "C" fn evws_connect(
             addresses: None,
             protocols,
             headers,
-            // Not a number, negative, beyond all time: none of them is a deadline.
-            timeout: Duration::try_from_secs_f64(options.connect_timeout)
-                .ok()
-                .filter(|timeout| !timeout.is_zero()),
+            timeout: timeout(options.connect_timeout),
             tls,
             server_name,
             settings: Settings {
@@ -161,6 +165,8 @@ pub unsafe extern "C" fn evws_listen(
             protocols,
             headers,
             ask: options.ask_handshake,
+            serve: options.serve_requests,
+            timeout: timeout(options.handshake_timeout),
             tls,
             settings: Settings {
                 max_message_size: options.max_message_size,
@@ -178,37 +184,6 @@ pub unsafe extern "C" fn evws_listen(
                 }
                 EVWS_STATUS_OK
             }
-            Err(error) => context.refuse(error),
-        }
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
-}
-
-/// Answers a handshake event: the upgrade goes on with further headers in its response, or is
-/// rejected with 403. `EVWS_STATUS_INVALID` if a header cannot be sent (the client then gets a
-/// 500), `EVWS_STATUS_STALE` if the client has gone away meanwhile. The headers are copied.
-///
-/// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
-/// `count` valid headers.
-#[no_mangle]
-pub unsafe extern "C" fn evws_handshake_answer(
-    context: *mut evws_context,
-    id: u64,
-    accept: bool,
-    list: *const evws_header,
-    count: usize,
-) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
-    let work = |context: &mut evws_context| {
-        // SAFETY: the caller's promise.
-        let headers = unsafe { headers(list, count) };
-        match context.engine.answer_handshake(id, accept, headers) {
-            Ok(true) => EVWS_STATUS_OK,
-            Ok(false) => EVWS_STATUS_STALE,
             Err(error) => context.refuse(error),
         }
     };

@@ -3,24 +3,21 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::deflate;
+use evws_proto::http::Response;
 use evws_proto::Role;
 
 use crate::context::Context;
+use crate::establish::desk::{Awaited, Decision, Desk, Question};
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::Question;
-use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing, Failure};
+use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
 use crate::resolver::{Answer, Resolver};
 use crate::slots::Source;
 use crate::sys;
-
-/// How long a client may take to send its request.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +40,8 @@ pub struct Pending {
     pub settings: Settings,
     /// Where it came in; `None`: it is a client.
     pub listener: Option<Id>,
+    /// Whether its bytes are records of TLS.
+    pub secure: bool,
 }
 
 impl Pending {
@@ -66,6 +65,7 @@ impl Context {
         };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
+        let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
         if from.exhausted {
             self.slots
                 .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
@@ -74,7 +74,7 @@ impl Context {
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let socket = Rc::new(Socket::new(fd));
-            let desk = Desk::default();
+            let desk = Rc::new(Desk::default());
             let task = server::establish(
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
@@ -85,9 +85,10 @@ impl Context {
                 establishing,
                 settings,
                 listener: Some(listener),
+                secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
-            self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
+            self.slots.set_deadline(id, timeout);
             // Its request is seldom there yet: the first look waits until it is.
             self.mark_changed(id);
         }
@@ -103,6 +104,7 @@ impl Context {
             let poll = pending.establishing.poll(ready);
             let retired = pending.establishing.socket.take_retired();
             let question = pending.establishing.take_question();
+            let deadline = pending.establishing.take_deadline();
             for fd in retired {
                 self.retire(id, fd);
             }
@@ -111,6 +113,9 @@ impl Context {
                 Poll::Ready(Ok(established)) => return self.establish(id, established),
                 Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure),
                 Poll::Pending => {}
+            }
+            if let Some(deadline) = deadline {
+                self.slots.set_deadline(id, deadline);
             }
             let answered = match question {
                 Some(question) => self.consider(id, question),
@@ -134,9 +139,21 @@ impl Context {
                     return true;
                 }
             },
-            Question::Handshake { headers, answer } => {
+            Question::Handshake {
+                headers,
+                protocols,
+                answer,
+            } => {
                 self.events.push_back(Queued::Handshake { id, headers });
-                Awaited::Handshake(answer)
+                Awaited::Handshake(answer, protocols)
+            }
+            Question::Request {
+                request,
+                body,
+                answer,
+            } => {
+                self.events.push_back(Queued::Request { id, request, body });
+                Awaited::Request(answer)
             }
         };
         if let Some(pending) = self.slots.pending_mut(id) {
@@ -181,16 +198,33 @@ impl Context {
 
     /// Gives the program's decision to a connection that waits for it. Returns whether one did.
     pub(crate) fn decide(&mut self, id: Id, decision: Decision) -> bool {
-        let Some(pending) = self.slots.pending_mut(id) else {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Handshake(..)));
+        let Some(Awaited::Handshake(answer, _)) = taken else {
             return false;
         };
-        let Some(Awaited::Handshake(answer)) = pending.establishing.awaited.take() else {
-            return false;
-        };
-        // The receiver lives in the future beside it.
-        let _ = answer.send(decision);
+        let waited = answer.send(decision).is_ok();
         self.advance(id, false);
-        true
+        waited
+    }
+
+    /// Gives the program's response to a request that waits for it. Returns whether one did.
+    pub(crate) fn respond(&mut self, id: Id, response: Response) -> bool {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Request(_)));
+        let Some(Awaited::Request(answer)) = taken else {
+            return false;
+        };
+        let waited = answer.send(response).is_ok();
+        self.advance(id, false);
+        waited
+    }
+
+    fn take_awaited(&mut self, id: Id, is_it: impl FnOnce(&Awaited) -> bool) -> Option<Awaited> {
+        let awaited = &mut self.slots.pending_mut(id)?.establishing.awaited;
+        if awaited.as_ref().is_some_and(is_it) {
+            awaited.take()
+        } else {
+            None
+        }
     }
 
     fn establish(&mut self, id: Id, established: Established) {
@@ -294,13 +328,7 @@ impl Context {
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
-        // The request is answered with 408, or with 503 if it is the program that has not decided.
-        pending.establishing.socket.expire();
-        pending.establishing.awaited = None;
+        pending.establishing.expire();
         self.advance(id, false);
-        // In the middle of a TLS handshake there is no answer, nor for a peer that takes none.
-        if let Some(fd) = self.take_pending_fd(id) {
-            self.linger_after_answer(id, fd);
-        }
     }
 }

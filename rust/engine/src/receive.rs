@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use evws_proto::connection::Received;
 
-use crate::context::Context;
+use crate::context::{Context, Current};
 use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::send::mark_dirty;
@@ -80,8 +80,7 @@ impl From<Received<'_>> for Found {
 impl Context {
     /// The next event, until there are none. Queued events come first, then what was read.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.current.range = None;
-        self.current.owned = Vec::new();
+        self.current = Current::default();
         loop {
             if let Some(queued) = self.events.pop_front() {
                 if let Some(event) = self.deliver(queued) {
@@ -98,7 +97,6 @@ impl Context {
                 self.flush();
             } else {
                 self.dirty_next.append(&mut self.dirty);
-                self.current.headers = Vec::new();
                 return None;
             }
         }
@@ -111,6 +109,14 @@ impl Context {
                 let listener = self.slots.pending_mut(id)?.listener?;
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
+            }
+            Queued::Request { id, request, body } => {
+                let pending = self.slots.pending(id)?;
+                let listener = pending.listener?;
+                self.current.secure = pending.secure;
+                self.current.owned = body;
+                self.current.request = Some(request);
+                Some(Event::Request { id, listener })
             }
             Queued::Connect {
                 id,

@@ -32,10 +32,8 @@ fn runtime() -> io::Result<Handle> {
             return Ok(shared.runtime.handle().clone());
         }
     }
+    ask_for_a_thread()?;
     let runtime = sys::with_signals_blocked(|| {
-        // The runtime panics where the system refuses a thread. This says it in its words.
-        let probe = thread::Builder::new().spawn(|| ())?;
-        let _ = probe.join();
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(16)
@@ -48,6 +46,13 @@ fn runtime() -> io::Result<Handle> {
         std::mem::forget(inherited.runtime);
     }
     Ok(handle)
+}
+
+/// The runtime panics where the system refuses it a thread, and says so on STDERR. This gives the system's words.
+fn ask_for_a_thread() -> io::Result<()> {
+    let probe = sys::with_signals_blocked(|| thread::Builder::new().spawn(|| ()))?;
+    let _ = probe.join();
+    Ok(())
 }
 
 /// An answer: which lookup it belongs to, and what was found.
@@ -106,13 +111,15 @@ impl Resolver {
     /// Begins to look up a name.
     ///
     /// # Errors
-    /// The runtime could not be started.
+    /// The runtime could not be started, or has no thread for this name.
     pub fn lookup(&mut self, id: u64, host: String, port: u16) -> io::Result<()> {
         let sender = self.sender.clone();
         // The job holds the descriptor: it may outlive the context, and must not write elsewhere.
         let writer = Arc::clone(&self.writer);
-        runtime()?.spawn(async move {
-            // In a task of its own, which may panic: it needs another thread.
+        let runtime = runtime()?;
+        ask_for_a_thread()?;
+        runtime.spawn(async move {
+            // In a task of its own, which panics if that thread has gone to somebody else meanwhile.
             let found = tokio::spawn(async move {
                 let addresses = tokio::net::lookup_host((host, port)).await?;
                 Ok(addresses.collect())

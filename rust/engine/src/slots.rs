@@ -39,6 +39,8 @@ pub struct Slot {
     pub told: Option<Interest>,
     /// Whether it stands in the list of sources to look at for a change of that.
     pub changed: bool,
+    /// How many descriptors of it have yet to leave the loop.
+    pub leaving: u32,
     deadline: Option<Instant>,
 }
 
@@ -95,6 +97,14 @@ impl Slots {
     pub fn link_mut(&mut self, id: Id) -> Option<&mut Link> {
         match self.get_mut(id)?.source {
             Source::Link(ref mut link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The connection of an id that is being established.
+    pub fn pending(&self, id: Id) -> Option<&Pending> {
+        match self.get(id)?.source {
+            Source::Pending(ref pending) => Some(pending),
             _ => None,
         }
     }

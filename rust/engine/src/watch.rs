@@ -30,8 +30,7 @@ impl Context {
     /// The next change of what is to be watched, until there are none.
     pub fn poll_watch(&mut self) -> Option<Watch> {
         if let Some((id, fd)) = self.let_go.take() {
-            drop(fd);
-            self.free_if_leaving(id);
+            self.has_left(id, fd);
         }
         while let Some((id, fd, watched)) = self.leaving.pop_front() {
             if watched {
@@ -43,8 +42,7 @@ impl Context {
                 self.let_go = Some((id, fd));
                 return Some(watch);
             }
-            drop(fd);
-            self.free_if_leaving(id);
+            self.has_left(id, fd);
         }
         while let Some(id) = self.changed.pop() {
             if let Some(watch) = self.compare(id) {
@@ -93,7 +91,7 @@ impl Context {
     }
 
     fn leave(&mut self, id: Id, fd: Leaving) {
-        let watched = self.slots.get_mut(id).is_some_and(Slot::untell);
+        let watched = self.slots.get_mut(id).is_some_and(Slot::leave);
         self.leaving.push_back((id, fd, watched));
     }
 
@@ -109,26 +107,32 @@ impl Context {
         self.slots.take(id);
         match fd {
             Some(fd) => self.retire(id, fd),
-            // A descriptor that was retired before frees the slot when it goes.
-            None if self.leaving.iter().any(|(other, ..)| *other == id) => {}
-            None => self.slots.free(id),
+            None => self.free_if_left(id),
         }
     }
 
-    fn free_if_leaving(&mut self, id: Id) {
-        let leaving = self
-            .slots
-            .get(id)
-            .is_some_and(|slot| matches!(slot.source, Source::Leaving));
-        if leaving && !self.leaving.iter().any(|(other, ..)| *other == id) {
+    /// The loop has let go of a descriptor.
+    fn has_left(&mut self, id: Id, fd: Leaving) {
+        drop(fd);
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.leaving -= 1;
+            self.free_if_left(id);
+        }
+    }
+
+    /// The last descriptor that goes takes the slot with it.
+    fn free_if_left(&mut self, id: Id) {
+        let is_done = |slot: &Slot| matches!(slot.source, Source::Leaving) && slot.leaving == 0;
+        if self.slots.get(id).is_some_and(is_done) {
             self.slots.free(id);
         }
     }
 }
 
 impl Slot {
-    /// Forgets what the caller was told; returns whether it was told anything.
-    fn untell(&mut self) -> bool {
+    /// One more descriptor is on its way out. Forgets what the caller was told; returns whether it was told anything.
+    fn leave(&mut self) -> bool {
+        self.leaving += 1;
         self.told.take().is_some()
     }
 }

@@ -187,3 +187,26 @@ fn pongs_are_out_when_they_are_written_not_when_the_queue_is_empty() {
     ours.context.shut_down(false);
     reader.join().unwrap();
 }
+
+/// The headers of a handshake stayed with the events that followed it in the same turn: a caller
+/// who asked those for headers was given the wrong ones.
+#[test]
+fn headers_belong_to_their_event_alone() {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(listen_options()).unwrap();
+    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let both = [REQUEST.as_bytes(), &frame(1, b"at once")].concat();
+    peer.write_all(&both).unwrap();
+    let mut seen_headers = Vec::new();
+    ours.run(|_, seen| {
+        seen_headers.push((seen.event, seen.headers.len()));
+        matches!(seen.event, Event::Message { .. })
+    });
+    assert!(
+        matches!(
+            seen_headers[..],
+            [(Event::Connect { .. }, 1..), (Event::Message { .. }, 0)]
+        ),
+        "{seen_headers:?}"
+    );
+}

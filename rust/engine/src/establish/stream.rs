@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::race::Attempt;
 use crate::event::Interest;
 use crate::sys;
+
+/// Bytes that are read in one poll; what a peer sends beyond them waits for the next turn of the loop.
+const SHARE: usize = 256 * 1024;
 
 /// The socket of a connection that is being established, shared by its future and the engine.
 #[derive(Default)]
@@ -26,8 +30,8 @@ pub struct Socket {
     wants: Cell<Interest>,
     /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
     ready: Cell<bool>,
-    /// There is no time left to wait for anything to read.
-    late: Cell<bool>,
+    /// Bytes that may still be read in this poll.
+    share: Cell<usize>,
 }
 
 impl Socket {
@@ -45,6 +49,11 @@ impl Socket {
         self.fd.borrow().as_ref().map(AsRawFd::as_raw_fd)
     }
 
+    /// The peer's address.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        sys::peer_address(self.fd.borrow().as_ref()?.as_fd())
+    }
+
     /// What the future waits for.
     pub fn wants(&self) -> Interest {
         self.wants.get()
@@ -54,11 +63,7 @@ impl Socket {
     pub fn begin_poll(&self, ready: bool) {
         self.wants.set(Interest::NONE);
         self.ready.set(ready);
-    }
-
-    /// From now on a read that would have to wait fails with `TimedOut`.
-    pub fn expire(&self) {
-        self.late.set(true);
+        self.share.set(SHARE);
     }
 
     /// Takes the descriptor for the hot path, or for being closed.
@@ -97,7 +102,20 @@ impl Socket {
         }
     }
 
-    fn want(&self, interest: Interest) {
+    /// As recv(2), within the share of this poll: there are records of TLS without end that no head grows by.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let share = self.share.get();
+        if share == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = buffer.len().min(share);
+        let count = self.with(|fd| sys::receive(fd.as_fd(), &mut buffer[..length]))?;
+        self.share.set(share - count);
+        Ok(count)
+    }
+
+    /// Notes what is waited for.
+    pub fn want(&self, interest: Interest) {
         self.wants.set(self.wants.get() | interest);
     }
 
@@ -122,15 +140,7 @@ impl Stream {
         let socket = &self.0;
         socket.replace(None);
         socket.replace(Some(begin()?));
-        socket.ready.set(false);
-        poll_fn(|_| {
-            if socket.ready.replace(false) {
-                return Poll::Ready(());
-            }
-            socket.want(Interest::WRITE);
-            Poll::Pending
-        })
-        .await;
+        self.ready(Interest::WRITE).await;
         let result = socket.with(|fd| sys::take_error(fd.as_fd()));
         if result.is_err() {
             socket.replace(None);
@@ -140,6 +150,19 @@ impl Stream {
 }
 
 impl Stream {
+    /// Waits until the socket is ready, not before the next turn of the loop.
+    pub async fn ready(&self, interest: Interest) {
+        self.0.ready.set(false);
+        poll_fn(|_| {
+            if self.0.ready.replace(false) {
+                return Poll::Ready(());
+            }
+            self.0.want(interest);
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// The first byte that waits to be read, which stays there; `None`: the stream has ended.
     ///
     /// # Errors
@@ -162,18 +185,12 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self
-            .0
-            .with(|fd| sys::receive(fd.as_fd(), buffer.initialize_unfilled()))
-        {
+        match self.0.receive(buffer.initialize_unfilled()) {
             Ok(count) => {
                 buffer.advance(count);
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if self.0.late.get() {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
                 self.0.want(Interest::READ);
                 Poll::Pending
             }
@@ -220,5 +237,47 @@ impl AsyncWrite for Stream {
             sys::shutdown_write(fd.as_fd());
             Ok(())
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::task::Waker;
+    use std::thread;
+
+    /// A server that sent session tickets without end was read in one go for as long as it sent them: whatever is no
+    /// part of the head did not count, and the loop stood still.
+    #[test]
+    fn one_poll_reads_its_share_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        // Ends with an error when nobody reads any more.
+        let flood = thread::spawn(move || while peer.write(&[0; 4096]).is_ok() {});
+        let mut stream = Stream(Rc::new(Socket::new(ours.into())));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut memory = [0; 4096];
+        for turn in 0..2 {
+            stream.0.begin_poll(true);
+            let mut total = 0;
+            while total <= SHARE {
+                let mut buffer = ReadBuf::new(&mut memory);
+                match Pin::new(&mut stream).poll_read(&mut context, &mut buffer) {
+                    Poll::Ready(result) => result.unwrap(),
+                    Poll::Pending if stream.0.share.get() == 0 => break,
+                    // Nothing has come yet.
+                    Poll::Pending => thread::yield_now(),
+                }
+                total += buffer.filled().len();
+            }
+            assert_eq!(total, SHARE, "turn {turn}");
+            assert_eq!(stream.0.wants(), Interest::READ, "turn {turn}");
+        }
+        drop(stream);
+        flood.join().unwrap();
     }
 }
