@@ -4,6 +4,7 @@
 //! here can touch one that someone else has closed.
 
 mod address;
+mod memory;
 mod socket;
 mod thread;
 mod transfer;
@@ -13,6 +14,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use address::{local_address, peer_address, UNIX_PATH_MAX};
+pub use memory::trim as trim_memory;
 pub use socket::{
     accept, bind_unix, connect, connect_unix, listen, set_nodelay, shutdown_write, start_listening,
     take_error,
