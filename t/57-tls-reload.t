@@ -146,23 +146,51 @@ subtest 'where the process has gone meanwhile' => sub {
     is seen(EV::Websockets::Context->new(ssl_ca => $ca), $port), 'second', 'and nowhere else';
 };
 
+subtest 'several listeners at one port' => sub {
+    plan skip_all => 'there is no 127.0.0.2 here' if !eval { $context->listen(host => '127.0.0.2') };
+    install(cert => 'first.pem', key => 'first.key', sni => 'first.pem', sni_key => 'first.key');
+    my %other = (ssl_cert => $made->file('live_sni'), ssl_key => $made->file('live_sni_key'));
+    my $port = $context->listen(%listen, host => '127.0.0.1');
+    $context->listen(%other, host => '127.0.0.2', port => $port);
+    $context->listen(host => '127.0.0.3', port => $port);
+    my $seen = sub {
+        my $tls;
+        outcome(EV::Websockets::Context->new, "wss://$_[0]:$port/", ssl_verify => 0, then => sub { $tls = $_[0]->tls });
+        return $name_of{ $tls->{peer_certificate} };
+    };
+    install(cert => 'second.pem', key => 'second.key', sni => 'second.pem');
+    croaks_like { $context->reload_tls($port) } qr/live_sni_key': the key does not belong/, 'one of them cannot';
+    is_deeply [map { $seen->($_) } '127.0.0.1', '127.0.0.2'], [qw(first first)], 'so both keep what they had';
+    install(sni_key => 'second.key');
+    $context->reload_tls($port);
+    is_deeply [map { $seen->($_) } '127.0.0.1', '127.0.0.2'], [qw(second second)], 'both read again, and the plain one does not matter';
+};
+
 subtest 'what is no listener with TLS' => sub {
     my $plain = $context->listen;
-    croaks_with { $context->reload_tls($plain) } "reload_tls: the listener at port $plain has no TLS", 'a plain listener';
+    croaks_with { $context->reload_tls($plain) } "reload_tls: the listener at '$plain' has no TLS", 'a plain listener';
     my $other = EV::Websockets::Context->new;
     install(cert => 'first.pem', key => 'first.key');
     my $elsewhere = $other->listen(%listen);
-    croaks_with { $context->reload_tls($elsewhere) } "reload_tls: there is no listener at port $elsewhere", 'one of another context';
-    croaks_with { $context->reload_tls(0) } 'reload_tls: there is no listener at port 0', '0';
-    for (['x', 'x'], [-1, '-1'], [65536, '65536'], [1.5, '1.5'], [undef, 'undef'], ['', '']) {
-        my ($port, $shown) = @$_;
-        croaks_with { $context->reload_tls($port) }
-            "reload_tls: the port must be a whole number from 0 to 65535 (got '$shown')", "'$shown'";
-    }
-    croaks_like { $context->reload_tls([]) } qr/\Areload_tls: the port must be/, 'a reference';
+    croaks_with { $context->reload_tls($elsewhere) } "reload_tls: nothing listens at '$elsewhere'", 'one of another context';
+    croaks_with { $context->reload_tls($_) } "reload_tls: nothing listens at '$_'", "'$_'"
+        for 0, 65536, '99999999999999999999', -1, 1.5, 'x', '';
+    croaks_with { $context->reload_tls(undef) } "reload_tls: give a port or the path of a Unix socket (got 'undef')", 'undef';
+    croaks_like { $context->reload_tls([]) } qr/\Areload_tls: give a port or the path/, 'a reference';
     croaks_like { $context->reload_tls } qr/\AUsage: /, 'nothing';
+    my $stopped = $context->listen(%listen);
+    $context->stop_listening($stopped);
+    croaks_with { $context->reload_tls($stopped) } "reload_tls: nothing listens at '$stopped'", 'one that was stopped';
     $other->DESTROY;
     croaks_with { $other->reload_tls($elsewhere) } 'Context has been destroyed', 'a destroyed context';
+};
+
+subtest 'a Unix socket' => sub {
+    install(cert => 'first.pem', key => 'first.key');
+    my $path = $made->file('sock');
+    $context->listen(%listen, path => $path);
+    install(cert => 'garbled');
+    croaks_like { $context->reload_tls($path) } qr/\Areload_tls: ssl_cert '\S*live_cert': a PEM section is not base64/, 'is found by its path';
 };
 
 finish;

@@ -1,4 +1,4 @@
-/* TLS: the options of connect and listen, $ctx->reload_tls and $conn->tls.
+/* TLS: the options of connect and listen, and $conn->tls.
  *
  * What a program relies on for its safety is never guessed at: an option that
  * says nothing clear, or nothing without another one, croaks.
@@ -143,20 +143,7 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
     alpn_option(aTHX_ o, out);
 }
 
-/* ---- methods ---- */
-
-void ws_reload_tls(pTHX_ ws_context *ctx, SV *port_sv)
-{
-    SV *given = sv_mortalcopy(port_sv);
-    SV *plain = ws_plain_scalar(aTHX_ given);
-    NV port = plain && SvOK(plain) && looks_like_number(plain) ? SvNV(plain) : -1;
-
-    if (!(port >= 0 && port <= 65535 && port == Perl_floor(port)))
-        croak("reload_tls: the port must be a whole number from 0 to 65535 (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ given)));
-    if (evws_reload_tls(ws_context_engine(aTHX_ ctx), (uint16_t)port) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx);
-}
+/* ---- $conn->tls ---- */
 
 static void store(pTHX_ HV *hash, const char *name, SV *value)
 {

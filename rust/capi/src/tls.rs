@@ -70,18 +70,25 @@ pub(crate) unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
     }
 }
 
-/// Reads the files of the listener at a port again, for the connections that come from now on.
-/// `EVWS_STATUS_INVALID` if there is no listener with TLS, or a file cannot be used; everything
-/// then stays as it was.
+/// Reads the files of listeners again, for the connections that come from now on.
+/// `EVWS_STATUS_INVALID` if one of them has no TLS, or a file cannot be used; then all of them stay
+/// as they were.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is null, or was made by `evws_context_new` and not freed; `listeners` points to `count`
+/// tokens that are valid for the call, or is null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_reload_tls(context: *mut evws_context, port: u16) -> evws_status {
+pub unsafe extern "C" fn evws_reload_tls(
+    context: *mut evws_context,
+    listeners: *const u64,
+    count: usize,
+) -> evws_status {
     if context.is_null() {
         return EVWS_STATUS_NULL_POINTER;
     }
-    let work = |context: &mut evws_context| match context.engine.reload_tls(port) {
+    // SAFETY: the caller's promise.
+    let listeners = unsafe { slice_or_empty(listeners, count) };
+    let work = |context: &mut evws_context| match context.engine.reload_tls(listeners) {
         Ok(()) => EVWS_STATUS_OK,
         Err(error) => context.refuse(error),
     };

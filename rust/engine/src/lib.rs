@@ -4,6 +4,7 @@
 
 mod answer;
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -19,6 +20,7 @@ mod receive;
 mod resolver;
 mod secure;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
@@ -26,6 +28,7 @@ mod tls;
 mod watch;
 
 pub use answer::usual_response;
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};

@@ -1,10 +1,7 @@
 //! TLS of a context: what its clients and listeners are secured with, and what became of it.
 
-use std::sync::Arc;
-
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
-use rustls::ServerConfig;
 
 use crate::connect::CallError;
 use crate::context::Context;
@@ -12,7 +9,7 @@ use crate::establish::client::Secure;
 use crate::event::Id;
 use crate::tls::client::ClientTls;
 use crate::tls::info::TlsInfo;
-use crate::tls::server::{self, ServerTls};
+use crate::tls::server::{ListenerTls, ServerTls};
 
 impl Context {
     /// What a `wss://` URL is connected with.
@@ -40,23 +37,25 @@ impl Context {
         })
     }
 
-    /// Reads the files of the listener at this port again. Handshakes that begin from now on use
-    /// them; connections that stand keep what they have.
+    /// Reads the files of listeners again. Handshakes that begin from now on use them; connections
+    /// that stand keep what they have.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] if there is no listener with TLS, or a file cannot be used; then the
-    /// listener stays as it was.
-    pub fn reload_tls(&mut self, port: u16) -> Result<(), CallError> {
+    /// [`CallError::Invalid`] if one of them has no TLS, or a file cannot be used; then all of them
+    /// stay as they were.
+    pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
         let refused = |why: String| CallError::Invalid(format!("reload_tls: {why}"));
-        let listener = self
-            .slots
-            .listeners_mut()
-            .find(|listener| listener.port == port && port != 0)
-            .ok_or_else(|| refused(format!("there is no listener at port {port}")))?;
-        let (Some(files), Some(current)) = (&listener.tls_files, &listener.policy.tls) else {
-            return Err(refused(format!("the listener at port {port} has no TLS")));
-        };
-        current.replace(server::configuration(files).map_err(refused)?);
+        let mut made = Vec::new();
+        for &id in listeners {
+            let tls = self
+                .listener(id)
+                .and_then(|listener| listener.policy.tls.as_ref())
+                .ok_or_else(|| refused("there is no listener with TLS".into()))?;
+            made.push((tls, tls.read().map_err(refused)?));
+        }
+        for (tls, configuration) in made {
+            tls.replace(configuration);
+        }
         Ok(())
     }
 
@@ -67,7 +66,7 @@ impl Context {
 }
 
 /// What a new listener is secured with.
-pub(crate) fn listener(files: &ServerTls) -> Result<Arc<ServerConfig>, CallError> {
-    server::configuration(files)
+pub(crate) fn listener(files: ServerTls) -> Result<ListenerTls, CallError> {
+    ListenerTls::new(files)
         .map_err(|why| CallError::Invalid(format!("Failed to create vhost for listening: {why}")))
 }

@@ -1,6 +1,6 @@
 //! A server's way to an established connection: read a request, ask the program, answer.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +23,7 @@ use super::transport::Transport;
 use super::{poll_more, read_more, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
+use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -44,8 +45,10 @@ pub struct Policy {
     /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
     /// `None`: as long as they like.
     pub timeout: Option<Duration>,
-    /// What its connections are secured with, from those on that come next; `None`: they are not.
-    pub tls: Option<RefCell<Arc<ServerConfig>>>,
+    /// What its connections are secured with; `None`: they are not.
+    pub tls: Option<ListenerTls>,
+    /// The listener was stopped: no further request is read of a connection that has its answer.
+    pub stopped: Cell<bool>,
 }
 
 /// A connection before its upgrade.
@@ -69,7 +72,7 @@ pub async fn establish(
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
     let socket = stream.clone();
-    let configuration = policy.tls.as_ref().map(|tls| Arc::clone(&tls.borrow()));
+    let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
             let secured = desk.in_time(secure(stream, configuration));

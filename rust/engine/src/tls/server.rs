@@ -1,5 +1,6 @@
 //! What a listener is secured with.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ const ENTRY: Labels = Labels {
 
 impl ServerTls {
     /// The same files, wherever the process may go.
-    pub fn absolute(mut self) -> Self {
+    fn absolute(mut self) -> Self {
         let named = self.sni.iter_mut();
         let paths = [&mut self.cert, &mut self.key]
             .into_iter()
@@ -67,11 +68,45 @@ impl ServerTls {
     }
 }
 
-/// Reads the files.
-///
-/// # Errors
-/// One of them cannot be read or used, a key is not its certificate's, or a name is none; in words.
-pub fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, String> {
+/// TLS of a listener: its files, and the configuration that was made of them last.
+#[derive(Debug)]
+pub struct ListenerTls {
+    files: ServerTls,
+    current: RefCell<Arc<ServerConfig>>,
+}
+
+impl ListenerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn new(files: ServerTls) -> Result<Self, String> {
+        let current = RefCell::new(configuration(&files)?);
+        let files = files.absolute();
+        Ok(ListenerTls { files, current })
+    }
+
+    /// What a handshake that begins now takes place with.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Reads the files again.
+    ///
+    /// # Errors
+    /// One of them cannot be read or used, a key is not its certificate's, or a name is none; in
+    /// words.
+    pub fn read(&self) -> Result<Arc<ServerConfig>, String> {
+        configuration(&self.files)
+    }
+
+    /// Puts another configuration in place of the current one.
+    pub fn replace(&self, configuration: Arc<ServerConfig>) {
+        self.current.replace(configuration);
+    }
+}
+
+fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, String> {
     let (cert, key) = (&options.cert, &options.key);
     let own = identity::read(&identity::OPTIONS, cert, key, options.ca.as_deref())?;
     let mut names = ServerNames::new(own);
