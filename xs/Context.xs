@@ -32,6 +32,11 @@ CODE:
 OUTPUT:
     RETVAL
 
+void
+reload_tls(ws_context *self, SV *where)
+CODE:
+    ws_reload_tls(aTHX_ self, where);
+
 SV *
 adopt(ws_context *self, ...)
 CODE:

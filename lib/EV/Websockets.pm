@@ -123,12 +123,6 @@ F<backpressure.pl> shows how to send a lot, F<chat_server.pl> is a small server.
 The interface is that of EV::Websockets 0.10, and programs written for it run
 unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 
-=head2 What is not there yet
-
-These parts are in work, and croak with C<... not built yet> until they are
-there: of a listener with TLS the options C<ssl_verify_client>, C<ssl_client_ca>
-and C<ssl_sni>. A listener does not ask clients for certificates.
-
 =head2 Bytes and characters
 
 Every payload is B<bytes>. What C<on_message> and C<on_pong> pass never has

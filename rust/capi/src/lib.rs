@@ -15,4 +15,5 @@ mod listener;
 pub mod memory;
 pub mod open;
 mod proxy;
+mod tls;
 pub mod types;
