@@ -81,6 +81,7 @@ void ws_listener_free(pTHX_ ws_listener *listener)
     ws_callbacks_unref(aTHX_ listener->callbacks);
     SvREFCNT_dec(listener->on_handshake);
     SvREFCNT_dec(listener->on_request);
+    SvREFCNT_dec((SV *)listener->origins);
     Safefree(listener);
 }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evws_proto::connection::State;
-use evws_proto::handshake::{self, ClientRequest};
+use evws_proto::handshake::{self, ClientRequest, Origins};
 use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
@@ -65,6 +65,10 @@ pub struct ListenOptions {
     pub protocols: Vec<String>,
     /// Further headers of every response.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Vec<String>>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
     /// Whether the program answers the requests that are none.
@@ -189,7 +193,7 @@ impl Context {
     /// Listens on all addresses, or at a path. Returns the listener and its port, 0 if it has none.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
+    /// [`CallError::Invalid`] for a subprotocol, a header or an origin that cannot be used,
     /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         check_deflate("listen", &options.settings)?;
@@ -204,6 +208,9 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
+        let origins = options.origins.as_deref().map(Origins::parse).transpose();
+        let origins =
+            origins.map_err(|error| CallError::Invalid(format!("listen: origins: {error}")))?;
         let tls = match &options.tls {
             Some(files) => Some(server::configuration(files).map_err(|why| {
                 CallError::Invalid(format!("Failed to create vhost for listening: {why}"))
@@ -215,6 +222,8 @@ impl Context {
             protocols: options.protocols,
             deflate: options.settings.deflate,
             headers: options.headers,
+            origins,
+            ask_origin: options.ask_origin,
             ask: options.ask,
             serve: options.serve,
             timeout: options.timeout,

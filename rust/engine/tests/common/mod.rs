@@ -188,6 +188,8 @@ pub fn listen_options() -> ListenOptions {
         mode: None,
         protocols: Vec::new(),
         headers: Vec::new(),
+        origins: None,
+        ask_origin: false,
         ask: false,
         serve: false,
         timeout: Some(Duration::from_secs(30)),
