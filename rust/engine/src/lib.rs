@@ -4,6 +4,7 @@
 
 mod answer;
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -18,6 +19,7 @@ mod queue;
 mod receive;
 mod resolver;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
@@ -25,6 +27,7 @@ mod tls;
 mod watch;
 
 pub use answer::usual_response;
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};
