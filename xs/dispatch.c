@@ -13,9 +13,10 @@
 #define WS_MAX_ARGS 4
 
 /* One running drain. It lives on the C stack of protected_run's caller, and
- * frame_leave undoes it however it is left. */
+ * frame_leave undoes it however it is left. Several may be under way, and not
+ * only one inside of another: where callbacks switch coroutines, each with a C
+ * stack of its own, drains end in any order. So they are not linked. */
 struct ws_frame {
-    ws_frame *outer;            /* the drain whose callback runs the loop that runs us */
     ws_context *ctx;            /* counted */
     evws_event event;           /* payload and headers are valid only until they are copied */
     /* The event being delivered. All are owned. */
@@ -365,7 +366,7 @@ static void report(pTHX_ ws_frame *f)
 XS(ws_drain_xsub)
 {
     dXSARGS;
-    ws_frame *f = ws_globals_here(aTHX)->frame;
+    ws_frame *f = ws_globals_here(aTHX)->handed;
 
     PERL_UNUSED_VAR(items);
     PERL_UNUSED_VAR(ax);
@@ -397,17 +398,19 @@ static bool errsv_is_empty(pTHX)
     return SvTYPE(error) < SVt_PVMG && !SvROK(error) && (!SvOK(error) || (SvPOK(error) && !SvCUR(error)));
 }
 
-/* On the save stack: runs when the drain returns, and when exit() unwinds it. */
+/* On the save stack: runs when the drain returns, and when exit() unwinds it, or
+ * the coroutine that it is in is cancelled: then ws_drain does not go on. */
 static void frame_leave(pTHX_ void *frame)
 {
     ws_frame *f = (ws_frame *)frame;
 
-    f->ctx->globals->frame = f->outer;
     finish_event(aTHX_ f);
     if (f->errsv_empty && !errsv_is_empty(aTHX))
         sv_setpvs(ERRSV, "");
     SvREFCNT_dec(f->error);
-    ws_context_unref(aTHX_ f->ctx);
+    f->error = NULL;
+    if (!f->finished)
+        ws_context_unref(aTHX_ f->ctx);
 }
 
 /* A callback died. Its event is finished now, its error is told under the next eval. */
@@ -440,8 +443,6 @@ static void protected_run(pTHX_ ws_frame *f)
     if (!f->errsv_empty)
         save_scalar(PL_errgv);
     SAVEDESTRUCTOR_X(frame_leave, f);
-    f->outer = f->ctx->globals->frame;
-    f->ctx->globals->frame = f;
 #if PERL_VERSION_GE(5, 14, 0)
     /* The first event, often the only one, is called at once: an eval around
      * one call needs no XSUB. Before 5.14 a DESTROY could clear $@ on the way
@@ -460,8 +461,11 @@ static void protected_run(pTHX_ ws_frame *f)
         SPAGAIN;
         PUSHMARK(SP);
         PUTBACK;
-        /* Without G_NOARGS: an XSUB called that way is given the @_ around it. */
-        call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD);
+        /* The XSUB takes it at once: no Perl code runs before, not even a
+         * debugger's. Without G_NOARGS: an XSUB called that way is given the
+         * @_ around it. */
+        f->ctx->globals->handed = f;
+        call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD | G_NODEBUG);
         if (!f->finished)
             caught(aTHX_ f);
     }
@@ -471,7 +475,7 @@ static void protected_run(pTHX_ ws_frame *f)
 
 /* After any call into the engine from the loop: delivers every event, then
  * tells the loop what to wait for. The context may be gone when this returns.
- * TRUE: a callback was called. */
+ * TRUE: it is not, and a callback was called. */
 bool ws_drain(pTHX_ ws_context *ctx)
 {
     ws_frame frame;
@@ -482,14 +486,13 @@ bool ws_drain(pTHX_ ws_context *ctx)
     frame.ctx = ctx;
     frame.answered = TRUE;
     called = next_call(aTHX_ &frame);
-    if (called) {
-        ctx->refs++;
+    if (called)
         protected_run(aTHX_ &frame);
-    }
     if (ctx->engine) {
         ws_watch_settle(aTHX_ ctx);
         ws_context_check(aTHX_ ctx);
     }
+    called = called && ctx->engine;
     ws_context_unref(aTHX_ ctx);
     return called;
 }

@@ -51,7 +51,7 @@ typedef struct ws_globals {
     CV *drain;                              /* the XSUB that runs under a drain's eval */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     HV *warned;                             /* unknown options that were named already */
-    ws_frame *frame;                        /* innermost running drain */
+    ws_frame *handed;                       /* to the XSUB that is about to be called */
     bool debug;
 } ws_globals;
 
