@@ -120,6 +120,8 @@ impl Context {
             headers: options.headers,
             ask: options.ask,
             serve: false,
+            origins: None,
+            ask_origin: false,
             timeout: options.timeout,
             stopped: Cell::new(false),
             tls: None,
