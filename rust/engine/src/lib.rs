@@ -16,6 +16,7 @@ mod pending;
 mod queue;
 mod receive;
 mod resolver;
+mod runtime;
 mod send;
 mod slots;
 mod socket_file;

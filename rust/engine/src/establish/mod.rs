@@ -5,6 +5,7 @@ pub mod client;
 mod dial;
 mod proxy;
 pub mod race;
+mod secure;
 pub mod server;
 pub mod stream;
 pub mod transport;
@@ -22,7 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 
 use crate::event::{Id, Interest};
-use crate::tls::session::Tls;
+use crate::tls::handshake::{Handshake, Step};
+use crate::tls::records::Tls;
 use race::Attempt;
 use stream::Socket;
 
@@ -67,6 +69,13 @@ pub enum Question {
         /// Where the answer goes.
         answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
     },
+    /// A step of a TLS handshake, to be taken here or on another thread.
+    Step {
+        /// The step.
+        step: Step,
+        /// Where its outcome goes.
+        answer: oneshot::Sender<Stepped>,
+    },
     /// The program's decision on a request.
     Handshake {
         /// The request's headers.
@@ -76,6 +85,9 @@ pub enum Question {
     },
 }
 
+/// What a step of a TLS handshake leaves.
+pub type Stepped = Result<Box<Handshake>, rustls::Error>;
+
 /// Where a future puts its question.
 pub type Desk = Rc<RefCell<Option<Question>>>;
 
@@ -83,6 +95,8 @@ pub type Desk = Rc<RefCell<Option<Question>>>;
 pub enum Awaited {
     /// To [`Question::Lookup`].
     Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
+    /// To [`Question::Step`].
+    Step(oneshot::Sender<Stepped>),
     /// To [`Question::Handshake`].
     Handshake(oneshot::Sender<Decision>),
 }
@@ -99,6 +113,8 @@ pub struct Establishing {
     pub awaited: Option<Awaited>,
     /// The attempts of a race of addresses, with the tokens that they are watched under.
     pub attempts: Vec<(Id, Rc<Attempt>)>,
+    /// Held in the middle of a TLS handshake: there are as many as handshakes under way.
+    pub crowd: Option<Rc<()>>,
 }
 
 impl Establishing {
@@ -114,6 +130,7 @@ impl Establishing {
             desk,
             awaited: None,
             attempts: Vec::new(),
+            crowd: None,
         }
     }
 

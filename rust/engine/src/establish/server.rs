@@ -8,11 +8,12 @@ use evws_proto::handshake::{self, Rejection, Request};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 
+use super::secure;
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{read_more, Decision, Desk, Established, Failure, Question};
+use crate::tls::handshake::Step;
 
 /// What a listener does with a request.
 pub struct Policy {
@@ -35,7 +36,7 @@ pub async fn establish(
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
     let mut stream = match &policy.tls {
-        Some(configuration) => secure(stream, Arc::clone(configuration)).await?,
+        Some(configuration) => begin_tls(stream, &desk, Arc::clone(configuration)).await?,
         None => Transport::Plain(stream),
     };
     let (request, mut leftover) = match read_request(&mut stream).await {
@@ -84,22 +85,24 @@ pub async fn establish(
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
-async fn secure(
+async fn begin_tls(
     mut stream: Stream,
+    desk: &Desk,
     configuration: Arc<ServerConfig>,
 ) -> Result<Transport, Failure> {
-    match stream.peek().await {
+    let mut hello = Vec::new();
+    match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
-        Ok(Some(first)) if first.is_ascii_alphabetic() => {
+        Ok(1..) if hello[0].is_ascii_alphabetic() => {
             let _ = stream.write_all(&Rejection::new(400).encode()).await;
             return Err(Failure::Server);
         }
-        Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err(Failure::Server),
+        Ok(1..) => {}
+        Ok(0) | Err(_) => return Err(Failure::Server),
     }
-    match TlsAcceptor::from(configuration).accept(stream).await {
-        Ok(session) => Ok(Transport::Server(Box::new(session))),
-        // rustls has sent its alert.
+    match secure::handshake(stream, desk, Step::Server(configuration, hello)).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        // The alert is sent.
         Err(_) => Err(Failure::Server),
     }
 }

@@ -94,6 +94,21 @@ impl Socket {
         self.wants.set(self.wants.get() | interest);
     }
 
+    /// Does it now, or notes what has to come first.
+    fn poll_with<T>(
+        &self,
+        interest: Interest,
+        act: impl FnOnce(&OwnedFd) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        match self.with(act) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.want(interest);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
         match self.fd.borrow().as_ref() {
             Some(fd) => act(fd),
@@ -133,19 +148,22 @@ impl Stream {
 }
 
 impl Stream {
-    /// The first byte that waits to be read, which stays there; `None`: the stream has ended.
-    ///
-    /// # Errors
-    /// Whatever the system says.
-    pub async fn peek(&self) -> io::Result<Option<u8>> {
-        poll_fn(|_| match self.0.with(|fd| sys::peek(fd.as_fd())) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::READ);
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        })
-        .await
+    /// Does something with the socket now, or notes what has to come first.
+    pub fn poll_with<T>(
+        &self,
+        interest: Interest,
+        act: impl FnOnce(&OwnedFd) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.0.poll_with(interest, act)
+    }
+
+    /// Sends the end of our side.
+    pub fn shut_down(&self) {
+        // A socket that is not there has no side.
+        let _ = self.0.with(|fd| {
+            sys::shutdown_write(fd.as_fd());
+            Ok(())
+        });
     }
 }
 
@@ -155,20 +173,10 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self
-            .0
-            .with(|fd| sys::receive(fd.as_fd(), buffer.initialize_unfilled()))
-        {
-            Ok(count) => {
-                buffer.advance(count);
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::READ);
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let received = self.0.poll_with(Interest::READ, |fd| {
+            sys::receive(fd.as_fd(), buffer.initialize_unfilled())
+        });
+        received.map_ok(|count| buffer.advance(count))
     }
 }
 
@@ -178,16 +186,9 @@ impl AsyncWrite for Stream {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self
-            .0
-            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]))
-        {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::WRITE);
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        }
+        self.0.poll_with(Interest::WRITE, |fd| {
+            sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)])
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -195,9 +196,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.with(|fd| {
-            sys::shutdown_write(fd.as_fd());
-            Ok(())
-        }))
+        self.shut_down();
+        Poll::Ready(Ok(()))
     }
 }
