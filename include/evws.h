@@ -79,16 +79,6 @@ typedef struct evws_context evws_context;
 typedef uint32_t evws_status;
 
 /**
- * What is sent: one of `EVWS_SEND_*`.
- */
-typedef uint32_t evws_send_kind;
-
-/**
- * Where a connection stands: one of `EVWS_STATE_*`.
- */
-typedef uint32_t evws_state_kind;
-
-/**
  * Bytes that someone else owns. `data` may be null when `length` is 0.
  */
 typedef struct evws_bytes {
@@ -101,6 +91,80 @@ typedef struct evws_bytes {
    */
   size_t length;
 } evws_bytes;
+
+/**
+ * A header of a request or response.
+ */
+typedef struct evws_header {
+  /**
+   * The name, as it is to be sent, or in canonical capitals.
+   */
+  struct evws_bytes name;
+  /**
+   * The value.
+   */
+  struct evws_bytes value;
+} evws_header;
+
+/**
+ * A response that is no upgrade.
+ */
+typedef struct evws_response {
+  /**
+   * From 200 to 599.
+   */
+  uint32_t status;
+  /**
+   * Its headers, with names as they are to be sent. `Connection` counts only if it says `close`,
+   * and `Content-Length` only where there is no body to count.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+  /**
+   * The parts of the body. NULL: a sentence of plain text about the status, and its
+   * `Content-Type`.
+   */
+  const struct evws_bytes *body;
+  /**
+   * How many there are.
+   */
+  size_t body_count;
+} evws_response;
+
+/**
+ * A request that is no upgrade.
+ */
+typedef struct evws_request {
+  /**
+   * The method, as it was sent.
+   */
+  struct evws_bytes method;
+  /**
+   * The request target, as it was sent.
+   */
+  struct evws_bytes target;
+  /**
+   * `HTTP/1.1` or `HTTP/1.0`
+   */
+  struct evws_bytes version;
+  /**
+   * Whether it came by TLS.
+   */
+  bool is_secure;
+} evws_request;
+
+/**
+ * What is sent: one of `EVWS_SEND_*`.
+ */
+typedef uint32_t evws_send_kind;
+
+/**
+ * Where a connection stands: one of `EVWS_STATE_*`.
+ */
+typedef uint32_t evws_state_kind;
 
 /**
  * What an event is: one of `EVWS_EVENT_*`.
@@ -140,20 +204,6 @@ typedef struct evws_event {
    */
   size_t header_count;
 } evws_event;
-
-/**
- * A header of a request or response.
- */
-typedef struct evws_header {
-  /**
-   * The name, as it is to be sent, or in canonical capitals.
-   */
-  struct evws_bytes name;
-  /**
-   * The value.
-   */
-  struct evws_bytes value;
-} evws_header;
 
 /**
  * What a descriptor is to be watched for from now on.
@@ -367,9 +417,20 @@ typedef struct evws_listen_options {
    */
   uint32_t wants;
   /**
-   * Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
+   * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
    */
   bool ask_handshake;
+  /**
+   * Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
+   * answered with 426.
+   */
+  bool serve_requests;
+  /**
+   * Seconds that each step before the end of an upgrade may take: the client's request, the
+   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
+   * as it takes.
+   */
+  double handshake_timeout;
   /**
    * Compression: what is accepted.
    */
@@ -449,7 +510,8 @@ typedef struct evws_proxy_environment {
 #define EVWS_EVENT_NONE 0
 
 /**
- * A request for an upgrade: headers, listener. `evws_handshake_answer` answers it.
+ * A request for an upgrade: headers, listener. `evws_handshake_accept` or
+ * `evws_handshake_reject` answers it, now or later.
  */
 #define EVWS_EVENT_HANDSHAKE 1
 
@@ -487,6 +549,12 @@ typedef struct evws_proxy_environment {
  * The connection has ended: code, and the reason as payload. The id is stale.
  */
 #define EVWS_EVENT_CLOSE 8
+
+/**
+ * A request that is no upgrade: `evws_event_request`, headers, the body as payload, listener.
+ * `evws_request_answer` answers it, now or later.
+ */
+#define EVWS_EVENT_REQUEST 9
 
 /**
  * A text message.
@@ -531,6 +599,81 @@ typedef struct evws_proxy_environment {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Accepts a request for an upgrade: it goes on with further headers in its response.
+ * `protocol` is the subprotocol, one of those that the client asked for; if its data is NULL, the
+ * listener chooses. `EVWS_STATUS_INVALID` if a header cannot be sent or the client did not ask for
+ * the subprotocol: nothing is decided then. `EVWS_STATUS_STALE` if the client does not wait any
+ * more: it has gone away, or was told after the listener's `handshake_timeout` that nobody decides.
+ * Everything is copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
+ * `count` valid headers; the data of `protocol` is null or valid.
+ */
+evws_status evws_handshake_accept(struct evws_context *context,
+                                  uint64_t id,
+                                  struct evws_bytes protocol,
+                                  const struct evws_header *list,
+                                  size_t count);
+
+/**
+ * Rejects a request for an upgrade with this response; the connection ends behind it.
+ * `EVWS_STATUS_INVALID` if the response cannot be sent: nothing is decided then.
+ * `EVWS_STATUS_STALE` as for `evws_handshake_accept`. Everything is copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
+ * with all that it points to.
+ */
+evws_status evws_handshake_reject(struct evws_context *context,
+                                  uint64_t id,
+                                  const struct evws_response *answer);
+
+/**
+ * Whether the client of a handshake event still waits for the decision.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+bool evws_handshake_is_pending(const struct evws_context *context, uint64_t id);
+
+/**
+ * Subprotocol `index` of those that the client of a handshake event asks for, its preferred one
+ * first. Returns false if there is none, or the client does not wait any more. Lent until the next
+ * call on the context.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
+ * place for the result.
+ */
+bool evws_handshake_protocol(const struct evws_context *context,
+                             uint64_t id,
+                             size_t index,
+                             struct evws_bytes *out);
+
+/**
+ * What the event that was polled last asks for, an `EVWS_EVENT_REQUEST`. Returns false if it is
+ * none. Lent until the next call on the context.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
+ * place for the result.
+ */
+bool evws_event_request(const struct evws_context *context, struct evws_request *out);
+
+/**
+ * Answers a request event. `EVWS_STATUS_INVALID` if the response cannot be sent: nothing is
+ * answered then. `EVWS_STATUS_STALE` if nobody waits for it. Everything is copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
+ * with all that it points to.
+ */
+evws_status evws_request_answer(struct evws_context *context,
+                                uint64_t id,
+                                const struct evws_response *answer);
 
 /**
  * Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
@@ -777,21 +920,6 @@ evws_status evws_listen(struct evws_context *context,
                         const struct evws_listen_options *options,
                         uint64_t *token,
                         uint16_t *port);
-
-/**
- * Answers a handshake event: the upgrade goes on with further headers in its response, or is
- * rejected with 403. `EVWS_STATUS_INVALID` if a header cannot be sent (the client then gets a
- * 500), `EVWS_STATUS_STALE` if the client has gone away meanwhile. The headers are copied.
- *
- * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
- * `count` valid headers.
- */
-evws_status evws_handshake_answer(struct evws_context *context,
-                                  uint64_t id,
-                                  bool accept,
-                                  const struct evws_header *list,
-                                  size_t count);
 
 /**
  * Checks a close code before it is used. `EVWS_STATUS_INVALID` if RFC 6455 section 7.4 does not

@@ -55,7 +55,8 @@ sub rejected {
 }
 
 accepted('a true value', 1);
-is(scalar @{ $seen[0] }, 1, 'one argument');
+is(scalar @{ $seen[0] }, 2, 'two arguments');
+is(ref $seen[0][1], 'EV::Websockets::Handshake', 'the second is for a decision that comes later');
 my $headers = $seen[0][0];
 is(ref $headers, 'HASH', 'a hash ref');
 is($headers->{'X-Token'}, 'abc', 'with the request headers');

@@ -20,6 +20,7 @@ static void globals_init(pTHX_ ws_globals *globals)
     int i;
 
     Zero(globals, 1, ws_globals);
+    globals->handshake_stash = gv_stashpvs("EV::Websockets::Handshake", GV_ADD);
     globals->connection_stash = gv_stashpvs("EV::Websockets::Connection", GV_ADD);
     globals->drain = newXS(NULL, ws_drain_xsub, __FILE__);
     globals->warned = newHV();
@@ -64,3 +65,5 @@ CODE:
 INCLUDE: Context.xs
 
 INCLUDE: Connection.xs
+
+INCLUDE: Handshake.xs

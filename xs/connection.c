@@ -192,10 +192,5 @@ SV *ws_extensions(pTHX_ ws_connection *conn)
 
 SV *ws_peer_address(pTHX_ ws_connection *conn)
 {
-    char text[64];
-    size_t length = 0;
-
-    if (conn && conn->open)
-        length = evws_peer_address(conn->ctx->engine, conn->id, text, sizeof text);
-    return length ? newSVpvn(text, length) : newSV(0);
+    return conn && conn->open ? ws_address_of(aTHX_ conn->ctx, conn->id) : newSV(0);
 }

@@ -173,6 +173,8 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 
 /* ---- listen ---- */
 
+#define HANDSHAKE_TIMEOUT 30                    /* seconds */
+
 static void listen_check(pTHX_ const ws_options *o)
 {
     static const struct {
@@ -239,6 +241,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     out->header_count = headers.count;
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT, NV_MAX);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
     out->tls.cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, NULL);
     out->tls.key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, NULL);
@@ -248,12 +251,14 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 static ws_listener *listener_new(pTHX_ const ws_options *o)
 {
     SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
+    SV *on_request = ws_option_code(aTHX_ o, WS_OPT_ON_REQUEST);
     ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
     ws_listener *listener;
 
     Newx(listener, 1, ws_listener);
     listener->callbacks = callbacks;
     listener->on_handshake = SvREFCNT_inc(on_handshake);
+    listener->on_request = SvREFCNT_inc(on_request);
     return listener;
 }
 
@@ -272,6 +277,7 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_context_engine(aTHX_ ctx);
     listener = listener_new(aTHX_ &o);
     options.ask_handshake = listener->on_handshake != NULL;
+    options.serve_requests = listener->on_request != NULL;
     options.wants = ws_callbacks_wants(listener->callbacks);
     if (evws_listen(ctx->engine, &options, &token, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);

@@ -21,12 +21,14 @@ struct ws_frame {
     ws_context *ctx;            /* counted */
     evws_event event;           /* payload and headers are valid only until they are copied */
     /* The event being delivered. All are owned. */
-    SV *target;                 /* the connection's scalar */
+    SV *target;                 /* the connection's scalar, or the handshake's */
     ws_callbacks *callbacks;
     SV *code;                   /* what is called; NULL: nothing is */
     SV *arg[WS_MAX_ARGS];
     int args;
-    bool answered;              /* a HANDSHAKE got its answer */
+    ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
+    bool answered;              /* the event asks nothing, or got its answer, or will get it later */
+    U32 refusal;                /* the status to answer with if it gets none */
     /* What the eval caught. */
     const char *failed;         /* the handler that died; NULL: none */
     SV *error;
@@ -50,19 +52,16 @@ static const struct {
     { "error",          "error handler",   WS_ON_ERROR },
     { "connect failed", "error handler",   WS_ON_ERROR },
     { "close",          "close handler",   WS_ON_CLOSE },
+    { "request",        "on_request",      0 },
 };
 
+/* Whether the callback of an event answers it. */
+static bool is_question(evws_event_kind kind)
+{
+    return kind == EVWS_EVENT_HANDSHAKE || kind == EVWS_EVENT_REQUEST;
+}
+
 /* ---- arguments ---- */
-
-static const char *text_of(evws_bytes bytes)
-{
-    return bytes.length ? (const char *)bytes.data : "";
-}
-
-static SV *bytes_sv(pTHX_ evws_bytes bytes)
-{
-    return newSVpvn(text_of(bytes), bytes.length);
-}
 
 /* A reference to `target`, in the context's spare scalar when it is there. */
 static SV *target_rv(pTHX_ ws_context *ctx, SV *target)
@@ -107,14 +106,14 @@ static SV *payload_sv(pTHX_ ws_context *ctx, evws_bytes payload)
     char *buffer = payload.length >= WS_OWN_BUFFER ? WS_TAKE_PAYLOAD(ctx) : NULL;
 
     if (!sv && !buffer)
-        return bytes_sv(aTHX_ payload);
+        return ws_bytes_sv(aTHX_ payload);
     ctx->spare_payload = NULL;
     if (!sv)
         sv = newSV_type(SVt_PV);
     if (buffer)
         sv_usepvn_flags(sv, buffer, payload.length, SV_HAS_TRAILING_NUL);
     else
-        sv_setpvn(sv, text_of(payload), payload.length);
+        sv_setpvn(sv, WS_TEXT(payload), payload.length);
     SvUTF8_off(sv);
     return sv;
 }
@@ -136,15 +135,7 @@ static void recycle_payload(pTHX_ ws_context *ctx, SV *sv)
 
 static SV *headers_rv(pTHX_ ws_frame *f)
 {
-    HV *hash = newHV();
-    evws_header header;
-    size_t i;
-
-    for (i = 0; i < f->event.header_count; i++)
-        if (evws_event_header(f->ctx->engine, i, &header))
-            (void)hv_store(hash, text_of(header.name), (I32)header.name.length,
-                           bytes_sv(aTHX_ header.value), 0);
-    return newRV_noinc((SV *)hash);
+    return newRV_noinc((SV *)ws_event_headers(aTHX_ f->ctx, &f->event));
 }
 
 /* What follows $conn. The payload is borrowed from the engine: copied here,
@@ -166,12 +157,12 @@ static void take_arguments(pTHX_ ws_frame *f)
         break;
     case EVWS_EVENT_CLOSE:
         f->arg[f->args++] = newSViv(event->code);
-        f->arg[f->args++] = event->payload.length ? bytes_sv(aTHX_ event->payload) : newSV(0);
+        f->arg[f->args++] = event->payload.length ? ws_bytes_sv(aTHX_ event->payload) : newSV(0);
         break;
     case EVWS_EVENT_PONG:
     case EVWS_EVENT_ERROR:
     case EVWS_EVENT_CONNECT_FAILED:
-        f->arg[f->args++] = bytes_sv(aTHX_ event->payload);
+        f->arg[f->args++] = ws_bytes_sv(aTHX_ event->payload);
         break;
     default:
         break;
@@ -198,14 +189,23 @@ static ws_connection *connected(pTHX_ ws_frame *f)
     return NULL;
 }
 
-static void take_handshake(pTHX_ ws_frame *f)
+/* The events that ask for an answer come from a listener, and before there is a connection. */
+static void take_question(pTHX_ ws_frame *f)
 {
     ws_listener *listener = ws_watch_listener(f->ctx->watch, f->event.listener);
 
-    if (!listener || !listener->on_handshake)
+    if (!listener)
         return;
-    f->code = SvREFCNT_inc_simple_NN(listener->on_handshake);
-    f->arg[f->args++] = headers_rv(aTHX_ f);
+    if (f->event.kind == EVWS_EVENT_REQUEST) {
+        f->code = SvREFCNT_inc(listener->on_request);
+        f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
+    } else {
+        f->code = SvREFCNT_inc(listener->on_handshake);
+        f->arg[f->args++] = headers_rv(aTHX_ f);
+        f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));
+        f->target = f->handshake->sv;
+        f->arg[f->args++] = newRV_inc(f->target);
+    }
 }
 
 static void trace(pTHX_ const ws_frame *f)
@@ -222,11 +222,12 @@ static void take_event(pTHX_ ws_frame *f)
     ws_connection *conn;
     SV *code;
 
-    f->answered = kind != EVWS_EVENT_HANDSHAKE;
+    f->answered = !is_question(kind);
+    f->refusal = kind == EVWS_EVENT_HANDSHAKE ? 403 : 500;
     if (f->ctx->globals->debug)
         trace(aTHX_ f);
-    if (kind == EVWS_EVENT_HANDSHAKE) {
-        take_handshake(aTHX_ f);
+    if (!f->answered) {
+        take_question(aTHX_ f);
         return;
     }
     conn = kind == EVWS_EVENT_CONNECT ? connected(aTHX_ f) : ws_watch_connection(f->ctx->watch, f->event.id);
@@ -243,6 +244,26 @@ static void take_event(pTHX_ ws_frame *f)
         ws_connection_close(aTHX_ conn);
 }
 
+/* A question without an answer: its callback died, or is not there any more. */
+static void refuse(pTHX_ ws_frame *f)
+{
+    evws_response response;
+
+    if (f->answered)
+        return;
+    f->answered = TRUE;
+    if (f->handshake) {
+        ws_handshake_refuse(aTHX_ f->handshake, f->refusal);
+    } else if (f->ctx->engine) {
+        Zero(&response, 1, evws_response);
+        response.status = f->refusal;
+        if (f->event.kind == EVWS_EVENT_REQUEST)
+            (void)evws_request_answer(f->ctx->engine, f->event.id, &response);
+        else
+            (void)evws_handshake_reject(f->ctx->engine, f->event.id, &response);
+    }
+}
+
 /* What remains to be done for the event, whether or not its callback died.
  * Letting go can run Perl code (DESTROY), so each is taken out first. */
 static void finish_event(pTHX_ ws_frame *f)
@@ -251,9 +272,8 @@ static void finish_event(pTHX_ ws_frame *f)
     SV *code = f->code;
     ws_callbacks *callbacks = f->callbacks;
 
-    if (!f->answered && f->ctx->engine)
-        (void)evws_handshake_answer(f->ctx->engine, f->event.id, FALSE, NULL, 0);
-    f->answered = TRUE;
+    refuse(aTHX_ f);
+    f->handshake = NULL;
     while (f->args) {
         SV *arg = f->arg[--f->args];
 
@@ -305,39 +325,31 @@ static void call(pTHX_ ws_frame *f, I32 flags)
     PL_stack_sp = PL_stack_base + base;
 }
 
-/* Reading a verdict can run Perl code (overloading, tie), so the engine is
- * asked for only afterwards. */
-static void answer(pTHX_ ws_frame *f, SV *verdict)
-{
-    ws_header_list headers = { NULL, 0 };
-    bool accept = cBOOL(SvTRUE(verdict));
-    evws_status status;
-
-    if (accept && SvROK(verdict) && SvTYPE(SvRV(verdict)) == SVt_PVHV)
-        ws_headers_from_hash(aTHX_ "on_handshake", (HV *)SvRV(verdict), &headers);
-    if (!f->ctx->engine)
-        return;
-    f->answered = TRUE;
-    status = evws_handshake_answer(f->ctx->engine, f->event.id, accept, headers.item, headers.count);
-    if (status == EVWS_STATUS_INVALID)
-        ws_context_croak(aTHX_ f->ctx);
-}
-
-static void call_handshake(pTHX_ ws_frame *f)
+/* What is returned counts. Reading it can run Perl code (overloading, tie). */
+static void call_for_answer(pTHX_ ws_frame *f)
 {
     dSP;
-    SV *verdict;
+    SV *returned;
+    int i;
 
     ENTER;
     SAVETMPS;
     PUSHMARK(SP);
-    XPUSHs(f->arg[0]);
+    EXTEND(SP, WS_MAX_ARGS);
+    for (i = 0; i < f->args; i++)
+        PUSHs(f->arg[i]);
     PUTBACK;
     call_sv(f->code, G_SCALAR);
     SPAGAIN;
-    verdict = POPs;
+    returned = sv_mortalcopy(POPs);
     PUTBACK;
-    answer(aTHX_ f, verdict);
+    /* From here on a die is about what was returned. */
+    f->refusal = 500;
+    if (f->handshake)
+        ws_handshake_returned(aTHX_ f->handshake, returned);
+    else
+        ws_answer_request(aTHX_ f->ctx, f->event.id, returned);
+    f->answered = TRUE;
     FREETMPS;
     LEAVE;
 }
@@ -366,8 +378,8 @@ XS(ws_drain_xsub)
     if (f->failed)
         report(aTHX_ f);
     while (f->code || next_call(aTHX_ f)) {
-        if (f->event.kind == EVWS_EVENT_HANDSHAKE)
-            call_handshake(aTHX_ f);
+        if (is_question(f->event.kind))
+            call_for_answer(aTHX_ f);
         else
             call(aTHX_ f, 0);
         FREETMPS;
@@ -436,7 +448,7 @@ static void protected_run(pTHX_ ws_frame *f)
     /* The first event, often the only one, is called at once: an eval around
      * one call needs no XSUB. Before 5.14 a DESTROY could clear $@ on the way
      * out of a die, which would then go unnoticed. */
-    if (f->event.kind != EVWS_EVENT_HANDSHAKE) {
+    if (!is_question(f->event.kind)) {
         call(aTHX_ f, G_EVAL | G_DISCARD);
         if (SvROK(ERRSV) || (SvPOK(ERRSV) && SvCUR(ERRSV))) {
             caught(aTHX_ f);
@@ -459,20 +471,6 @@ static void protected_run(pTHX_ ws_frame *f)
     LEAVE;
 }
 
-/* After a panic in the engine every call on it does nothing, so that a readable
- * descriptor would have the loop spin. The context ends, and says so; not with
- * warn, whose handler could die into the loop. */
-static void check_engine(pTHX_ ws_context *ctx)
-{
-    evws_bytes text;
-
-    if (evws_close_code_check(ctx->engine, 1000) != EVWS_STATUS_PANICKED)
-        return;
-    text = evws_error_text(ctx->engine);
-    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %.*s\n", (int)text.length, text_of(text));
-    ws_context_destroy(aTHX_ ctx);
-}
-
 /* After any call into the engine from the loop: delivers every event, then
  * tells the loop what to wait for. The context may be gone when this returns.
  * TRUE: a callback was called. */
@@ -492,7 +490,7 @@ bool ws_drain(pTHX_ ws_context *ctx)
     }
     if (ctx->engine) {
         ws_watch_settle(aTHX_ ctx);
-        check_engine(aTHX_ ctx);
+        ws_context_check(aTHX_ ctx);
     }
     ws_context_unref(aTHX_ ctx);
     return called;

@@ -1,4 +1,4 @@
-/* The two Perl objects: how a scalar leads to its C struct, and who owns whom.
+/* The Perl objects: how a scalar leads to its C struct, and who owns whom.
  *
  * The struct hangs on the blessed scalar as ext magic with a vtbl of ours, not
  * as a pointer in its IV: no Perl code can forge or change it, and it is freed
@@ -9,6 +9,7 @@
 
 static int context_free(pTHX_ SV *sv, MAGIC *mg);
 static int connection_free(pTHX_ SV *sv, MAGIC *mg);
+static int handshake_free(pTHX_ SV *sv, MAGIC *mg);
 
 /* In a new thread the struct still belongs to the interpreter that made it. */
 static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
@@ -21,6 +22,7 @@ static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
 
 static MGVTBL context_vtbl    = { 0, 0, 0, 0, context_free, 0, forget_on_dup, 0 };
 static MGVTBL connection_vtbl = { 0, 0, 0, 0, connection_free, 0, forget_on_dup, 0 };
+static MGVTBL handshake_vtbl  = { 0, 0, 0, 0, handshake_free, 0, forget_on_dup, 0 };
 
 /* A new scalar, without references to it beside the caller's, that owns `data`. */
 static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
@@ -78,6 +80,7 @@ void ws_listener_free(pTHX_ ws_listener *listener)
         return;
     ws_callbacks_unref(aTHX_ listener->callbacks);
     SvREFCNT_dec(listener->on_handshake);
+    SvREFCNT_dec(listener->on_request);
     Safefree(listener);
 }
 
@@ -131,7 +134,7 @@ void ws_context_croak(pTHX_ ws_context *ctx)
 {
     evws_bytes text = evws_error_text(ctx->engine);
 
-    croak("%.*s", (int)text.length, text.length ? (const char *)text.data : "");
+    croak("%.*s", (int)text.length, WS_TEXT(text));
 }
 
 /* First every connection is marked, then they are let go one by one: that can
@@ -180,6 +183,20 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     drop_connections(aTHX_ ctx);
     ws_watch_drop_listeners(aTHX_ ctx->watch);
     ws_context_unref(aTHX_ ctx);
+}
+
+/* After a panic in the engine every call on it does nothing, so that a readable
+ * descriptor would have the loop spin. The context ends, and says so; not with
+ * warn, whose handler could die into the loop. */
+void ws_context_check(pTHX_ ws_context *ctx)
+{
+    evws_bytes text;
+
+    if (evws_close_code_check(ctx->engine, 1000) != EVWS_STATUS_PANICKED)
+        return;
+    text = evws_error_text(ctx->engine);
+    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %.*s\n", (int)text.length, WS_TEXT(text));
+    ws_context_destroy(aTHX_ ctx);
 }
 
 void ws_context_unref(pTHX_ ws_context *ctx)
@@ -267,5 +284,65 @@ static int connection_free(pTHX_ SV *sv, MAGIC *mg)
     SvREFCNT_dec((SV *)conn->stash);
     ws_context_unref(aTHX_ conn->ctx);
     Safefree(conn);
+    return 0;
+}
+
+/* ---- handshake ---- */
+
+static AV *asked_protocols(pTHX_ ws_context *ctx, uint64_t id)
+{
+    AV *list = newAV();
+    evws_bytes name;
+    size_t i;
+
+    for (i = 0; evws_handshake_protocol(ctx->engine, id, i, &name); i++)
+        av_push(list, newSVpvn((const char *)name.data, name.length));
+    return list;
+}
+
+/* The caller owns the reference to the new object's scalar. */
+ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
+{
+    ws_handshake *handshake;
+
+    Newxz(handshake, 1, ws_handshake);
+    handshake->ctx = ctx;
+    ctx->refs++;
+    handshake->id = id;
+    handshake->headers = (HV *)SvREFCNT_inc((SV *)headers);
+    handshake->protocols = asked_protocols(aTHX_ ctx, id);
+    handshake->sv = object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
+    return handshake;
+}
+
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, const char *method)
+{
+    MAGIC *mg = object_magic(aTHX_ sv, &handshake_vtbl);
+
+    if (!mg || !mg->mg_ptr)
+        croak("%s: the invocant is not an EV::Websockets::Handshake object", method);
+    return (ws_handshake *)mg->mg_ptr;
+}
+
+bool ws_is_handshake(pTHX_ SV *sv)
+{
+    return object_magic(aTHX_ sv, &handshake_vtbl) != NULL;
+}
+
+/* Nobody can decide any more. In a forked child the client is the parent's. */
+static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    ws_handshake *handshake = (ws_handshake *)mg->mg_ptr;
+
+    PERL_UNUSED_ARG(sv);
+    if (!handshake || PL_dirty)
+        return 0;
+    if (getpid() == handshake->ctx->pid)
+        ws_handshake_refuse(aTHX_ handshake, 500);
+    SvREFCNT_dec((SV *)handshake->headers);
+    SvREFCNT_dec((SV *)handshake->protocols);
+    SvREFCNT_dec(handshake->protocol);
+    ws_context_unref(aTHX_ handshake->ctx);
+    Safefree(handshake);
     return 0;
 }

@@ -44,6 +44,8 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "fh",               WS_FOR_ADOPT },
     { "initial_data",     WS_FOR_ADOPT },
     { "on_handshake",     WS_FOR_LISTEN },
+    { "on_request",       WS_FOR_LISTEN },
+    { "handshake_timeout", WS_FOR_LISTEN },
     { "on_connect",       WS_FOR_ALL_CONNECTIONS },
     { "on_message",       WS_FOR_ALL_CONNECTIONS },
     { "on_close",         WS_FOR_ALL_CONNECTIONS },

@@ -21,6 +21,7 @@
 
 typedef struct ws_context ws_context;
 typedef struct ws_connection ws_connection;
+typedef struct ws_handshake ws_handshake;
 typedef struct ws_watch ws_watch;           /* private to watch.c */
 typedef struct ws_frame ws_frame;           /* private to dispatch.c */
 
@@ -37,11 +38,13 @@ typedef struct ws_callbacks {
 typedef struct ws_listener {
     ws_callbacks *callbacks;
     SV *on_handshake;                       /* or NULL */
+    SV *on_request;                         /* or NULL */
 } ws_listener;
 
 /* State of one interpreter. */
 typedef struct ws_globals {
     HV *connection_stash;
+    HV *handshake_stash;
     CV *drain;                              /* the XSUB that runs under a drain's eval */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     HV *warned;                             /* unknown options that were named already */
@@ -78,6 +81,18 @@ struct ws_connection {
     bool destroyed;                         /* DESTROY was called by hand */
 };
 
+/* A client that waits for the program's decision. Lives exactly as long as the
+ * blessed scalar it belongs to; dropped undecided, it refuses. */
+struct ws_handshake {
+    SV *sv;
+    ws_context *ctx;                        /* counted */
+    uint64_t id;
+    HV *headers;                            /* the hash that on_handshake gets, too */
+    AV *protocols;                          /* those that the client asks for */
+    SV *protocol;                           /* the one that was picked, or NULL */
+    bool decided;
+};
+
 /* ---- Websockets.xs ---- */
 ws_globals *ws_globals_here(pTHX);
 
@@ -89,11 +104,16 @@ void ws_context_destroy(pTHX_ ws_context *ctx);
 void ws_context_unref(pTHX_ ws_context *ctx);
 evws_context *ws_context_engine(pTHX_ ws_context *ctx);
 void ws_context_croak(pTHX_ ws_context *ctx);
+void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
+
+ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers);
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, const char *method);
+bool ws_is_handshake(pTHX_ SV *sv);
 
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
 void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks);
@@ -139,6 +159,24 @@ SV *ws_protocol(pTHX_ ws_connection *conn);
 SV *ws_extensions(pTHX_ ws_connection *conn);
 SV *ws_peer_address(pTHX_ ws_connection *conn);
 
+/* ---- answer.c ---- */
+SV *ws_bytes_sv(pTHX_ evws_bytes bytes);
+HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event);
+HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
+SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
+void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
+void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
+bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status);
+void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned);
+
+/* ---- handshake.c ---- */
+bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers);
+bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers, SV *body);
+void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status);
+void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned);
+SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name);
+bool ws_handshake_is_pending(const ws_handshake *handshake);
+
 /* ---- options.c ---- */
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
@@ -146,7 +184,7 @@ typedef enum {
     WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_INIT,
-    WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE,
+    WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
     WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
     WS_OPT_COUNT
@@ -183,6 +221,9 @@ void ws_warn_unknown(pTHX_ const char *method, SV *name);
 
 /* ---- deflate.c ---- */
 void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out);
+
+/* What newSVpvn and printf can do with: not NULL. */
+#define WS_TEXT(bytes) ((bytes).length ? (const char *)(bytes).data : "")
 
 /* Tells the engine's queue that the loop has to come by. Inside of a drain
  * this is needed too: the callback may run the loop itself. */

@@ -18,6 +18,9 @@ sub new {
         @{ $KEY{$kind} }, '-keyout', $self->{key}, '-out', $self->{cert},
     );
     system("@make >'$folder/log' 2>&1") == 0 or die "openssl cannot make a certificate: see @make\n";
+    # For a program that goes on as another user.
+    chmod 0755, "$folder";
+    chmod 0644, $self->{key};
     return $self;
 }
 

@@ -83,6 +83,10 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             event.listener = listener;
             (EVWS_EVENT_HANDSHAKE, id)
         }
+        Event::Request { id, listener } => {
+            event.listener = listener;
+            (EVWS_EVENT_REQUEST, id)
+        }
         Event::Connect { id, listener } => {
             event.listener = listener.unwrap_or(0);
             (EVWS_EVENT_CONNECT, id)

@@ -1,4 +1,4 @@
-//! Making connections and listeners, and deciding on handshakes.
+//! Making connections and listeners.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -49,7 +49,7 @@ unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
 
 /// # Safety
 /// `list` points to `count` headers that are valid for the call, or is null.
-unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
+pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(String, Vec<u8>)> {
     // SAFETY: the caller's promise.
     let list = unsafe { slice_or_empty(list, count) };
     let convert = |header: &evws_header| {
@@ -204,6 +204,8 @@ pub unsafe extern "C" fn evws_listen(
             protocols,
             headers,
             ask: options.ask_handshake,
+            serve: options.serve_requests,
+            timeout: timeout(options.handshake_timeout),
             tls,
             settings: Settings {
                 max_message_size: options.max_message_size,
@@ -221,37 +223,6 @@ pub unsafe extern "C" fn evws_listen(
                 }
                 EVWS_STATUS_OK
             }
-            Err(error) => context.refuse(error),
-        }
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
-}
-
-/// Answers a handshake event: the upgrade goes on with further headers in its response, or is
-/// rejected with 403. `EVWS_STATUS_INVALID` if a header cannot be sent (the client then gets a
-/// 500), `EVWS_STATUS_STALE` if the client has gone away meanwhile. The headers are copied.
-///
-/// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
-/// `count` valid headers.
-#[no_mangle]
-pub unsafe extern "C" fn evws_handshake_answer(
-    context: *mut evws_context,
-    id: u64,
-    accept: bool,
-    list: *const evws_header,
-    count: usize,
-) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
-    let work = |context: &mut evws_context| {
-        // SAFETY: the caller's promise.
-        let headers = unsafe { headers(list, count) };
-        match context.engine.answer_handshake(id, accept, headers) {
-            Ok(true) => EVWS_STATUS_OK,
-            Ok(false) => EVWS_STATUS_STALE,
             Err(error) => context.refuse(error),
         }
     };

@@ -87,7 +87,8 @@ pub type evws_event_kind = u32;
 
 /// There is none.
 pub const EVWS_EVENT_NONE: evws_event_kind = 0;
-/// A request for an upgrade: headers, listener. `evws_handshake_answer` answers it.
+/// A request for an upgrade: headers, listener. `evws_handshake_accept` or
+/// `evws_handshake_reject` answers it, now or later.
 pub const EVWS_EVENT_HANDSHAKE: evws_event_kind = 1;
 /// The upgrade is done: headers, listener (0 for a client).
 pub const EVWS_EVENT_CONNECT: evws_event_kind = 2;
@@ -103,6 +104,10 @@ pub const EVWS_EVENT_ERROR: evws_event_kind = 6;
 pub const EVWS_EVENT_CONNECT_FAILED: evws_event_kind = 7;
 /// The connection has ended: code, and the reason as payload. The id is stale.
 pub const EVWS_EVENT_CLOSE: evws_event_kind = 8;
+
+/// A request that is no upgrade: `evws_event_request`, headers, the body as payload, listener.
+/// `evws_request_answer` answers it, now or later.
+pub const EVWS_EVENT_REQUEST: evws_event_kind = 9;
 
 /// What happened.
 #[repr(C)]
@@ -278,12 +283,50 @@ pub struct evws_listen_options {
     pub validate_utf8: bool,
     /// Bits of `EVWS_WANT_*`.
     pub wants: u32,
-    /// Report `EVWS_EVENT_HANDSHAKE` and wait for `evws_handshake_answer`.
+    /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
     pub ask_handshake: bool,
+    /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
+    /// answered with 426.
+    pub serve_requests: bool,
+    /// Seconds that each step before the end of an upgrade may take: the client's request, the
+    /// answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
+    /// as it takes.
+    pub handshake_timeout: f64,
     /// Compression: what is accepted.
     pub deflate: evws_deflate_options,
     /// For `wss://`.
     pub tls: evws_server_tls,
+}
+
+/// A request that is no upgrade.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_request {
+    /// The method, as it was sent.
+    pub method: evws_bytes,
+    /// The request target, as it was sent.
+    pub target: evws_bytes,
+    /// `HTTP/1.1` or `HTTP/1.0`
+    pub version: evws_bytes,
+    /// Whether it came by TLS.
+    pub is_secure: bool,
+}
+
+/// A response that is no upgrade.
+#[repr(C)]
+pub struct evws_response {
+    /// From 200 to 599.
+    pub status: u32,
+    /// Its headers, with names as they are to be sent. `Connection` counts only if it says `close`,
+    /// and `Content-Length` only where there is no body to count.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// The parts of the body. NULL: a sentence of plain text about the status, and its
+    /// `Content-Type`.
+    pub body: *const evws_bytes,
+    /// How many there are.
+    pub body_count: usize,
 }
 
 /// The values of the environment variables that name proxies. `data` is NULL for one that is not

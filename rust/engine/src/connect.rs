@@ -17,9 +17,10 @@ use rustls::pki_types::ServerName;
 
 use crate::context::Context;
 use crate::establish::client::{Route, Secure};
+use crate::establish::desk::{Awaited, Desk};
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::{client, Decision, Desk, Establishing};
+use crate::establish::{client, Establishing};
 use crate::event::Id;
 use crate::link::{Link, Stage};
 use crate::listener::{self, Listener};
@@ -64,8 +65,13 @@ pub struct ListenOptions {
     pub protocols: Vec<String>,
     /// Further headers of every response.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Whether the program decides on each request.
+    /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
+    /// Whether the program answers the requests that are none.
+    pub serve: bool,
+    /// How long each step before an upgrade may take: the client's request, the program's
+    /// decision, an answer that the client does not take; `None`: as long as it takes.
+    pub timeout: Option<Duration>,
     /// `None`: no TLS.
     pub tls: Option<ServerTls>,
     /// For every connection.
@@ -130,7 +136,7 @@ impl Context {
         };
         self.masks.prepare();
         let socket = Rc::new(Socket::default());
-        let desk = Desk::default();
+        let desk = Rc::new(Desk::default());
         let is_secure = secure.is_some();
         let stream = Stream(Rc::clone(&socket));
         let route = self.route(&url, options.addresses);
@@ -210,6 +216,8 @@ impl Context {
             deflate: options.settings.deflate,
             headers: options.headers,
             ask: options.ask,
+            serve: options.serve,
+            timeout: options.timeout,
             tls,
         });
         let listener = Listener {
@@ -223,23 +231,6 @@ impl Context {
         self.listening = true;
         self.mark_changed(id);
         Ok((id, port))
-    }
-
-    /// Answers a handshake event: accepts it with further headers, or rejects it with 403.
-    /// Returns false if the client has gone away meanwhile.
-    ///
-    /// # Errors
-    /// A header that cannot be sent; the request is then answered with 500.
-    pub fn answer_handshake(
-        &mut self,
-        id: Id,
-        accept: bool,
-        headers: Vec<(String, Vec<u8>)>,
-    ) -> Result<bool, CallError> {
-        let checked = handshake::check_response_headers(&headers)
-            .map_err(|error| CallError::Invalid(format!("on_handshake: {error}")));
-        let answered = self.decide(id, Decision { accept, headers });
-        checked.map(|()| answered)
     }
 
     /// Stops delivering, until [`resume`](Self::resume). Does nothing unless connected.
@@ -285,10 +276,17 @@ impl Context {
         self.known(id)?.extensions.as_deref()
     }
 
-    /// The peer's address; an IPv4 address that came in over an IPv6 socket as IPv4.
+    /// The peer's address, also of one whose request waits for an answer; an IPv4 address that came
+    /// in over an IPv6 socket as IPv4.
     pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
-        let address = sys::peer_address(self.known(id)?.fd.as_fd())?;
-        Some(address.ip().to_canonical())
+        let address = match self.awaited(id) {
+            Some(Awaited::Handshake(..) | Awaited::Request(_)) => {
+                let establishing = &self.slots.pending(id)?.establishing;
+                establishing.socket.peer_address()
+            }
+            _ => sys::peer_address(self.known(id)?.fd.as_fd()),
+        };
+        Some(address?.ip().to_canonical())
     }
 
     fn known(&self, id: Id) -> Option<&Link> {

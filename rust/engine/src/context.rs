@@ -13,6 +13,7 @@ use rand::{RngCore, SeedableRng};
 
 use evws_proto::deflate::Codecs;
 use evws_proto::handshake::Headers;
+use evws_proto::http::Request;
 use evws_proto::proxy::rules::Rules;
 
 use crate::establish::race::Progress;
@@ -31,6 +32,9 @@ use crate::watch::Leaving;
 pub(crate) struct Current {
     pub headers: Headers,
     pub owned: Vec<u8>,
+    pub request: Option<Box<Request>>,
+    /// Whether that came by TLS.
+    pub secure: bool,
     /// Where the payload lies in the receive buffer, unless it is owned.
     pub range: Option<(usize, usize)>,
 }
@@ -162,7 +166,17 @@ impl Context {
 
     /// The headers of the event polled last.
     pub fn headers(&self) -> &Headers {
-        &self.current.headers
+        match &self.current.request {
+            Some(request) => &request.headers,
+            None => &self.current.headers,
+        }
+    }
+
+    /// The request that the event polled last is about, unless that asks for an upgrade, and
+    /// whether it came by TLS.
+    pub fn request(&self) -> Option<(&Request, bool)> {
+        let request = self.current.request.as_deref()?;
+        Some((request, self.current.secure))
     }
 
     /// A descriptor is ready. Readiness of a source that is gone is ignored.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::BitOr;
 
 use evws_proto::handshake::Headers;
+use evws_proto::http::Request;
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
 /// An id that has gone stale
@@ -74,6 +75,14 @@ pub enum Event {
         /// Where it came in.
         listener: Id,
     },
+    /// A client of `listener` sends a request that is no upgrade; its body is the payload. Answer
+    /// with [`Context::answer_request`](crate::Context::answer_request).
+    Request {
+        /// The connection.
+        id: Id,
+        /// Where it came in.
+        listener: Id,
+    },
     /// The upgrade is done.
     Connect {
         /// The connection.
@@ -122,6 +131,11 @@ pub(crate) enum Queued {
     Handshake {
         id: Id,
         headers: Headers,
+    },
+    Request {
+        id: Id,
+        request: Box<Request>,
+        body: Vec<u8>,
     },
     Connect {
         id: Id,

@@ -2,6 +2,7 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+mod answer;
 mod attempts;
 mod connect;
 mod context;
@@ -24,12 +25,14 @@ mod sys;
 mod tls;
 mod watch;
 
+pub use answer::usual_response;
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
+pub use evws_proto::http::{Request, Response};
 pub use evws_proto::proxy;
 pub use pending::Settings;
 pub use send::Kind;

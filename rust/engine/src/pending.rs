@@ -4,28 +4,23 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::deflate;
-use evws_proto::handshake::Rejection;
+use evws_proto::http::Response;
 use evws_proto::Role;
 use tokio::sync::oneshot;
 
 use crate::context::Context;
+use crate::establish::desk::{Awaited, Decision, Desk, Question, Stepped};
 use crate::establish::stream::{Socket, Stream};
-use crate::establish::Question;
-use crate::establish::{server, Awaited, Decision, Desk, Established, Establishing};
-use crate::establish::{Failure, Stepped};
+use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
 use crate::resolver::{Answer, Found, Resolver};
 use crate::slots::Source;
 use crate::sys;
 use crate::tls::handshake::Step;
-
-/// How long a client may take to send its request.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +68,7 @@ impl Context {
         };
         let accepted = from.accept();
         let (settings, policy) = (from.settings, Rc::clone(&from.policy));
-        let secure = policy.tls.is_some();
+        let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
         if from.exhausted {
             self.slots
                 .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
@@ -82,7 +77,7 @@ impl Context {
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let socket = Rc::new(Socket::new(fd));
-            let desk = Desk::default();
+            let desk = Rc::new(Desk::default());
             let task = server::establish(
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
@@ -96,7 +91,7 @@ impl Context {
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
-            self.slots.set_deadline(id, Some(REQUEST_TIMEOUT));
+            self.slots.set_deadline(id, timeout);
             // Its request is seldom there yet: the first look waits until it is.
             self.mark_changed(id);
         }
@@ -112,6 +107,7 @@ impl Context {
             let poll = pending.establishing.poll(ready);
             let retired = pending.establishing.socket.take_retired();
             let question = pending.establishing.take_question();
+            let deadline = pending.establishing.take_deadline();
             for fd in retired {
                 self.retire(id, fd);
             }
@@ -120,6 +116,9 @@ impl Context {
                 Poll::Ready(Ok(established)) => return self.establish(id, established),
                 Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure),
                 Poll::Pending => {}
+            }
+            if let Some(deadline) = deadline {
+                self.slots.set_deadline(id, deadline);
             }
             let answered = match question {
                 Some(question) => self.consider(id, question),
@@ -150,9 +149,21 @@ impl Context {
                 }
                 None => Awaited::Step(answer),
             },
-            Question::Handshake { headers, answer } => {
+            Question::Handshake {
+                headers,
+                protocols,
+                answer,
+            } => {
                 self.events.push_back(Queued::Handshake { id, headers });
-                Awaited::Handshake(answer)
+                Awaited::Handshake(answer, protocols)
+            }
+            Question::Request {
+                request,
+                body,
+                answer,
+            } => {
+                self.events.push_back(Queued::Request { id, request, body });
+                Awaited::Request(answer)
             }
         };
         if let Some(pending) = self.slots.pending_mut(id) {
@@ -226,10 +237,9 @@ impl Context {
         let answers = resolver.answers();
         self.mark_changed(token);
         for Answer { id, found } in answers {
-            let Some(pending) = self.slots.pending_mut(id) else {
-                continue;
-            };
-            match (pending.establishing.awaited.take(), found) {
+            let is_away =
+                |awaited: &Awaited| matches!(awaited, Awaited::Lookup(_) | Awaited::Step(_));
+            match (self.take_awaited(id, is_away), found) {
                 (Some(Awaited::Lookup(answer)), Found::Addresses(result)) => {
                     // The receiver lives in the future beside it.
                     let _ = answer.send(result);
@@ -237,7 +247,7 @@ impl Context {
                 (Some(Awaited::Step(answer)), Found::Stepped(stepped)) => {
                     self.hand_over(id, answer, stepped);
                 }
-                // Whoever waits for what is lost hears that there is nobody.
+                // Whoever waits for what is lost hears that nobody will answer.
                 _ => {}
             }
             self.advance(id, false);
@@ -246,16 +256,33 @@ impl Context {
 
     /// Gives the program's decision to a connection that waits for it. Returns whether one did.
     pub(crate) fn decide(&mut self, id: Id, decision: Decision) -> bool {
-        let Some(pending) = self.slots.pending_mut(id) else {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Handshake(..)));
+        let Some(Awaited::Handshake(answer, _)) = taken else {
             return false;
         };
-        let Some(Awaited::Handshake(answer)) = pending.establishing.awaited.take() else {
-            return false;
-        };
-        // The receiver lives in the future beside it.
-        let _ = answer.send(decision);
+        let waited = answer.send(decision).is_ok();
         self.advance(id, false);
-        true
+        waited
+    }
+
+    /// Gives the program's response to a request that waits for it. Returns whether one did.
+    pub(crate) fn respond(&mut self, id: Id, response: Response) -> bool {
+        let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Request(_)));
+        let Some(Awaited::Request(answer)) = taken else {
+            return false;
+        };
+        let waited = answer.send(response).is_ok();
+        self.advance(id, false);
+        waited
+    }
+
+    fn take_awaited(&mut self, id: Id, is_it: impl FnOnce(&Awaited) -> bool) -> Option<Awaited> {
+        let awaited = &mut self.slots.pending_mut(id)?.establishing.awaited;
+        if awaited.as_ref().is_some_and(is_it) {
+            awaited.take()
+        } else {
+            None
+        }
     }
 
     fn establish(&mut self, id: Id, established: Established) {
@@ -360,14 +387,7 @@ impl Context {
         if pending.listener.is_none() {
             return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
         }
-        let secure = pending.secure;
-        if let Some(fd) = self.take_pending_fd(id) {
-            if !secure {
-                let answer = Rejection::new(408).encode();
-                // A peer that does not even take this gets nothing.
-                let _ = sys::send_gathered(fd.as_fd(), &[std::io::IoSlice::new(&answer)]);
-            }
-            self.linger_after_answer(id, fd);
-        }
+        pending.establishing.expire();
+        self.advance(id, false);
     }
 }

@@ -108,6 +108,14 @@ impl Context {
                 self.current.headers = headers;
                 Some(Event::Handshake { id, listener })
             }
+            Queued::Request { id, request, body } => {
+                let pending = self.slots.pending(id)?;
+                let listener = pending.listener?;
+                self.current.secure = pending.secure;
+                self.current.owned = body;
+                self.current.request = Some(request);
+                Some(Event::Request { id, listener })
+            }
             Queued::Connect {
                 id,
                 headers,
@@ -193,7 +201,11 @@ impl Context {
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))
             });
-            let result = tls.receive(link.fd.as_fd(), wire, &mut Sink::new(target, buffer));
+            let result = tls.receive(
+                |bytes| sys::receive(link.fd.as_fd(), bytes),
+                wire,
+                &mut Sink::new(target, buffer),
+            );
             if tls.wants_write() {
                 mark_dirty(link, id, &mut self.dirty);
             }
@@ -415,7 +427,8 @@ impl Context {
             Some(tls) => {
                 self.wire.resize(BUFFER, 0);
                 let mut sink = Sink::new(None, &mut self.buffer);
-                tls.receive(fd.as_fd(), &mut self.wire, &mut sink)
+                let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+                tls.receive(read, &mut self.wire, &mut sink)
             }
             None => sys::receive(fd.as_fd(), &mut self.buffer).map(|count| (0, count)),
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::establish::Stepped;
+use crate::establish::desk::Stepped;
 use crate::tls::handshake::Step;
 use crate::{runtime, sys};
 

@@ -102,6 +102,14 @@ impl Slots {
     }
 
     /// The connection of an id that is being established.
+    pub fn pending(&self, id: Id) -> Option<&Pending> {
+        match self.get(id)?.source {
+            Source::Pending(ref pending) => Some(pending),
+            _ => None,
+        }
+    }
+
+    /// The connection of an id that is being established.
     pub fn pending_mut(&mut self, id: Id) -> Option<&mut Pending> {
         match self.get_mut(id)?.source {
             Source::Pending(ref mut pending) => Some(pending),

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod deflate;
 pub mod frame;
 pub mod handshake;
+pub mod http;
 pub mod mask;
 pub mod percent;
 pub mod proxy;

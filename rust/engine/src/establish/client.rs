@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use evws_proto::handshake::{self, ClientRequest, Response};
@@ -12,10 +13,10 @@ use rustls::pki_types::ServerName;
 use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
 
-use super::secure;
+use super::desk::Desk;
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{dial, proxy, read_more, Desk, Established, Failure};
+use super::{dial, proxy, read_more, secure, Established, Failure};
 use crate::tls::handshake::Step;
 
 /// What a `wss://` URL is connected with.
@@ -43,7 +44,7 @@ pub enum Route {
 /// Establishes a connection (RFC 6455 section 4.1).
 pub async fn establish(
     stream: Stream,
-    desk: Desk,
+    desk: Rc<Desk>,
     url: Url,
     route: Route,
     request: ClientRequest,

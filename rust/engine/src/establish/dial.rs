@@ -7,9 +7,9 @@ use std::path::Path;
 
 use tokio::sync::oneshot;
 
+use super::desk::{Desk, Question};
 use super::race::race;
 use super::stream::Stream;
-use super::{Desk, Question};
 use crate::sys;
 
 /// The addresses of a host, which may be one already.
@@ -21,7 +21,7 @@ pub async fn resolve(desk: &Desk, host: &str, port: u16) -> Result<Vec<SocketAdd
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let (answer, found) = oneshot::channel();
-    *desk.borrow_mut() = Some(Question::Lookup {
+    desk.ask(Question::Lookup {
         host: host.to_owned(),
         port,
         answer,

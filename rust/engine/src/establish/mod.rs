@@ -2,7 +2,9 @@
 //! a role. The engine polls a connection's future by hand whenever something it waits for is there.
 
 pub mod client;
+pub mod desk;
 mod dial;
+mod http;
 mod proxy;
 pub mod race;
 mod secure;
@@ -10,21 +12,19 @@ pub mod server;
 pub mod stream;
 pub mod transport;
 
-use std::cell::RefCell;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{ready, Context, Poll, Waker};
+use std::time::Duration;
 
 use evws_proto::handshake::{Headers, Negotiated};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
-use crate::tls::handshake::{Handshake, Step};
 use crate::tls::records::Tls;
+use desk::{Awaited, Desk, Question};
 use race::Attempt;
 use stream::Socket;
 
@@ -50,57 +50,6 @@ pub enum Failure {
     Server,
 }
 
-/// What the program said to a handshake.
-pub struct Decision {
-    /// Whether the upgrade goes on.
-    pub accept: bool,
-    /// Added to the response.
-    pub headers: Vec<(String, Vec<u8>)>,
-}
-
-/// What a future needs from outside its socket. The engine looks after each poll.
-pub enum Question {
-    /// The addresses of a name.
-    Lookup {
-        /// The name.
-        host: String,
-        /// The port, which every address will carry.
-        port: u16,
-        /// Where the answer goes.
-        answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
-    },
-    /// A step of a TLS handshake, to be taken here or on another thread.
-    Step {
-        /// The step.
-        step: Step,
-        /// Where its outcome goes.
-        answer: oneshot::Sender<Stepped>,
-    },
-    /// The program's decision on a request.
-    Handshake {
-        /// The request's headers.
-        headers: Headers,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Decision>,
-    },
-}
-
-/// What a step of a TLS handshake leaves.
-pub type Stepped = Result<Box<Handshake>, rustls::Error>;
-
-/// Where a future puts its question.
-pub type Desk = Rc<RefCell<Option<Question>>>;
-
-/// The answer that the engine will give to a future.
-pub enum Awaited {
-    /// To [`Question::Lookup`].
-    Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
-    /// To [`Question::Step`].
-    Step(oneshot::Sender<Stepped>),
-    /// To [`Question::Handshake`].
-    Handshake(oneshot::Sender<Decision>),
-}
-
 type Task = Pin<Box<dyn Future<Output = Result<Established, Failure>>>>;
 
 /// A connection that is being established.
@@ -108,7 +57,7 @@ pub struct Establishing {
     task: Task,
     /// Its socket.
     pub socket: Rc<Socket>,
-    desk: Desk,
+    desk: Rc<Desk>,
     /// Whom an answer goes to.
     pub awaited: Option<Awaited>,
     /// The attempts of a race of addresses, with the tokens that they are watched under.
@@ -121,7 +70,7 @@ impl Establishing {
     /// Around a future that uses this socket and this desk.
     pub fn new(
         socket: Rc<Socket>,
-        desk: Desk,
+        desk: Rc<Desk>,
         task: impl Future<Output = Result<Established, Failure>> + 'static,
     ) -> Self {
         Establishing {
@@ -144,7 +93,17 @@ impl Establishing {
 
     /// The question that the last poll has raised.
     pub fn take_question(&mut self) -> Option<Question> {
-        self.desk.take()
+        self.desk.take_question()
+    }
+
+    /// The deadline that the last poll has set, if it has.
+    pub fn take_deadline(&mut self) -> Option<Option<Duration>> {
+        self.desk.take_deadline()
+    }
+
+    /// The deadline has passed: the next poll is to know.
+    pub fn expire(&mut self) {
+        self.desk.expire();
     }
 
     /// What the descriptor is to be watched for.
@@ -153,12 +112,20 @@ impl Establishing {
     }
 }
 
-/// Reads once, appending to `head` what came.
+/// Reads once, appending to `head` what came: nothing at the end of the stream.
 async fn read_more(from: &mut (impl AsyncRead + Unpin), head: &mut Vec<u8>) -> io::Result<usize> {
-    const STEP: usize = 4096;
-    let before = head.len();
-    head.resize(before + STEP, 0);
-    let result = from.read(&mut head[before..]).await;
-    head.truncate(before + *result.as_ref().unwrap_or(&0));
-    result
+    poll_fn(|context| poll_more(from, context, head)).await
+}
+
+/// See [`read_more`]. Whoever waits for bytes holds no buffer for them.
+fn poll_more(
+    from: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    head: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let mut room = [0; 4096];
+    let mut buffer = ReadBuf::new(&mut room);
+    ready!(Pin::new(from).poll_read(context, &mut buffer))?;
+    head.extend_from_slice(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
 }

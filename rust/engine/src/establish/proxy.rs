@@ -7,8 +7,9 @@ use evws_proto::proxy::socks5::{self, Target};
 use evws_proto::proxy::{connect, Kind, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::desk::Desk;
 use super::stream::Stream;
-use super::{dial, read_more, Desk};
+use super::{dial, read_more};
 
 /// Connects to `host` at `port` by way of a proxy.
 ///

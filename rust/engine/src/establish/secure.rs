@@ -9,9 +9,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::desk::{Desk, Question};
+use super::read_more;
 use super::stream::Stream;
-use super::{read_more, Desk, Question};
 use crate::event::Interest;
+use crate::sys;
 use crate::tls::handshake::{Handshake, Progress, Step};
 use crate::tls::records::{Sink, Tls};
 use crate::tls::words;
@@ -67,7 +69,7 @@ pub async fn handshake(mut stream: Stream, desk: &Desk, first: Step) -> io::Resu
 
 async fn take(desk: &Desk, step: Step) -> io::Result<Box<Handshake>> {
     let (answer, taken) = oneshot::channel();
-    *desk.borrow_mut() = Some(Question::Step { step, answer });
+    desk.ask(Question::Step { step, answer });
     match taken.await {
         Ok(result) => result.map_err(|error| io::Error::other(words::reason(&error))),
         // It is gone with the thread that had it.
@@ -83,21 +85,20 @@ impl Secured {
             tls,
             plaintext,
         } = self;
+        let socket = &stream.0;
         let mut wire = vec![0; tls.held() + STEP];
         let mut sink = Sink::new(Some((plaintext, usize::MAX)), &mut []);
-        stream
-            .poll_with(Interest::READ, |fd| {
-                tls.receive(fd.as_fd(), &mut wire, &mut sink)
-            })
-            .map_ok(|_| ())
+        let received = tls.receive(|bytes| socket.receive(bytes), &mut wire, &mut sink);
+        socket.wait_for(Interest::READ, received).map_ok(|_| ())
     }
 
     fn poll_send(&mut self) -> Poll<io::Result<()>> {
         let Secured { stream, tls, .. } = self;
-        stream.poll_with(Interest::WRITE, |fd| match tls.flush(fd.as_fd()) {
+        let sent = stream.0.with(|fd| match tls.flush(fd.as_fd()) {
             Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
             result => result.map(|_| ()),
-        })
+        });
+        stream.0.wait_for(Interest::WRITE, sent)
     }
 }
 
@@ -150,15 +151,14 @@ impl AsyncWrite for Secured {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let tls = &mut this.tls;
-        let notified = this.stream.poll_with(Interest::WRITE, |fd| {
-            if tls.notify_end(fd.as_fd()) {
+        let Secured { stream, tls, .. } = self.get_mut();
+        let ended = stream.0.with(|fd| match tls.notify_end(fd.as_fd()) {
+            true => {
+                sys::shutdown_write(fd.as_fd());
                 Ok(())
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
             }
+            false => Err(io::ErrorKind::WouldBlock.into()),
         });
-        notified.map_ok(|()| this.stream.shut_down())
+        stream.0.wait_for(Interest::WRITE, ended)
     }
 }

@@ -1,19 +1,32 @@
-//! A server's way to an established connection: read the request, ask the program, answer.
+//! A server's way to an established connection: read a request, ask the program, answer.
 
+use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Rejection, Request};
+use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::secure;
+use super::desk::{Decision, Desk, Late, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{read_more, Decision, Desk, Established, Failure, Question};
+use super::{poll_more, read_more, secure, Established, Failure};
+use crate::event::Interest;
+use crate::link::LINGER_TIMEOUT;
 use crate::tls::handshake::Step;
+
+/// Bytes that are kept of a client that goes on sending before it was answered.
+const MAX_AHEAD: usize = 64 * 1024;
+/// Bytes that are written in one turn of the loop.
+const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// What a listener does with a request.
 pub struct Policy {
@@ -21,67 +34,63 @@ pub struct Policy {
     pub protocols: Vec<String>,
     /// What is accepted of permessage-deflate.
     pub deflate: Option<deflate::Options>,
-    /// Added to every response.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// Whether the program decides on each request.
+    /// Added to every response that accepts.
+    pub headers: Headers,
+    /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
+    /// Whether the program answers the requests that are none.
+    pub serve: bool,
+    /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
+    /// `None`: as long as they like.
+    pub timeout: Option<Duration>,
     /// What its connections are secured with; `None`: they are not.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// Establishes a connection (RFC 6455 section 4.2).
+/// A connection before its upgrade.
+pub(super) struct Server {
+    pub transport: Transport,
+    /// What lies below the transport.
+    pub socket: Stream,
+    pub desk: Rc<Desk>,
+    pub policy: Rc<Policy>,
+    /// Bytes that were read and not used yet.
+    pub input: Vec<u8>,
+    /// A request was answered before.
+    pub answered: bool,
+}
+
+/// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
+/// runs already.
 pub async fn establish(
     stream: Stream,
-    desk: Desk,
+    desk: Rc<Desk>,
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
-    let mut stream = match &policy.tls {
-        Some(configuration) => begin_tls(stream, &desk, Arc::clone(configuration)).await?,
+    let socket = stream.clone();
+    let transport = match &policy.tls {
+        Some(configuration) => {
+            let secured = begin_tls(stream, &desk, Arc::clone(configuration));
+            desk.in_time(secured)
+                .await
+                .unwrap_or(Err(Failure::Server))?
+        }
         None => Transport::Plain(stream),
     };
-    let (request, mut leftover) = match read_request(&mut stream).await {
-        Ok(parts) => parts,
-        Err(Some(rejection)) => return reject(&mut stream, &rejection).await,
-        Err(None) => return Err(Failure::Server),
+    let mut server = Server {
+        transport,
+        socket,
+        desk,
+        policy,
+        input: Vec::new(),
+        answered: false,
     };
-    let deflate = match &policy.deflate {
-        Some(options) => match handshake::accept_offer(&request.extensions, options) {
-            Ok(negotiated) => negotiated,
-            Err(error) => return reject(&mut stream, &error.into()).await,
-        },
-        None => None,
-    };
-    let mut extra = policy.headers.clone();
-    if policy.ask {
-        let (answer, decided) = oneshot::channel();
-        *desk.borrow_mut() = Some(Question::Handshake {
-            headers: request.headers.clone(),
-            answer,
-        });
-        match decided.await {
-            Ok(Decision {
-                accept: true,
-                headers,
-            }) => extra.extend(headers),
-            _ => return reject(&mut stream, &Rejection::new(403)).await,
-        }
-        if handshake::check_response_headers(&extra).is_err() {
-            return reject(&mut stream, &Rejection::new(500)).await;
+    loop {
+        match server.read_head().await? {
+            Incoming::Upgrade(request) => return server.upgrade(request).await,
+            Incoming::Plain(request, body) => server.serve(request, body).await?,
         }
     }
-    let protocol = handshake::choose_subprotocol(&request.protocols, &policy.protocols);
-    let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
-    let response = handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
-    if stream.write_all(&response).await.is_err() || stream.flush().await.is_err() {
-        return Err(Failure::Server);
-    }
-    Ok(Established {
-        headers: request.headers,
-        protocol,
-        deflate,
-        tls: stream.into_session(&mut leftover),
-        leftover,
-    })
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
@@ -107,30 +116,175 @@ async fn begin_tls(
     }
 }
 
-/// `Err(None)`: there is nobody to answer.
-async fn read_request(stream: &mut Transport) -> Result<(Request, Vec<u8>), Option<Rejection>> {
-    let mut head = Vec::new();
-    loop {
-        match read_more(stream, &mut head).await {
-            Ok(0) | Err(_) => return Err(None),
-            Ok(_) => {}
-        }
-        match handshake::parse_request(&head) {
-            Ok(None) => {}
-            Ok(Some((length, request))) => {
-                head.drain(..length);
-                head.shrink_to_fit();
-                return Ok((request, head));
+impl Server {
+    async fn read_head(&mut self) -> Result<Incoming, Failure> {
+        loop {
+            let parsed = if self.policy.serve {
+                http::parse(&self.input)
+            } else {
+                let upgrade = handshake::parse_request(&self.input);
+                upgrade.map(|found| {
+                    found.map(|(length, request)| (length, Incoming::Upgrade(request)))
+                })
+            };
+            match parsed {
+                Ok(Some((length, found))) => {
+                    self.input.drain(..length);
+                    self.input.shrink_to_fit();
+                    return Ok(found);
+                }
+                Ok(None) => self.read_more().await?,
+                Err(rejection) => return self.refuse(rejection).await,
             }
-            Err(rejection) => return Err(Some(rejection)),
         }
     }
-}
 
-/// Sends the answer; the engine then shuts the connection down.
-async fn reject(stream: &mut Transport, rejection: &Rejection) -> Result<Established, Failure> {
-    // Whoever does not take the answer goes without one.
-    let _ = stream.write_all(&rejection.encode()).await;
-    let _ = stream.shutdown().await;
-    Err(Failure::Server)
+    /// Reads on. Whoever takes too long is told so.
+    pub(super) async fn read_more(&mut self) -> Result<(), Failure> {
+        let idle = self.answered && self.input.is_empty();
+        let read = read_more(&mut self.transport, &mut self.input);
+        match self.desk.in_time(read).await {
+            Ok(Ok(count)) if count > 0 => {
+                if idle {
+                    self.desk.set_deadline(self.policy.timeout);
+                }
+                Ok(())
+            }
+            Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
+            _ => self.end().await,
+        }
+    }
+
+    /// Goes through with an upgrade.
+    async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        let deflate = match &self.policy.deflate {
+            Some(options) => match handshake::accept_offer(&request.extensions, options) {
+                Ok(negotiated) => negotiated,
+                Err(error) => return self.refuse(Rejection::from(error)).await,
+            },
+            None => None,
+        };
+        let mut extra = self.policy.headers.clone();
+        let mut chosen = None;
+        if self.policy.ask {
+            match self.ask_decision(&request).await? {
+                Decision::Accept { headers, protocol } => {
+                    extra.extend(headers);
+                    chosen = protocol;
+                }
+                Decision::Reject(response) => {
+                    self.answer(&response, Terms::LAST).await?;
+                    return self.end().await;
+                }
+            }
+        }
+        let allowed = &self.policy.protocols;
+        let protocol =
+            chosen.or_else(|| handshake::choose_subprotocol(&request.protocols, allowed));
+        let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
+        let response =
+            handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
+        self.write(&response).await?;
+        let mut leftover = self.input;
+        Ok(Established {
+            headers: request.headers,
+            protocol,
+            deflate,
+            tls: self.transport.into_session(&mut leftover),
+            leftover,
+        })
+    }
+
+    /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
+    async fn ask_decision(&mut self, request: &Request) -> Result<Decision, Failure> {
+        let (answer, mut decided) = oneshot::channel();
+        self.desk.ask(Question::Handshake {
+            headers: request.headers.clone(),
+            protocols: request.protocols.clone(),
+            answer,
+        });
+        self.desk.set_deadline(self.policy.timeout);
+        let Server {
+            transport,
+            socket,
+            input,
+            ..
+        } = self;
+        let mut asked = false;
+        let wait = poll_fn(|context| {
+            if let Poll::Ready(decision) = Pin::new(&mut decided).poll(context) {
+                return Poll::Ready(decision.ok());
+            }
+            // A client that has ended its side can still be told what is decided at once.
+            if !std::mem::replace(&mut asked, true) {
+                socket.0.want(Interest::READ);
+                return Poll::Pending;
+            }
+            while input.len() < MAX_AHEAD {
+                match poll_more(transport, context, input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(None),
+                }
+            }
+            Poll::Pending
+        });
+        match self.desk.in_time(wait).await {
+            Ok(Some(decision)) => Ok(decision),
+            Ok(None) => self.end().await,
+            Err(Late) => self.refuse(Rejection::new(503)).await,
+        }
+    }
+
+    /// Says what is wrong, and ends the connection.
+    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
+        self.write(&rejection.encode()).await?;
+        self.end().await
+    }
+
+    /// Ends our side of the stream; the engine then shuts the connection down.
+    pub(super) async fn end<T>(&mut self) -> Result<T, Failure> {
+        self.desk.set_deadline(Some(LINGER_TIMEOUT));
+        // Whoever does not take that goes without it.
+        let _ = self.desk.in_time(self.transport.shutdown()).await;
+        Err(Failure::Server)
+    }
+
+    /// Writes, as long as there is progress.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let turn = left.len().min(BYTES_PER_TURN);
+            self.write_turn(&left[..turn]).await?;
+            left = &left[turn..];
+            if !left.is_empty() {
+                self.wait(Interest::WRITE).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_turn(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            self.desk.set_deadline(self.policy.timeout);
+            let written = self.desk.in_time(self.transport.write(left)).await;
+            match written {
+                Ok(Ok(count)) if count > 0 => left = &left[count..],
+                _ => return Err(Failure::Server),
+            }
+        }
+        match self.desk.in_time(self.transport.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Failure::Server),
+        }
+    }
+
+    /// Leaves the loop to others until the socket is ready.
+    pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
+        match self.desk.in_time(self.socket.ready(interest)).await {
+            Ok(()) => Ok(()),
+            Err(Late) => self.end().await,
+        }
+    }
 }

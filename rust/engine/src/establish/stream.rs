@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::race::Attempt;
 use crate::event::Interest;
 use crate::sys;
+
+/// Bytes that are read in one poll; what a peer sends beyond them waits for the next turn of the loop.
+const SHARE: usize = 256 * 1024;
 
 /// The socket of a connection that is being established, shared by its future and the engine.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub struct Socket {
     wants: Cell<Interest>,
     /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
     ready: Cell<bool>,
+    /// Bytes that may still be read in this poll.
+    share: Cell<usize>,
 }
 
 impl Socket {
@@ -43,6 +49,11 @@ impl Socket {
         self.fd.borrow().as_ref().map(AsRawFd::as_raw_fd)
     }
 
+    /// The peer's address.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        sys::peer_address(self.fd.borrow().as_ref()?.as_fd())
+    }
+
     /// What the future waits for.
     pub fn wants(&self) -> Interest {
         self.wants.get()
@@ -52,6 +63,7 @@ impl Socket {
     pub fn begin_poll(&self, ready: bool) {
         self.wants.set(Interest::NONE);
         self.ready.set(ready);
+        self.share.set(SHARE);
     }
 
     /// Takes the descriptor for the hot path, or for being closed.
@@ -90,17 +102,29 @@ impl Socket {
         }
     }
 
-    fn want(&self, interest: Interest) {
+    /// As recv(2), within the share of this poll: there are records of TLS without end that no head grows by.
+    ///
+    /// # Errors
+    /// What recv(2) says; `WouldBlock` also when the share is used up.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let share = self.share.get();
+        if share == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = buffer.len().min(share);
+        let count = self.with(|fd| sys::receive(fd.as_fd(), &mut buffer[..length]))?;
+        self.share.set(share - count);
+        Ok(count)
+    }
+
+    /// Notes what is waited for.
+    pub fn want(&self, interest: Interest) {
         self.wants.set(self.wants.get() | interest);
     }
 
-    /// Does it now, or notes what has to come first.
-    fn poll_with<T>(
-        &self,
-        interest: Interest,
-        act: impl FnOnce(&OwnedFd) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        match self.with(act) {
+    /// What a call has come to, which waits if the socket was not ready for it.
+    pub fn wait_for<T>(&self, interest: Interest, result: io::Result<T>) -> Poll<io::Result<T>> {
+        match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.want(interest);
                 Poll::Pending
@@ -109,7 +133,11 @@ impl Socket {
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+    /// Does something with the descriptor.
+    ///
+    /// # Errors
+    /// What that says; `NotConnected`: there is none.
+    pub fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
         match self.fd.borrow().as_ref() {
             Some(fd) => act(fd),
             None => Err(io::ErrorKind::NotConnected.into()),
@@ -130,15 +158,7 @@ impl Stream {
         let socket = &self.0;
         socket.replace(None);
         socket.replace(Some(begin()?));
-        socket.ready.set(false);
-        poll_fn(|_| {
-            if socket.ready.replace(false) {
-                return Poll::Ready(());
-            }
-            socket.want(Interest::WRITE);
-            Poll::Pending
-        })
-        .await;
+        self.ready(Interest::WRITE).await;
         let result = socket.with(|fd| sys::take_error(fd.as_fd()));
         if result.is_err() {
             socket.replace(None);
@@ -148,22 +168,17 @@ impl Stream {
 }
 
 impl Stream {
-    /// Does something with the socket now, or notes what has to come first.
-    pub fn poll_with<T>(
-        &self,
-        interest: Interest,
-        act: impl FnOnce(&OwnedFd) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        self.0.poll_with(interest, act)
-    }
-
-    /// Sends the end of our side.
-    pub fn shut_down(&self) {
-        // A socket that is not there has no side.
-        let _ = self.0.with(|fd| {
-            sys::shutdown_write(fd.as_fd());
-            Ok(())
-        });
+    /// Waits until the socket is ready, not before the next turn of the loop.
+    pub async fn ready(&self, interest: Interest) {
+        self.0.ready.set(false);
+        poll_fn(|_| {
+            if self.0.ready.replace(false) {
+                return Poll::Ready(());
+            }
+            self.0.want(interest);
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -173,9 +188,8 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let received = self.0.poll_with(Interest::READ, |fd| {
-            sys::receive(fd.as_fd(), buffer.initialize_unfilled())
-        });
+        let result = self.0.receive(buffer.initialize_unfilled());
+        let received = self.0.wait_for(Interest::READ, result);
         received.map_ok(|count| buffer.advance(count))
     }
 }
@@ -186,9 +200,10 @@ impl AsyncWrite for Stream {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_with(Interest::WRITE, |fd| {
-            sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)])
-        })
+        let sent = self
+            .0
+            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]));
+        self.0.wait_for(Interest::WRITE, sent)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,7 +211,51 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shut_down();
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.0.with(|fd| {
+            sys::shutdown_write(fd.as_fd());
+            Ok(())
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::task::Waker;
+    use std::thread;
+
+    /// A server that sent session tickets without end was read in one go for as long as it sent them: whatever is no
+    /// part of the head did not count, and the loop stood still.
+    #[test]
+    fn one_poll_reads_its_share_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        // Ends with an error when nobody reads any more.
+        let flood = thread::spawn(move || while peer.write(&[0; 4096]).is_ok() {});
+        let mut stream = Stream(Rc::new(Socket::new(ours.into())));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut memory = [0; 4096];
+        for turn in 0..2 {
+            stream.0.begin_poll(true);
+            let mut total = 0;
+            while total <= SHARE {
+                let mut buffer = ReadBuf::new(&mut memory);
+                match Pin::new(&mut stream).poll_read(&mut context, &mut buffer) {
+                    Poll::Ready(result) => result.unwrap(),
+                    Poll::Pending if stream.0.share.get() == 0 => break,
+                    // Nothing has come yet.
+                    Poll::Pending => thread::yield_now(),
+                }
+                total += buffer.filled().len();
+            }
+            assert_eq!(total, SHARE, "turn {turn}");
+            assert_eq!(stream.0.wants(), Interest::READ, "turn {turn}");
+        }
+        drop(stream);
+        flood.join().unwrap();
     }
 }

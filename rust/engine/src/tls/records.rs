@@ -74,9 +74,11 @@ impl<'a> Sink<'a> {
 impl Tls {
     /// After the handshake, whose last bytes were sent. Also returns what the peer has sent behind it.
     pub fn new(handshake: Handshake) -> (Self, Vec<u8>) {
+        let mut partial = handshake.incoming;
+        partial.shrink_to_fit();
         let tls = Tls {
             session: handshake.session,
-            partial: handshake.incoming.into_boxed_slice().into_vec(),
+            partial,
             unsent: Vec::new(),
             in_flight: 0,
             ended: false,
@@ -107,14 +109,14 @@ impl Tls {
         self.failure.take()
     }
 
-    /// Reads once from the socket into `wire`, and what is in it into the sink, which has room for
-    /// as much. Like recv(2), nothing at all is the end of the stream.
+    /// Reads once into `wire`, and what is in it into the sink, which has room for as much. Like
+    /// recv(2), nothing at all is the end of the stream.
     ///
     /// # Errors
-    /// Whatever recv(2) says; `WouldBlock` also when what came has no plaintext in it.
+    /// Whatever `read` says, which is recv(2); `WouldBlock` also when what came has no plaintext in it.
     pub fn receive(
         &mut self,
-        fd: BorrowedFd<'_>,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
         wire: &mut [u8],
         sink: &mut Sink<'_>,
     ) -> io::Result<(usize, usize)> {
@@ -124,7 +126,7 @@ impl Tls {
             self.fail("a message is too long".into());
             return Ok((0, 0));
         }
-        let count = sys::receive(fd, &mut wire[held..])?;
+        let count = read(&mut wire[held..])?;
         wire[..held].copy_from_slice(&self.partial);
         if count == 0 {
             self.ended = true;

@@ -189,6 +189,8 @@ pub fn listen_options() -> ListenOptions {
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,
+        serve: false,
+        timeout: Some(Duration::from_secs(30)),
         tls: None,
         settings: settings(),
     }

@@ -34,7 +34,7 @@ pub fn is_token(text: &[u8]) -> bool {
 }
 
 /// Checks that a header can be sent as it is.
-pub(super) fn check_header(name: &str, value: &[u8]) -> Result<(), HeaderError> {
+pub(crate) fn check_header(name: &str, value: &[u8]) -> Result<(), HeaderError> {
     let breaks_line = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
     if name.bytes().any(|byte| breaks_line(&byte)) || value.iter().any(breaks_line) {
         return Err(HeaderError::LineBreak(name.to_owned()));
@@ -74,7 +74,7 @@ pub fn check_response_headers(headers: &[(String, Vec<u8>)]) -> Result<(), Heade
     })
 }
 
-pub(super) fn check_not_owned(name: &str, owned: &[&str]) -> Result<(), HeaderError> {
+pub(crate) fn check_not_owned(name: &str, owned: &[&str]) -> Result<(), HeaderError> {
     if owned.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return Err(HeaderError::Owned(name.to_owned()));
     }
@@ -82,7 +82,7 @@ pub(super) fn check_not_owned(name: &str, owned: &[&str]) -> Result<(), HeaderEr
 }
 
 /// Appends `Name: value` and the end of the line.
-pub(super) fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(crate) fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -119,7 +119,7 @@ pub fn canonical_name(name: &str) -> String {
 }
 
 /// Adds the headers of a parsed head to `view`.
-pub(super) fn add_to_view(view: &mut Headers, parsed: &[Header<'_>]) {
+pub(crate) fn add_to_view(view: &mut Headers, parsed: &[Header<'_>]) {
     for header in parsed {
         let name = canonical_name(header.name);
         match view.iter_mut().find(|(seen, _)| *seen == name) {
@@ -143,7 +143,7 @@ fn separator(name: &str) -> &'static [u8] {
 }
 
 /// The values of all headers called `name`.
-pub(super) fn values<'a>(
+pub(crate) fn values<'a>(
     parsed: &'a [Header<'_>],
     name: &'a str,
 ) -> impl Iterator<Item = &'a [u8]> {
@@ -154,17 +154,17 @@ pub(super) fn values<'a>(
 }
 
 /// The values of all headers called `name` as one list.
-pub(super) fn joined(parsed: &[Header<'_>], name: &str) -> Vec<u8> {
+pub(crate) fn joined(parsed: &[Header<'_>], name: &str) -> Vec<u8> {
     values(parsed, name).collect::<Vec<_>>().join(&b", "[..])
 }
 
 /// The elements of the comma-separated lists in all headers called `name`, without empty ones.
-pub(super) fn list<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn list<'a>(parsed: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     values(parsed, name).flat_map(elements)
 }
 
 /// The elements of one comma-separated list, without empty ones.
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
@@ -172,12 +172,12 @@ pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether `token` is in the lists in all headers called `name`, in any case.
-pub(super) fn has_token(parsed: &[Header<'_>], name: &str, token: &str) -> bool {
+pub(crate) fn has_token(parsed: &[Header<'_>], name: &str, token: &str) -> bool {
     list(parsed, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// `bytes` as text, with what is not UTF-8 replaced.
-pub(super) fn lossy(bytes: &[u8]) -> String {
+pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -6,9 +6,9 @@
 
 mod client;
 mod extensions;
-mod headers;
+pub(crate) mod headers;
 mod rejection;
-mod request;
+pub(crate) mod request;
 mod response;
 mod server;
 

@@ -1,6 +1,6 @@
-//! Every answer of a server but 101.
+//! The answers that a server gives by itself, other than 101.
 
-use super::headers::write_header;
+use crate::http::Response;
 
 /// A request refused. Encoded, it announces that the connection is closed after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,61 +18,48 @@ impl Rejection {
             400 => "The request is malformed.",
             403 => "The server refused this connection.",
             408 => "The request did not arrive in time.",
+            413 => "The request's body is too large.",
+            417 => "This expectation cannot be met.",
             426 => "This is a WebSocket server: an upgrade is required.",
             431 => "The request's head is too large.",
             500 => "The server failed to answer this request.",
-            503 => "The server takes no connections now.",
+            503 => "The server did not decide on this connection in time.",
             _ => "The request was refused.",
         };
         Self { status, text }
     }
 
-    pub(super) fn with_text(status: u16, text: &'static str) -> Self {
+    pub(crate) fn with_text(status: u16, text: &'static str) -> Self {
         Self { status, text }
     }
 
     /// The response's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", self.status, self.phrase()).as_bytes());
-        if self.status == 426 {
-            // RFC 9110 section 15.5.22 asks for Upgrade, section 7.8 for its mention in Connection, and RFC 6455
-            // section 4.4 for the version.
-            write_header(&mut out, "Upgrade", b"websocket");
-            write_header(&mut out, "Connection", b"close, Upgrade");
-            write_header(&mut out, "Sec-WebSocket-Version", b"13");
-        } else {
-            write_header(&mut out, "Connection", b"close");
-        }
-        write_header(&mut out, "Content-Type", b"text/plain; charset=utf-8");
-        write_header(
-            &mut out,
-            "Content-Length",
-            (self.text.len() + 1).to_string().as_bytes(),
-        );
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.text.as_bytes());
-        out.push(b'\n');
-        out
+    pub fn encode(self) -> Vec<u8> {
+        Response::from(self).encode_last()
     }
+}
 
-    fn phrase(&self) -> &'static str {
-        match self.status {
-            400 => "Bad Request",
-            403 => "Forbidden",
-            408 => "Request Timeout",
-            426 => "Upgrade Required",
-            431 => "Request Header Fields Too Large",
-            500 => "Internal Server Error",
-            503 => "Service Unavailable",
-            _ => "Error",
+impl From<Rejection> for Response {
+    fn from(rejection: Rejection) -> Response {
+        let mut headers = Vec::new();
+        let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.into()));
+        if rejection.status == 426 {
+            // RFC 9110 section 15.5.22 asks for Upgrade, RFC 6455 section 4.4 for the version.
+            add("Upgrade", "websocket");
+            add("Sec-WebSocket-Version", "13");
+        }
+        add("Content-Type", "text/plain; charset=utf-8");
+        Response {
+            status: rejection.status,
+            headers,
+            body: format!("{}\n", rejection.text).into_bytes(),
         }
     }
 }
 
 impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.status, self.phrase(), self.text)
+        write!(f, "{}: {}", self.status, self.text)
     }
 }
 
@@ -82,7 +69,7 @@ mod tests {
 
     #[test]
     fn every_rejection_is_a_whole_response() {
-        for status in [400, 403, 408, 426, 431, 500, 503] {
+        for status in [400, 403, 408, 413, 417, 426, 431, 500, 503] {
             let bytes = String::from_utf8(Rejection::new(status).encode()).unwrap();
             let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");

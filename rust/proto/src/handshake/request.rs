@@ -29,6 +29,14 @@ pub struct Request {
 /// # Errors
 /// The [`Rejection`] to answer with, as soon as nothing that follows could make the request acceptable.
 pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> {
+    parse_head(buf, upgrade)
+}
+
+/// Reads a head from the front of `buf`, and hands it to `judge` when it is complete.
+pub(crate) fn parse_head<T>(
+    buf: &[u8],
+    judge: impl FnOnce(&httparse::Request<'_, '_>) -> Result<T, Rejection>,
+) -> Result<Option<(usize, T)>, Rejection> {
     let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut parsed_headers);
     let length = match parsed.parse(buf) {
@@ -37,25 +45,23 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> 
         Ok(_) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
         Err(_) => return Err(Rejection::new(400)),
     };
-    check_upgrade(&parsed)?;
+    Ok(Some((length, judge(&parsed)?)))
+}
+
+/// The upgrade that a head asks for.
+pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rejection> {
+    check_upgrade(parsed)?;
     let headers = &*parsed.headers;
     check_version(headers)?;
     check_framing(headers)?;
-    let key = check_key(headers)?;
     let target = parsed.path.unwrap_or("");
-    let protocols = list(headers, "Sec-WebSocket-Protocol").map(lossy).collect();
-    let extensions = joined(headers, "Sec-WebSocket-Extensions");
-    let headers = view(target, headers)?;
-    Ok(Some((
-        length,
-        Request {
-            target: target.to_owned(),
-            key,
-            protocols,
-            extensions,
-            headers,
-        },
-    )))
+    Ok(Request {
+        target: target.to_owned(),
+        key: check_key(headers)?,
+        protocols: list(headers, "Sec-WebSocket-Protocol").map(lossy).collect(),
+        extensions: joined(headers, "Sec-WebSocket-Extensions"),
+        headers: target_view(target, headers)?,
+    })
 }
 
 /// Whether this asks for a WebSocket at all. In HTTP/1.0 an Upgrade header has no meaning (RFC 9110 section 7.8).
@@ -123,7 +129,8 @@ fn is_key(key: &[u8]) -> bool {
     }
 }
 
-fn view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
+/// What programs see of a request: its headers, and before them what its target says.
+pub(crate) fn target_view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
     let origin_form = origin_form(target).ok_or(Rejection::with_text(
         400,
         "The request target is malformed.",

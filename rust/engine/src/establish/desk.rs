@@ -1,0 +1,138 @@
+//! What a future needs from outside its socket: answers, and a deadline.
+
+use std::cell::{Cell, RefCell};
+use std::future::{poll_fn, Future};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use evws_proto::handshake::Headers;
+use evws_proto::http::{Request, Response};
+use tokio::sync::oneshot;
+
+use crate::tls::handshake::{Handshake, Step};
+
+/// What the program said to a handshake.
+pub enum Decision {
+    /// The upgrade goes on.
+    Accept {
+        /// Added to the response.
+        headers: Headers,
+        /// The subprotocol; `None`: what the policy says.
+        protocol: Option<String>,
+    },
+    /// The client is answered with this.
+    Reject(Response),
+}
+
+/// What a step of a TLS handshake leaves.
+pub type Stepped = Result<Box<Handshake>, rustls::Error>;
+
+/// What a future wants to know. The engine looks after each poll.
+pub enum Question {
+    /// The addresses of a name.
+    Lookup {
+        /// The name.
+        host: String,
+        /// The port, which every address will carry.
+        port: u16,
+        /// Where the answer goes.
+        answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
+    },
+    /// A step of a TLS handshake, to be taken here or on another thread.
+    Step {
+        /// The step.
+        step: Step,
+        /// Where its outcome goes.
+        answer: oneshot::Sender<Stepped>,
+    },
+    /// The program's decision on a request for an upgrade.
+    Handshake {
+        /// The request's headers.
+        headers: Headers,
+        /// The subprotocols that the client asks for.
+        protocols: Vec<String>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Decision>,
+    },
+    /// The program's answer to any other request.
+    Request {
+        /// The request.
+        request: Box<Request>,
+        /// Its body.
+        body: Vec<u8>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Response>,
+    },
+}
+
+/// The answer that the engine will give to a future.
+pub enum Awaited {
+    /// To [`Question::Lookup`].
+    Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
+    /// To [`Question::Step`].
+    Step(oneshot::Sender<Stepped>),
+    /// To [`Question::Handshake`], and the subprotocols that may be in it.
+    Handshake(oneshot::Sender<Decision>, Vec<String>),
+    /// To [`Question::Request`].
+    Request(oneshot::Sender<Response>),
+}
+
+/// Where a future and the engine meet.
+#[derive(Default)]
+pub struct Desk {
+    question: RefCell<Option<Question>>,
+    /// The deadline that the future has set anew, until the engine takes it up.
+    deadline: Cell<Option<Option<Duration>>>,
+    late: Cell<bool>,
+}
+
+/// The deadline has passed.
+pub struct Late;
+
+impl Desk {
+    /// Asks the engine.
+    pub fn ask(&self, question: Question) {
+        *self.question.borrow_mut() = Some(question);
+    }
+
+    /// The question that the last poll has raised.
+    pub fn take_question(&self) -> Option<Question> {
+        self.question.take()
+    }
+
+    /// Sets the one deadline of the future, or drops it.
+    pub fn set_deadline(&self, after: Option<Duration>) {
+        self.deadline.set(Some(after));
+    }
+
+    /// What the last poll has set.
+    pub fn take_deadline(&self) -> Option<Option<Duration>> {
+        self.deadline.take()
+    }
+
+    /// The engine says that the deadline has passed, and polls.
+    pub fn expire(&self) {
+        self.late.set(true);
+    }
+
+    /// Whatever `work` comes to, unless the deadline passes first. A future that was told that goes on by itself: it
+    /// sets another, or ends.
+    ///
+    /// # Errors
+    /// [`Late`]
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let result = work.as_mut().poll(context);
+            match (result, self.late.take()) {
+                (Poll::Ready(result), _) => Poll::Ready(Ok(result)),
+                (Poll::Pending, true) => Poll::Ready(Err(Late)),
+                (Poll::Pending, false) => Poll::Pending,
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,253 @@
+//! A request's body: so many bytes, or chunks (RFC 9112 section 7.1).
+
+use httparse::{parse_chunk_size, Status};
+
+use super::MAX_BODY;
+use crate::handshake::Rejection;
+
+/// The longest line between chunks, in bytes.
+const MAX_LINE: usize = 1024;
+/// The most that may be read for a body in chunks: with chunks of a few bytes each, what stands between them is more
+/// than they are.
+const MAX_ENCODED: usize = 4 * MAX_BODY;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// So many bytes are to come, and then the end.
+    Length(usize),
+    /// The line with the size of a chunk is next.
+    Size,
+    /// The rest of a chunk is next, and the end of its line.
+    Chunk(usize),
+    /// The lines behind the last chunk.
+    Trailer,
+    Complete,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    state: State,
+    bytes: Vec<u8>,
+    /// What was read of a body in chunks, chunks and lines alike.
+    encoded: usize,
+}
+
+impl Body {
+    /// One of so many bytes. The caller has compared that with [`MAX_BODY`].
+    pub(super) fn of_length(length: usize) -> Self {
+        Self::new(match length {
+            0 => State::Complete,
+            length => State::Length(length),
+        })
+    }
+
+    /// One that says chunk by chunk how long it is.
+    pub(super) fn chunked() -> Self {
+        Self::new(State::Size)
+    }
+
+    fn new(state: State) -> Self {
+        Self {
+            state,
+            bytes: Vec::new(),
+            encoded: 0,
+        }
+    }
+
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+
+    /// What has come of it.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Takes from the front of `input` what belongs to the body. Returns whether that is complete; if not, more input
+    /// is needed.
+    ///
+    /// # Errors
+    /// The [`Rejection`] to answer with; the connection cannot be used any more.
+    pub fn take(&mut self, input: &mut Vec<u8>) -> Result<bool, Rejection> {
+        let mut used = 0;
+        while let Some(step) = self.step(&input[used..])? {
+            used += step;
+        }
+        input.drain(..used);
+        Ok(self.is_complete())
+    }
+
+    /// The bytes that the next step uses up; `None`: there are not enough.
+    fn step(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
+        let used = match self.state {
+            State::Complete => return Ok(None),
+            State::Length(left) => {
+                let part = left.min(input.len());
+                self.bytes.extend_from_slice(&input[..part]);
+                self.state = match left - part {
+                    0 => State::Complete,
+                    left => State::Length(left),
+                };
+                // Without any progress there is no further step.
+                return Ok((part > 0).then_some(part));
+            }
+            State::Size => self.size(input)?,
+            State::Chunk(left) => self.chunk(left, input)?,
+            State::Trailer => self.trailer(input)?,
+        };
+        if let Some(used) = used {
+            self.encoded += used;
+            if self.encoded > MAX_ENCODED {
+                return Err(Rejection::new(413));
+            }
+        }
+        Ok(used)
+    }
+
+    fn size(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
+        let Some(line) = line(input)? else {
+            return Ok(None);
+        };
+        // httparse takes a line without a digit for a 0.
+        let size = match parse_chunk_size(line) {
+            Ok(Status::Complete((_, size))) if line[0].is_ascii_hexdigit() => size,
+            _ => return Err(malformed()),
+        };
+        self.state = match usize::try_from(size) {
+            Ok(0) => State::Trailer,
+            Ok(size) if size <= MAX_BODY - self.bytes.len() => State::Chunk(size),
+            _ => return Err(Rejection::new(413)),
+        };
+        Ok(Some(line.len()))
+    }
+
+    fn chunk(&mut self, left: usize, input: &[u8]) -> Result<Option<usize>, Rejection> {
+        if left > 0 {
+            let part = left.min(input.len());
+            self.bytes.extend_from_slice(&input[..part]);
+            self.state = State::Chunk(left - part);
+            return Ok((part > 0).then_some(part));
+        }
+        match input {
+            [b'\r', b'\n', ..] => {
+                self.state = State::Size;
+                Ok(Some(2))
+            }
+            [] | [b'\r'] => Ok(None),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Nobody is told what stands there.
+    fn trailer(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
+        let Some(line) = line(input)? else {
+            return Ok(None);
+        };
+        if line == b"\r\n" {
+            self.state = State::Complete;
+        }
+        Ok(Some(line.len()))
+    }
+}
+
+/// The first line, with the CR LF at its end.
+fn line(input: &[u8]) -> Result<Option<&[u8]>, Rejection> {
+    match input.iter().position(|&byte| byte == b'\n') {
+        Some(at) if at < MAX_LINE && at > 0 && input[at - 1] == b'\r' => Ok(Some(&input[..=at])),
+        None if input.len() < MAX_LINE => Ok(None),
+        _ => Err(malformed()),
+    }
+}
+
+fn malformed() -> Rejection {
+    Rejection::with_text(400, "The chunks of the request's body are malformed.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read when the input comes in parts of `step` bytes, and what is left of it.
+    fn read(body: &Body, input: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), u16> {
+        let mut body = body.clone();
+        let mut held = Vec::new();
+        let mut rest = input;
+        while !body.take(&mut held).map_err(|rejection| rejection.status)? {
+            let part = step.min(rest.len());
+            assert!(part > 0, "the body is not complete");
+            held.extend_from_slice(&rest[..part]);
+            rest = &rest[part..];
+        }
+        held.extend_from_slice(rest);
+        Ok((body.into_bytes(), held))
+    }
+
+    #[test]
+    fn ends_where_it_says_however_it_is_cut() {
+        let chunks = b"5\r\nhello\r\n00B;x=\"y\"\r\n, world! :-\r\n0\r\nX-Sum: 1\r\n\r\nGET";
+        let cases = [
+            (Body::of_length(0), &b"GET"[..], &b""[..]),
+            (Body::of_length(5), b"helloGET", b"hello"),
+            (Body::chunked(), b"0\r\n\r\nGET", b""),
+            (Body::chunked(), chunks, b"hello, world! :-"),
+        ];
+        for (body, input, expected) in cases {
+            for step in 1..=input.len() {
+                let (bytes, left) = read(&body, input, step).unwrap();
+                assert_eq!((&bytes[..], &left[..]), (expected, &b"GET"[..]), "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_that_are_none_are_refused() {
+        let long = format!("1;{}\r\n", "x".repeat(MAX_LINE));
+        for input in [
+            "\r\n",
+            ";x\r\n",
+            " 1\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "0x1\r\n",
+            "1\nx",
+            "\n",
+            "1;a\nb\r\n",
+            "1\r\nxy\r\n",
+            "1\r\nx\n",
+            "0\r\nX-A: 1\n\r\n",
+            "11112222333344445\r\n",
+            &long,
+        ] {
+            for step in [1, input.len()] {
+                let padded = format!("{input}{}", "\r\n".repeat(2));
+                assert_eq!(
+                    read(&Body::chunked(), padded.as_bytes(), step),
+                    Err(400),
+                    "{input:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn too_much_is_refused_before_it_is_there() {
+        assert_eq!(read(&Body::chunked(), b"10001\r\n", 1), Err(413));
+        let all = format!("10000\r\n{}\r\n", "x".repeat(MAX_BODY));
+        let one_more = format!("{all}1\r\n");
+        assert_eq!(read(&Body::chunked(), one_more.as_bytes(), 4096), Err(413));
+        let exactly = format!("{all}0\r\n\r\n");
+        assert_eq!(
+            read(&Body::chunked(), exactly.as_bytes(), 4096)
+                .unwrap()
+                .0
+                .len(),
+            MAX_BODY
+        );
+        let tiny = format!("1;{}\r\nx\r\n", "e".repeat(900)).repeat(1000);
+        assert_eq!(read(&Body::chunked(), tiny.as_bytes(), 4096), Err(413));
+        let trailer = format!("0\r\n{}", "X-A: 1\r\n".repeat(50_000));
+        assert_eq!(read(&Body::chunked(), trailer.as_bytes(), 4096), Err(413));
+    }
+}

@@ -1,0 +1,195 @@
+/* What a program is asked for an answer with, and what it may answer: the
+ * hash that on_request gets, and the response that it returns, or that
+ * rejects a handshake. What such a response means is for the engine to say.
+ */
+#include "websockets.h"
+
+/* ---- the request ---- */
+
+SV *ws_bytes_sv(pTHX_ evws_bytes bytes)
+{
+    return newSVpvn(WS_TEXT(bytes), bytes.length);
+}
+
+/* A new hash of the headers of the event that was polled last. */
+HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
+{
+    HV *hash = newHV();
+    evws_header header;
+    size_t i;
+
+    for (i = 0; i < event->header_count; i++)
+        if (evws_event_header(ctx->engine, i, &header))
+            (void)hv_store(hash, WS_TEXT(header.name), (I32)header.name.length, ws_bytes_sv(aTHX_ header.value), 0);
+    return hash;
+}
+
+/* The address of an open connection, or of one that waits for an answer; or undef. */
+SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id)
+{
+    char text[64];
+    size_t length = ctx->engine ? evws_peer_address(ctx->engine, id, text, sizeof text) : 0;
+
+    return length ? newSVpvn(text, length) : newSV(0);
+}
+
+static void store(pTHX_ HV *hash, const char *key, SV *value)
+{
+    (void)hv_store(hash, key, (I32)strlen(key), value, 0);
+}
+
+/* What the target says stands among the headers, too. */
+static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const char *name)
+{
+    SV **value = hv_fetch(headers, name, (I32)strlen(name), 0);
+
+    if (value)
+        store(aTHX_ hash, key, newSVsv(*value));
+}
+
+/* A new hash, of the request event that was polled last. */
+HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
+{
+    HV *hash = newHV();
+    HV *headers = ws_event_headers(aTHX_ ctx, event);
+    evws_request request;
+
+    if (evws_event_request(ctx->engine, &request)) {
+        store(aTHX_ hash, "method", ws_bytes_sv(aTHX_ request.method));
+        store(aTHX_ hash, "uri", ws_bytes_sv(aTHX_ request.target));
+        store(aTHX_ hash, "protocol", ws_bytes_sv(aTHX_ request.version));
+        store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
+    }
+    store_header(aTHX_ hash, "path", headers, "Path");
+    store_header(aTHX_ hash, "query", headers, "Query");
+    store(aTHX_ hash, "headers", newRV_noinc((SV *)headers));
+    store(aTHX_ hash, "body", ws_bytes_sv(aTHX_ event->payload));
+    store(aTHX_ hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
+    return hash;
+}
+
+/* ---- the response ----
+ * Every value is copied to a mortal, which runs whatever Perl code hides
+ * behind it; lists are built in the string buffers of mortals. */
+
+/* The bytes of a string, which live as long as the call. */
+static evws_bytes octets(pTHX_ SV *value, const char *what, const char *which, IV number)
+{
+    SV *plain = ws_plain_scalar(aTHX_ value);
+    evws_bytes bytes;
+    STRLEN length;
+
+    if (!plain || !SvOK(plain))
+        croak("%s: %s number %" IVdf " must be a defined string", what, which, number);
+    if (SvUTF8(plain) && !sv_utf8_downgrade(plain, TRUE))
+        croak("%s: %s number %" IVdf " has wide characters: it must be bytes", what, which, number);
+    bytes.data = (const uint8_t *)SvPV(plain, length);
+    bytes.length = length;
+    return bytes;
+}
+
+/* A mortal copy of an element. */
+static SV *element(pTHX_ AV *list, SSize_t index)
+{
+    SV **slot = av_fetch(list, index, 0);
+
+    return slot ? sv_mortalcopy(*slot) : sv_newmortal();
+}
+
+static AV *array_of(pTHX_ SV *value, const char *what, const char *which)
+{
+    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
+        croak("%s: %s must be an array reference (got '%s')", what, which, SvPV_nolen(ws_shown(aTHX_ value)));
+    return (AV *)SvRV(value);
+}
+
+static void response_status(pTHX_ SV *value, const char *what, evws_response *out)
+{
+    SV *plain = ws_plain_scalar(aTHX_ value);
+    NV status = plain && looks_like_number(plain) ? SvNV(plain) : 0;
+
+    if (!(status >= 200 && status <= 599) || status != Perl_floor(status))
+        croak("%s: the status must be a whole number from 200 to 599 (got '%s')", what,
+              SvPV_nolen(ws_shown(aTHX_ value)));
+    out->status = (uint32_t)status;
+}
+
+static void response_headers(pTHX_ SV *value, const char *what, evws_response *out)
+{
+    AV *list = array_of(aTHX_ value, what, "the headers");
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    SSize_t last = av_len(list);
+    SSize_t i;
+
+    if (last % 2 == 0)
+        croak("%s: the headers must be pairs of a name and a value (got %" IVdf " strings)", what, (IV)last + 1);
+    for (i = 0; i < last; i += 2) {
+        evws_header header;
+
+        header.name = octets(aTHX_ element(aTHX_ list, i), what, "the name of header", (IV)i / 2 + 1);
+        header.value = octets(aTHX_ element(aTHX_ list, i + 1), what, "the value of header", (IV)i / 2 + 1);
+        sv_catpvn(buffer, (const char *)&header, sizeof header);
+    }
+    out->headers = (const evws_header *)SvPVX(buffer);
+    out->header_count = SvCUR(buffer) / sizeof(evws_header);
+}
+
+static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
+{
+    AV *list = array_of(aTHX_ value, what, "the body");
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    SSize_t i;
+
+    for (i = 0; i <= av_len(list); i++) {
+        evws_bytes part = octets(aTHX_ element(aTHX_ list, i), what, "body string", (IV)i + 1);
+
+        sv_catpvn(buffer, (const char *)&part, sizeof part);
+    }
+    out->body = (const evws_bytes *)SvPVX(buffer);
+    out->body_count = SvCUR(buffer) / sizeof(evws_bytes);
+}
+
+/* A response from its parts, mortal copies of which the last two may be NULL:
+ * no headers, and the usual body. Croaks, with `what` in front, if it is none. */
+void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out)
+{
+    Zero(out, 1, evws_response);
+    response_status(aTHX_ status, what, out);
+    if (headers)
+        response_headers(aTHX_ headers, what, out);
+    if (body)
+        response_body(aTHX_ body, what, out);
+}
+
+/* From [ $status, \@headers, \@body ]. */
+void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out)
+{
+    AV *list;
+
+    if (!SvROK(triple) || SvTYPE(SvRV(triple)) != SVt_PVAV || av_len((AV *)SvRV(triple)) != 2)
+        croak("%s must return [ $status, \\@headers, \\@body ] (got '%s')", what, SvPV_nolen(ws_shown(aTHX_ triple)));
+    list = (AV *)SvRV(triple);
+    ws_response_from_parts(aTHX_ what, element(aTHX_ list, 0), element(aTHX_ list, 1), element(aTHX_ list, 2), out);
+}
+
+/* Croaks with the engine's words if it refused an answer. TRUE: somebody waited for it. */
+bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status)
+{
+    evws_bytes text;
+
+    if (status == EVWS_STATUS_INVALID) {
+        text = evws_error_text(ctx->engine);
+        croak("%s: %.*s", what, (int)text.length, WS_TEXT(text));
+    }
+    return status == EVWS_STATUS_OK;
+}
+
+/* What on_request returned. Croaks if it is no response. */
+void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned)
+{
+    evws_response response;
+
+    ws_response_from_triple(aTHX_ "on_request", returned, &response);
+    if (ctx->engine)
+        (void)ws_answered(aTHX_ ctx, "on_request", evws_request_answer(ctx->engine, id, &response));
+}

@@ -1,0 +1,170 @@
+/* The methods of EV::Websockets::Handshake, and what on_handshake returned.
+ *
+ * Arguments are fetched first, as everywhere: that can run Perl code, which
+ * can decide the same handshake or destroy its context.
+ */
+#include "websockets.h"
+
+static void check_undecided(pTHX_ const ws_handshake *handshake, const char *what)
+{
+    if (handshake->decided)
+        croak("%s: the handshake has been decided already", what);
+}
+
+/* TRUE: the client waited for this. If it was refused nothing is decided. */
+static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, const ws_header_list *headers)
+{
+    ws_context *ctx = handshake->ctx;
+    evws_bytes protocol = { NULL, 0 };
+    STRLEN length;
+    bool waited = FALSE;
+
+    check_undecided(aTHX_ handshake, what);
+    if (handshake->protocol) {
+        protocol.data = (const uint8_t *)SvPV(handshake->protocol, length);
+        protocol.length = length;
+    }
+    if (ctx->engine) {
+        waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol,
+                                                                    headers->item, headers->count));
+        WS_WAKE(ctx);
+    }
+    handshake->decided = TRUE;
+    return waited;
+}
+
+static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, const evws_response *response)
+{
+    ws_context *ctx = handshake->ctx;
+    bool waited = FALSE;
+
+    check_undecided(aTHX_ handshake, what);
+    if (ctx->engine) {
+        waited = ws_answered(aTHX_ ctx, what, evws_handshake_reject(ctx->engine, handshake->id, response));
+        WS_WAKE(ctx);
+    }
+    handshake->decided = TRUE;
+    return waited;
+}
+
+bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers_sv)
+{
+    ws_header_list headers = { NULL, 0 };
+    SV *hash = headers_sv ? sv_mortalcopy(headers_sv) : NULL;
+
+    if (hash && SvOK(hash)) {
+        if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV)
+            croak("accept: headers must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ hash)));
+        ws_headers_from_hash(aTHX_ "accept", (HV *)SvRV(hash), &headers);
+    }
+    return accept_with(aTHX_ handshake, "accept", &headers);
+}
+
+/* The parts may be NULL or undef: 403, no headers, a sentence. */
+bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers, SV *body)
+{
+    SV *parts[3];
+    evws_response response;
+    int i;
+
+    parts[0] = status;
+    parts[1] = headers;
+    parts[2] = body;
+    for (i = 0; i < 3; i++) {
+        parts[i] = parts[i] ? sv_mortalcopy(parts[i]) : NULL;
+        if (parts[i] && !SvOK(parts[i]))
+            parts[i] = NULL;
+    }
+    if (!parts[0])
+        parts[0] = sv_2mortal(newSViv(403));
+    ws_response_from_parts(aTHX_ "reject", parts[0], parts[1], parts[2], &response);
+    return reject_with(aTHX_ handshake, "reject", &response);
+}
+
+/* For the library itself, whose response is never refused: a status and its sentence. */
+void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status)
+{
+    evws_response response;
+
+    if (handshake->decided)
+        return;
+    Zero(&response, 1, evws_response);
+    response.status = status;
+    (void)reject_with(aTHX_ handshake, "reject", &response);
+}
+
+/* What the callback returned, unless it has decided by a method. Croaks, with
+ * nothing decided, if it cannot be carried out. */
+void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
+{
+    ws_header_list headers = { NULL, 0 };
+    evws_response response;
+    SV *target = SvROK(returned) ? SvRV(returned) : NULL;
+    bool accept;
+
+    if (handshake->decided || target == handshake->sv)
+        return;
+    if (ws_is_handshake(aTHX_ returned))
+        croak("on_handshake returned the handshake of another client");
+    if (target && SvTYPE(target) == SVt_PVAV && !SvOBJECT(target) && av_len((AV *)target) >= 0) {
+        ws_response_from_triple(aTHX_ "on_handshake", returned, &response);
+        (void)reject_with(aTHX_ handshake, "on_handshake", &response);
+        return;
+    }
+    accept = cBOOL(SvTRUE(returned));
+    if (accept && target && SvTYPE(target) == SVt_PVHV)
+        ws_headers_from_hash(aTHX_ "on_handshake", (HV *)target, &headers);
+    if (accept)
+        (void)accept_with(aTHX_ handshake, "on_handshake", &headers);
+    else
+        ws_handshake_refuse(aTHX_ handshake, 403);
+}
+
+/* A mortal with the names that the client asks for, for messages. */
+static SV *asked_names(pTHX_ const ws_handshake *handshake)
+{
+    SV *names = sv_2mortal(newSVpvs(""));
+    SSize_t i;
+
+    for (i = 0; i <= av_len(handshake->protocols); i++)
+        sv_catpvf(names, "%s'%s'", i ? ", " : "", SvPV_nolen(ws_shown(aTHX_ *av_fetch(handshake->protocols, i, 0))));
+    return names;
+}
+
+static bool asks_for(pTHX_ const ws_handshake *handshake, SV *name)
+{
+    SSize_t i;
+
+    for (i = 0; i <= av_len(handshake->protocols); i++)
+        if (sv_eq(name, *av_fetch(handshake->protocols, i, 0)))
+            return TRUE;
+    return FALSE;
+}
+
+/* Picks the subprotocol, if there is a name. Returns the one that is picked, or undef. */
+SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name)
+{
+    if (name) {
+        SV *plain = ws_plain_scalar(aTHX_ sv_mortalcopy(name));
+
+        if (!plain || !SvOK(plain))
+            croak("protocol: the name must be a defined string");
+        check_undecided(aTHX_ handshake, "protocol");
+        if (av_len(handshake->protocols) < 0)
+            croak("protocol: the client did not ask for any subprotocol (got '%s')",
+                  SvPV_nolen(ws_shown(aTHX_ plain)));
+        if (!asks_for(aTHX_ handshake, plain))
+            croak("protocol: the client did not ask for '%s', but for %s", SvPV_nolen(ws_shown(aTHX_ plain)),
+                  SvPV_nolen(asked_names(aTHX_ handshake)));
+        SvREFCNT_dec(handshake->protocol);
+        handshake->protocol = newSVsv(plain);
+    }
+    return handshake->protocol ? newSVsv(handshake->protocol) : newSV(0);
+}
+
+bool ws_handshake_is_pending(const ws_handshake *handshake)
+{
+    evws_context *engine = handshake->ctx->engine;
+
+    return !handshake->decided && engine && evws_handshake_is_pending(engine, handshake->id);
+}
