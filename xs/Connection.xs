@@ -31,6 +31,11 @@ CODE:
     ws_close(aTHX_ self, "EV::Websockets::Connection::close", code, reason);
 
 void
+abort(ws_connection *self)
+CODE:
+    ws_abort(aTHX_ self);
+
+void
 pause_recv(ws_connection *self)
 CODE:
     ws_pause(aTHX_ self, TRUE);
@@ -86,6 +91,13 @@ SV *
 extensions(ws_connection *self)
 CODE:
     RETVAL = ws_extensions(aTHX_ self);
+OUTPUT:
+    RETVAL
+
+SV *
+tls(ws_connection *self)
+CODE:
+    RETVAL = ws_tls(aTHX_ self);
 OUTPUT:
     RETVAL
 

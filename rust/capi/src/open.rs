@@ -1,16 +1,14 @@
 //! Making connections and listeners.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, ServerTls, Settings, Wants,
+    CallError, ConnectOptions, DeflateOptions, ListenOptions, Place, Settings, Wants,
 };
 
 use crate::context::evws_context;
 use crate::guard::guard;
+use crate::tls::{client_tls, server_tls};
 use crate::types::*;
 
 fn wants(bits: u32) -> Wants {
@@ -36,7 +34,7 @@ fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
 
 /// # Safety
 /// `list` points to `count` strings that are valid for the call, or is null.
-unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
+pub(crate) unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
     // SAFETY: the caller's promise, for the list and for each string.
     let bytes = unsafe { slice_or_empty(list, count) }
         .iter()
@@ -61,37 +59,23 @@ pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(Str
 }
 
 /// # Safety
-/// `name` is valid for the call, or its data is null.
-unsafe fn file(name: evws_bytes) -> Option<PathBuf> {
-    // SAFETY: the caller's promise.
-    (!name.data.is_null()).then(|| OsStr::from_bytes(unsafe { name.borrow() }).into())
-}
-
-/// # Safety
-/// All that `tls` points to is valid for the call, or null.
-unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
-    // SAFETY: the caller's promise.
-    unsafe {
-        ClientTls {
-            verify: tls.verify,
-            ca: file(tls.ca),
-            cert: file(tls.cert),
-            key: file(tls.key),
-            alpn: strings(tls.alpn, tls.alpn_count),
-        }
+/// All that `options` points to is valid for the call, or null.
+unsafe fn place(options: &evws_listen_options) -> Place {
+    if options.has_fd {
+        return Place::Descriptor(options.fd);
     }
-}
-
-/// # Safety
-/// All that `tls` points to is valid for the call, or null.
-unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        Some(ServerTls {
-            cert: file(tls.cert)?,
-            key: file(tls.key).unwrap_or_default(),
-            ca: file(tls.ca),
-        })
+    if !options.path.data.is_null() {
+        return Place::Path {
+            // SAFETY: the caller's promise.
+            path: unsafe { options.path.borrow() }.to_vec(),
+            mode: u32::try_from(options.mode).ok(),
+        };
+    }
+    Place::Port {
+        // SAFETY: the caller's promise.
+        hosts: unsafe { strings(options.hosts, options.host_count) },
+        port: options.port,
+        reuse_port: options.reuse_port,
     }
 }
 
@@ -163,26 +147,27 @@ pub unsafe extern "C" fn evws_connect(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
-/// Listens on all addresses, or at a path. Writes the listener's token, which connection events
-/// carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file
-/// cannot be used, `EVWS_STATUS_SYSTEM` if the port or path cannot be bound. The options are copied,
-/// the files read at once.
+/// Listens at a descriptor, at a path, or at a port: the first of these that the options have.
+/// Writes the listener's id, which connection events carry and which is no token, and its port, 0 if
+/// it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
+/// `EVWS_STATUS_SYSTEM` if the place cannot be bound. The options are copied, the files read at once.
+/// The descriptor stays the caller's.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
-/// with all that it points to; `token` and `port` are null or point to places for the results.
+/// with all that it points to; `listener` and `port` are null or point to places for the results.
 #[no_mangle]
 pub unsafe extern "C" fn evws_listen(
     context: *mut evws_context,
     options: *const evws_listen_options,
-    token: *mut u64,
+    listener: *mut u64,
     port: *mut u16,
 ) -> evws_status {
     // SAFETY: the caller's promise.
     let Some(options) = (unsafe { options.as_ref() }) else {
         return EVWS_STATUS_NULL_POINTER;
     };
-    if context.is_null() || token.is_null() || port.is_null() {
+    if context.is_null() || listener.is_null() || port.is_null() {
         return EVWS_STATUS_NULL_POINTER;
     }
     let work = |context: &mut evws_context| {
@@ -194,13 +179,10 @@ pub unsafe extern "C" fn evws_listen(
                 server_tls(&options.tls),
             )
         };
-        // SAFETY: the caller's promise.
-        let path =
-            (!options.path.data.is_null()).then(|| unsafe { options.path.borrow() }.to_vec());
         let listen = ListenOptions {
-            port: options.port,
-            path,
-            mode: u32::try_from(options.mode).ok(),
+            // SAFETY: the caller's promise.
+            place: unsafe { place(options) },
+            backlog: (options.backlog > 0).then_some(options.backlog),
             protocols,
             headers,
             ask: options.ask_handshake,
@@ -218,7 +200,7 @@ pub unsafe extern "C" fn evws_listen(
             Ok((new, bound)) => {
                 // SAFETY: not null, and the caller vouches for the rest.
                 unsafe {
-                    token.write(new);
+                    listener.write(new);
                     port.write(bound);
                 }
                 EVWS_STATUS_OK

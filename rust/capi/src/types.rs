@@ -104,10 +104,13 @@ pub const EVWS_EVENT_ERROR: evws_event_kind = 6;
 pub const EVWS_EVENT_CONNECT_FAILED: evws_event_kind = 7;
 /// The connection has ended: code, and the reason as payload. The id is stale.
 pub const EVWS_EVENT_CLOSE: evws_event_kind = 8;
-
 /// A request that is no upgrade: `evws_event_request`, headers, the body as payload, listener.
 /// `evws_request_answer` answers it, now or later.
 pub const EVWS_EVENT_REQUEST: evws_event_kind = 9;
+/// A listener that was stopped is named by no further event: listener. Its id is stale.
+pub const EVWS_EVENT_LISTENER_ENDED: evws_event_kind = 10;
+/// A shutdown is over, and there are no connections any more: cut.
+pub const EVWS_EVENT_SHUT_DOWN: evws_event_kind = 11;
 
 /// What happened.
 #[repr(C)]
@@ -127,6 +130,8 @@ pub struct evws_event {
     pub payload: evws_bytes,
     /// How many headers `evws_event_header` has.
     pub header_count: usize,
+    /// How many connections a shutdown has cut because their peers did not close in time.
+    pub cut: usize,
 }
 
 /// Watch for reading.
@@ -221,8 +226,29 @@ pub struct evws_client_tls {
     pub alpn_count: usize,
 }
 
-/// The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
-/// given.
+/// Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+pub type evws_verify_client = u32;
+
+/// They are not asked for one.
+pub const EVWS_VERIFY_CLIENT_NO: evws_verify_client = 0;
+/// They are asked, and those who have none are let in.
+pub const EVWS_VERIFY_CLIENT_OPTIONAL: evws_verify_client = 1;
+/// Nobody is let in without.
+pub const EVWS_VERIFY_CLIENT_REQUIRED: evws_verify_client = 2;
+
+/// A certificate for clients that ask for a name (SNI). Files are PEM.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_named_certificate {
+    /// `example.org`, or `*.example.org` for all names with one more label.
+    pub host: evws_bytes,
+    /// The certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+}
+
+/// What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
 #[repr(C)]
 pub struct evws_server_tls {
     /// The server's certificate and the others of its chain; not given: no TLS.
@@ -231,6 +257,40 @@ pub struct evws_server_tls {
     pub key: evws_bytes,
     /// Further certificates for the chain.
     pub ca: evws_bytes,
+    /// One of `EVWS_VERIFY_CLIENT_*`.
+    pub verify_client: evws_verify_client,
+    /// The roots that clients' certificates lead to.
+    pub client_ca: evws_bytes,
+    /// Other certificates, for some of the names that clients ask for.
+    pub sni: *const evws_named_certificate,
+    /// How many there are.
+    pub sni_count: usize,
+    /// Protocols for ALPN, the preferred one first; none: what clients offer is left without an
+    /// answer. Otherwise a client that offers others only is refused.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// What the TLS of a connection has agreed on. What it points to is lent until the next call on the
+/// context, and `data` is null for what there is none of.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_tls_info {
+    /// `TLSv1.3` or `TLSv1.2`
+    pub version: evws_bytes,
+    /// The cipher suite, by the name that IANA has for it.
+    pub cipher: evws_bytes,
+    /// The protocol that ALPN chose.
+    pub alpn: evws_bytes,
+    /// The name that the client asked for, or was to be shown a certificate of.
+    pub server_name: evws_bytes,
+    /// The peer's own certificate, as DER.
+    pub certificate: evws_bytes,
+    /// Whether that leads to a trusted root, and is valid for the name if it is a server's.
+    pub verified: bool,
+    /// Whether the session goes on with what an earlier one agreed on.
+    pub resumed: bool,
 }
 
 /// What a client connects with.
@@ -265,6 +325,21 @@ pub struct evws_connect_options {
 pub struct evws_listen_options {
     /// 0: any free one.
     pub port: u16,
+    /// Addresses or names that have this port on this machine; none: all addresses of both families.
+    /// A name that the system has to ask a server for blocks the call.
+    pub hosts: *const evws_bytes,
+    /// How many there are.
+    pub host_count: usize,
+    /// Whether other sockets may be bound to the same port, and connections are spread over them.
+    pub reuse_port: bool,
+    /// Whether `fd` is to be listened at, in place of a port.
+    pub has_fd: bool,
+    /// A listening stream socket that somebody else has made. It is duplicated, and becomes
+    /// non-blocking.
+    pub fd: i32,
+    /// How many connections may wait to be accepted, as far as the system allows; 0: as many as it
+    /// does. Of no use with `fd`.
+    pub backlog: i32,
     /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
     pub path: evws_bytes,
     /// The permissions of its file; negative: those that the umask leaves.
@@ -296,6 +371,21 @@ pub struct evws_listen_options {
     pub deflate: evws_deflate_options,
     /// For `wss://`.
     pub tls: evws_server_tls,
+}
+
+/// What is known of a listener. What it lends is valid until the next call on the context.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_listener_info {
+    /// 0: it has none.
+    pub port: u16,
+    /// Whether its connections are secured by TLS.
+    pub is_secure: bool,
+    /// The absolute path of a Unix socket, an abstract one with a NUL before it; `data` is NULL for
+    /// none.
+    pub path: evws_bytes,
+    /// How many addresses `evws_listener_host` has.
+    pub host_count: usize,
 }
 
 /// A request that is no upgrade.

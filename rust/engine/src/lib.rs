@@ -4,6 +4,7 @@
 
 mod answer;
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -18,7 +19,9 @@ mod queue;
 mod receive;
 mod resolver;
 mod runtime;
+mod secure;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
@@ -26,6 +29,7 @@ mod tls;
 mod watch;
 
 pub use answer::usual_response;
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};
@@ -37,4 +41,6 @@ pub use evws_proto::proxy;
 pub use pending::Settings;
 pub use send::Kind;
 pub use tls::client::ClientTls;
-pub use tls::server::ServerTls;
+pub use tls::clients::VerifyClient;
+pub use tls::info::TlsInfo;
+pub use tls::server::{NamedCertificate, ServerTls};

@@ -1,5 +1,6 @@
 //! A server's way to an established connection: read a request, ask the program, answer.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use super::{poll_more, read_more, secure, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
 use crate::tls::handshake::Step;
+use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -44,7 +46,9 @@ pub struct Policy {
     /// `None`: as long as they like.
     pub timeout: Option<Duration>,
     /// What its connections are secured with; `None`: they are not.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ListenerTls>,
+    /// The listener was stopped: no further request is read of a connection that has its answer.
+    pub stopped: Cell<bool>,
 }
 
 /// A connection before its upgrade.
@@ -68,12 +72,11 @@ pub async fn establish(
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
     let socket = stream.clone();
-    let transport = match &policy.tls {
+    let configuration = policy.tls.as_ref().map(ListenerTls::current);
+    let transport = match configuration {
         Some(configuration) => {
-            let secured = begin_tls(stream, &desk, Arc::clone(configuration));
-            desk.in_time(secured)
-                .await
-                .unwrap_or(Err(Failure::Server))?
+            let secured = desk.in_time(begin_tls(stream, &desk, configuration));
+            secured.await.unwrap_or(Err(Failure::Server))?
         }
         None => Transport::Plain(stream),
     };

@@ -58,7 +58,7 @@ impl Step {
                 Handshake::new(Session::client(configuration, name)?, Vec::new())
             }
             Step::Server(configuration, bytes) => {
-                Handshake::new(Session::server(configuration)?, bytes)
+                Handshake::new(Session::server(&configuration)?, bytes)
             }
             Step::Next(handshake) => handshake,
         };

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use super::handshake::Handshake;
+use super::info::{Expected, TlsInfo};
 use super::session::{Session, Turn, OVERHEAD};
 use super::words;
 use crate::queue::{ChunkPool, SendQueue, Written};
@@ -33,6 +34,8 @@ pub struct Tls {
     /// Why, until it is reported.
     failure: Option<String>,
     notified: bool,
+    /// Of a client: what it knows of the server beforehand.
+    expected: Option<Box<Expected>>,
 }
 
 /// Where plaintext goes: first into the message that is being assembled, then into the buffer.
@@ -85,8 +88,19 @@ impl Tls {
             failed: false,
             failure: None,
             notified: false,
+            expected: None,
         };
         (tls, handshake.plaintext)
+    }
+
+    /// Notes what a client expects of its server.
+    pub fn expect(&mut self, expected: Expected) {
+        self.expected = Some(Box::new(expected));
+    }
+
+    /// What was agreed on.
+    pub fn info(&self) -> TlsInfo<'_> {
+        TlsInfo::new(&self.session, self.expected.as_deref())
     }
 
     /// Whether nothing more can be read.

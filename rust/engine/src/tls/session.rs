@@ -2,11 +2,12 @@
 //! slices of the caller's. It is fed by the cold path ([`super::handshake`]) and the hot one
 //! ([`super::records`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
+use rustls::sign::CertifiedKey;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
@@ -20,8 +21,8 @@ pub const OVERHEAD: usize = 256;
 pub enum Session {
     /// A client's.
     Client(Box<UnbufferedClientConnection>),
-    /// A server's.
-    Server(Box<UnbufferedServerConnection>),
+    /// A server's, and the name that its client has asked for.
+    Server(Box<UnbufferedServerConnection>, Arc<OnceLock<Box<str>>>),
 }
 
 /// What a look at the bytes has come to.
@@ -36,6 +37,27 @@ pub enum Turn {
     Ended,
     /// The session is over. Its alert waits as long as [`Session::wants_write`] says so.
     Failed(Error),
+}
+
+/// Notes the name that a client asks for: a session without buffers does not tell it.
+#[derive(Debug)]
+struct Noting {
+    inner: Arc<dyn ResolvesServerCert>,
+    name: Arc<OnceLock<Box<str>>>,
+}
+
+impl ResolvesServerCert for Noting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            // It was set before if the client had to begin anew: then it is the same.
+            let _ = self.name.set(name.into());
+        }
+        self.inner.resolve(hello)
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.inner.only_raw_public_keys()
+    }
 }
 
 impl Session {
@@ -55,16 +77,22 @@ impl Session {
     ///
     /// # Errors
     /// The configuration does not fit.
-    pub fn server(configuration: Arc<ServerConfig>) -> Result<Self, Error> {
-        let session = UnbufferedServerConnection::new(configuration)?;
-        Ok(Session::Server(Box::new(session)))
+    pub fn server(configuration: &ServerConfig) -> Result<Self, Error> {
+        let name = Arc::default();
+        let mut own = configuration.clone();
+        own.cert_resolver = Arc::new(Noting {
+            inner: Arc::clone(&configuration.cert_resolver),
+            name: Arc::clone(&name),
+        });
+        let session = UnbufferedServerConnection::new(Arc::new(own))?;
+        Ok(Session::Server(Box::new(session), name))
     }
 
     /// What both roles have in common.
     pub fn common(&self) -> &CommonState {
         match self {
             Session::Client(session) => session,
-            Session::Server(session) => session,
+            Session::Server(session, _) => session,
         }
     }
 
@@ -84,7 +112,7 @@ impl Session {
     ) -> (usize, Turn) {
         match self {
             Session::Client(session) => handle(session.process_tls_records(bytes), out, plain),
-            Session::Server(session) => handle(session.process_tls_records(bytes), out, plain),
+            Session::Server(session, _) => handle(session.process_tls_records(bytes), out, plain),
         }
     }
 
@@ -103,7 +131,7 @@ impl Session {
             Session::Client(session) => send(session.process_tls_records(held), |traffic| {
                 traffic.encrypt(plaintext, wire)
             }),
-            Session::Server(session) => send(session.process_tls_records(held), |traffic| {
+            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
                 traffic.encrypt(plaintext, wire)
             }),
         }
@@ -118,7 +146,7 @@ impl Session {
             Session::Client(session) => send(session.process_tls_records(held), |traffic| {
                 traffic.queue_close_notify(wire)
             }),
-            Session::Server(session) => send(session.process_tls_records(held), |traffic| {
+            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
                 traffic.queue_close_notify(wire)
             }),
         }
