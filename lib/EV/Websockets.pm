@@ -224,9 +224,11 @@ sends nothing when it is destroyed, and the parent's connections go on
 undisturbed. The child may make contexts of its own.
 
 The module starts no thread, except when a name has to be resolved for
-C<connect>: that waits in a thread of its own, so that the loop does not. All
-signals are blocked in it, and your callbacks run on the thread that runs the loop,
-always. A program that uses addresses only has one thread.
+C<connect>: that waits in a thread of its own, so that the loop does not. And
+when more than four TLS handshakes are under way, threads do their arithmetic, as
+many as there are processors. All signals are blocked in these threads, and your
+callbacks run on the thread that runs the loop, always. A program that uses
+addresses only, and meets no such crowd, has one thread.
 
 With Perl's own threads, contexts and connections stay in the thread that made
 them; they are not copied into new ones.
