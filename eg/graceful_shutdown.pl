@@ -18,7 +18,8 @@ my $ctx = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     max_message_size => 64 * 1024,
     on_connect       => sub {
-        return if $ctx->connections < CLIENTS;
+        my @open = $ctx->connections;
+        return if @open < CLIENTS;
         print "server: ", CLIENTS, " clients are connected; sending SIGTERM to myself\n";
         kill TERM => $$;
     },
