@@ -9,8 +9,9 @@ use evws_proto::Role;
 
 use crate::event::{Interest, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
+use crate::receive::BUFFER;
 use crate::sys;
-use crate::tls::session::Tls;
+use crate::tls::records::Tls;
 
 /// How long a connection that is being closed may go without any progress.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -157,9 +158,12 @@ impl Link {
     ///
     /// # Errors
     /// As [`SendQueue::write`].
-    pub fn write_queue(&mut self, pool: &mut ChunkPool) -> io::Result<Written> {
+    pub fn write_queue(&mut self, pool: &mut ChunkPool, wire: &mut Vec<u8>) -> io::Result<Written> {
         match &mut self.tls {
-            Some(tls) => tls.write(self.fd.as_fd(), &mut self.queue, pool),
+            Some(tls) => {
+                wire.resize(BUFFER, 0);
+                tls.write(self.fd.as_fd(), &mut self.queue, pool, wire)
+            }
             None => self.queue.write(self.fd.as_fd(), pool),
         }
     }

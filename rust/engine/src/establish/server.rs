@@ -16,16 +16,15 @@ use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 
 use super::desk::{Decision, Desk, Late, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{poll_more, read_more, Established, Failure};
+use super::{poll_more, read_more, secure, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
+use crate::tls::handshake::Step;
 use crate::tls::server::ListenerTls;
-use crate::tls::words;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -91,7 +90,7 @@ pub async fn establish(
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
-            let secured = desk.in_time(secure(stream, configuration));
+            let secured = desk.in_time(begin_tls(stream, &desk, configuration));
             secured.await.unwrap_or_else(|Late| Err(gone(None)))?
         }
         None => Transport::Plain(stream),
@@ -116,33 +115,33 @@ pub async fn establish(
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
-async fn secure(
+async fn begin_tls(
     mut stream: Stream,
+    desk: &Desk,
     configuration: Arc<ServerConfig>,
 ) -> Result<Transport, Failure> {
-    match stream.peek().await {
+    let mut hello = Vec::new();
+    match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
-        Ok(Some(first)) if first.is_ascii_alphabetic() => {
+        Ok(1..) if hello[0].is_ascii_alphabetic() => {
             let rejection = Rejection::new(400);
             let _ = stream.write_all(&rejection.encode()).await;
             return Err(refused(&rejection));
         }
-        Ok(Some(_)) => {}
-        Ok(None) => return Err(gone(None)),
+        Ok(1..) => {}
+        Ok(0) => return Err(gone(None)),
         Err(error) => return Err(gone(Some(error))),
     }
-    match TlsAcceptor::from(configuration).accept(stream).await {
-        Ok(session) => Ok(Transport::Server(Box::new(session))),
-        // rustls has sent its alert.
+    match secure::handshake(stream, desk, Step::Server(configuration, hello)).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        // The alert is sent.
         Err(error) => Err(gone(Some(error))),
     }
 }
 
 /// The client has left before its upgrade was done.
 pub(super) fn gone(error: Option<io::Error>) -> Failure {
-    let why = error.map_or_else(String::new, |error| {
-        format!(": {}", words::stream_reason(&error))
-    });
+    let why = error.map_or_else(String::new, |error| format!(": {error}"));
     Failure::Server(format!("the client went away during the upgrade{why}"))
 }
 
