@@ -10,7 +10,7 @@ use Certificates;
 use EV;
 use EV::Websockets;
 use Events;
-use Interop qw(peer_python);
+use Interop qw(peer_node peer_python);
 use Interop::Child;
 use OpenSSLPeer;
 use Run;
@@ -35,7 +35,7 @@ my %listen = $made->listen_with('server');
 my $server  = Events->new;
 my $context = EV::Websockets::Context->new(ssl_ca => $ca);
 my %port    = map {
-    $_ => $context->listen(%listen, ssl_verify_client => $_, ssl_client_ca => $ca, $server->handlers)
+    $_ => $context->listen(%listen, ssl_verify_client => $_, ssl_client_ca => $ca, protocol => 'v2.interop', $server->handlers)
 } 1, 'optional', 0;
 
 sub identity { return defined $_[0] ? $made->listen_with($_[0]) : () }
@@ -163,18 +163,21 @@ subtest 'TLS 1.2 and 1.3, openssl as client' => sub {
     }
 };
 
-subtest 'Python websockets as client' => sub {
-    my @peer = peer_python() or plan skip_all => 'Python with the package websockets is not installed';
-    local $ENV{SSL_CERT_FILE} = $ca;
-    local $ENV{EVWS_PEER_CERT} = $made->file('alice.pem');
-    local $ENV{EVWS_PEER_KEY}  = $made->file('alice.key');
-    $server->forget;
-    my $client = Interop::Child->new(@peer, 'client', "wss://localhost:$port{1}/");
-    run_until(sub { $server->count('connect') }, 'let in');
-    ok $server->conn->tls->{peer_certificate} eq der('alice'), 'with its certificate';
-    $server->conn->close(4000, 'seen');
-    is_deeply $client->closed, [4000, 'seen'], 'and a conversation';
-};
+for (['Python websockets', peer_python()], ['Node ws', peer_node()]) {
+    my ($name, @peer) = @$_;
+    subtest "$name as client" => sub {
+        plan skip_all => 'it is not installed' if !@peer;
+        local $ENV{SSL_CERT_FILE} = local $ENV{NODE_EXTRA_CA_CERTS} = $ca;
+        local $ENV{EVWS_PEER_CERT} = $made->file('alice.pem');
+        local $ENV{EVWS_PEER_KEY}  = $made->file('alice.key');
+        $server->forget;
+        my $client = Interop::Child->new(@peer, 'client', "wss://localhost:$port{1}/");
+        run_until(sub { $server->count('connect') }, 'let in');
+        ok $server->conn->tls->{peer_certificate} eq der('alice'), 'with its certificate';
+        $server->conn->close(4000, 'seen');
+        is_deeply $client->closed, [4000, 'seen'], 'and a conversation';
+    };
+}
 
 my $not_der = $made->write('not_der.pem', "-----BEGIN CERTIFICATE-----\nQUJDRA==\n-----END CERTIFICATE-----\n");
 my $empty   = $made->write('empty.pem', '');
