@@ -5,42 +5,20 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
-use Browser;
-use EV;
+use Chromium;
 use EV::Websockets;
-use Interop qw(await);
 use Interop::Deflate qw(settings setting_name with_our_server);
 use Interop::Talk;
-use RawServer;
 use Run;
 
 # permessage-deflate with a browser: a page, served from here, opens WebSockets
 # to our server. Browsers offer the extension by themselves.
 
-plan skip_all => 'Chromium is not installed' if !Browser->program;
+plan skip_all => 'Chromium is not installed' if !Chromium::find();
 
-my $page = do { open my $in, '<:raw', "$Bin/peers/deflate.html" or die "deflate.html: $!\n"; local $/; <$in> };
-my $http = RawServer->new(answer => sub {
-    my ($peer, $head) = @_;
-    my ($status, $body) = $head =~ m{\AGET /page\?} ? ('200 OK', $page) : ('404 Not Found', '');
-    $peer->put("HTTP/1.1 $status\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: "
-        . length($body) . "\r\n\r\n$body")->finish_writing;
-});
-
+my $http = Chromium::serve("$Bin/peers/deflate.html");
 my $browser;
-END { $browser->end if $browser }
-
-sub visit {
-    my @urls = @_;
-    $browser = Browser->start('http://127.0.0.1:' . $http->port . '/page?' . join '&', map { "url=$_" } @urls);
-    # Starting takes it a while on a busy machine.
-    my $there = 0;
-    for my $try (1 .. 3) {
-        $there ||= wait_until(sub { grep { defined $_->head } $http->peers });
-    }
-    ok($there, 'the browser loads the page') or $browser->show_log;
-    return;
-}
+sub visit { $browser = Chromium->visit($http, [@_]) }
 
 # It cannot be asked for anything, but it says that its window can be smaller.
 my @settings = settings();
@@ -49,7 +27,7 @@ with_our_server(
     [ 'defaults', 1, { server_no_context_takeover => 1, client_no_context_takeover => 1 }, 1 ],
     map { [ 'we ask for ' . setting_name($_), $_, $_, 1 ] } @settings,
 );
-$browser->end;
+undef $browser;
 
 # Messages of the page's own, compressed and not.
 my $context = EV::Websockets::Context->new;
@@ -76,6 +54,6 @@ for my $deflate (@deflate) {
     $talk->next_close;
     is($talk->{error}, undef, "$name: without an error");
 }
-$browser->end;
+undef $browser;
 
 finish;

@@ -5,7 +5,7 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
-use Browser;
+use Chromium;
 use EV;
 use EV::Websockets;
 use IO::Handle;
@@ -16,7 +16,7 @@ use Run;
 # eg/chat_server.pl and its page: two tabs of a browser talk to each other. The
 # browser does what its own WebSocket, the DevTools protocol, is told.
 
-plan skip_all => 'Chromium is not installed' if !Browser->program;
+plan skip_all => 'Chromium is not installed' if !Chromium::find();
 
 # ---- the server, as it is started from a shell ----
 
@@ -31,7 +31,7 @@ if (!$server) {
 close $in;
 my $browser;
 END {
-    $browser->end if $browser;
+    undef $browser;
     local $?;
     kill TERM => $server if $server;
 }
@@ -49,7 +49,7 @@ my ($devtools, %answer);
 my $serial = 0;
 
 sub start_browser {
-    $browser = Browser->start('about:blank');
+    $browser = Chromium->start('about:blank');
     my $address;
     # Starting takes it a while on a busy machine.
     for my $try (1 .. 3) {
