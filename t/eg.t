@@ -18,6 +18,14 @@ my %shows = (
     'adopt_server.pl' => [
         qr/^server: a client of \/chat\nclient: hello\nserver: closed with 1000\nclient: closed with 1000$/m,
     ],
+    'auth_later.pl' => [
+        qr/^nobody: .*401 Unauthorized$/m,
+        qr/^ann: let in as ann\nann: welcome$/m,
+        qr/^mallory: .*403 Forbidden$/m,
+        qr/^bob: let in as bob\nbob: welcome$/m,
+        qr/^carol: .*500 Internal Server Error$/m,
+        qr/^dave: .*503 Service Unavailable$/m,
+    ],
     'backpressure.pl' => [
         qr/^received 500 chunks,\s+31\.2 MiB$/m,
         qr/^total    500 chunks, 32768000 bytes, closed with 1000 \(end of stream\)$/m,
