@@ -38,9 +38,18 @@ my %shows = (
         qr/^each by itself: +1[0-4][0-9]{3} bytes to send \(permessage-deflate;.*_no_context_takeover\)\n +15402 bytes in 100 messages$/m,
         qr/^with takeover: +[1-4][0-9]{3} bytes to send \(permessage-deflate\)\n +15402 bytes in 100 messages$/m,
     ],
+    'coro.pl' => [
+        (map { my $name = $_; map { qr/^$name $_$/m } "gets 'here you are, $name: .*'", 'leaves' } qw(ann bob)),
+        qr/^everyone has left$/m,
+    ],
     'echo_test.pl' => [
         qr/^server: a client came from 127\.0\.0\.1$/m,
         qr/^client: got 'good bye' back\nclient: closed with code 1000$/m,
+    ],
+    'future.pl' => [
+        qr/^ann: 'stressed' backwards is 'desserts'$/m,
+        (map { qr/^$_: the server has closed$/m } qw(ann bob)),
+        qr/^together: 2 \+ 1 words\nno message in time\nfailed: .*Connection refused.*\ndone$/m,
     ],
     'graceful_shutdown.pl' => [
         (map { qr/^client $_: got 'last words'$/m } 1 .. 3),
