@@ -11,6 +11,15 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
+# Whether the Origin of a request matches one of the patterns given to listen.
+sub _is_from {
+    my ($headers, $patterns) = @_;
+    for my $pattern (@$patterns) {
+        return 1 if $headers->{Origin} =~ $pattern;
+    }
+    return 0;
+}
+
 1;
 
 __END__

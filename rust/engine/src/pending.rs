@@ -150,9 +150,14 @@ impl Context {
             Question::Handshake {
                 headers,
                 protocols,
+                foreign,
                 answer,
             } => {
-                self.events.push_back(Queued::Handshake { id, headers });
+                self.events.push_back(Queued::Handshake {
+                    id,
+                    headers,
+                    foreign,
+                });
                 Awaited::Handshake(answer, protocols)
             }
             Question::Request {

@@ -107,10 +107,18 @@ impl Context {
     /// Turns a queued event into one for the caller, unless its time has passed.
     fn deliver(&mut self, queued: Queued) -> Option<Event> {
         match queued {
-            Queued::Handshake { id, headers } => {
-                let listener = self.slots.pending_mut(id)?.listener?;
+            Queued::Handshake {
+                id,
+                headers,
+                foreign,
+            } => {
+                let listener = self.slots.pending(id)?.listener?;
                 self.current.headers = headers;
-                Some(Event::Handshake { id, listener })
+                Some(Event::Handshake {
+                    id,
+                    listener,
+                    foreign,
+                })
             }
             Queued::Request { id, request, body } => {
                 let pending = self.slots.pending(id)?;

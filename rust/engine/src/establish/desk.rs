@@ -42,6 +42,8 @@ pub enum Question {
         headers: Headers,
         /// The subprotocols that the client asks for.
         protocols: Vec<String>,
+        /// Its `Origin` is not among those that the policy allows.
+        foreign: bool,
         /// Where the answer goes.
         answer: oneshot::Sender<Decision>,
     },

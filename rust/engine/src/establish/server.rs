@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Headers, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Origins, Rejection, Request};
 use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
@@ -38,6 +38,10 @@ pub struct Policy {
     pub deflate: Option<deflate::Options>,
     /// Added to every response that accepts.
     pub headers: Headers,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Origins>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
     /// Whether the program answers the requests that are none.
@@ -158,6 +162,10 @@ impl Server {
 
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        let foreign = self.is_foreign(&request);
+        if foreign && !self.policy.ask_origin {
+            return self.refuse(Rejection::new(403)).await;
+        }
         let deflate = match &self.policy.deflate {
             Some(options) => match handshake::accept_offer(&request.extensions, options) {
                 Ok(negotiated) => negotiated,
@@ -167,8 +175,8 @@ impl Server {
         };
         let mut extra = self.policy.headers.clone();
         let mut chosen = None;
-        if self.policy.ask {
-            match self.ask_decision(&request).await? {
+        if self.policy.ask || foreign {
+            match self.ask_decision(&request, foreign).await? {
                 Decision::Accept { headers, protocol } => {
                     extra.extend(headers);
                     chosen = protocol;
@@ -196,12 +204,26 @@ impl Server {
         })
     }
 
+    /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
+    fn is_foreign(&self, request: &Request) -> bool {
+        let origin = request.headers.iter().find(|(name, _)| name == "Origin");
+        match (&self.policy.origins, origin) {
+            (Some(origins), Some((_, origin))) => !origins.allow(origin),
+            _ => false,
+        }
+    }
+
     /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
-    async fn ask_decision(&mut self, request: &Request) -> Result<Decision, Failure> {
+    async fn ask_decision(
+        &mut self,
+        request: &Request,
+        foreign: bool,
+    ) -> Result<Decision, Failure> {
         let (answer, mut decided) = oneshot::channel();
         self.desk.ask(Question::Handshake {
             headers: request.headers.clone(),
             protocols: request.protocols.clone(),
+            foreign,
             answer,
         });
         self.desk.set_deadline(self.policy.timeout);
