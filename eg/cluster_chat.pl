@@ -85,7 +85,9 @@ sub new {
 # A connection that has subscribed to something can do nothing else: so two.
 sub join {
     my ($self) = @_;
-    $self->{$_} = $self->connection for qw(talk hear);
+    my $attempt = ++$self->{attempt};
+    my $lost = sub { $self->lost if $self->{attempt} == $attempt };    # and not when an earlier one is let go
+    $self->{$_} = $self->connection($lost) for qw(talk hear);
     $self->{hear}->subscribe(CHANNEL, sub { $self->{on_line}->($_[0]) });
     $self->{hear}->subscribe(CHANNEL . ":$$", sub { });
     $self->check;
@@ -94,11 +96,10 @@ sub join {
 
 # With the host "unix/", AnyEvent takes the port for the path of a socket.
 sub connection {
-    my ($self) = @_;
+    my ($self, $lost) = @_;
     my $at = $self->{at};
     my ($host, $port) = $at =~ m{\A/} ? ('unix/', $at) : $at =~ /\A(.+):(\d+)\z/ or die "not HOST:PORT or a path: $at\n";
-    return AnyEvent::Redis->new(
-        host => $host, port => $port, on_error => sub { }, on_cleanup => sub { $self->lost });
+    return AnyEvent::Redis->new(host => $host, port => $port, on_error => sub { }, on_cleanup => $lost);
 }
 
 # Redis counts who hears a message. When it counts us, we have joined.
@@ -115,8 +116,8 @@ sub check {
 
 sub lost {
     my ($self) = @_;
-    return if !delete $self->{talk};
-    delete $self->{hear};
+    $self->{attempt}++;
+    delete @$self{qw(talk hear)};
     $self->{timer} = AnyEvent->timer(after => 0.5, cb => sub { $self->join });
     $self->change(0);
     return;
@@ -237,7 +238,6 @@ sub start_redis {
         open STDOUT, '>', "$dir/redis.log" or die "$dir/redis.log: $!";
         exec 'redis-server', '--port', 0, '--unixsocket', $socket, '--dir', $dir, '--save', ''
             or POSIX::_exit(127);
-        POSIX::_exit(127);
     });
     for (1 .. 500) {
         return $pid if IO::Socket::UNIX->new(Peer => $socket);
