@@ -2,6 +2,10 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+// What the integration tests share is used by unit tests as well.
+#[cfg(test)]
+extern crate self as evws_engine;
+
 mod answer;
 mod attempts;
 mod connect;
@@ -21,6 +25,8 @@ mod send;
 mod slots;
 mod socket_file;
 mod sys;
+#[cfg(test)]
+mod time_tests;
 mod tls;
 mod watch;
 
