@@ -203,6 +203,10 @@ typedef struct evws_event {
    * How many headers `evws_event_header` has.
    */
   size_t header_count;
+  /**
+   * How many connections a shutdown has cut because their peers did not close in time.
+   */
+  size_t cut;
 } evws_event;
 
 /**
@@ -224,6 +228,29 @@ typedef struct evws_watch {
    */
   uint32_t events;
 } evws_watch;
+
+/**
+ * What is known of a listener. What it lends is valid until the next call on the context.
+ */
+typedef struct evws_listener_info {
+  /**
+   * 0: it has none.
+   */
+  uint16_t port;
+  /**
+   * Whether its connections are secured by TLS.
+   */
+  bool is_secure;
+  /**
+   * The absolute path of a Unix socket, an abstract one with a NUL before it; `data` is NULL for
+   * none.
+   */
+  struct evws_bytes path;
+  /**
+   * How many addresses `evws_listener_host` has.
+   */
+  size_t host_count;
+} evws_listener_info;
 
 /**
  * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
@@ -380,6 +407,33 @@ typedef struct evws_listen_options {
    * 0: any free one.
    */
   uint16_t port;
+  /**
+   * Addresses or names that have this port on this machine; none: all addresses of both families.
+   * A name that the system has to ask a server for blocks the call.
+   */
+  const struct evws_bytes *hosts;
+  /**
+   * How many there are.
+   */
+  size_t host_count;
+  /**
+   * Whether other sockets may be bound to the same port, and connections are spread over them.
+   */
+  bool reuse_port;
+  /**
+   * Whether `fd` is to be listened at, in place of a port.
+   */
+  bool has_fd;
+  /**
+   * A listening stream socket that somebody else has made. It is duplicated, and becomes
+   * non-blocking.
+   */
+  int32_t fd;
+  /**
+   * How many connections may wait to be accepted, as far as the system allows; 0: as many as it
+   * does. Of no use with `fd`.
+   */
+  int32_t backlog;
   /**
    * Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
    */
@@ -557,6 +611,16 @@ typedef struct evws_proxy_environment {
 #define EVWS_EVENT_REQUEST 9
 
 /**
+ * A listener that was stopped is named by no further event: listener. Its id is stale.
+ */
+#define EVWS_EVENT_LISTENER_ENDED 10
+
+/**
+ * A shutdown is over, and there are no connections any more: cut.
+ */
+#define EVWS_EVENT_SHUT_DOWN 11
+
+/**
  * A text message.
  */
 #define EVWS_SEND_TEXT 1
@@ -721,6 +785,16 @@ evws_status evws_close(struct evws_context *context,
                        size_t length);
 
 /**
+ * Ends a connection at once, in whatever state: what is queued is thrown away, and the TCP
+ * connection is reset. `EVWS_EVENT_CONNECT_FAILED` with the text `aborted` comes for one that was
+ * connecting, `EVWS_EVENT_CLOSE` with 1006 for one that was open. No effect on a stale id.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+evws_status evws_abort(struct evws_context *context, uint64_t id);
+
+/**
  * Stops reading and delivering; no effect unless the connection is connected.
  *
  * Safety:
@@ -883,6 +957,68 @@ bool evws_poll_watch(struct evws_context *context, struct evws_watch *out);
 double evws_poll_deadline(struct evws_context *context);
 
 /**
+ * Stops a listener: its sockets are closed, the file of a Unix socket is removed. Connections that
+ * stand stay, and handshakes under way go on, also of clients that the system has accepted.
+ * `EVWS_EVENT_LISTENER_ENDED` comes behind the last event that names it. `EVWS_STATUS_STALE` if it
+ * was not listening.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+evws_status evws_stop_listening(struct evws_context *context, uint64_t listener);
+
+/**
+ * Writes what is known of a listener. Returns false if it is not listening (any more).
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+ * a place for the result.
+ */
+bool evws_listener_describe(const struct evws_context *context,
+                            uint64_t listener,
+                            struct evws_listener_info *out);
+
+/**
+ * Address `index` of a listener's port as text, lent until the next call on the context; `data` is
+ * NULL if there is none.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+struct evws_bytes evws_listener_host(const struct evws_context *context,
+                                     uint64_t listener,
+                                     size_t index);
+
+/**
+ * Whether a listener is the one of a Unix socket at `path`, which may be relative.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `path` is valid for the
+ * call.
+ */
+bool evws_listener_is_at(const struct evws_context *context,
+                         uint64_t listener,
+                         struct evws_bytes path);
+
+/**
+ * Ends everything in order. Listeners are stopped, handshakes under way are answered with 503,
+ * clients that are connecting fail, and a Close frame with `code` and `reason` goes to every peer.
+ * After `timeout` seconds (negative or beyond all time: never) what is left is cut, which its
+ * `EVWS_EVENT_CLOSE` says with 1006. When there are no connections any more
+ * `EVWS_EVENT_SHUT_DOWN` comes, one for each call; a further call can only make the time shorter.
+ * Nothing can be connected or listened at from the first call on. `EVWS_STATUS_INVALID` if the code
+ * may not be sent. The reason is copied, and cut to 123 bytes.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `reason` is valid for the
+ * call.
+ */
+evws_status evws_shutdown(struct evws_context *context,
+                          double timeout,
+                          int64_t code,
+                          struct evws_bytes reason);
+
+/**
  * Gives the payload of the event that was polled last away, if it has memory of its own: a large
  * message that came in several reads. Returns the memory, which holds the payload and a NUL
  * behind it, and belongs to the caller, who frees it with free(3). Returns NULL if the payload is
@@ -907,18 +1043,19 @@ evws_status evws_connect(struct evws_context *context,
                          uint64_t *id);
 
 /**
- * Listens on all addresses, or at a path. Writes the listener's token, which connection events
- * carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file
- * cannot be used, `EVWS_STATUS_SYSTEM` if the port or path cannot be bound. The options are copied,
- * the files read at once.
+ * Listens at a descriptor, at a path, or at a port: the first of these that the options have.
+ * Writes the listener's id, which connection events carry and which is no token, and its port, 0 if
+ * it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
+ * `EVWS_STATUS_SYSTEM` if the place cannot be bound. The options are copied, the files read at once.
+ * The descriptor stays the caller's.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
- * with all that it points to; `token` and `port` are null or point to places for the results.
+ * with all that it points to; `listener` and `port` are null or point to places for the results.
  */
 evws_status evws_listen(struct evws_context *context,
                         const struct evws_listen_options *options,
-                        uint64_t *token,
+                        uint64_t *listener,
                         uint16_t *port);
 
 /**

@@ -31,6 +31,11 @@ CODE:
     ws_close(aTHX_ self, "EV::Websockets::Connection::close", code, reason);
 
 void
+abort(ws_connection *self)
+CODE:
+    ws_abort(aTHX_ self);
+
+void
 pause_recv(ws_connection *self)
 CODE:
     ws_pause(aTHX_ self, TRUE);

@@ -37,13 +37,27 @@ adopt(ws_context *self, ...)
 CODE:
     ws_adopt(aTHX_ self, &ST(1), items - 1);
 
+UV
+stop_listening(ws_context *self, SV *where)
+CODE:
+    RETVAL = ws_stop_listening(aTHX_ self, where);
+OUTPUT:
+    RETVAL
+
+void
+shutdown(ws_context *self, ...)
+CODE:
+    ws_shutdown(aTHX_ self, &ST(1), items - 1);
+
 void
 connections(ws_context *self)
+ALIAS:
+    listeners = 1
 PREINIT:
     AV *list;
     SSize_t i;
 PPCODE:
-    list = ws_connections(aTHX_ self);
+    list = ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self);
     EXTEND(SP, av_len(list) + 1);
     for (i = 0; i <= av_len(list); i++)
         PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */

@@ -122,6 +122,15 @@ void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
     WS_WAKE(ctx);
 }
 
+void ws_abort(pTHX_ ws_connection *conn)
+{
+    PERL_UNUSED_CONTEXT;
+    if (!conn || !conn->open)
+        return;
+    (void)evws_abort(conn->ctx->engine, conn->id);
+    WS_WAKE(conn->ctx);
+}
+
 void ws_pause(pTHX_ ws_connection *conn, bool pause)
 {
     PERL_UNUSED_CONTEXT;

@@ -183,6 +183,7 @@ static void listen_check(pTHX_ const ws_options *o)
     } strings[] = {
         { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
         { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "path", WS_OPT_PATH },
+        { "host", WS_OPT_HOST },
     };
     size_t i;
     bool cert, key;
@@ -203,36 +204,13 @@ static void listen_check(pTHX_ const ws_options *o)
               cert ? "ssl_cert" : "ssl_key");
 }
 
-/* A mode of 600 or '0600' is the mistake that everybody makes once: both are
- * numbers beyond 0777. */
-static int32_t mode_option(pTHX_ const ws_options *o)
-{
-    SV *mode = o->value[WS_OPT_MODE];
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_MODE))
-        return -1;
-    if (!ws_option_given(aTHX_ o, WS_OPT_PATH))
-        croak("listen: mode is for a path");
-    if (SvROK(mode) || !looks_like_number(mode) || SvNV(mode) < 0 || SvNV(mode) > 0777
-        || SvNV(mode) != Perl_floor(SvNV(mode)))
-        croak("listen: mode must be a number from 0 to 0777, such as 0600 (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ mode)));
-    return (int32_t)SvIV(mode);
-}
-
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     ws_byte_list protocols;
     ws_header_list headers;
 
     Zero(out, 1, evws_listen_options);
-    out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
-    if (ws_option_given(aTHX_ o, WS_OPT_PATH)) {
-        if (ws_option_given(aTHX_ o, WS_OPT_PORT))
-            croak("listen: give either port or path");
-        out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
-    }
-    out->mode = mode_option(aTHX_ o);
+    ws_option_place(aTHX_ o, out);
     ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
     out->protocols = protocols.item;
     out->protocol_count = protocols.count;
@@ -254,8 +232,11 @@ static ws_listener *listener_new(pTHX_ const ws_options *o)
     SV *on_request = ws_option_code(aTHX_ o, WS_OPT_ON_REQUEST);
     ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
     ws_listener *listener;
+    SV *name = ws_option_given(aTHX_ o, WS_OPT_NAME) ? newSVsv(o->value[WS_OPT_NAME]) : newSVpvs("server");
 
     Newx(listener, 1, ws_listener);
+    listener->id = 0;
+    listener->name = name;
     listener->callbacks = callbacks;
     listener->on_handshake = SvREFCNT_inc(on_handshake);
     listener->on_request = SvREFCNT_inc(on_request);
@@ -267,7 +248,6 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_listen_options options;
     ws_listener *listener;
-    uint64_t token;
     uint16_t port;
 
     ws_context_engine(aTHX_ ctx);
@@ -279,19 +259,19 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     options.ask_handshake = listener->on_handshake != NULL;
     options.serve_requests = listener->on_request != NULL;
     options.wants = ws_callbacks_wants(listener->callbacks);
-    if (evws_listen(ctx->engine, &options, &token, &port) != EVWS_STATUS_OK) {
+    if (evws_listen(ctx->engine, &options, &listener->id, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);
         ws_context_croak(aTHX_ ctx);
     }
-    ws_watch_set_listener(aTHX_ ctx->watch, token, listener);
+    ws_watch_set_listener(aTHX_ ctx->watch, listener->id, listener);
     WS_WAKE(ctx);
     return port;
 }
 
 /* ---- adopt ---- */
 
-/* Not sv_2io, which croaks in its own words for what is no handle. */
-static PerlIO *file_of(pTHX_ SV *fh)
+/* NULL: it is no open handle. Not sv_2io, which croaks in its own words for what is no handle. */
+PerlIO *ws_file_of(pTHX_ SV *fh)
 {
     SV *glob = SvROK(fh) ? SvRV(fh) : fh;
     IO *io = NULL;
@@ -312,7 +292,7 @@ static void adopt_check(pTHX_ const ws_options *o)
 
     if (!ws_option_given(aTHX_ o, WS_OPT_FH))
         croak("fh parameter is required");
-    file = file_of(aTHX_ o->value[WS_OPT_FH]);
+    file = ws_file_of(aTHX_ o->value[WS_OPT_FH]);
     if (!file || PerlIO_fileno(file) < 0)
         croak("Invalid filehandle");
     if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISSOCK(status.st_mode))

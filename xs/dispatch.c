@@ -53,6 +53,8 @@ static const struct {
     { "connect failed", "error handler",   WS_ON_ERROR },
     { "close",          "close handler",   WS_ON_CLOSE },
     { "request",        "on_request",      0 },
+    { "listener ended", "",                0 },
+    { "shut down",      "shutdown handler", 0 },
 };
 
 /* Whether the callback of an event answers it. */
@@ -208,6 +210,29 @@ static void take_question(pTHX_ ws_frame *f)
     }
 }
 
+static void forget_listener(pTHX_ ws_context *ctx, uint64_t id)
+{
+    ws_listener *listener = ws_watch_listener(ctx->watch, id);
+
+    if (!listener)
+        return;
+    ws_watch_set_listener(aTHX_ ctx->watch, id, NULL);
+    ws_listener_free(aTHX_ listener);
+}
+
+/* One call of shutdown() is answered. */
+static void take_shutdown(pTHX_ ws_frame *f)
+{
+    SV *code = f->ctx->at_shutdown ? av_shift(f->ctx->at_shutdown) : NULL;
+
+    if (code && SvROK(code)) {
+        f->code = code;
+        f->arg[f->args++] = newSVuv(f->event.cut);
+    } else {
+        SvREFCNT_dec(code);
+    }
+}
+
 static void trace(pTHX_ const ws_frame *f)
 {
     PerlIO_printf(PerlIO_stderr(), "EV::Websockets: context %p connection %lx: %s, %lu bytes\n", (void *)f->ctx,
@@ -226,9 +251,19 @@ static void take_event(pTHX_ ws_frame *f)
     f->refusal = kind == EVWS_EVENT_HANDSHAKE ? 403 : 500;
     if (f->ctx->globals->debug)
         trace(aTHX_ f);
-    if (!f->answered) {
+    switch (kind) {
+    case EVWS_EVENT_HANDSHAKE:
+    case EVWS_EVENT_REQUEST:
         take_question(aTHX_ f);
         return;
+    case EVWS_EVENT_LISTENER_ENDED:
+        forget_listener(aTHX_ f->ctx, f->event.listener);
+        return;
+    case EVWS_EVENT_SHUT_DOWN:
+        take_shutdown(aTHX_ f);
+        return;
+    default:
+        break;
     }
     conn = kind == EVWS_EVENT_CONNECT ? connected(aTHX_ f) : ws_watch_connection(f->ctx->watch, f->event.id);
     if (!conn)

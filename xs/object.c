@@ -80,6 +80,7 @@ void ws_listener_free(pTHX_ ws_listener *listener)
         return;
     ws_callbacks_unref(aTHX_ listener->callbacks);
     SvREFCNT_dec(listener->on_handshake);
+    SvREFCNT_dec(listener->name);
     SvREFCNT_dec(listener->on_request);
     Safefree(listener);
 }
@@ -168,6 +169,7 @@ static void drop_connections(pTHX_ ws_context *ctx)
 void ws_context_destroy(pTHX_ ws_context *ctx)
 {
     evws_context *engine = ctx->engine;
+    AV *at_shutdown;
 
     if (!engine)
         return;
@@ -182,6 +184,9 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     evws_context_free(engine, getpid() != ctx->pid);
     drop_connections(aTHX_ ctx);
     ws_watch_drop_listeners(aTHX_ ctx->watch);
+    at_shutdown = ctx->at_shutdown;
+    ctx->at_shutdown = NULL;
+    SvREFCNT_dec((SV *)at_shutdown);
     ws_context_unref(aTHX_ ctx);
 }
 

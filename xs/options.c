@@ -1,4 +1,4 @@
-/* The options of new, connect, listen and adopt: names, types, croaks.
+/* The options of new, connect, listen, adopt and shutdown: names, types, croaks.
  *
  * Every value is copied to a mortal first. That runs whatever Perl code hides
  * behind it (tie, overloading) before anything is decided, keeps strings alive
@@ -28,6 +28,10 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
     { "deflate",          WS_FOR_ALL_CONNECTIONS },
     { "port",             WS_FOR_LISTEN },
+    { "host",             WS_FOR_LISTEN },
+    { "backlog",          WS_FOR_LISTEN },
+    { "reuse_port",       WS_FOR_LISTEN },
+    { "fd",               WS_FOR_LISTEN },
     { "path",             WS_FOR_LISTEN },
     { "mode",             WS_FOR_LISTEN },
     { "name",             WS_FOR_LISTEN },
@@ -46,6 +50,10 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "on_handshake",     WS_FOR_LISTEN },
     { "on_request",       WS_FOR_LISTEN },
     { "handshake_timeout", WS_FOR_LISTEN },
+    { "timeout",          WS_FOR_SHUTDOWN },
+    { "code",             WS_FOR_SHUTDOWN },
+    { "reason",           WS_FOR_SHUTDOWN },
+    { "cb",               WS_FOR_SHUTDOWN },
     { "on_connect",       WS_FOR_ALL_CONNECTIONS },
     { "on_message",       WS_FOR_ALL_CONNECTIONS },
     { "on_close",         WS_FOR_ALL_CONNECTIONS },
@@ -57,10 +65,11 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
 static const char *method_name(ws_method method)
 {
     switch (method) {
-    case WS_FOR_NEW:     return "new";
-    case WS_FOR_CONNECT: return "connect";
-    case WS_FOR_LISTEN:  return "listen";
-    default:             return "adopt";
+    case WS_FOR_NEW:      return "new";
+    case WS_FOR_CONNECT:  return "connect";
+    case WS_FOR_LISTEN:   return "listen";
+    case WS_FOR_SHUTDOWN: return "shutdown";
+    default:              return "adopt";
     }
 }
 

@@ -198,16 +198,23 @@ void ws_watch_set_connection(pTHX_ ws_watch *watch, uint64_t id, ws_connection *
     slot_make(aTHX_ watch, id)->conn = conn;
 }
 
-ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t token)
+ws_listener *ws_watch_listener_at(const ws_watch *watch, U32 index)
 {
-    ws_slot *slot = slot_find(watch, token);
+    ws_slot *slot = slot_find(watch, index);
 
     return slot ? slot->listener : NULL;
 }
 
-void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t token, ws_listener *listener)
+ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t id)
 {
-    slot_make(aTHX_ watch, token)->listener = listener;
+    ws_listener *listener = ws_watch_listener_at(watch, (U32)id);
+
+    return listener && listener->id == id ? listener : NULL;
+}
+
+void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t id, ws_listener *listener)
+{
+    slot_make(aTHX_ watch, id)->listener = listener;
 }
 
 void ws_watch_drop_listeners(pTHX_ ws_watch *watch)

@@ -36,6 +36,8 @@ typedef struct ws_callbacks {
 } ws_callbacks;
 
 typedef struct ws_listener {
+    uint64_t id;
+    SV *name;
     ws_callbacks *callbacks;
     SV *on_handshake;                       /* or NULL */
     SV *on_request;                         /* or NULL */
@@ -64,6 +66,7 @@ struct ws_context {
     SV *spare_rv;                           /* argument SVs that may be used again; NULL while in use */
     SV *spare_payload;
     HV *settings;                           /* options of new() that connect and listen look at */
+    AV *at_shutdown;                        /* callbacks of shutdown(), or undef, one for each call; NULL: none */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;
 #endif
@@ -131,8 +134,9 @@ U32 ws_watch_slots(const ws_watch *watch);
 ws_connection *ws_watch_connection_at(const ws_watch *watch, U32 index);
 ws_connection *ws_watch_connection(const ws_watch *watch, uint64_t id);
 void ws_watch_set_connection(pTHX_ ws_watch *watch, uint64_t id, ws_connection *conn);
-ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t token);
-void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t token, ws_listener *listener);
+ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t id);
+ws_listener *ws_watch_listener_at(const ws_watch *watch, U32 index);
+void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t id, ws_listener *listener);
 void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
 
 /* ---- dispatch.c ---- */
@@ -146,11 +150,14 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
 void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 AV *ws_connections(pTHX_ ws_context *ctx);
+PerlIO *ws_file_of(pTHX_ SV *fh);
+
 
 /* ---- connection.c ---- */
 void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
 void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final);
 void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
+void ws_abort(pTHX_ ws_connection *conn);
 void ws_pause(pTHX_ ws_connection *conn, bool pause);
 void ws_forsake(pTHX_ ws_connection *conn);
 const char *ws_state_name(ws_connection *conn);
@@ -180,17 +187,18 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 /* ---- options.c ---- */
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
-    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_PATH, WS_OPT_MODE,
+    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
     WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT,
+    WS_OPT_TIMEOUT, WS_OPT_CODE, WS_OPT_REASON, WS_OPT_CB,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
     WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
     WS_OPT_COUNT
 } ws_option;
 
-typedef enum { WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8 } ws_method;
+typedef enum { WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16 } ws_method;
 
 /* The options of one call. Values are mortal copies without magic; NULL: not given. */
 typedef struct ws_options {
@@ -218,6 +226,12 @@ HV *ws_options_settings(pTHX_ const ws_options *o);
 SV *ws_shown(pTHX_ SV *value);
 SV *ws_plain_scalar(pTHX_ SV *value);
 void ws_warn_unknown(pTHX_ const char *method, SV *name);
+
+/* ---- listener.c ---- */
+void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out);
+AV *ws_listeners(pTHX_ ws_context *ctx);
+UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where);
+void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- deflate.c ---- */
 void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out);

@@ -375,6 +375,11 @@ Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 
 =item *
 
+C<listen> can be told where (C<host>, C<fd>) and how (C<backlog>, C<reuse_port>);
+C<listeners> and C<stop_listening>.
+
+=item *
+
 Repeated headers can be sent, by an array reference.
 
 =item *

@@ -114,6 +114,25 @@ pub unsafe extern "C" fn evws_close(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
+/// Ends a connection at once, in whatever state: what is queued is thrown away, and the TCP
+/// connection is reset. `EVWS_EVENT_CONNECT_FAILED` with the text `aborted` comes for one that was
+/// connecting, `EVWS_EVENT_CLOSE` with 1006 for one that was open. No effect on a stale id.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_abort(context: *mut evws_context, id: u64) -> evws_status {
+    if context.is_null() {
+        return EVWS_STATUS_NULL_POINTER;
+    }
+    let work = |context: &mut evws_context| {
+        context.engine.abort(id);
+        EVWS_STATUS_OK
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}
+
 /// Stops reading and delivering; no effect unless the connection is connected.
 ///
 /// # Safety

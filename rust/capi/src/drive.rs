@@ -99,6 +99,14 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             event.code = code;
             (EVWS_EVENT_CLOSE, id)
         }
+        Event::ListenerEnded { listener } => {
+            event.listener = listener;
+            (EVWS_EVENT_LISTENER_ENDED, 0)
+        }
+        Event::ShutDown { cut } => {
+            event.cut = cut;
+            (EVWS_EVENT_SHUT_DOWN, 0)
+        }
     };
     event.payload = evws_bytes::lend(engine.payload());
     event.header_count = engine.headers().len();

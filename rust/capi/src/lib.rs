@@ -10,6 +10,7 @@ pub mod connection;
 pub mod context;
 pub mod drive;
 mod guard;
+mod listener;
 pub mod memory;
 pub mod open;
 mod proxy;

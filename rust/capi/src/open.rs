@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, ServerTls, Settings, Wants,
+    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, Place, ServerTls,
+    Settings, Wants,
 };
 
 use crate::context::evws_context;
@@ -95,6 +96,27 @@ unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
     }
 }
 
+/// # Safety
+/// All that `options` points to is valid for the call, or null.
+unsafe fn place(options: &evws_listen_options) -> Place {
+    if options.has_fd {
+        return Place::Descriptor(options.fd);
+    }
+    if !options.path.data.is_null() {
+        return Place::Path {
+            // SAFETY: the caller's promise.
+            path: unsafe { options.path.borrow() }.to_vec(),
+            mode: u32::try_from(options.mode).ok(),
+        };
+    }
+    Place::Port {
+        // SAFETY: the caller's promise.
+        hosts: unsafe { strings(options.hosts, options.host_count) },
+        port: options.port,
+        reuse_port: options.reuse_port,
+    }
+}
+
 /// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
 /// the clock can tell is not nothing.
 fn timeout(seconds: f64) -> Option<Duration> {
@@ -163,26 +185,27 @@ pub unsafe extern "C" fn evws_connect(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
-/// Listens on all addresses, or at a path. Writes the listener's token, which connection events
-/// carry, and its port, 0 if it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header or a file
-/// cannot be used, `EVWS_STATUS_SYSTEM` if the port or path cannot be bound. The options are copied,
-/// the files read at once.
+/// Listens at a descriptor, at a path, or at a port: the first of these that the options have.
+/// Writes the listener's id, which connection events carry and which is no token, and its port, 0 if
+/// it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
+/// `EVWS_STATUS_SYSTEM` if the place cannot be bound. The options are copied, the files read at once.
+/// The descriptor stays the caller's.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
-/// with all that it points to; `token` and `port` are null or point to places for the results.
+/// with all that it points to; `listener` and `port` are null or point to places for the results.
 #[no_mangle]
 pub unsafe extern "C" fn evws_listen(
     context: *mut evws_context,
     options: *const evws_listen_options,
-    token: *mut u64,
+    listener: *mut u64,
     port: *mut u16,
 ) -> evws_status {
     // SAFETY: the caller's promise.
     let Some(options) = (unsafe { options.as_ref() }) else {
         return EVWS_STATUS_NULL_POINTER;
     };
-    if context.is_null() || token.is_null() || port.is_null() {
+    if context.is_null() || listener.is_null() || port.is_null() {
         return EVWS_STATUS_NULL_POINTER;
     }
     let work = |context: &mut evws_context| {
@@ -194,13 +217,10 @@ pub unsafe extern "C" fn evws_listen(
                 server_tls(&options.tls),
             )
         };
-        // SAFETY: the caller's promise.
-        let path =
-            (!options.path.data.is_null()).then(|| unsafe { options.path.borrow() }.to_vec());
         let listen = ListenOptions {
-            port: options.port,
-            path,
-            mode: u32::try_from(options.mode).ok(),
+            // SAFETY: the caller's promise.
+            place: unsafe { place(options) },
+            backlog: (options.backlog > 0).then_some(options.backlog),
             protocols,
             headers,
             ask: options.ask_handshake,
@@ -218,7 +238,7 @@ pub unsafe extern "C" fn evws_listen(
             Ok((new, bound)) => {
                 // SAFETY: not null, and the caller vouches for the rest.
                 unsafe {
-                    token.write(new);
+                    listener.write(new);
                     port.write(bound);
                 }
                 EVWS_STATUS_OK

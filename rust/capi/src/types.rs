@@ -104,10 +104,13 @@ pub const EVWS_EVENT_ERROR: evws_event_kind = 6;
 pub const EVWS_EVENT_CONNECT_FAILED: evws_event_kind = 7;
 /// The connection has ended: code, and the reason as payload. The id is stale.
 pub const EVWS_EVENT_CLOSE: evws_event_kind = 8;
-
 /// A request that is no upgrade: `evws_event_request`, headers, the body as payload, listener.
 /// `evws_request_answer` answers it, now or later.
 pub const EVWS_EVENT_REQUEST: evws_event_kind = 9;
+/// A listener that was stopped is named by no further event: listener. Its id is stale.
+pub const EVWS_EVENT_LISTENER_ENDED: evws_event_kind = 10;
+/// A shutdown is over, and there are no connections any more: cut.
+pub const EVWS_EVENT_SHUT_DOWN: evws_event_kind = 11;
 
 /// What happened.
 #[repr(C)]
@@ -127,6 +130,8 @@ pub struct evws_event {
     pub payload: evws_bytes,
     /// How many headers `evws_event_header` has.
     pub header_count: usize,
+    /// How many connections a shutdown has cut because their peers did not close in time.
+    pub cut: usize,
 }
 
 /// Watch for reading.
@@ -265,6 +270,21 @@ pub struct evws_connect_options {
 pub struct evws_listen_options {
     /// 0: any free one.
     pub port: u16,
+    /// Addresses or names that have this port on this machine; none: all addresses of both families.
+    /// A name that the system has to ask a server for blocks the call.
+    pub hosts: *const evws_bytes,
+    /// How many there are.
+    pub host_count: usize,
+    /// Whether other sockets may be bound to the same port, and connections are spread over them.
+    pub reuse_port: bool,
+    /// Whether `fd` is to be listened at, in place of a port.
+    pub has_fd: bool,
+    /// A listening stream socket that somebody else has made. It is duplicated, and becomes
+    /// non-blocking.
+    pub fd: i32,
+    /// How many connections may wait to be accepted, as far as the system allows; 0: as many as it
+    /// does. Of no use with `fd`.
+    pub backlog: i32,
     /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
     pub path: evws_bytes,
     /// The permissions of its file; negative: those that the umask leaves.
@@ -296,6 +316,21 @@ pub struct evws_listen_options {
     pub deflate: evws_deflate_options,
     /// For `wss://`.
     pub tls: evws_server_tls,
+}
+
+/// What is known of a listener. What it lends is valid until the next call on the context.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_listener_info {
+    /// 0: it has none.
+    pub port: u16,
+    /// Whether its connections are secured by TLS.
+    pub is_secure: bool,
+    /// The absolute path of a Unix socket, an abstract one with a NUL before it; `data` is NULL for
+    /// none.
+    pub path: evws_bytes,
+    /// How many addresses `evws_listener_host` has.
+    pub host_count: usize,
 }
 
 /// A request that is no upgrade.

@@ -1,11 +1,12 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 
+use crate::bind::{self, check_path, Place};
 use crate::context::Context;
 use crate::establish::client::{Route, Secure};
 use crate::establish::desk::{Awaited, Desk};
@@ -23,10 +25,8 @@ use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Establishing};
 use crate::event::Id;
 use crate::link::{Link, Stage};
-use crate::listener::{self, Listener};
 use crate::pending::{Pending, Settings};
 use crate::slots::Source;
-use crate::socket_file::SocketFile;
 use crate::sys;
 use crate::tls::client::ClientTls;
 use crate::tls::server::{self, ServerTls};
@@ -55,12 +55,10 @@ pub struct ConnectOptions {
 /// What a listener accepts with.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// 0: any free one.
-    pub port: u16,
-    /// Where a Unix socket is to be made, in place of a port.
-    pub path: Option<Vec<u8>>,
-    /// The permissions of its file; `None`: those that the umask leaves.
-    pub mode: Option<u32>,
+    /// Where.
+    pub place: Place,
+    /// How many connections may wait to be accepted; `None`: as many as the system allows.
+    pub backlog: Option<i32>,
     /// Subprotocols that may be chosen.
     pub protocols: Vec<String>,
     /// Further headers of every response.
@@ -114,6 +112,7 @@ impl Context {
     /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
     pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
         let invalid = |text: String| CallError::Invalid(text);
+        self.check_open("connect")?;
         check_deflate("connect", &options.settings)?;
         let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
         if let Some(path) = &url.socket {
@@ -186,12 +185,13 @@ impl Context {
         }
     }
 
-    /// Listens on all addresses, or at a path. Returns the listener and its port, 0 if it has none.
+    /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
     ///
     /// # Errors
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
     /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
+        self.check_open("listen")?;
         check_deflate("listen", &options.settings)?;
         handshake::check_response_headers(&options.headers)
             .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
@@ -210,8 +210,9 @@ impl Context {
             })?),
             None => None,
         };
-        let (fd, port, file) = bind(&options)?;
-        let policy = Rc::new(Policy {
+        let bound = bind::bind(&options.place, options.backlog)?;
+        let port = bound.address.port;
+        let policy = Policy {
             protocols: options.protocols,
             deflate: options.settings.deflate,
             headers: options.headers,
@@ -219,17 +220,9 @@ impl Context {
             serve: options.serve,
             timeout: options.timeout,
             tls,
-        });
-        let listener = Listener {
-            fd,
-            settings: options.settings,
-            policy,
-            exhausted: false,
-            file,
+            stopped: Cell::new(false),
         };
-        let id = self.slots.insert(Source::Listener(Box::new(listener)));
-        self.listening = true;
-        self.mark_changed(id);
+        let id = self.add_listener(bound, options.settings, policy);
         Ok((id, port))
     }
 
@@ -255,7 +248,10 @@ impl Context {
     /// Where a connection stands.
     pub fn state(&self, id: Id) -> ConnectionState {
         match self.slots.get(id).map(|slot| &slot.source) {
-            Some(Source::Pending(_)) => ConnectionState::Connecting,
+            Some(Source::Pending(_) | Source::GivenUp { on_demand: false }) => {
+                ConnectionState::Connecting
+            }
+            Some(Source::GivenUp { on_demand: true }) => ConnectionState::Closing,
             Some(Source::Link(link)) => match (link.stage, link.proto.state()) {
                 (Stage::Announced, _) => ConnectionState::Connecting,
                 (Stage::Open, State::Open) => ConnectionState::Connected,
@@ -300,35 +296,6 @@ fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
     }
-}
-
-fn bind(options: &ListenOptions) -> Result<(OwnedFd, u16, Option<SocketFile>), CallError> {
-    let Some(path) = &options.path else {
-        let (fd, port) = listener::bind(options.port)
-            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}")))?;
-        return Ok((fd, port, None));
-    };
-    check_path("listen: path", path)?;
-    let path = Path::new(OsStr::from_bytes(path));
-    let (fd, file) = SocketFile::listen(path, options.mode).map_err(|error| {
-        let path = path.display().to_string();
-        let path = path.escape_debug();
-        CallError::System(format!("listen: failed to bind path '{path}': {error}"))
-    })?;
-    Ok((fd, 0, Some(file)))
-}
-
-fn check_path(what: &str, path: &[u8]) -> Result<(), CallError> {
-    let text = match path.len() {
-        0 => "must not be empty".to_owned(),
-        length if length > sys::UNIX_PATH_MAX => format!(
-            "must not have more than {} bytes (got {length})",
-            sys::UNIX_PATH_MAX
-        ),
-        _ if path.contains(&0) => "must not contain NUL".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(CallError::Invalid(format!("{what} {text}")))
 }
 
 impl From<io::Error> for CallError {

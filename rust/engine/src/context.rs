@@ -21,6 +21,7 @@ use crate::holders::Holders;
 use crate::queue::ChunkPool;
 use crate::receive::Batch;
 use crate::resolver::Resolver;
+use crate::shutdown::Shutdown;
 use crate::slots::{Slots, Source};
 use crate::sys;
 use crate::tls::client::Clients;
@@ -78,8 +79,12 @@ pub struct Context {
     pub(crate) proxies: Rules,
     /// How many [`Link`](crate::link::Link)s there are.
     pub(crate) links: usize,
-    /// Whether there is a listener.
-    pub(crate) listening: bool,
+    /// How many listeners are not stopped.
+    pub(crate) listeners: usize,
+    /// Nothing new is begun any more.
+    pub(crate) refuses: bool,
+    /// What waits for the connections to end.
+    pub(crate) shutdown: Option<Shutdown>,
 }
 
 /// Mask keys, from a strong generator seeded by the system (RFC 6455 section 10.3).
@@ -139,7 +144,9 @@ impl Context {
             resolver: None,
             proxies: Rules::default(),
             links: 0,
-            listening: false,
+            listeners: 0,
+            refuses: false,
+            shutdown: None,
         }
     }
 
@@ -182,9 +189,14 @@ impl Context {
             Some(Source::Link(_)) => self.handle_link(token, readable, writable),
             Some(Source::Pending(_)) => self.advance(token, true),
             Some(Source::Attempt(_)) => self.advance_attempt(token, Progress::Ready),
-            Some(Source::Listener(_)) => self.accept(token),
+            Some(Source::Acceptor(_)) => {
+                self.accept(token);
+            }
             Some(Source::Resolver) => self.take_answers(),
-            Some(Source::Vacant | Source::Leaving) | None => {}
+            Some(
+                Source::Listener(_) | Source::GivenUp { .. } | Source::Vacant | Source::Leaving,
+            )
+            | None => {}
         }
     }
 
@@ -193,13 +205,14 @@ impl Context {
         self.handle_prepare();
         let now = Instant::now();
         self.rest_codecs(now);
+        self.expire_shutdown(now);
         while let Some(id) = self.slots.pop_due(now) {
             match self.slots.get_mut(id).map(|slot| &mut slot.source) {
                 Some(Source::Link(_)) => self.expire_link(id),
                 Some(Source::Pending(_)) => self.expire_pending(id),
                 Some(Source::Attempt(_)) => self.advance_attempt(id, Progress::Late),
-                Some(Source::Listener(listener)) => {
-                    listener.exhausted = false;
+                Some(Source::Acceptor(acceptor)) => {
+                    acceptor.exhausted = false;
                     self.mark_changed(id);
                 }
                 _ => {}
@@ -210,6 +223,7 @@ impl Context {
     /// The loop is about to block: what was called outside of its callbacks is carried out.
     pub fn handle_prepare(&mut self) {
         self.flushed = false;
+        self.ripen_shutdown();
         self.ready_now.append(&mut self.ready_next);
         self.dirty.append(&mut self.dirty_next);
     }
@@ -222,7 +236,8 @@ impl Context {
             || !self.ready_now.is_empty()
             || !self.ready_next.is_empty()
             || !self.dirty.is_empty()
-            || !self.dirty_next.is_empty();
+            || !self.dirty_next.is_empty()
+            || self.shutdown_is_over();
         if busy {
             return Some(Duration::ZERO);
         }
@@ -231,6 +246,7 @@ impl Context {
             .until_next_deadline()
             .into_iter()
             .chain(rest)
+            .chain(self.until_shutdown())
             .min()
     }
 
@@ -252,14 +268,6 @@ impl Context {
         *self = Context::new();
     }
 
-    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
-    /// a process that ends.
-    pub fn remove_socket_files(&mut self) {
-        for listener in self.slots.listeners_mut() {
-            listener.file = None;
-        }
-    }
-
     /// Notes that what a source is watched for may have changed.
     pub(crate) fn mark_changed(&mut self, id: Id) {
         if let Some(slot) = self.slots.get_mut(id) {
@@ -270,10 +278,15 @@ impl Context {
         }
     }
 
-    /// An established connection is gone; the last one takes the shared memory with it.
+    /// An established connection is gone.
     pub(crate) fn forget_link(&mut self) {
         self.links -= 1;
-        if self.links == 0 && !self.listening && !self.batch.is_active() {
+        self.forget_idle_memory();
+    }
+
+    /// The last connection or listener takes the shared memory with it.
+    pub(crate) fn forget_idle_memory(&mut self) {
+        if self.links == 0 && self.listeners == 0 && !self.batch.is_active() {
             self.buffer = Vec::new();
             self.wire = Vec::new();
             self.pool.shrink();

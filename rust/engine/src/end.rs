@@ -1,8 +1,15 @@
 //! The end of an established connection: failed, closed, cut or timed out, and what is left of it.
 
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use evws_proto::Role;
+
 use crate::context::Context;
 use crate::event::{Id, Queued};
-use crate::link::{Stage, LINGER_TIMEOUT, PONG_BACKLOG};
+use crate::link::{Stage, CLOSING_LIMIT, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG};
+use crate::slots::Source;
+use crate::sys;
 
 impl Context {
     /// The peer's stream ended without a Close frame (RFC 6455 section 7.1.5: code 1006).
@@ -56,6 +63,96 @@ impl Context {
         self.finish_writing(id);
     }
 
+    /// A connection that is being closed has made progress: what we `sent` was taken, or bytes came. A
+    /// peer in the midst of a long message is waited for, but one that goes on sending and never closes
+    /// not for ever.
+    pub(crate) fn extend_closing(&mut self, id: Id, sent: bool) {
+        let now = Instant::now();
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
+        if sent || link.closing_ends.is_none() {
+            link.closing_ends = Some(now + CLOSING_LIMIT);
+        }
+        let left = link
+            .closing_ends
+            .map_or(CLOSING_LIMIT, |ends| ends.saturating_duration_since(now));
+        self.slots.set_deadline(id, Some(left.min(CLOSING_TIMEOUT)));
+    }
+
+    /// Ends a connection whose peer has had its time. What the kernel has goes on its way.
+    pub(crate) fn cut(&mut self, id: Id) {
+        match self.slots.link(id).map(|link| link.stage) {
+            Some(Stage::Lingering) => self.release_link(id),
+            Some(Stage::Open) => {
+                self.count_cut();
+                self.end(id, 1006);
+            }
+            Some(Stage::Announced | Stage::Ended) | None => {}
+        }
+    }
+
+    /// Ends a connection at once, whatever its state: what is queued is thrown away, and the TCP
+    /// connection is reset. The event that says so, [`Event::ConnectFailed`](crate::Event) or
+    /// [`Event::Close`](crate::Event) with 1006, is not made again for one that has ended already.
+    pub fn abort(&mut self, id: Id) {
+        match self.slots.get(id).map(|slot| &slot.source) {
+            Some(Source::Pending(_)) => self.give_up(id, "aborted".into(), true),
+            Some(Source::Link(link)) => match link.stage {
+                Stage::Announced => self.give_up(id, "aborted".into(), true),
+                Stage::Open | Stage::Ended => self.reset(id),
+                Stage::Lingering => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn reset(&mut self, id: Id) {
+        let Some(link) = self.slots.link_mut(id) else {
+            return;
+        };
+        sys::reset_on_close(link.fd.as_fd());
+        link.write_dead = true;
+        link.queue.clear(&mut self.pool);
+        self.end(id, 1006);
+    }
+
+    /// Ends a connection that the program does not know as open: a client's program is told `text`,
+    /// a server's nothing.
+    pub(crate) fn give_up(&mut self, id: Id, text: String, on_demand: bool) {
+        self.slots.set_deadline(id, None);
+        self.forget_lookup(id);
+        self.drop_attempts(id);
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let over = std::mem::replace(&mut slot.source, Source::GivenUp { on_demand });
+        let (fd, listener, role) = match over {
+            Source::Pending(pending) => {
+                let role = pending.role();
+                (pending.establishing.socket.take(), pending.listener, role)
+            }
+            Source::Link(mut link) => {
+                link.queue.clear(&mut self.pool);
+                self.forget_link();
+                (Some(link.fd), None, link.role)
+            }
+            other => {
+                slot.source = other;
+                return;
+            }
+        };
+        if role == Role::Server {
+            self.release(id, fd);
+        } else {
+            if let Some(fd) = fd {
+                self.retire(id, fd);
+            }
+            self.events.push_back(Queued::ConnectFailed { id, text });
+        }
+        self.leave_listener(listener);
+    }
+
     /// A deadline of an established connection has passed.
     pub(crate) fn expire_link(&mut self, id: Id) {
         let Some(link) = self.slots.link(id) else {
@@ -64,7 +161,7 @@ impl Context {
         if link.stage == Stage::Lingering {
             self.release_link(id);
         } else if link.is_closing() {
-            self.end(id, 1006);
+            self.cut(id);
         } else if link.pong_backlog > PONG_BACKLOG {
             let text = "the peer sends Pings and does not read the Pongs";
             self.queue_close(id, Some(1008), text.as_bytes());

@@ -124,6 +124,17 @@ pub enum Event {
         /// A close code of RFC 6455 section 7.4, 1005 and 1006 included.
         code: u16,
     },
+    /// A listener that was stopped is named by no further event. Its id is stale now.
+    ListenerEnded {
+        /// The listener.
+        listener: Id,
+    },
+    /// A shutdown is over: there are no connections any more. One for each call of
+    /// [`Context::begin_shutdown`](crate::Context::begin_shutdown).
+    ShutDown {
+        /// How many connections were cut because their peers did not close in time.
+        cut: usize,
+    },
 }
 
 /// An event that waits for its turn, with what it carries.
@@ -156,5 +167,8 @@ pub(crate) enum Queued {
     Close {
         id: Id,
         code: u16,
+    },
+    ListenerEnded {
+        listener: Id,
     },
 }

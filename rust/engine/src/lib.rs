@@ -8,6 +8,7 @@ extern crate self as evws_engine;
 
 mod answer;
 mod attempts;
+mod bind;
 mod connect;
 mod context;
 mod deadlines;
@@ -22,6 +23,7 @@ mod queue;
 mod receive;
 mod resolver;
 mod send;
+mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
@@ -31,6 +33,7 @@ mod tls;
 mod watch;
 
 pub use answer::usual_response;
+pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
 pub use context::Context;
 pub use event::{Event, Id, Interest, Wants, Watch};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evws_proto::connection::{Config, Connection, State};
 use evws_proto::Role;
@@ -13,6 +13,8 @@ use crate::tls::session::Tls;
 
 /// How long a connection that is being closed may go without any progress.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the peer of such a connection may go on sending, once it takes nothing more of ours.
+pub const CLOSING_LIMIT: Duration = Duration::from_secs(60);
 /// How long a closed connection may take to see the peer's end of the stream.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a peer may send Pings without taking the Pongs.
@@ -77,6 +79,8 @@ pub struct Link {
     pub clean: bool,
     /// The end of our side of the stream was sent.
     pub write_shut: bool,
+    /// How long the peer's Close is waited for, once ours is queued.
+    pub closing_ends: Option<Instant>,
 }
 
 impl Link {
@@ -104,6 +108,7 @@ impl Link {
             drain_due: false,
             clean: false,
             write_shut: false,
+            closing_ends: None,
         }
     }
 

@@ -45,7 +45,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn role(&self) -> Role {
+    /// Which end it will be.
+    pub fn role(&self) -> Role {
         if self.listener.is_some() {
             Role::Server
         } else {
@@ -55,22 +56,28 @@ impl Pending {
 }
 
 impl Context {
-    /// Takes the waiting connections of a listener.
-    pub(crate) fn accept(&mut self, listener: Id) {
-        let Some(slot) = self.slots.get_mut(listener) else {
-            return;
+    /// Takes the waiting connections of a listening socket. Returns how many there were.
+    pub(crate) fn accept(&mut self, token: Id) -> usize {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return 0;
         };
-        let Source::Listener(from) = &mut slot.source else {
-            return;
+        let Source::Acceptor(acceptor) = &mut slot.source else {
+            return 0;
         };
-        let accepted = from.accept();
-        let (settings, policy) = (from.settings, Rc::clone(&from.policy));
-        let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
-        if from.exhausted {
+        let accepted = acceptor.accept();
+        let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
+        if exhausted {
             self.slots
-                .set_deadline(listener, Some(crate::listener::EXHAUSTED_PAUSE));
-            self.mark_changed(listener);
+                .set_deadline(token, Some(crate::listener::EXHAUSTED_PAUSE));
+            self.mark_changed(token);
         }
+        let Some(listener) = self.slots.listener_mut(id) else {
+            return 0;
+        };
+        let count = accepted.len();
+        listener.pending += count;
+        let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
+        let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let socket = Rc::new(Socket::new(fd));
@@ -84,7 +91,7 @@ impl Context {
             let pending = Pending {
                 establishing,
                 settings,
-                listener: Some(listener),
+                listener: Some(id),
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -92,6 +99,7 @@ impl Context {
             // Its request is seldom there yet: the first look waits until it is.
             self.mark_changed(id);
         }
+        count
     }
 
     /// Polls the future of a connection and does what it asks for.
@@ -263,29 +271,29 @@ impl Context {
             headers,
             listener,
         });
+        self.leave_listener(listener);
         self.mark_changed(id);
     }
 
     fn fail_to_establish(&mut self, id: Id, failure: Failure) {
         match failure {
-            Failure::Client(text) => {
-                self.slots.set_deadline(id, None);
-                self.forget_lookup(id);
-                self.drop_attempts(id);
-                self.events.push_back(Queued::ConnectFailed { id, text });
-                if let Some(fd) = self.take_pending_fd(id) {
-                    self.retire(id, fd);
-                }
-            }
+            Failure::Client(text) => self.give_up(id, text, false),
             Failure::Server => match self.take_pending_fd(id) {
                 Some(fd) => self.linger_after_answer(id, fd),
-                None => self.release(id, None),
+                None => self.release_pending(id),
             },
         }
     }
 
+    /// Ends a server's connection that has no socket any more.
+    fn release_pending(&mut self, id: Id) {
+        let listener = self.slots.pending_mut(id).and_then(|it| it.listener);
+        self.release(id, None);
+        self.leave_listener(listener);
+    }
+
     /// A connection that has failed keeps the loop no longer, however long its name takes.
-    fn forget_lookup(&mut self, id: Id) {
+    pub(crate) fn forget_lookup(&mut self, id: Id) {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
@@ -311,12 +319,16 @@ impl Context {
         };
         let mut link = Link::new(fd, &config, Stage::Lingering);
         link.write_shut = true;
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.source = Source::Link(Box::new(link));
-            self.links += 1;
-            self.slots
-                .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
-            self.mark_changed(id);
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let over = std::mem::replace(&mut slot.source, Source::Link(Box::new(link)));
+        self.links += 1;
+        self.slots
+            .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
+        self.mark_changed(id);
+        if let Source::Pending(pending) = over {
+            self.leave_listener(pending.listener);
         }
     }
 
@@ -325,8 +337,8 @@ impl Context {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
-        if pending.listener.is_none() {
-            return self.fail_to_establish(id, Failure::Client("connect timeout".into()));
+        if pending.role() == Role::Client {
+            return self.give_up(id, "connect timeout".into(), false);
         }
         pending.establishing.expire();
         self.advance(id, false);

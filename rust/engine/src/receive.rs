@@ -95,6 +95,8 @@ impl Context {
             } else if !self.flushed && !self.dirty.is_empty() {
                 self.flushed = true;
                 self.flush();
+            } else if let Some(event) = self.finish_shutdown() {
+                return Some(event);
             } else {
                 self.dirty_next.append(&mut self.dirty);
                 return None;
@@ -124,6 +126,9 @@ impl Context {
                 listener,
             } => {
                 let link = self.slots.link_mut(id)?;
+                if link.stage != Stage::Announced {
+                    return None;
+                }
                 link.stage = Stage::Open;
                 if link.has_rest() {
                     self.ready_now.push_back(id);
@@ -142,7 +147,6 @@ impl Context {
                 Some(Event::Error { id })
             }
             Queued::ConnectFailed { id, text } => {
-                self.slots.pending_mut(id)?;
                 self.release(id, None);
                 self.current.owned = text.into_bytes();
                 Some(Event::ConnectFailed { id })
@@ -151,6 +155,10 @@ impl Context {
                 self.slots.link(id)?;
                 self.part(id);
                 Some(Event::Close { id, code })
+            }
+            Queued::ListenerEnded { listener } => {
+                self.release(listener, None);
+                Some(Event::ListenerEnded { listener })
             }
         }
     }
@@ -212,6 +220,9 @@ impl Context {
         } else {
             sys::receive(link.fd.as_fd(), buffer).map(|count| (0, count))
         };
+        if link.is_closing() {
+            self.extend_closing(id, false);
+        }
         match result {
             Ok((0, 0)) => self.end_of_stream(id),
             Ok((direct, end)) => {

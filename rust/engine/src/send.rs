@@ -7,7 +7,7 @@ use evws_proto::{frame, Role};
 
 use crate::context::Context;
 use crate::event::{Id, Queued};
-use crate::link::{Link, Stage, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG, PONG_TIMEOUT};
+use crate::link::{Link, Stage, LINGER_TIMEOUT, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::queue::Written;
 use crate::slots::Source;
 
@@ -103,7 +103,7 @@ impl Context {
         if link.has_rest() {
             self.ready_now.push_back(id);
         }
-        self.slots.set_deadline(id, Some(CLOSING_TIMEOUT));
+        self.extend_closing(id, true);
         self.mark_changed(id);
     }
 
@@ -231,7 +231,7 @@ impl Context {
             self.mark_changed(id);
         }
         if progress && closing {
-            self.slots.set_deadline(id, Some(CLOSING_TIMEOUT));
+            self.extend_closing(id, true);
         } else if progress && open && was_full && !pongs_are_out {
             self.slots.set_deadline(id, Some(PONG_TIMEOUT));
         } else if lingering {

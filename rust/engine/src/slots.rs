@@ -6,7 +6,7 @@ use crate::attempts::Racer;
 use crate::deadlines::Deadlines;
 use crate::event::{Id, Interest};
 use crate::link::Link;
-use crate::listener::Listener;
+use crate::listener::{Acceptor, Listener};
 use crate::pending::Pending;
 
 /// What a slot holds.
@@ -19,12 +19,20 @@ pub enum Source {
     Leaving,
     /// The answers of the resolver.
     Resolver,
-    /// A listening socket.
+    /// What the connections of a listener have in common. It has no descriptor.
     Listener(Box<Listener>),
+    /// A listening socket.
+    Acceptor(Box<Acceptor>),
     /// An attempt to connect, one of several for a connection.
     Attempt(Box<Racer>),
     /// A connection on its way to being established.
     Pending(Box<Pending>),
+    /// A connection that came to nothing before the program knew it as open: all that is left to do
+    /// is to tell so.
+    GivenUp {
+        /// The program has asked for it.
+        on_demand: bool,
+    },
     /// An established connection.
     Link(Box<Link>),
 }
@@ -162,14 +170,36 @@ impl Slots {
         self.deadlines.until_next()
     }
 
-    /// All listeners.
-    pub fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Listener> + '_ {
+    /// The listener of an id.
+    pub fn listener_mut(&mut self, id: Id) -> Option<&mut Listener> {
+        match self.get_mut(id)?.source {
+            Source::Listener(ref mut listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// All listening sockets.
+    pub fn acceptors_mut(&mut self) -> impl Iterator<Item = &mut Acceptor> + '_ {
         self.slots
             .iter_mut()
             .filter_map(|slot| match &mut slot.source {
-                Source::Listener(listener) => Some(&mut **listener),
+                Source::Acceptor(acceptor) => Some(&mut **acceptor),
                 _ => None,
             })
+    }
+
+    /// Whether `wanted` holds for any source.
+    pub fn any(&self, wanted: impl Fn(&Source) -> bool) -> bool {
+        self.slots.iter().any(|slot| wanted(&slot.source))
+    }
+
+    /// The ids of the sources that `wanted` holds for, in no order.
+    pub fn ids(&self, wanted: impl Fn(&Source) -> bool) -> Vec<Id> {
+        let found = self.slots.iter().enumerate();
+        found
+            .filter(|(_, slot)| wanted(&slot.source))
+            .map(|(index, slot)| (u64::from(slot.generation) << 32) | index as u64)
+            .collect()
     }
 
     /// Takes everything out, in no order.

@@ -20,10 +20,15 @@ pub struct SocketFile {
 impl SocketFile {
     /// Listens at `path`. `mode` are the permissions of the file, set before anybody can connect;
     /// without it the umask decides. A socket that nobody listens on any more is replaced.
+    /// `backlog` as in [`sys::start_listening`].
     ///
     /// # Errors
     /// Whatever the system says; that somebody listens there, or that it is no socket.
-    pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(OwnedFd, SocketFile)> {
+    pub fn listen(
+        path: &Path,
+        mode: Option<u32>,
+        backlog: Option<i32>,
+    ) -> io::Result<(OwnedFd, SocketFile)> {
         let path = std::path::absolute(path)?;
         let fd = match sys::bind_unix(&path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -41,8 +46,13 @@ impl SocketFile {
         if let Some(mode) = mode {
             fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
         }
-        sys::start_listening(fd.as_fd())?;
+        sys::start_listening(fd.as_fd(), backlog)?;
         Ok((fd, file))
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Removes the file, in the process that made it, unless it was replaced meanwhile.

@@ -60,7 +60,7 @@ impl Context {
         let (fd, interest) = match &slot.source {
             Source::Link(link) => (link.fd.as_raw_fd(), Some(link.interest())),
             Source::Attempt(racer) => (racer.attempt.raw_fd(), Some(racer.interest())),
-            Source::Listener(listener) => (listener.fd.as_raw_fd(), Some(listener.interest())),
+            Source::Acceptor(acceptor) => (acceptor.fd.as_raw_fd(), Some(acceptor.interest())),
             Source::Pending(pending) => (
                 pending.establishing.socket.raw_fd()?,
                 Some(pending.establishing.wants()),
@@ -71,7 +71,9 @@ impl Context {
                 let interest = resolver.is_busy().then_some(Interest::READ);
                 (resolver.fd().as_raw_fd(), interest)
             }
-            Source::Vacant | Source::Leaving => return None,
+            Source::Listener(_) | Source::GivenUp { .. } | Source::Vacant | Source::Leaving => {
+                return None
+            }
         };
         if slot.told == interest {
             return None;

@@ -30,8 +30,9 @@ impl Server {
             }
         }
         self.input.shrink_to_fit();
-        let terms = request.terms;
+        let mut terms = request.terms;
         let response = self.ask_answer(request, body).await;
+        terms.keep_alive &= !self.policy.stopped.get();
         self.answer(&response, terms).await?;
         if response.is_last(terms) {
             return self.end().await;

@@ -1,5 +1,6 @@
 //! A server's way to an established connection: read a request, ask the program, answer.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// What its connections are secured with; `None`: they are not.
     pub tls: Option<Arc<ServerConfig>>,
+    /// The listener was stopped: no further request is read of a connection that has its answer.
+    pub stopped: Cell<bool>,
 }
 
 /// A connection before its upgrade.

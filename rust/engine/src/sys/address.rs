@@ -93,11 +93,7 @@ impl RawAddress {
     }
 }
 
-/// The address that a socket is bound to.
-///
-/// # Errors
-/// Whatever getsockname(2) says, or that the family is not an Internet one.
-pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+fn local(fd: BorrowedFd<'_>) -> io::Result<RawAddress> {
     let mut raw = RawAddress::empty();
     // SAFETY: both pointers describe `raw`, which has room for every address.
     check(unsafe {
@@ -107,8 +103,38 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
             &raw mut raw.length,
         )
     })?;
-    raw.decode()
+    Ok(raw)
+}
+
+/// The address that a socket is bound to.
+///
+/// # Errors
+/// Whatever getsockname(2) says, or that the family is not an Internet one.
+pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    local(fd)?
+        .decode()
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The path that a Unix socket is bound to; an abstract one begins with a NUL. `None`: it is another
+/// kind of socket, or has none.
+pub fn local_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let raw = local(fd).ok()?;
+    if i32::from(raw.storage.ss_family) != libc::AF_UNIX {
+        return None;
+    }
+    // SAFETY: the kernel wrote a sockaddr_un, as the family says.
+    let from = unsafe { &*(&raw const raw.storage).cast::<libc::sockaddr_un>() };
+    let length = (raw.length as usize).checked_sub(mem::offset_of!(libc::sockaddr_un, sun_path))?;
+    let bytes = from.sun_path.get(..length.min(from.sun_path.len()))?;
+    let mut path: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+    if path.first().is_some_and(|&first| first != 0) {
+        // Some systems count a NUL at the end, and some do not.
+        while path.last() == Some(&0) {
+            path.pop();
+        }
+    }
+    (!path.is_empty()).then_some(path)
 }
 
 /// The address of the other end, if there is one and it is an Internet address.

@@ -4,6 +4,7 @@
 //! here can touch one that someone else has closed.
 
 mod address;
+mod listen;
 mod memory;
 mod socket;
 mod thread;
@@ -13,12 +14,12 @@ mod wakeup;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-pub use address::{local_address, peer_address, UNIX_PATH_MAX};
-pub use memory::trim as trim_memory;
-pub use socket::{
-    accept, bind_unix, connect, connect_unix, listen, set_nodelay, shutdown_write, start_listening,
-    take_error,
+pub use address::{local_address, local_path, peer_address, UNIX_PATH_MAX};
+pub use listen::{
+    accept, bind, bind_unix, interface_index, start_listening, take_listening, Sharing,
 };
+pub use memory::trim as trim_memory;
+pub use socket::{connect, connect_unix, reset_on_close, set_nodelay, shutdown_write, take_error};
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
 pub use wakeup::{drain_wakeup, wake, wakeup_pair};

@@ -1,4 +1,4 @@
-//! Making sockets, connecting them, listening on them, and their options.
+//! Making sockets, connecting them, and their options.
 
 use std::io;
 use std::mem;
@@ -9,7 +9,7 @@ use std::path::Path;
 use super::address::RawAddress;
 use super::{check, own};
 
-fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and length describe a live i32, and fd is open while it is borrowed.
     check(unsafe {
         libc::setsockopt(
@@ -30,14 +30,14 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn stream_socket(family: i32) -> io::Result<OwnedFd> {
+pub(super) fn stream_socket(family: i32) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: socket() takes no pointers; the descriptor is new and ours.
     Ok(unsafe { own(check(libc::socket(family, kind, 0))?) })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn stream_socket(family: i32) -> io::Result<OwnedFd> {
+pub(super) fn stream_socket(family: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket() takes no pointers; the descriptor is new and ours.
     let fd = unsafe { own(check(libc::socket(family, libc::SOCK_STREAM, 0))?) };
     prepare(&fd)?;
@@ -46,7 +46,7 @@ fn stream_socket(family: i32) -> io::Result<OwnedFd> {
 
 /// What `SOCK_NONBLOCK | SOCK_CLOEXEC` and `MSG_NOSIGNAL` do where the system lacks them.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn prepare(fd: &OwnedFd) -> io::Result<()> {
+pub(super) fn prepare(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: fcntl with these commands takes integers only; fd is open.
     unsafe {
         check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
@@ -97,112 +97,55 @@ fn begin_to_connect(fd: OwnedFd, raw: &RawAddress) -> io::Result<OwnedFd> {
     }
 }
 
-/// Takes the pending error of a socket (`SO_ERROR`): how a connect ended.
-///
-/// # Errors
-/// That error, or the one of asking for it.
-pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let mut error: i32 = 0;
+pub(super) fn get_option(fd: BorrowedFd<'_>, name: i32) -> io::Result<i32> {
+    let mut value: i32 = 0;
     let mut length = mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: the pointers describe a live i32 and its length.
     check(unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut error).cast(),
+            name,
+            (&raw mut value).cast(),
             &raw mut length,
         )
     })?;
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
+    Ok(value)
+}
+
+/// Takes the pending error of a socket (`SO_ERROR`): how a connect ended.
+///
+/// # Errors
+/// That error, or the one of asking for it.
+pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match get_option(fd, libc::SO_ERROR)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
-}
-
-/// A listening socket on `address` with `SO_REUSEADDR`; an IPv6 one takes IPv4 too if `dual`.
-///
-/// # Errors
-/// Whatever socket(2), bind(2) or listen(2) refuse.
-pub fn listen(address: &SocketAddr, dual: bool) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let fd = stream_socket(family)?;
-    set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    if family == libc::AF_INET6 {
-        set_option(
-            fd.as_fd(),
-            libc::IPPROTO_IPV6,
-            libc::IPV6_V6ONLY,
-            i32::from(!dual),
-        )?;
-    }
-    let raw = RawAddress::new(address);
-    // SAFETY: the pointer and length describe `raw`, which outlives the call; fd is open.
-    check(unsafe { libc::bind(fd.as_raw_fd(), raw.pointer(), raw.length) })?;
-    start_listening(fd.as_fd())?;
-    Ok(fd)
-}
-
-/// A Unix socket with a file at `path`, which takes no connections yet.
-///
-/// # Errors
-/// Whatever socket(2) or bind(2) refuse.
-pub fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
-    let raw = RawAddress::unix(path)?;
-    let fd = stream_socket(libc::AF_UNIX)?;
-    // SAFETY: the pointer and length describe `raw`, which outlives the call; fd is open.
-    check(unsafe { libc::bind(fd.as_raw_fd(), raw.pointer(), raw.length) })?;
-    Ok(fd)
-}
-
-/// Lets a bound socket take connections.
-///
-/// # Errors
-/// Whatever listen(2) refuses.
-pub fn start_listening(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: listen takes integers only; fd is open.
-    check(unsafe { libc::listen(fd.as_raw_fd(), libc::SOMAXCONN) })?;
-    Ok(())
-}
-
-/// Takes the next waiting connection, non-blocking and closed on exec.
-///
-/// # Errors
-/// `WouldBlock` if none waits, `EMFILE` and its kin, or an error of that one connection.
-pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    // SAFETY: accept4 may be given null for the address; the descriptor it makes is ours.
-    let accepted = unsafe {
-        own(check(libc::accept4(
-            fd.as_raw_fd(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-        ))?)
-    };
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let accepted = {
-        // SAFETY: accept may be given null for the address; the descriptor it makes is ours.
-        let new = unsafe {
-            own(check(libc::accept(
-                fd.as_raw_fd(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            ))?)
-        };
-        prepare(&new)?;
-        new
-    };
-    Ok(accepted)
 }
 
 /// Tells the peer that nothing more will be sent.
 pub fn shutdown_write(fd: BorrowedFd<'_>) {
     // SAFETY: shutdown takes integers only. Its failure means that the stream has ended anyway.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
+}
+
+/// When this socket is closed, its connection is reset, and what the kernel still holds for the
+/// peer is thrown away (`SO_LINGER` with no time; RFC 9293 section 3.10.5).
+pub fn reset_on_close(fd: BorrowedFd<'_>) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the pointer and length describe a live linger, and fd is open while it is borrowed.
+    // Where the option is not known, closing does what it always does.
+    unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            mem::size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
 }

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use evws_engine::{ConnectOptions, Context, Event, Id, Interest, ListenOptions, Settings, Wants};
+use evws_engine::{
+    ConnectOptions, Context, Event, Id, Interest, ListenOptions, Place, Settings, Wants,
+};
 
 /// How long a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -183,9 +185,12 @@ pub fn connect_options(port: u16) -> ConnectOptions {
 
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
-        port: 0,
-        path: None,
-        mode: None,
+        place: Place::Port {
+            hosts: Vec::new(),
+            port: 0,
+            reuse_port: false,
+        },
+        backlog: None,
         protocols: Vec::new(),
         headers: Vec::new(),
         ask: false,

@@ -1,0 +1,233 @@
+/* Where a listener listens, what a program may ask about it, and how it ends:
+ * alone with stop_listening, with everything else with shutdown. */
+#include "websockets.h"
+
+/* ---- listen: the options that say where ---- */
+
+/* A mode of 600 or '0600' is the mistake that everybody makes once: both are
+ * numbers beyond 0777. */
+static int32_t mode_option(pTHX_ const ws_options *o)
+{
+    SV *mode = o->value[WS_OPT_MODE];
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_MODE))
+        return -1;
+    if (!ws_option_given(aTHX_ o, WS_OPT_PATH))
+        croak("listen: mode is for a path");
+    if (SvROK(mode) || !looks_like_number(mode) || SvNV(mode) < 0 || SvNV(mode) > 0777
+        || SvNV(mode) != Perl_floor(SvNV(mode)))
+        croak("listen: mode must be a number from 0 to 0777, such as 0600 (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ mode)));
+    return (int32_t)SvIV(mode);
+}
+
+static int32_t fd_option(pTHX_ SV *fd)
+{
+    PerlIO *file = ws_file_of(aTHX_ fd);
+    SV *plain;
+
+    if (file && PerlIO_fileno(file) >= 0)
+        return PerlIO_fileno(file);
+    plain = isGV_with_GP(fd) ? NULL : ws_plain_scalar(aTHX_ fd);
+    if (!plain || !looks_like_number(plain) || SvNV(plain) < 0 || SvNV(plain) > I32_MAX
+        || SvNV(plain) != Perl_floor(SvNV(plain)))
+        croak("listen: fd must be an open file handle or the number of a descriptor (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ fd)));
+    return (int32_t)SvIV(plain);
+}
+
+/* What goes together: port, host, reuse_port and backlog; path, mode and
+ * backlog; fd alone. */
+static void refuse_mixtures(pTHX_ const ws_options *o)
+{
+    static const struct {
+        ws_option option;
+        const char *name;
+        bool with_path;
+    } others[] = {
+        { WS_OPT_PORT, "port", FALSE },       { WS_OPT_HOST, "host", FALSE }, { WS_OPT_REUSE_PORT, "reuse_port", FALSE },
+        { WS_OPT_BACKLOG, "backlog", TRUE },  { WS_OPT_PATH, "path", TRUE },
+    };
+    const bool path = ws_option_given(aTHX_ o, WS_OPT_PATH);
+    const bool fd = o->value[WS_OPT_FD] != NULL;
+    size_t i;
+
+    for (i = 0; i < C_ARRAY_LENGTH(others); i++) {
+        if (!ws_option_given(aTHX_ o, others[i].option))
+            continue;
+        if (fd)
+            croak("listen: give either %s or fd", others[i].name);
+        if (path && !others[i].with_path)
+            croak("listen: give either %s or path", others[i].name);
+    }
+}
+
+/* A mistake in `host` must not open a port to the world, so nothing that was
+ * given may come to mean "all addresses". */
+static void host_option(pTHX_ const ws_options *o, evws_listen_options *out)
+{
+    ws_byte_list hosts;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_HOST))
+        return;
+    ws_option_names(aTHX_ o, WS_OPT_HOST, &hosts);
+    if (!hosts.count)
+        croak("listen: host must name at least one address");
+    out->hosts = hosts.item;
+    out->host_count = hosts.count;
+}
+
+void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
+{
+    refuse_mixtures(aTHX_ o);
+    out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
+    host_option(aTHX_ o, out);
+    out->reuse_port = ws_option_flag(aTHX_ o, WS_OPT_REUSE_PORT, FALSE);
+    out->backlog = (int32_t)ws_option_number(aTHX_ o, WS_OPT_BACKLOG, 0, I32_MAX);
+    if (ws_option_given(aTHX_ o, WS_OPT_PATH))
+        out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
+    out->mode = mode_option(aTHX_ o);
+    out->has_fd = o->value[WS_OPT_FD] != NULL;
+    if (out->has_fd)
+        out->fd = fd_option(aTHX_ o->value[WS_OPT_FD]);
+}
+
+/* ---- listeners ---- */
+
+static SV *text_sv(pTHX_ evws_bytes text)
+{
+    return newSVpvn((const char *)text.data, text.length);
+}
+
+static AV *hosts_of(pTHX_ ws_context *ctx, uint64_t id, size_t count)
+{
+    AV *hosts = newAV();
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        av_push(hosts, text_sv(aTHX_ evws_listener_host(ctx->engine, id, i)));
+    return hosts;
+}
+
+/* NULL: it was stopped. */
+static SV *description(pTHX_ ws_context *ctx, const ws_listener *listener)
+{
+    evws_listener_info info;
+    HV *hash;
+
+    if (!evws_listener_describe(ctx->engine, listener->id, &info))
+        return NULL;
+    hash = newHV();
+    /* The path is lent until the next call. */
+    (void)hv_stores(hash, "path", info.path.data ? text_sv(aTHX_ info.path) : newSV(0));
+    (void)hv_stores(hash, "name", newSVsv(listener->name));
+    (void)hv_stores(hash, "port", newSVuv(info.port));
+    (void)hv_stores(hash, "tls", newSViv(info.is_secure));
+    (void)hv_stores(hash, "hosts", newRV_noinc((SV *)hosts_of(aTHX_ ctx, listener->id, info.host_count)));
+    return newRV_noinc((SV *)hash);
+}
+
+/* A mortal array of hash references. */
+AV *ws_listeners(pTHX_ ws_context *ctx)
+{
+    AV *list = (AV *)sv_2mortal((SV *)newAV());
+    U32 i;
+
+    for (i = 0; ctx && ctx->engine && i < ws_watch_slots(ctx->watch); i++) {
+        ws_listener *listener = ws_watch_listener_at(ctx->watch, i);
+        SV *hash = listener ? description(aTHX_ ctx, listener) : NULL;
+
+        if (hash)
+            av_push(list, hash);
+    }
+    return list;
+}
+
+/* ---- stop_listening ---- */
+
+static bool all_digits(evws_bytes text)
+{
+    size_t i;
+
+    for (i = 0; i < text.length; i++)
+        if (!isDIGIT(text.data[i]))
+            return FALSE;
+    return text.length > 0;
+}
+
+static bool is_at(ws_context *ctx, uint64_t id, evws_bytes where, uint16_t port)
+{
+    evws_listener_info info;
+
+    if (!port)
+        return evws_listener_is_at(ctx->engine, id, where);
+    return evws_listener_describe(ctx->engine, id, &info) && info.port == port;
+}
+
+/* Stops every listener at a port, or at the path of a Unix socket. */
+UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
+{
+    SV *plain = sv_mortalcopy(where);
+    evws_bytes text;
+    STRLEN length;
+    UV port, stopped = 0;
+    U32 i;
+
+    if (!SvOK(plain) || !(plain = ws_plain_scalar(aTHX_ plain)))
+        croak("stop_listening: give a port or the path of a Unix socket (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ sv_mortalcopy(where))));
+    text.data = (const uint8_t *)SvPV(plain, length);
+    text.length = length;
+    port = all_digits(text) ? SvUV(plain) : 0;
+    ws_context_engine(aTHX_ ctx);
+    for (i = 0; port <= 65535 && i < ws_watch_slots(ctx->watch); i++) {
+        ws_listener *listener = ws_watch_listener_at(ctx->watch, i);
+
+        if (listener && is_at(ctx, listener->id, text, (uint16_t)port)
+            && evws_stop_listening(ctx->engine, listener->id) == EVWS_STATUS_OK)
+            stopped++;
+    }
+    if (!stopped)
+        croak("stop_listening: nothing listens at '%s'", SvPV_nolen(ws_shown(aTHX_ plain)));
+    WS_WAKE(ctx);
+    return stopped;
+}
+
+/* ---- shutdown ---- */
+
+static int64_t code_option(pTHX_ const ws_options *o)
+{
+    SV *plain;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_CODE))
+        return 1001;
+    plain = ws_plain_scalar(aTHX_ o->value[WS_OPT_CODE]);
+    if (!plain || !looks_like_number(plain))
+        croak("shutdown: invalid close code '%s' (it is no number)",
+              SvPV_nolen(ws_shown(aTHX_ o->value[WS_OPT_CODE])));
+    return (int64_t)SvIV(plain);
+}
+
+void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
+{
+    ws_options o;
+    evws_bytes reason = { NULL, 0 };
+    int64_t code;
+    NV timeout;
+    bool wants_cb;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_SHUTDOWN, args, count);
+    timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT, 5, NV_MAX);
+    code = code_option(aTHX_ &o);
+    if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
+        reason = ws_option_string(aTHX_ &o, WS_OPT_REASON);
+    wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
+    ws_context_engine(aTHX_ ctx);
+    if (evws_shutdown(ctx->engine, timeout, code, reason) != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx);
+    if (!ctx->at_shutdown)
+        ctx->at_shutdown = newAV();
+    av_push(ctx->at_shutdown, wants_cb ? newSVsv(o.value[WS_OPT_CB]) : newSV(0));
+    WS_WAKE(ctx);
+}
