@@ -381,8 +381,30 @@ typedef struct evws_connect_options {
 } evws_connect_options;
 
 /**
- * The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
- * given.
+ * Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+ */
+typedef uint32_t evws_verify_client;
+
+/**
+ * A certificate for clients that ask for a name (SNI). Files are PEM.
+ */
+typedef struct evws_named_certificate {
+  /**
+   * `example.org`, or `*.example.org` for all names with one more label.
+   */
+  struct evws_bytes host;
+  /**
+   * The certificate and the others of its chain.
+   */
+  struct evws_bytes cert;
+  /**
+   * Its key.
+   */
+  struct evws_bytes key;
+} evws_named_certificate;
+
+/**
+ * What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
  */
 typedef struct evws_server_tls {
   /**
@@ -397,6 +419,31 @@ typedef struct evws_server_tls {
    * Further certificates for the chain.
    */
   struct evws_bytes ca;
+  /**
+   * One of `EVWS_VERIFY_CLIENT_*`.
+   */
+  evws_verify_client verify_client;
+  /**
+   * The roots that clients' certificates lead to.
+   */
+  struct evws_bytes client_ca;
+  /**
+   * Other certificates, for some of the names that clients ask for.
+   */
+  const struct evws_named_certificate *sni;
+  /**
+   * How many there are.
+   */
+  size_t sni_count;
+  /**
+   * Protocols for ALPN, the preferred one first; none: what clients offer is left without an
+   * answer. Otherwise a client that offers others only is refused.
+   */
+  const struct evws_bytes *alpn;
+  /**
+   * How many there are.
+   */
+  size_t alpn_count;
 } evws_server_tls;
 
 /**
@@ -517,6 +564,41 @@ typedef struct evws_proxy_environment {
    */
   struct evws_bytes no_proxy;
 } evws_proxy_environment;
+
+/**
+ * What the TLS of a connection has agreed on. What it points to is lent until the next call on the
+ * context, and `data` is null for what there is none of.
+ */
+typedef struct evws_tls_info {
+  /**
+   * `TLSv1.3` or `TLSv1.2`
+   */
+  struct evws_bytes version;
+  /**
+   * The cipher suite, by the name that IANA has for it.
+   */
+  struct evws_bytes cipher;
+  /**
+   * The protocol that ALPN chose.
+   */
+  struct evws_bytes alpn;
+  /**
+   * The name that the client asked for, or was to be shown a certificate of.
+   */
+  struct evws_bytes server_name;
+  /**
+   * The peer's own certificate, as DER.
+   */
+  struct evws_bytes certificate;
+  /**
+   * Whether that leads to a trusted root, and is valid for the name if it is a server's.
+   */
+  bool verified;
+  /**
+   * Whether the session goes on with what an earlier one agreed on.
+   */
+  bool resumed;
+} evws_tls_info;
 
 /**
  * It did what it should.
@@ -659,6 +741,21 @@ typedef struct evws_proxy_environment {
  * Ended; also every stale id.
  */
 #define EVWS_STATE_CLOSED 4
+
+/**
+ * They are not asked for one.
+ */
+#define EVWS_VERIFY_CLIENT_NO 0
+
+/**
+ * They are asked, and those who have none are let in.
+ */
+#define EVWS_VERIFY_CLIENT_OPTIONAL 1
+
+/**
+ * Nobody is let in without.
+ */
+#define EVWS_VERIFY_CLIENT_REQUIRED 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -1099,6 +1196,27 @@ evws_status evws_context_set_proxy_environment(struct evws_context *context,
  * `text` is valid; `host` and `port` are null or point to places for the results.
  */
 evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
+
+/**
+ * Reads the files of listeners again, for the connections that come from now on.
+ * `EVWS_STATUS_INVALID` if one of them has no TLS, or a file cannot be used; then all of them stay
+ * as they were.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `listeners` points to `count`
+ * tokens that are valid for the call, or is null.
+ */
+evws_status evws_reload_tls(struct evws_context *context, const uint64_t *listeners, size_t count);
+
+/**
+ * Writes what the TLS of a connection has agreed on, lent until the next call on the context.
+ * Returns false if it has none, or the connection is not connected.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+ * a place for the result.
+ */
+bool evws_tls(const struct evws_context *context, uint64_t id, struct evws_tls_info *out);
 
 #ifdef __cplusplus
 }  // extern "C"

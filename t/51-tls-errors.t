@@ -5,6 +5,7 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
+use Attempt;
 use Certificates;
 use EV;
 use EV::Websockets;
@@ -25,24 +26,6 @@ $made->issue('self_old', issuer => 'self_old', days => -1, extensions => "basicC
 my $ca = $made->file('ca.pem');
 my $context = EV::Websockets::Context->new;
 my %port = map { $_ => $context->listen($made->listen_with($_)) } qw(good named old self alone self_old);
-
-# [connected, error] of one connect.
-sub outcome {
-    my ($from, $url, %o) = @_;
-    my ($connected, @errors, $closed);
-    my $conn = $from->connect(
-        url        => $url,
-        on_connect => sub { $connected = 1 },
-        on_error   => sub { push @errors, $_[1] },
-        on_close   => sub { $closed++ },
-        %o,
-    );
-    run_until(sub { $connected || @errors }, "$url came to something");
-    $conn->close if $connected;
-    is $conn->state, 'closed', 'closed after an error' if @errors;
-    ok !$closed, 'and no on_close' if @errors;
-    return $connected ? undef : $errors[0];
-}
 
 subtest 'who is believed' => sub {
     my $at = sub { "wss://$_[0]:$port{$_[1]}/" };

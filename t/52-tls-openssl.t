@@ -10,13 +10,12 @@ use EV;
 use EV::Websockets;
 use Events;
 use Frame;
-use IO::Handle;
+use OpenSSLPeer;
 use Pair;
 use POSIX ();
 use RawPeer;
 use RawServer;
 use Run;
-use Socket;
 
 # Against openssl s_client and s_server, with the frames made by the test.
 
@@ -28,52 +27,13 @@ $made->issue('below', issuer => 'middle');
 $made->issue('client', issuer => 'ca');
 my $ca = $made->file('ca.pem');
 
-# openssl with a RawPeer on its standard input and output, and what it says of
-# itself in a file.
-sub openssl_peer {
-    my ($role, @arguments) = @_;
-    socketpair my $ours, my $theirs, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
-    my $said = $made->file('peer.' . ++$made->{peers});
-    my $pid = fork;
-    die "fork: $!" if !defined $pid;
-    if (!$pid) {
-        open STDIN,  '<&', $theirs;
-        open STDOUT, '>&', $theirs;
-        open STDERR, '>', $said;
-        { no warnings 'exec'; exec 'openssl', @arguments }
-        POSIX::_exit(127);
-    }
-    close $theirs;
-    return { pid => $pid, said => $said, raw => RawPeer->new($ours, role => $role) };
-}
-
-sub said {
-    my ($peer) = @_;
-    open my $in, '<', $peer->{said} or die "$peer->{said}: $!";
-    local $/;
-    return scalar <$in>;
-}
-
-sub stop {
-    my ($peer) = @_;
-    kill 'KILL', $peer->{pid};
-    waitpid $peer->{pid}, 0;
-    return;
-}
-
-sub s_client {
-    my ($port, @more) = @_;
-    return openssl_peer('client', qw(s_client -quiet -verify_quiet -verify_return_error -connect), "127.0.0.1:$port",
-        '-CAfile', $ca, @more);
-}
-
 # Upgrades, and says something both ways.
 sub converse {
     my ($peer, $server) = @_;
     my $raw = $peer->{raw};
     $server->forget;
     $raw->upgrade;
-    run_until(sub { defined $raw->head && $server->count('connect') }, 'upgraded') or diag said($peer);
+    run_until(sub { defined $raw->head && $server->count('connect') }, 'upgraded') or diag $peer->said;
     is $raw->status, 101, 'with 101';
     $raw->send_frame(TEXT, 'to the server');
     $server->conn->send('to the client');
@@ -88,12 +48,12 @@ subtest 'versions and keys, openssl as client' => sub {
         my ($kind, $version) = @$case;
         subtest "$kind $version" => sub {
             my $pair = Pair->listen(listen => { $made->listen_with("server_$kind") });
-            my $peer = s_client($pair->port, $version);
+            my $peer = OpenSSLPeer->client($made, $pair->port, $ca, $version);
             converse($peer, $pair->server);
             $peer->{raw}->send_close(1000);
             run_until(sub { $pair->server->count('close') && $peer->{raw}->eof }, 'closed, and the TLS session with it');
             is $pair->server->last_of('close')->[0], 1000, 'cleanly';
-            stop($peer);
+            $peer->stop;
         };
     }
 };
@@ -121,29 +81,29 @@ subtest 'the chain' => sub {
     );
     for my $name (sort keys %case) {
         my $pair = Pair->listen(listen => { @{ $case{$name} } });
-        my $peer = s_client($pair->port);
+        my $peer = OpenSSLPeer->client($made, $pair->port, $ca);
         converse($peer, $pair->server);
-        stop($peer);
+        $peer->stop;
     }
     my $pair = Pair->listen(listen => {@below});
-    my $peer = s_client($pair->port);
+    my $peer = OpenSSLPeer->client($made, $pair->port, $ca);
     run_until(sub { $peer->{raw}->eof }, 'without the middle one the client goes away');
-    like said($peer), qr/verify|unable to get/i, 'because it cannot verify';
-    stop($peer);
+    like $peer->said, qr/verify|unable to get/i, 'because it cannot verify';
+    $peer->stop;
 };
 
 subtest 'ends without a Close' => sub {
     for my $way ('close_notify', 'truncated') {
         my $pair = Pair->listen(listen => { $made->listen_with('server_ec') });
         # -quiet alone would go on after the end of its input.
-        my $peer = s_client($pair->port, '-no_ign_eof');
+        my $peer = OpenSSLPeer->client($made, $pair->port, $ca, '-no_ign_eof');
         converse($peer, $pair->server);
-        if ($way eq 'truncated') { stop($peer) }
+        if ($way eq 'truncated') { $peer->stop }
         else { $peer->{raw}->finish_writing }
         run_until(sub { $pair->server->count('close') }, "$way: the server sees it");
         is $pair->server->last_of('close')->[0], 1006, "$way: 1006";
         is $pair->server->count('error'), 0, "$way: no error";
-        stop($peer) if $way ne 'truncated';
+        $peer->stop if $way ne 'truncated';
     }
 };
 
@@ -175,21 +135,9 @@ subtest 'records that cannot be decrypted' => sub {
     like join(' ', map { @$_ } grep { defined } $client->last_of('error')), qr/BadRecordMac/, 'by an alert';
 };
 
-# A server of openssl on a free port; its raw side is what it writes and reads.
-sub s_server {
-    my (@more) = @_;
-    my $port = RawServer::unused_port();
-    my $peer = openssl_peer('server', qw(s_server -quiet -verify_quiet -accept), "127.0.0.1:$port",
-        '-cert', $made->file('server_ec.pem'), '-key', $made->file('server_ec.key'), @more);
-    # It says nothing when it is ready: a connection is tried until one is accepted.
-    run_until(sub { IO::Socket::INET->new("127.0.0.1:$port") || waitpid($peer->{pid}, POSIX::WNOHANG()) },
-        'openssl s_server is there') if !grep { /naccept/ } @more;
-    return ($peer, $port);
-}
-
 subtest 'versions, openssl as server' => sub {
     for my $version ('-tls1_2', '-tls1_3') {
-        my ($peer, $port) = s_server($version, '-alpn', 'x-chat,http/1.1');
+        my ($peer, $port) = OpenSSLPeer->server($made, 'server_ec', $version, '-alpn', 'x-chat,http/1.1');
         my $raw = $peer->{raw};
         my $context = EV::Websockets::Context->new(ssl_ca => $ca);
         my $client = Events->new;
@@ -203,14 +151,14 @@ subtest 'versions, openssl as server' => sub {
         run_until(sub { $client->count('message') && @{ $raw->frames } }, 'a message each way');
         is_deeply [$client->messages], ['to the client'], 'theirs';
         is $raw->frames->[0]{payload}, 'to the server', 'ours';
-        stop($peer);
+        $peer->stop;
         run_until(sub { $client->count('close') }, 'the server is killed');
         is $client->last_of('close')->[0], 1006, '1006, without a Close';
     }
 };
 
 subtest 'a client certificate' => sub {
-    my ($peer, $port) = s_server('-Verify', 1, '-CAfile', $ca, '-verify_return_error');
+    my ($peer, $port) = OpenSSLPeer->server($made, 'server_ec', '-Verify', 1, '-CAfile', $ca, '-verify_return_error');
     my %identity = (ssl_cert => $made->file('client.pem'), ssl_key => $made->file('client.key'));
     for my $case (['none', [], []], ['of the context', [%identity], []], ['of connect', [], [%identity]]) {
         my ($name, $new, $connect) = @$case;
@@ -228,7 +176,7 @@ subtest 'a client certificate' => sub {
         run_until(sub { $client->count('connect') }, "$name: taken");
         undef $context;
     }
-    stop($peer);
+    $peer->stop;
 };
 
 subtest 'sessions are resumed' => sub {
@@ -237,7 +185,7 @@ subtest 'sessions are resumed' => sub {
         my $kept = $made->file("session$version");
         my @outcome;
         for my $direction ('-sess_out', '-sess_in') {
-            my $peer = openssl_peer('client', qw(s_client -ign_eof -connect), '127.0.0.1:' . $pair->port, '-CAfile', $ca,
+            my $peer = OpenSSLPeer->new($made, 'client', qw(s_client -ign_eof -connect), '127.0.0.1:' . $pair->port, '-CAfile', $ca,
                 $version, $direction, $kept);
             my $raw = $peer->{raw};
             $pair->server->forget;
@@ -246,12 +194,12 @@ subtest 'sessions are resumed' => sub {
             my $output = ($raw->head || '') . $raw->rest;
             push @outcome, $output =~ /^(New|Reused), TLS/m ? $1 : 'neither';
             run_until(sub { -s $kept }, 'the session is kept');
-            stop($peer);
+            $peer->stop;
         }
         is_deeply \@outcome, ['New', 'Reused'], "$version: by the server";
     }
     my $port = RawServer::unused_port();
-    my $peer = openssl_peer('server', qw(s_server -accept), "127.0.0.1:$port", '-cert', $made->file('server_ec.pem'),
+    my $peer = OpenSSLPeer->new($made, 'server', qw(s_server -accept), "127.0.0.1:$port", '-cert', $made->file('server_ec.pem'),
         '-key', $made->file('server_ec.key'));
     run_until(sub { $peer->{raw}->rest =~ /ACCEPT/ }, 'openssl s_server is there');
     my %context = map { $_ => EV::Websockets::Context->new(ssl_ca => $ca) } 1, 2;
@@ -271,7 +219,7 @@ subtest 'sessions are resumed' => sub {
         $raw->send_close(1000);
         run_until(sub { $client->count('close') }, 'closed');
     }
-    stop($peer);
+    $peer->stop;
 };
 
 subtest 'a forked child leaves the connection alone' => sub {

@@ -71,6 +71,12 @@ my %shows = (
         qr/^100 clients are connected, 200 connections in the context$/m,
         qr/^2000 echoes, 0 of them wrong, in /m,
     ],
+    'mutual_tls.pl' => [
+        qr/^server: alice is here\nalice: got 'hello, alice'\nalice: closed with 1000$/m,
+        qr/^bob: closed with 1008 \(bob may not enter\)$/m,
+        qr/^mallory: not let in: .*UnknownCA$/m,
+        qr/^nobody: not let in: .*CertificateRequired$/m,
+    ],
     'proxy.pl' => [
         qr/^gateway: .* backend paused meanwhile$/m,
         qr/^client: 32 of 32 MiB, closed with 1000 \(that was all\)$/m,
@@ -116,7 +122,7 @@ my %shows = (
 );
 
 # These make certificates.
-my %needs_openssl = map { $_ => 1 } 'self_signed.pl', 'tls_server.pl';
+my %needs_openssl = map { $_ => 1 } 'mutual_tls.pl', 'self_signed.pl', 'tls_server.pl';
 my $has_openssl = grep { -x File::Spec->catfile($_, 'openssl') } File::Spec->path;
 
 my @programs = sort map { basename($_) } glob "$eg/*.pl";

@@ -95,6 +95,13 @@ OUTPUT:
     RETVAL
 
 SV *
+tls(ws_connection *self)
+CODE:
+    RETVAL = ws_tls(aTHX_ self);
+OUTPUT:
+    RETVAL
+
+SV *
 peer_address(ws_connection *self)
 CODE:
     RETVAL = ws_peer_address(aTHX_ self);

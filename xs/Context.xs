@@ -33,6 +33,11 @@ OUTPUT:
     RETVAL
 
 void
+reload_tls(ws_context *self, SV *where)
+CODE:
+    ws_reload_tls(aTHX_ self, where);
+
+void
 adopt(ws_context *self, ...)
 CODE:
     ws_adopt(aTHX_ self, &ST(1), items - 1);

@@ -111,20 +111,6 @@ SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count)
 
 /* ---- connect ---- */
 
-static void connect_tls(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out)
-{
-    ws_byte_list alpn;
-
-    out->verify = ws_option_flag(aTHX_ o, WS_OPT_SSL_VERIFY, TRUE);
-    out->ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, settings);
-    out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, settings);
-    out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, settings);
-    out->server_name = ws_option_file(aTHX_ o, WS_OPT_SSL_SERVER_NAME, NULL);
-    ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN, &alpn);
-    out->alpn = alpn.item;
-    out->alpn_count = alpn.count;
-}
-
 static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connect_options *out)
 {
     ws_byte_list protocols;
@@ -144,7 +130,7 @@ static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connec
     out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
     ws_option_deflate(aTHX_ o, TRUE, FALSE, &out->deflate);
-    connect_tls(aTHX_ o, settings, &out->tls);
+    ws_tls_connect(aTHX_ o, settings, &out->tls);
 }
 
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -182,11 +168,10 @@ static void listen_check(pTHX_ const ws_options *o)
         ws_option option;
     } strings[] = {
         { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
-        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "path", WS_OPT_PATH },
-        { "host", WS_OPT_HOST },
+        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "ssl_client_ca", WS_OPT_SSL_CLIENT_CA },
+        { "path", WS_OPT_PATH },       { "ssl_alpn", WS_OPT_SSL_ALPN }, { "host", WS_OPT_HOST },
     };
     size_t i;
-    bool cert, key;
 
     for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
         if (o->value[strings[i].option] && !SvOK(o->value[strings[i].option]))
@@ -197,11 +182,6 @@ static void listen_check(pTHX_ const ws_options *o)
         if (name.length == 7 && memEQ(name.data, "default", 7))
             croak("listen: vhost name 'default' is reserved");
     }
-    cert = ws_option_given(aTHX_ o, WS_OPT_SSL_CERT);
-    key = ws_option_given(aTHX_ o, WS_OPT_SSL_KEY);
-    if (cert != key)
-        croak("listen: ssl_cert and ssl_key must both be set for TLS (only %s was given)",
-              cert ? "ssl_cert" : "ssl_key");
 }
 
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
@@ -221,9 +201,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
     out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT, NV_MAX);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
-    out->tls.cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, NULL);
-    out->tls.key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, NULL);
-    out->tls.ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, NULL);
+    ws_tls_listen(aTHX_ o, &out->tls);
 }
 
 static ws_listener *listener_new(pTHX_ const ws_options *o)

@@ -164,33 +164,64 @@ static bool is_at(ws_context *ctx, uint64_t id, evws_bytes where, uint16_t port)
     return evws_listener_describe(ctx->engine, id, &info) && info.port == port;
 }
 
-/* Stops every listener at a port, or at the path of a Unix socket. */
-UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
+/* The ids of all listeners at a port, or at the path of a Unix socket, in the string buffer of a mortal. */
+static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
 {
-    SV *plain = sv_mortalcopy(where);
+    SV *given = sv_mortalcopy(where);
+    SV *plain = SvOK(given) ? ws_plain_scalar(aTHX_ given) : NULL;
+    SV *ids = sv_2mortal(newSVpvs(""));
     evws_bytes text;
-    STRLEN length;
-    UV port, stopped = 0;
+    UV port;
     U32 i;
 
-    if (!SvOK(plain) || !(plain = ws_plain_scalar(aTHX_ plain)))
-        croak("stop_listening: give a port or the path of a Unix socket (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ sv_mortalcopy(where))));
-    text.data = (const uint8_t *)SvPV(plain, length);
-    text.length = length;
+    if (!plain)
+        croak("%s: give a port or the path of a Unix socket (got '%s')", method, SvPV_nolen(ws_shown(aTHX_ given)));
+    text = ws_bytes(aTHX_ plain);
     port = all_digits(text) ? SvUV(plain) : 0;
     ws_context_engine(aTHX_ ctx);
     for (i = 0; port <= 65535 && i < ws_watch_slots(ctx->watch); i++) {
         ws_listener *listener = ws_watch_listener_at(ctx->watch, i);
 
-        if (listener && is_at(ctx, listener->id, text, (uint16_t)port)
-            && evws_stop_listening(ctx->engine, listener->id) == EVWS_STATUS_OK)
-            stopped++;
+        if (listener && is_at(ctx, listener->id, text, (uint16_t)port))
+            sv_catpvn(ids, (const char *)&listener->id, sizeof listener->id);
     }
-    if (!stopped)
-        croak("stop_listening: nothing listens at '%s'", SvPV_nolen(ws_shown(aTHX_ plain)));
+    if (!SvCUR(ids))
+        croak("%s: nothing listens at '%s'", method, SvPV_nolen(ws_shown(aTHX_ plain)));
+    return ids;
+}
+
+UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
+{
+    SV *ids = ids_at(aTHX_ ctx, "stop_listening", where);
+    const uint64_t *id = (const uint64_t *)SvPVX(ids);
+    const uint64_t *end = id + SvCUR(ids) / sizeof *id;
+    UV stopped = 0;
+
+    for (; id < end; id++)
+        if (evws_stop_listening(ctx->engine, *id) == EVWS_STATUS_OK)
+            stopped++;
     WS_WAKE(ctx);
     return stopped;
+}
+
+/* ---- reload_tls ---- */
+
+/* Of listeners at one port, on different addresses, some may be without TLS. */
+void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
+{
+    SV *ids = ids_at(aTHX_ ctx, "reload_tls", where);
+    uint64_t *id = (uint64_t *)SvPVX(ids);
+    size_t count = SvCUR(ids) / sizeof *id;
+    size_t i, secure = 0;
+    evws_listener_info info;
+
+    for (i = 0; i < count; i++)
+        if (evws_listener_describe(ctx->engine, id[i], &info) && info.is_secure)
+            id[secure++] = id[i];
+    if (!secure)
+        croak("reload_tls: the listener at '%s' has no TLS", SvPV_nolen(ws_shown(aTHX_ sv_mortalcopy(where))));
+    if (evws_reload_tls(ctx->engine, id, secure) != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx);
 }
 
 /* ---- shutdown ---- */

@@ -43,7 +43,10 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "ssl_ca",           WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
     { "ssl_verify",       WS_FOR_CONNECT },
     { "ssl_server_name",  WS_FOR_CONNECT },
-    { "ssl_alpn",         WS_FOR_CONNECT },
+    { "ssl_alpn",         WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "ssl_verify_client", WS_FOR_LISTEN },
+    { "ssl_client_ca",    WS_FOR_LISTEN },
+    { "ssl_sni",          WS_FOR_LISTEN },
     { "ssl_init",         WS_FOR_NEW },
     { "fh",               WS_FOR_ADOPT },
     { "initial_data",     WS_FOR_ADOPT },
@@ -86,18 +89,6 @@ SV *ws_shown(pTHX_ SV *value)
                                         PERL_PV_ESCAPE_NONASCII), 0));
 }
 
-/* A warning is not enough for an option that a program relies on for its
- * safety: it must not run as if clients were verified. */
-static void refuse_unbuilt(pTHX_ const char *method, const char *name)
-{
-    static const char *const unbuilt[] = { "ssl_verify_client", "ssl_client_ca", "ssl_sni" };
-    size_t i;
-
-    for (i = 0; i < sizeof unbuilt / sizeof *unbuilt; i++)
-        if (strEQ(name, unbuilt[i]))
-            croak("%s: %s is not built yet", method, name);
-}
-
 /* Each unknown option is named once for each method, so that a program that
  * connects a thousand times stays readable. */
 void ws_warn_unknown(pTHX_ const char *method, SV *name)
@@ -106,7 +97,6 @@ void ws_warn_unknown(pTHX_ const char *method, SV *name)
     SV *key = sv_2mortal(newSVpvf("%s:%s", method, SvPV_nolen(shown)));
     HV *warned = ws_globals_here(aTHX)->warned;
 
-    refuse_unbuilt(aTHX_ method, SvPV_nolen(shown));
     if (hv_exists_ent(warned, key, 0))
         return;
     (void)hv_store_ent(warned, key, newSViv(1), 0);
@@ -172,7 +162,8 @@ SV *ws_plain_scalar(pTHX_ SV *value)
     return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
 }
 
-static evws_bytes bytes_of(pTHX_ SV *value)
+/* Borrowed. */
+evws_bytes ws_bytes(pTHX_ SV *value)
 {
     evws_bytes bytes;
     STRLEN length;
@@ -189,7 +180,7 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
     if (!plain)
         croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
               SvPV_nolen(ws_shown(aTHX_ o->value[which])));
-    return bytes_of(aTHX_ plain);
+    return ws_bytes(aTHX_ plain);
 }
 
 /* The same where nothing may be given: not in this call, nor to new(), whose settings stand in for it. `data` is NULL
@@ -205,7 +196,7 @@ evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settin
     if (ws_option_given(aTHX_ o, which))
         return ws_option_string(aTHX_ o, which);
     kept = settings ? hv_fetch(settings, name, (I32)strlen(name), 0) : NULL;
-    return kept ? bytes_of(aTHX_ sv_mortalcopy(*kept)) : none;
+    return kept ? ws_bytes(aTHX_ sv_mortalcopy(*kept)) : none;
 }
 
 /* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. looks_like_number comes first because SvNV of
@@ -346,7 +337,7 @@ static void append_array(pTHX_ SV *buffer, const ws_options *o, const char *opti
 
         if (!plain || !SvOK(plain))
             croak("%s: %s number %" IVdf " must be a string", o->method, option, (IV)i + 1);
-        name = bytes_of(aTHX_ plain);
+        name = ws_bytes(aTHX_ plain);
         sv_catpvn(buffer, (const char *)&name, sizeof name);
     }
 }
@@ -376,8 +367,8 @@ static void append_header(pTHX_ SV *buffer, const char *what, SV *name, SV *valu
     if (!plain || !SvOK(plain))
         croak("%s: header '%s' must be a defined string or an array reference of such", what,
               SvPV_nolen(ws_shown(aTHX_ name)));
-    header.name = bytes_of(aTHX_ name);
-    header.value = bytes_of(aTHX_ plain);
+    header.name = ws_bytes(aTHX_ name);
+    header.value = ws_bytes(aTHX_ plain);
     sv_catpvn(buffer, (const char *)&header, sizeof header);
 }
 

@@ -190,7 +190,7 @@ typedef enum {
     WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
     WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
-    WS_OPT_SSL_ALPN, WS_OPT_SSL_INIT,
+    WS_OPT_SSL_ALPN, WS_OPT_SSL_VERIFY_CLIENT, WS_OPT_SSL_CLIENT_CA, WS_OPT_SSL_SNI, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT,
     WS_OPT_TIMEOUT, WS_OPT_CODE, WS_OPT_REASON, WS_OPT_CB,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
@@ -211,6 +211,7 @@ typedef struct ws_header_list { evws_header *item; size_t count; } ws_header_lis
 
 void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count);
 bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_bytes(pTHX_ SV *value);
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest);
 uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which);
@@ -227,10 +228,16 @@ SV *ws_shown(pTHX_ SV *value);
 SV *ws_plain_scalar(pTHX_ SV *value);
 void ws_warn_unknown(pTHX_ const char *method, SV *name);
 
+/* ---- tls.c ---- */
+void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out);
+void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
+SV *ws_tls(pTHX_ ws_connection *conn);
+
 /* ---- listener.c ---- */
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out);
 AV *ws_listeners(pTHX_ ws_context *ctx);
 UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where);
+void ws_reload_tls(pTHX_ ws_context *ctx, SV *where);
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- deflate.c ---- */

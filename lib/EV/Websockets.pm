@@ -125,10 +125,8 @@ unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 
 =head2 What is not there yet
 
-These parts are in work, and croak with C<... not built yet> until they are
-there: L<adopt|EV::Websockets::Context/adopt>, and of a listener with TLS the
-options C<ssl_verify_client>, C<ssl_client_ca> and C<ssl_sni>. A listener does
-not ask clients for certificates.
+One part is in work, and croaks with C<... not built yet> until it is there:
+L<adopt|EV::Websockets::Context/adopt>.
 
 =head2 Bytes and characters
 

@@ -3,8 +3,9 @@
     peer.py server          prints "port N", serves until its standard input ends
     peer.py client URL ...  connects to each URL in turn
 
-With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS.
-Whom the client trusts says SSL_CERT_FILE.
+With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS, and
+the client shows that certificate where it is asked for one. Whom the client trusts
+says SSL_CERT_FILE.
 
 What it says and obeys stands in t/lib/PerlPeer.pm. One line on standard output for
 each connection that ended: "closed CODE REASON", fields separated by tabs; for
@@ -110,12 +111,21 @@ def add_header(ws, request, response):
     response.headers["X-Interop"] = "from Python websockets"
 
 
+def with_identity(context):
+    context.load_cert_chain(os.environ["EVWS_PEER_CERT"], os.environ["EVWS_PEER_KEY"])
+    return context
+
+
 def server_tls():
     if "EVWS_PEER_CERT" not in os.environ:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(os.environ["EVWS_PEER_CERT"], os.environ["EVWS_PEER_KEY"])
-    return context
+    return with_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+
+def client_tls(url):
+    if "EVWS_PEER_CERT" not in os.environ or not url.startswith("wss:"):
+        return None
+    return with_identity(ssl.create_default_context())
 
 
 async def server():
@@ -143,6 +153,7 @@ async def client(urls):
                 url,
                 subprotocols=["v3.interop", "v2.interop"],
                 additional_headers={"X-Interop": "from Python websockets"},
+                ssl=client_tls(url),
                 **OPTIONS,
             ) as ws:
                 await converse(ws, ws.response.headers)

@@ -14,4 +14,5 @@ mod listener;
 pub mod memory;
 pub mod open;
 mod proxy;
+mod tls;
 pub mod types;

@@ -1,17 +1,14 @@
 //! Making connections and listeners.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ClientTls, ConnectOptions, DeflateOptions, ListenOptions, Place, ServerTls,
-    Settings, Wants,
+    CallError, ConnectOptions, DeflateOptions, ListenOptions, Place, Settings, Wants,
 };
 
 use crate::context::evws_context;
 use crate::guard::guard;
+use crate::tls::{client_tls, server_tls};
 use crate::types::*;
 
 fn wants(bits: u32) -> Wants {
@@ -37,7 +34,7 @@ fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
 
 /// # Safety
 /// `list` points to `count` strings that are valid for the call, or is null.
-unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
+pub(crate) unsafe fn strings(list: *const evws_bytes, count: usize) -> Vec<String> {
     // SAFETY: the caller's promise, for the list and for each string.
     let bytes = unsafe { slice_or_empty(list, count) }
         .iter()
@@ -59,41 +56,6 @@ pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(Str
         (String::from_utf8_lossy(name).into_owned(), value.to_vec())
     };
     list.iter().map(convert).collect()
-}
-
-/// # Safety
-/// `name` is valid for the call, or its data is null.
-unsafe fn file(name: evws_bytes) -> Option<PathBuf> {
-    // SAFETY: the caller's promise.
-    (!name.data.is_null()).then(|| OsStr::from_bytes(unsafe { name.borrow() }).into())
-}
-
-/// # Safety
-/// All that `tls` points to is valid for the call, or null.
-unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
-    // SAFETY: the caller's promise.
-    unsafe {
-        ClientTls {
-            verify: tls.verify,
-            ca: file(tls.ca),
-            cert: file(tls.cert),
-            key: file(tls.key),
-            alpn: strings(tls.alpn, tls.alpn_count),
-        }
-    }
-}
-
-/// # Safety
-/// All that `tls` points to is valid for the call, or null.
-unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        Some(ServerTls {
-            cert: file(tls.cert)?,
-            key: file(tls.key).unwrap_or_default(),
-            ca: file(tls.ca),
-        })
-    }
 }
 
 /// # Safety

@@ -226,8 +226,29 @@ pub struct evws_client_tls {
     pub alpn_count: usize,
 }
 
-/// The files that a listener is secured with. They are PEM, and a name whose `data` is null is not
-/// given.
+/// Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+pub type evws_verify_client = u32;
+
+/// They are not asked for one.
+pub const EVWS_VERIFY_CLIENT_NO: evws_verify_client = 0;
+/// They are asked, and those who have none are let in.
+pub const EVWS_VERIFY_CLIENT_OPTIONAL: evws_verify_client = 1;
+/// Nobody is let in without.
+pub const EVWS_VERIFY_CLIENT_REQUIRED: evws_verify_client = 2;
+
+/// A certificate for clients that ask for a name (SNI). Files are PEM.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_named_certificate {
+    /// `example.org`, or `*.example.org` for all names with one more label.
+    pub host: evws_bytes,
+    /// The certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+}
+
+/// What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
 #[repr(C)]
 pub struct evws_server_tls {
     /// The server's certificate and the others of its chain; not given: no TLS.
@@ -236,6 +257,40 @@ pub struct evws_server_tls {
     pub key: evws_bytes,
     /// Further certificates for the chain.
     pub ca: evws_bytes,
+    /// One of `EVWS_VERIFY_CLIENT_*`.
+    pub verify_client: evws_verify_client,
+    /// The roots that clients' certificates lead to.
+    pub client_ca: evws_bytes,
+    /// Other certificates, for some of the names that clients ask for.
+    pub sni: *const evws_named_certificate,
+    /// How many there are.
+    pub sni_count: usize,
+    /// Protocols for ALPN, the preferred one first; none: what clients offer is left without an
+    /// answer. Otherwise a client that offers others only is refused.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// What the TLS of a connection has agreed on. What it points to is lent until the next call on the
+/// context, and `data` is null for what there is none of.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_tls_info {
+    /// `TLSv1.3` or `TLSv1.2`
+    pub version: evws_bytes,
+    /// The cipher suite, by the name that IANA has for it.
+    pub cipher: evws_bytes,
+    /// The protocol that ALPN chose.
+    pub alpn: evws_bytes,
+    /// The name that the client asked for, or was to be shown a certificate of.
+    pub server_name: evws_bytes,
+    /// The peer's own certificate, as DER.
+    pub certificate: evws_bytes,
+    /// Whether that leads to a trusted root, and is valid for the name if it is a server's.
+    pub verified: bool,
+    /// Whether the session goes on with what an earlier one agreed on.
+    pub resumed: bool,
 }
 
 /// What a client connects with.

@@ -14,11 +14,10 @@ use evws_proto::connection::State;
 use evws_proto::handshake::{self, ClientRequest};
 use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
-use rustls::pki_types::ServerName;
 
 use crate::bind::{self, check_path, Place};
 use crate::context::Context;
-use crate::establish::client::{Route, Secure};
+use crate::establish::client::Route;
 use crate::establish::desk::{Awaited, Desk};
 use crate::establish::server::Policy;
 use crate::establish::stream::{Socket, Stream};
@@ -26,10 +25,11 @@ use crate::establish::{client, Establishing};
 use crate::event::Id;
 use crate::link::{Link, Stage};
 use crate::pending::{Pending, Settings};
+use crate::secure;
 use crate::slots::Source;
 use crate::sys;
 use crate::tls::client::ClientTls;
-use crate::tls::server::{self, ServerTls};
+use crate::tls::server::ServerTls;
 
 /// What a client connects with.
 #[derive(Clone, Debug)]
@@ -153,26 +153,6 @@ impl Context {
         Ok(id)
     }
 
-    fn secure(
-        &mut self,
-        url: &Url,
-        options: &ClientTls,
-        name: Option<String>,
-    ) -> Result<Secure, CallError> {
-        let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
-        let configuration = self.clients.configuration(options).map_err(refused)?;
-        let name = name.unwrap_or_else(|| url.host.clone());
-        let name = ServerName::try_from(name.clone()).map_err(|_| {
-            refused(format!(
-                "'{name}' is neither a host name nor an address that TLS can check"
-            ))
-        })?;
-        Ok(Secure {
-            configuration,
-            name,
-        })
-    }
-
     fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
         if let Some(path) = &url.socket {
             return Route::Unix(PathBuf::from(OsStr::from_bytes(path)));
@@ -204,12 +184,7 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
-        let tls = match &options.tls {
-            Some(files) => Some(server::configuration(files).map_err(|why| {
-                CallError::Invalid(format!("Failed to create vhost for listening: {why}"))
-            })?),
-            None => None,
-        };
+        let tls = options.tls.map(secure::listener).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
         let policy = Policy {
@@ -285,7 +260,7 @@ impl Context {
         Some(address?.ip().to_canonical())
     }
 
-    fn known(&self, id: Id) -> Option<&Link> {
+    pub(crate) fn known(&self, id: Id) -> Option<&Link> {
         self.slots.link(id).filter(|link| link.is_known())
     }
 }

@@ -207,7 +207,7 @@ impl Context {
                 .is_ok_and(|absolute| absolute.as_os_str().as_bytes() == own)
     }
 
-    fn listener(&self, id: Id) -> Option<&Listener> {
+    pub(crate) fn listener(&self, id: Id) -> Option<&Listener> {
         match &self.slots.get(id)?.source {
             Source::Listener(listener) if !listener.acceptors.is_empty() => Some(listener),
             _ => None,

@@ -18,6 +18,7 @@ use super::desk::Desk;
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{dial, proxy, read_more, Established, Failure};
+use crate::tls::info::Expected;
 use crate::tls::words;
 
 /// What a `wss://` URL is connected with.
@@ -26,6 +27,8 @@ pub struct Secure {
     pub configuration: Arc<ClientConfig>,
     /// The name that the server is to prove.
     pub name: ServerName<'static>,
+    /// Whether it must.
+    pub verify: bool,
 }
 
 /// How the server is reached.
@@ -51,19 +54,29 @@ pub async fn establish(
     request: ClientRequest,
     secure: Option<Secure>,
 ) -> Result<Established, Failure> {
+    let expected = secure.as_ref().map(|secure| Expected {
+        name: secure.name.to_str().into_owned(),
+        verified: secure.verify,
+    });
     let run = async {
         let mut transport = run(stream, &desk, &url, route, secure).await?;
         let upgraded = upgrade(&mut transport, &request).await?;
         Ok((transport, upgraded))
     };
     match run.await {
-        Ok((transport, (response, mut leftover))) => Ok(Established {
-            headers: response.headers,
-            protocol: response.protocol,
-            deflate: response.deflate,
-            tls: transport.into_session(&mut leftover),
-            leftover,
-        }),
+        Ok((transport, (response, mut leftover))) => {
+            let mut tls = transport.into_session(&mut leftover);
+            if let (Some(tls), Some(expected)) = (&mut tls, expected) {
+                tls.expect(expected);
+            }
+            Ok(Established {
+                headers: response.headers,
+                protocol: response.protocol,
+                deflate: response.deflate,
+                tls,
+                leftover,
+            })
+        }
         Err(text) => Err(Failure::Client(text)),
     }
 }

@@ -23,6 +23,7 @@ use super::transport::Transport;
 use super::{poll_more, read_more, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
+use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -45,7 +46,7 @@ pub struct Policy {
     /// `None`: as long as they like.
     pub timeout: Option<Duration>,
     /// What its connections are secured with; `None`: they are not.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ListenerTls>,
     /// The listener was stopped: no further request is read of a connection that has its answer.
     pub stopped: Cell<bool>,
 }
@@ -71,9 +72,10 @@ pub async fn establish(
     policy: Rc<Policy>,
 ) -> Result<Established, Failure> {
     let socket = stream.clone();
-    let transport = match &policy.tls {
+    let configuration = policy.tls.as_ref().map(ListenerTls::current);
+    let transport = match configuration {
         Some(configuration) => {
-            let secured = desk.in_time(secure(stream, Arc::clone(configuration)));
+            let secured = desk.in_time(secure(stream, configuration));
             secured.await.unwrap_or(Err(Failure::Server))?
         }
         None => Transport::Plain(stream),

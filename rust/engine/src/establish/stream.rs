@@ -202,19 +202,30 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self
-            .0
-            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]))
-        {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    // tokio-rustls writes once before it gives up, and the alert is what rustls holds last.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let parts = &parts[..parts.len().min(sys::MAX_GATHERED)];
+        match self.0.with(|fd| sys::send_gathered(fd.as_fd(), parts)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.0.want(Interest::WRITE);
                 Poll::Pending
             }
             result => Poll::Ready(result),
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,9 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{verify_server_name, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{pem, provider, words};
+use super::{identity, pem, protocols, provider, words};
 
 /// Configurations that a context keeps. A program that uses more is slower, not refused.
 const KEPT: usize = 64;
@@ -64,10 +65,8 @@ impl Clients {
             .with_custom_certificate_verifier(self.verifier(options)?);
         let mut made = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => {
-                let chain = pem::chain("ssl_cert", cert)?;
-                builder
-                    .with_client_auth_cert(chain, pem::key("ssl_key", key)?)
-                    .map_err(|error| super::server::mismatch(&error, cert, key))?
+                let identity = identity::read(&identity::OPTIONS, cert, key, None)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             (None, None) => builder.with_no_client_auth(),
             (cert, _) => {
@@ -81,12 +80,7 @@ impl Clients {
                 ));
             }
         };
-        for name in &options.alpn {
-            if name.is_empty() || name.len() > 255 {
-                return Err("a name in ssl_alpn must have 1 to 255 bytes (RFC 7301)".into());
-            }
-            made.alpn_protocols.push(name.as_bytes().to_vec());
-        }
+        made.alpn_protocols = protocols(&options.alpn)?;
         Ok(made)
     }
 
@@ -95,16 +89,7 @@ impl Clients {
             return Ok(Arc::new(Blind { refusal: None }));
         }
         let (roots, named) = match &options.ca {
-            Some(path) => {
-                let list = pem::certificates("ssl_ca", path)?;
-                let mut roots = RootCertStore::empty();
-                for certificate in &list {
-                    roots.add(certificate.clone()).map_err(|error| {
-                        format!("{}: {}", pem::named("ssl_ca", path), words::reason(&error))
-                    })?;
-                }
-                (Arc::new(roots), list)
-            }
+            Some(path) => pem::roots("ssl_ca", path)?,
             None => match self.system_roots() {
                 Ok(roots) => (roots, Vec::new()),
                 Err(why) => {

@@ -1,13 +1,17 @@
 //! TLS by rustls: what connections are secured with, and the session of one connection.
 //!
 //! The handshake belongs to the cold path ([`crate::establish`]); [`session`] is what the hot path
-//! reads and writes through. Files are read, and configurations made, when `connect` or `listen`
-//! are called.
+//! reads and writes through. Files are read, and configurations made, when `connect`, `listen` or
+//! `reload_tls` are called.
 
 pub mod client;
+pub mod clients;
+mod identity;
+pub mod info;
 pub mod pem;
 pub mod server;
 pub mod session;
+mod sni;
 pub mod words;
 
 use std::sync::Arc;
@@ -17,4 +21,12 @@ use rustls::crypto::{ring, CryptoProvider};
 /// The arithmetic that every configuration uses.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+/// Names for ALPN, as rustls takes them.
+fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    if names.iter().any(|name| name.is_empty() || name.len() > 255) {
+        return Err("a name in ssl_alpn must have 1 to 255 bytes (RFC 7301)".into());
+    }
+    Ok(names.iter().map(|name| name.clone().into_bytes()).collect())
 }

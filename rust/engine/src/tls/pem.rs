@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::server::ParsedCertificate;
+use rustls::RootCertStore;
 use rustls_pki_types::pem::{Error, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::words;
 
 /// How an error names a file.
 pub fn named(option: &str, path: &Path) -> String {
@@ -51,7 +55,7 @@ pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     for (index, certificate) in list.iter().enumerate() {
         ParsedCertificate::try_from(certificate).map_err(|error| {
             let number = index + 1;
-            let why = super::words::reason(&error);
+            let why = words::reason(&error);
             format!(
                 "{}: certificate number {number} is malformed: {why}",
                 named(option, path)
@@ -59,6 +63,24 @@ pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         })?;
     }
     Ok(list)
+}
+
+/// All certificates of a file, as roots and as they are.
+///
+/// # Errors
+/// As for [`certificates`], and for one that cannot be a root.
+pub fn roots(
+    option: &str,
+    path: &Path,
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), String> {
+    let list = certificates(option, path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &list {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("{}: {}", named(option, path), words::reason(&error)))?;
+    }
+    Ok((Arc::new(roots), list))
 }
 
 /// The private key of a file: PKCS#8, PKCS#1 or SEC1.

@@ -1,15 +1,19 @@
 //! What a listener is secured with.
 
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring::Ticketer;
-use rustls::{Error, ServerConfig};
+use rustls::ServerConfig;
 
-use super::{pem, provider, words};
+use super::clients::{self, VerifyClient};
+use super::identity::{self, Labels};
+use super::sni::ServerNames;
+use super::{protocols, provider, words};
 
-/// The files of a listener.
-#[derive(Clone, Debug)]
+/// The files of a listener, and what it asks of clients.
+#[derive(Clone, Debug, Default)]
 pub struct ServerTls {
     /// A PEM file with the server's certificate, and the others of its chain.
     pub cert: PathBuf,
@@ -17,38 +21,111 @@ pub struct ServerTls {
     pub key: PathBuf,
     /// A PEM file with further certificates for the chain.
     pub ca: Option<PathBuf>,
+    /// Whether clients show certificates.
+    pub verify_client: VerifyClient,
+    /// A PEM file with the roots that these certificates lead to.
+    pub client_ca: Option<PathBuf>,
+    /// Other certificates, for some of the names that clients ask for.
+    pub sni: Vec<NamedCertificate>,
+    /// Protocols for ALPN (RFC 7301), the preferred one first; none: what clients offer is left
+    /// without an answer.
+    pub alpn: Vec<String>,
 }
 
-/// Reads the files.
-///
-/// # Errors
-/// One of them cannot be read or used, or the key is not the certificate's; in words.
-pub fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, String> {
-    let mut chain = pem::chain("ssl_cert", &options.cert)?;
-    if let Some(path) = &options.ca {
-        let known = chain.clone();
-        let more = pem::chain("ssl_ca", path)?;
-        chain.extend(more.into_iter().filter(|one| !known.contains(one)));
+/// A certificate for clients that ask for a name (SNI).
+#[derive(Clone, Debug)]
+pub struct NamedCertificate {
+    /// `example.org`, or `*.example.org` for all names with one more label.
+    pub host: String,
+    /// A PEM file with the certificate, and the others of its chain.
+    pub cert: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
+}
+
+/// What errors call the two files of an entry of `ssl_sni`.
+const ENTRY: Labels = Labels {
+    cert: "certificate",
+    key: "key",
+};
+
+impl ServerTls {
+    /// The same files, wherever the process may go.
+    fn absolute(mut self) -> Self {
+        let named = self.sni.iter_mut();
+        let paths = [&mut self.cert, &mut self.key]
+            .into_iter()
+            .chain(&mut self.ca)
+            .chain(&mut self.client_ca)
+            .chain(named.flat_map(|one| [&mut one.cert, &mut one.key]));
+        for path in paths {
+            // It fails where there is no current folder, and then the path stays as good as it was.
+            if let Ok(absolute) = std::path::absolute(&path) {
+                *path = absolute;
+            }
+        }
+        self
     }
-    let key = pem::key("ssl_key", &options.key)?;
-    let mut made = ServerConfig::builder_with_provider(provider())
+}
+
+/// TLS of a listener: its files, and the configuration that was made of them last.
+#[derive(Debug)]
+pub struct ListenerTls {
+    files: ServerTls,
+    current: RefCell<Arc<ServerConfig>>,
+}
+
+impl ListenerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn new(files: ServerTls) -> Result<Self, String> {
+        let current = RefCell::new(configuration(&files)?);
+        let files = files.absolute();
+        Ok(ListenerTls { files, current })
+    }
+
+    /// What a handshake that begins now takes place with.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Reads the files again.
+    ///
+    /// # Errors
+    /// One of them cannot be read or used, a key is not its certificate's, or a name is none; in
+    /// words.
+    pub fn read(&self) -> Result<Arc<ServerConfig>, String> {
+        configuration(&self.files)
+    }
+
+    /// Puts another configuration in place of the current one.
+    pub fn replace(&self, configuration: Arc<ServerConfig>) {
+        self.current.replace(configuration);
+    }
+}
+
+fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, String> {
+    let (cert, key) = (&options.cert, &options.key);
+    let own = identity::read(&identity::OPTIONS, cert, key, options.ca.as_deref())?;
+    let mut names = ServerNames::new(own);
+    for one in &options.sni {
+        identity::read(&ENTRY, &one.cert, &one.key, None)
+            .and_then(|certificate| names.add(&one.host, certificate))
+            .map_err(|why| format!("ssl_sni '{}': {why}", one.host.escape_debug()))?;
+    }
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| words::reason(&error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| mismatch(&error, &options.cert, &options.key))?;
+        .map_err(|error| words::reason(&error))?;
+    let builder = match clients::verifier(options.verify_client, options.client_ca.as_deref())? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut made = builder.with_cert_resolver(Arc::new(names));
+    made.alpn_protocols = protocols(&options.alpn)?;
+    // A ticket has the client's certificate in it, which is not verified again. The keys are made
+    // anew with each configuration, so one that replaces another takes none of its tickets.
     made.ticketer = Ticketer::new().map_err(|error| words::reason(&error))?;
     Ok(Arc::new(made))
-}
-
-/// Why a certificate and a key were not accepted together.
-pub fn mismatch(error: &Error, cert: &Path, key: &Path) -> String {
-    let (cert, key) = (pem::named("ssl_cert", cert), pem::named("ssl_key", key));
-    match error {
-        Error::InconsistentKeys(_) => {
-            format!("{key}: the key does not belong to the certificate in {cert}")
-        }
-        Error::General(_) => format!("{key}: {}", words::reason(error)),
-        other => format!("{cert}: {}", words::reason(other)),
-    }
 }

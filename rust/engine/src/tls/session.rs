@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use rustls::Connection;
 
+use super::info::{Expected, TlsInfo};
 use super::words;
 use crate::queue::{ChunkPool, SendQueue, Written};
 use crate::sys;
@@ -28,6 +29,8 @@ pub struct Tls {
     /// The error, until it is reported.
     failure: Option<String>,
     notified: bool,
+    /// Of a client: what it knows of the server beforehand.
+    expected: Option<Box<Expected>>,
 }
 
 /// A descriptor as rustls writes to it.
@@ -94,11 +97,22 @@ impl Tls {
             ended: false,
             failure: None,
             notified: false,
+            expected: None,
         };
         let mut held = Vec::new();
         let mut sink = Sink::new(Some((&mut held, usize::MAX)), &mut []);
         tls.drain(&mut sink);
         (tls, held)
+    }
+
+    /// Notes what a client expects of its server.
+    pub fn expect(&mut self, expected: Expected) {
+        self.expected = Some(Box::new(expected));
+    }
+
+    /// What was agreed on.
+    pub fn info(&self) -> TlsInfo<'_> {
+        TlsInfo::new(&self.session, self.expected.as_deref())
     }
 
     /// Whether nothing more can be read.

@@ -1,0 +1,69 @@
+//! What two ends have agreed on, for the program.
+
+use rustls::{CipherSuite, Connection, HandshakeKind, ProtocolVersion};
+
+/// See the module. Borrowed from the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsInfo<'a> {
+    /// `TLSv1.3` or `TLSv1.2`
+    pub version: &'static str,
+    /// The cipher suite, by the name that IANA has for it.
+    pub cipher: &'static str,
+    /// The protocol that ALPN (RFC 7301) chose.
+    pub alpn: Option<&'a [u8]>,
+    /// The name that the client asked for, or was to be shown a certificate of.
+    pub server_name: Option<&'a str>,
+    /// The peer's own certificate, as DER.
+    pub certificate: Option<&'a [u8]>,
+    /// Whether that leads to a trusted root, and is valid for the name if it is a server's.
+    pub verified: bool,
+    /// Whether the session goes on with what an earlier one agreed on.
+    pub resumed: bool,
+}
+
+/// What a client expects of the server. A session does not keep it.
+#[derive(Debug)]
+pub struct Expected {
+    /// Its name.
+    pub name: String,
+    /// Whether it had to prove that.
+    pub verified: bool,
+}
+
+impl<'a> TlsInfo<'a> {
+    /// Of a session. `expected` is there if it is a client's.
+    pub fn new(session: &'a Connection, expected: Option<&'a Expected>) -> Self {
+        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        let server_name = match (session, expected) {
+            (Connection::Server(server), _) => server.server_name(),
+            (Connection::Client(_), expected) => expected.map(|expected| &expected.name[..]),
+        };
+        TlsInfo {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "TLSv1.3",
+            },
+            cipher: cipher_name(
+                session
+                    .negotiated_cipher_suite()
+                    .map_or(CipherSuite::TLS_NULL_WITH_NULL_NULL, |suite| suite.suite()),
+            ),
+            alpn: session.alpn_protocol(),
+            server_name,
+            certificate: certificate.map(|certificate| &certificate[..]),
+            // A server has no certificate that it did not verify.
+            verified: certificate.is_some() && expected.is_none_or(|expected| expected.verified),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}
+
+/// rustls has names of its own for the suites of TLS 1.3.
+fn cipher_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}

@@ -1,0 +1,64 @@
+//! Which certificate a client gets, by the name that it asks for (SNI, RFC 6066 section 3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::pki_types::DnsName;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// The certificates of a listener.
+#[derive(Debug)]
+pub struct ServerNames {
+    /// For everybody else, and for those who ask for no name.
+    own: Arc<CertifiedKey>,
+    /// By names in lower case. A wildcard is kept as `.example.org`.
+    named: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl ServerNames {
+    /// There is one certificate for all.
+    pub fn new(own: Arc<CertifiedKey>) -> Self {
+        ServerNames {
+            own,
+            named: HashMap::new(),
+        }
+    }
+
+    /// Another one for `host`: a name, or `*.` and a name.
+    ///
+    /// # Errors
+    /// No client can ask for such a name, or it was added before; in words.
+    pub fn add(&mut self, host: &str, certificate: Arc<CertifiedKey>) -> Result<(), String> {
+        let (mark, name) = match host.strip_prefix("*.") {
+            Some(name) => (".", name),
+            None => ("", host),
+        };
+        let name = DnsName::try_from(name)
+            .map_err(|_| "it is neither a host name nor '*.' and one".to_owned())?;
+        let key = format!("{mark}{}", name.to_lowercase_owned().as_ref());
+        match self.named.insert(key, certificate) {
+            Some(_) => Err("the same name is there twice (capitals make no difference)".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// A wildcard stands for one label, as in certificates (RFC 9525 section 6.3).
+    fn find(&self, asked: &str) -> &Arc<CertifiedKey> {
+        let asked = asked.to_ascii_lowercase();
+        self.named
+            .get(&asked)
+            .or_else(|| self.named.get(&asked[asked.find('.')?..]))
+            .unwrap_or(&self.own)
+    }
+}
+
+impl ResolvesServerCert for ServerNames {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found = match hello.server_name() {
+            Some(asked) if !self.named.is_empty() => self.find(asked),
+            _ => &self.own,
+        };
+        Some(Arc::clone(found))
+    }
+}
