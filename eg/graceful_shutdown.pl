@@ -1,7 +1,8 @@
 #!/usr/bin/env perl
 # Ending a server without cutting anyone off: on SIGTERM it takes no new
 # clients, sends what is queued, closes every connection with 1001 (going away)
-# and ends when the last one is closed, or when a deadline has passed.
+# and ends when the last one is closed, or when its patience is over. A second
+# SIGTERM hastens that.
 use strict;
 use warnings;
 use FindBin;
@@ -10,49 +11,39 @@ use EV;
 use EV::Websockets;
 
 use constant CLIENTS => 3;
-use constant PATIENCE => 5;    # seconds until the rest is dropped
+use constant PATIENCE => 5;    # seconds until the rest is cut
 
 my $ctx = EV::Websockets::Context->new;
-my %clients;                   # the server's connections, by name
-my ($stopping, $deadline);
 
 my $port = $ctx->listen(
     max_message_size => 64 * 1024,
-    on_handshake     => sub { !$stopping },    # false answers 403 Forbidden
     on_connect       => sub {
-        my ($c) = @_;
-        $clients{$c} = $c;
-        return if keys %clients < CLIENTS;
+        my @open = $ctx->connections;
+        return if @open < CLIENTS;
         print "server: ", CLIENTS, " clients are connected; sending SIGTERM to myself\n";
         kill TERM => $$;
     },
     on_close => sub {
-        my ($c) = @_;
-        delete $clients{$c};
-        printf "server: closed one, %d to go\n", scalar keys %clients;
-        finish('everyone is gone') if $stopping && !%clients;
+        my ($c, $code) = @_;
+        print "server: closed one with $code\n";
     },
 );
 
 # EV::signal runs its callback from the loop, never in the midst of another one.
+my $stopping;
 my $sigterm = EV::signal TERM => sub {
-    return if $stopping++;
-    print "server: SIGTERM: closing ", scalar keys %clients, " connections\n";
-    for my $c (values %clients) {
-        $c->send('last words');                # goes out before the Close frame
-        $c->close(1001, 'server is stopping');
-    }
-    $deadline = EV::timer PATIENCE, 0, sub { finish('out of patience') };
+    return $ctx->shutdown(timeout => 0) if $stopping++;
+    my @open = $ctx->connections;
+    print "server: SIGTERM: closing ", scalar @open, " connections\n";
+    $_->send('last words') for @open;          # goes out before the Close frame
+    $ctx->shutdown(timeout => PATIENCE, reason => 'server is stopping', cb => \&finish);
 };
 
-# Dropping the context closes the listener and whatever is still open. With
-# nothing left to watch, EV::run returns.
+# With nothing left to watch, EV::run returns.
 sub finish {
-    my ($why) = @_;
-    print "server: $why\n";
-    undef $deadline;
+    my ($cut) = @_;
+    print "server: everyone is gone, $cut had to be cut\n";
     undef $sigterm;
-    undef $ctx;
 }
 
 # The clients have a context of their own, as if they were other programs.

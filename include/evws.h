@@ -188,6 +188,10 @@ typedef struct evws_event {
    */
   bool is_binary;
   /**
+   * Whether a request for an upgrade has an `Origin` that is not among those of its listener.
+   */
+  bool is_foreign;
+  /**
    * The connection.
    */
   uint64_t id;
@@ -518,6 +522,22 @@ typedef struct evws_listen_options {
    */
   uint32_t wants;
   /**
+   * Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
+   */
+  bool check_origin;
+  /**
+   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+   */
+  const struct evws_bytes *origins;
+  /**
+   * How many there are.
+   */
+  size_t origin_count;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
+   */
+  bool ask_origin;
+  /**
    * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
    */
   bool ask_handshake;
@@ -646,7 +666,7 @@ typedef struct evws_tls_info {
 #define EVWS_EVENT_NONE 0
 
 /**
- * A request for an upgrade: headers, listener. `evws_handshake_accept` or
+ * A request for an upgrade: headers, listener, is_foreign. `evws_handshake_accept` or
  * `evws_handshake_reject` answers it, now or later.
  */
 #define EVWS_EVENT_HANDSHAKE 1

@@ -131,9 +131,18 @@ use Test::More;
     run_until(sub { $pair->server->count('message') }, 'a send from outside of any callback');
     my $timer = EV::timer(0.01, 0, sub { $pair->c->send('from a timer') });
     run_until(sub { $pair->server->count('message') == 2 }, 'and from a timer');
-    my $prepare; $prepare = EV::prepare(sub { $pair->c->send('from prepare'); $prepare->stop });
-    EV::once(undef, 0, 0.01, sub { });
-    run_until(sub { $pair->server->count('message') == 3 }, 'and from a prepare watcher');
+    # By then it is too late for a prepare watcher of ours: once the loop slept
+    # on what was sent, until a timer or a descriptor woke it.
+    my $late = 0;
+    my $guard = EV::timer(20, 0, sub { $late = 1 });
+    for my $connection ($pair->c, $pair->s) {
+        my $prepare; $prepare = EV::prepare(sub { $connection->send('from prepare'); $prepare->stop });
+        my $events = $connection == $pair->c ? $pair->server : $pair->client;
+        my $before = $events->count('message');
+        EV::now_update();
+        EV::run(EV::RUN_ONCE()) until $late or $events->count('message') > $before;
+        is($late, 0, 'and from a prepare watcher, with nothing else that wakes the loop');
+    }
     my $check; $check = EV::check(sub { $pair->c->send('from check'); $check->stop });
     EV::once(undef, 0, 0.01, sub { });
     run_until(sub { $pair->server->count('message') == 4 }, 'and from a check watcher');

@@ -6,30 +6,12 @@ use lib "$Bin/lib";
 use Test::More;
 
 use EV::Websockets;
-use Interop qw(our_client our_server peer_node);
-use Interop::Child;
+use Interop qw(both_roles peer_node);
 use Run;
 
 # The Node package `ws`, in both roles.
 
 my @peer = peer_node()
     or plan skip_all => 'Node with the package ws is not installed';
-my $name = 'Node ws';
-
-{
-    my $server = Interop::Child->new(@peer, 'server');
-    my ($port) = $server->next_line('port');
-    our_client($name, "ws://127.0.0.1:$port", sub { $server->closed });
-}
-
-{
-    my $client;
-    our_server(
-        $name,
-        sub { $client = Interop::Child->new(@peer, 'client', @_) },
-        sub { $client->closed },
-        qr/permessage-deflate/,
-    );
-}
-
+both_roles('Node ws', \@peer);
 finish;

@@ -7,41 +7,12 @@ use Test::More;
 
 use EV::Websockets;
 use Interop qw(peer_python);
-use Interop::Child;
-use Interop::Deflate qw(settings setting_name with_our_client with_our_server);
+use Interop::Deflate qw(both_roles);
 use Run;
 
 # permessage-deflate with the Python package `websockets`, in both roles.
 
 my @peer = peer_python('deflate.py')
     or plan skip_all => 'Python with the package websockets is not installed';
-my $name = 'Python websockets';
-
-# What we ask for, and then what the peer asks for while we are open to it.
-my @settings = settings();
-my @names    = map { setting_name($_) } @settings;
-my %open     = (server_no_context_takeover => 0, client_no_context_takeover => 0);
-
-{
-    my $server = Interop::Child->new(@peer, 'server', '-', @names);
-    my ($own, @url) = map { 'ws://127.0.0.1:' . ($server->next_line('port'))[0] } 0 .. @names;
-    with_our_client($name,
-        [ 'defaults', $own, 1, {}, 1 ],
-        (map { [ "we ask for $names[$_]", $own, $settings[$_], $settings[$_], 1 ] } 0 .. $#names),
-        (map { [ "it asks for $names[$_]", $url[$_], 1, $settings[$_], 0 ] } 0 .. $#names),
-    );
-}
-
-with_our_server(
-    $name,
-    sub {
-        my @urls = @_;
-        my @ask = ('-', ('-') x @names, @names);
-        return Interop::Child->new(@peer, 'client', map { ($urls[$_], $ask[$_]) } 0 .. $#urls);
-    },
-    [ 'defaults', 1, { server_no_context_takeover => 1, client_no_context_takeover => 1 }, 1 ],
-    (map { [ "we ask for $names[$_]", $settings[$_], $settings[$_], 1 ] } 0 .. $#names),
-    (map { [ "it asks for $names[$_]", {%open}, $settings[$_], 0 ] } 0 .. $#names),
-);
-
+both_roles('Python websockets', @peer);
 finish;

@@ -184,6 +184,22 @@ static void listen_check(pTHX_ const ws_options *o)
     }
 }
 
+/* Patterns are matched by Perl, the rest by the engine. Returns the patterns, mortal, or NULL. */
+static AV *origin_options(pTHX_ const ws_options *o, evws_listen_options *out)
+{
+    ws_byte_list origins;
+    AV *patterns;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_ORIGINS))
+        return NULL;
+    patterns = ws_option_origins(aTHX_ o, &origins);
+    out->check_origin = TRUE;
+    out->origins = origins.item;
+    out->origin_count = origins.count;
+    out->ask_origin = av_len(patterns) >= 0;
+    return out->ask_origin ? patterns : NULL;
+}
+
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     ws_byte_list protocols;
@@ -204,7 +220,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     ws_tls_listen(aTHX_ o, &out->tls);
 }
 
-static ws_listener *listener_new(pTHX_ const ws_options *o)
+static ws_listener *listener_new(pTHX_ const ws_options *o, AV *origins)
 {
     SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
     SV *on_request = ws_option_code(aTHX_ o, WS_OPT_ON_REQUEST);
@@ -218,6 +234,7 @@ static ws_listener *listener_new(pTHX_ const ws_options *o)
     listener->callbacks = callbacks;
     listener->on_handshake = SvREFCNT_inc(on_handshake);
     listener->on_request = SvREFCNT_inc(on_request);
+    listener->origins = (AV *)SvREFCNT_inc((SV *)origins);
     return listener;
 }
 
@@ -226,14 +243,16 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_listen_options options;
     ws_listener *listener;
+    AV *origins;
     uint16_t port;
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
     listen_check(aTHX_ &o);
     listen_options(aTHX_ &o, &options);
+    origins = origin_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
-    listener = listener_new(aTHX_ &o);
+    listener = listener_new(aTHX_ &o, origins);
     options.ask_handshake = listener->on_handshake != NULL;
     options.serve_requests = listener->on_request != NULL;
     options.wants = ws_callbacks_wants(listener->callbacks);

@@ -11,13 +11,12 @@
 #include "websockets.h"
 
 #define WS_MAX_ARGS 4
-#define WS_OWN_BUFFER 4096                      /* bytes; smaller payloads never have memory of their own */
-#define WS_SPARE_PAYLOAD_LIMIT (256 * 1024)     /* bytes; a larger buffer is not kept */
 
 /* One running drain. It lives on the C stack of protected_run's caller, and
- * frame_leave undoes it however it is left. */
+ * frame_leave undoes it however it is left. Several may be under way, and not
+ * only one inside of another: where callbacks switch coroutines, each with a C
+ * stack of its own, drains end in any order. So they are not linked. */
 struct ws_frame {
-    ws_frame *outer;            /* the drain whose callback runs the loop that runs us */
     ws_context *ctx;            /* counted */
     evws_event event;           /* payload and headers are valid only until they are copied */
     /* The event being delivered. All are owned. */
@@ -26,6 +25,7 @@ struct ws_frame {
     SV *code;                   /* what is called; NULL: nothing is */
     SV *arg[WS_MAX_ARGS];
     int args;
+    AV *origins;                /* patterns, one of which the Origin has to match before `code` is called; owned, or NULL */
     ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
     bool answered;              /* the event asks nothing, or got its answer, or will get it later */
     U32 refusal;                /* the status to answer with if it gets none */
@@ -65,76 +65,6 @@ static bool is_question(evws_event_kind kind)
 
 /* ---- arguments ---- */
 
-/* A reference to `target`, in the context's spare scalar when it is there. */
-static SV *target_rv(pTHX_ ws_context *ctx, SV *target)
-{
-    SV *rv = ctx->spare_rv;
-
-    if (!rv)
-        return newRV_inc(target);
-    ctx->spare_rv = NULL;
-    SvRV_set(rv, SvREFCNT_inc_simple_NN(target));
-    SvROK_on(rv);
-    return rv;
-}
-
-/* `rv` was $_[0]. It is used again only if nobody can tell: no reference to
- * it was kept, and it is still what it was (not weakened, blessed, tied...). */
-static void recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target)
-{
-    const U32 special = SVs_TEMP | SVs_PADTMP | SVs_GMG | SVs_SMG | SVs_RMG | SVf_READONLY;
-
-    if (ctx->spare_rv || SvREFCNT(rv) != 1 || SvTYPE(rv) >= SVt_PV || !SvROK(rv) || SvWEAKREF(rv)
-        || SvRV(rv) != target || (SvFLAGS(rv) & special)) {
-        SvREFCNT_dec(rv);
-        return;
-    }
-    SvROK_off(rv);
-    SvRV_set(rv, NULL);
-    ctx->spare_rv = rv;
-    SvREFCNT_dec(target);
-}
-
-/* Where Perl's memory is the C library's, a buffer may change hands. */
-#if !defined(MYMALLOC) && !defined(PERL_TRACK_MEMPOOL) && defined(SV_HAS_TRAILING_NUL)
-#  define WS_TAKE_PAYLOAD(ctx) (char *)evws_take_payload((ctx)->engine)
-#else
-#  define WS_TAKE_PAYLOAD(ctx) NULL
-#endif
-
-static SV *payload_sv(pTHX_ ws_context *ctx, evws_bytes payload)
-{
-    SV *sv = ctx->spare_payload;
-    char *buffer = payload.length >= WS_OWN_BUFFER ? WS_TAKE_PAYLOAD(ctx) : NULL;
-
-    if (!sv && !buffer)
-        return ws_bytes_sv(aTHX_ payload);
-    ctx->spare_payload = NULL;
-    if (!sv)
-        sv = newSV_type(SVt_PV);
-    if (buffer)
-        sv_usepvn_flags(sv, buffer, payload.length, SV_HAS_TRAILING_NUL);
-    else
-        sv_setpvn(sv, WS_TEXT(payload), payload.length);
-    SvUTF8_off(sv);
-    return sv;
-}
-
-/* `sv` was $_[1]. sv_setpvn copes with a buffer that copy-on-write shares. */
-static void recycle_payload(pTHX_ ws_context *ctx, SV *sv)
-{
-    U32 allowed = SVf_POK | SVp_POK | SVf_UTF8;
-
-#ifdef SVf_IsCOW
-    allowed |= SVf_IsCOW;
-#endif
-    if (!ctx->spare_payload && SvREFCNT(sv) == 1 && (SvFLAGS(sv) & ~allowed) == SVt_PV
-        && SvLEN(sv) <= WS_SPARE_PAYLOAD_LIMIT)
-        ctx->spare_payload = sv;
-    else
-        SvREFCNT_dec(sv);
-}
-
 static SV *headers_rv(pTHX_ ws_frame *f)
 {
     return newRV_noinc((SV *)ws_event_headers(aTHX_ f->ctx, &f->event));
@@ -147,10 +77,10 @@ static void take_arguments(pTHX_ ws_frame *f)
     const evws_event *event = &f->event;
     SV **number = f->ctx->globals->number;
 
-    f->arg[f->args++] = target_rv(aTHX_ f->ctx, f->target);
+    f->arg[f->args++] = ws_target_rv(aTHX_ f->ctx, f->target);
     switch (event->kind) {
     case EVWS_EVENT_MESSAGE:
-        f->arg[f->args++] = payload_sv(aTHX_ f->ctx, event->payload);
+        f->arg[f->args++] = ws_payload_sv(aTHX_ f->ctx, event->payload);
         f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[event->is_binary ? 1 : 0]);
         f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[1]);
         break;
@@ -203,6 +133,8 @@ static void take_question(pTHX_ ws_frame *f)
         f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
     } else {
         f->code = SvREFCNT_inc(listener->on_handshake);
+        if (f->event.is_foreign)
+            f->origins = (AV *)SvREFCNT_inc((SV *)listener->origins);
         f->arg[f->args++] = headers_rv(aTHX_ f);
         f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));
         f->target = f->handshake->sv;
@@ -305,17 +237,19 @@ static void finish_event(pTHX_ ws_frame *f)
 {
     SV *target = f->target;
     SV *code = f->code;
+    SV *origins = (SV *)f->origins;
     ws_callbacks *callbacks = f->callbacks;
 
     refuse(aTHX_ f);
     f->handshake = NULL;
+    f->origins = NULL;
     while (f->args) {
         SV *arg = f->arg[--f->args];
 
         if (f->args == 0 && target)
-            recycle_rv(aTHX_ f->ctx, arg, target);
+            ws_recycle_rv(aTHX_ f->ctx, arg, target);
         else if (f->args == 1 && f->event.kind == EVWS_EVENT_MESSAGE)
-            recycle_payload(aTHX_ f->ctx, arg);
+            ws_recycle_payload(aTHX_ f->ctx, arg);
         else
             SvREFCNT_dec(arg);
     }
@@ -323,6 +257,7 @@ static void finish_event(pTHX_ ws_frame *f)
     f->code = NULL;
     f->callbacks = NULL;
     SvREFCNT_dec(code);
+    SvREFCNT_dec(origins);
     ws_callbacks_unref(aTHX_ callbacks);
     SvREFCNT_dec(target);
 }
@@ -333,7 +268,7 @@ static bool next_call(pTHX_ ws_frame *f)
 {
     while (f->ctx->engine && evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
         take_event(aTHX_ f);
-        if (f->code)
+        if (f->code || f->origins)
             return TRUE;
         finish_event(aTHX_ f);
     }
@@ -360,31 +295,60 @@ static void call(pTHX_ ws_frame *f, I32 flags)
     PL_stack_sp = PL_stack_base + base;
 }
 
-/* What is returned counts. Reading it can run Perl code (overloading, tie). */
-static void call_for_answer(pTHX_ ws_frame *f)
+/* What is returned, as a mortal copy. */
+static SV *call_scalar(pTHX_ SV *code, SV **arg, int args)
 {
     dSP;
     SV *returned;
     int i;
 
-    ENTER;
-    SAVETMPS;
     PUSHMARK(SP);
     EXTEND(SP, WS_MAX_ARGS);
-    for (i = 0; i < f->args; i++)
-        PUSHs(f->arg[i]);
+    for (i = 0; i < args; i++)
+        PUSHs(arg[i]);
     PUTBACK;
-    call_sv(f->code, G_SCALAR);
+    call_sv(code, G_SCALAR);
     SPAGAIN;
     returned = sv_mortalcopy(POPs);
     PUTBACK;
-    /* From here on a die is about what was returned. */
-    f->refusal = 500;
-    if (f->handshake)
-        ws_handshake_returned(aTHX_ f->handshake, returned);
-    else
-        ws_answer_request(aTHX_ f->ctx, f->event.id, returned);
-    f->answered = TRUE;
+    return returned;
+}
+
+/* Whether the Origin matches one of the patterns. They can hold Perl code, so Perl matches them. */
+static bool is_from_here(pTHX_ ws_frame *f)
+{
+    AV *origins = f->origins;
+    SV *arg[2];
+
+    arg[0] = f->arg[0];
+    arg[1] = sv_2mortal(newRV_inc((SV *)origins));
+    if (!SvTRUE(call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_is_from", 0), arg, 2)))
+        return FALSE;
+    f->origins = NULL;
+    SvREFCNT_dec((SV *)origins);
+    return f->ctx->engine != NULL;
+}
+
+/* What the callback returns counts. Reading it can run Perl code (overloading, tie). */
+static void call_for_answer(pTHX_ ws_frame *f)
+{
+    SV *returned = &PL_sv_yes;
+
+    ENTER;
+    SAVETMPS;
+    if (f->origins && !is_from_here(aTHX_ f)) {
+        refuse(aTHX_ f);
+    } else {
+        if (f->code)
+            returned = call_scalar(aTHX_ f->code, f->arg, f->args);
+        /* From here on a die is about what was returned. */
+        f->refusal = 500;
+        if (f->handshake)
+            ws_handshake_returned(aTHX_ f->handshake, returned);
+        else
+            ws_answer_request(aTHX_ f->ctx, f->event.id, returned);
+        f->answered = TRUE;
+    }
     FREETMPS;
     LEAVE;
 }
@@ -402,7 +366,7 @@ static void report(pTHX_ ws_frame *f)
 XS(ws_drain_xsub)
 {
     dXSARGS;
-    ws_frame *f = ws_globals_here(aTHX)->frame;
+    ws_frame *f = ws_globals_here(aTHX)->handed;
 
     PERL_UNUSED_VAR(items);
     PERL_UNUSED_VAR(ax);
@@ -412,7 +376,7 @@ XS(ws_drain_xsub)
     SAVETMPS;
     if (f->failed)
         report(aTHX_ f);
-    while (f->code || next_call(aTHX_ f)) {
+    while (f->code || f->origins || next_call(aTHX_ f)) {
         if (is_question(f->event.kind))
             call_for_answer(aTHX_ f);
         else
@@ -434,17 +398,19 @@ static bool errsv_is_empty(pTHX)
     return SvTYPE(error) < SVt_PVMG && !SvROK(error) && (!SvOK(error) || (SvPOK(error) && !SvCUR(error)));
 }
 
-/* On the save stack: runs when the drain returns, and when exit() unwinds it. */
+/* On the save stack: runs when the drain returns, and when exit() unwinds it, or
+ * the coroutine that it is in is cancelled: then ws_drain does not go on. */
 static void frame_leave(pTHX_ void *frame)
 {
     ws_frame *f = (ws_frame *)frame;
 
-    f->ctx->globals->frame = f->outer;
     finish_event(aTHX_ f);
     if (f->errsv_empty && !errsv_is_empty(aTHX))
         sv_setpvs(ERRSV, "");
     SvREFCNT_dec(f->error);
-    ws_context_unref(aTHX_ f->ctx);
+    f->error = NULL;
+    if (!f->finished)
+        ws_context_unref(aTHX_ f->ctx);
 }
 
 /* A callback died. Its event is finished now, its error is told under the next eval. */
@@ -457,7 +423,7 @@ static void caught(pTHX_ ws_frame *f)
         f->failed = NULL;
         return;
     }
-    f->failed = ws_events[f->event.kind].handler;
+    f->failed = f->origins ? "origins" : ws_events[f->event.kind].handler;
     SvREFCNT_dec(f->error);
     f->error = newSVsv(ERRSV);
     finish_event(aTHX_ f);
@@ -477,8 +443,6 @@ static void protected_run(pTHX_ ws_frame *f)
     if (!f->errsv_empty)
         save_scalar(PL_errgv);
     SAVEDESTRUCTOR_X(frame_leave, f);
-    f->outer = f->ctx->globals->frame;
-    f->ctx->globals->frame = f;
 #if PERL_VERSION_GE(5, 14, 0)
     /* The first event, often the only one, is called at once: an eval around
      * one call needs no XSUB. Before 5.14 a DESTROY could clear $@ on the way
@@ -497,8 +461,11 @@ static void protected_run(pTHX_ ws_frame *f)
         SPAGAIN;
         PUSHMARK(SP);
         PUTBACK;
-        /* Without G_NOARGS: an XSUB called that way is given the @_ around it. */
-        call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD);
+        /* The XSUB takes it at once: no Perl code runs before, not even a
+         * debugger's. Without G_NOARGS: an XSUB called that way is given the
+         * @_ around it. */
+        f->ctx->globals->handed = f;
+        call_sv((SV *)f->ctx->globals->drain, G_EVAL | G_VOID | G_DISCARD | G_NODEBUG);
         if (!f->finished)
             caught(aTHX_ f);
     }
@@ -508,7 +475,7 @@ static void protected_run(pTHX_ ws_frame *f)
 
 /* After any call into the engine from the loop: delivers every event, then
  * tells the loop what to wait for. The context may be gone when this returns.
- * TRUE: a callback was called. */
+ * TRUE: it is not, and a callback was called. */
 bool ws_drain(pTHX_ ws_context *ctx)
 {
     ws_frame frame;
@@ -519,14 +486,13 @@ bool ws_drain(pTHX_ ws_context *ctx)
     frame.ctx = ctx;
     frame.answered = TRUE;
     called = next_call(aTHX_ &frame);
-    if (called) {
-        ctx->refs++;
+    if (called)
         protected_run(aTHX_ &frame);
-    }
     if (ctx->engine) {
         ws_watch_settle(aTHX_ ctx);
         ws_context_check(aTHX_ ctx);
     }
+    called = called && ctx->engine;
     ws_context_unref(aTHX_ ctx);
     return called;
 }

@@ -164,6 +164,14 @@ static bool is_at(ws_context *ctx, uint64_t id, evws_bytes where, uint16_t port)
     return evws_listener_describe(ctx->engine, id, &info) && info.port == port;
 }
 
+/* A socket is closed when the loop has let go of it. Until then clients would
+ * connect, only to be cut off. */
+static void close_now(pTHX_ ws_context *ctx)
+{
+    ws_watch_settle(aTHX_ ctx);
+    WS_WAKE(ctx);
+}
+
 /* The ids of all listeners at a port, or at the path of a Unix socket, in the string buffer of a mortal. */
 static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
 {
@@ -200,7 +208,7 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
     for (; id < end; id++)
         if (evws_stop_listening(ctx->engine, *id) == EVWS_STATUS_OK)
             stopped++;
-    WS_WAKE(ctx);
+    close_now(aTHX_ ctx);
     return stopped;
 }
 
@@ -260,5 +268,5 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();
     av_push(ctx->at_shutdown, wants_cb ? newSVsv(o.value[WS_OPT_CB]) : newSV(0));
-    WS_WAKE(ctx);
+    close_now(aTHX_ ctx);
 }

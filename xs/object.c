@@ -82,6 +82,7 @@ void ws_listener_free(pTHX_ ws_listener *listener)
     SvREFCNT_dec(listener->on_handshake);
     SvREFCNT_dec(listener->name);
     SvREFCNT_dec(listener->on_request);
+    SvREFCNT_dec((SV *)listener->origins);
     Safefree(listener);
 }
 

@@ -53,6 +53,7 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "on_handshake",     WS_FOR_LISTEN },
     { "on_request",       WS_FOR_LISTEN },
     { "handshake_timeout", WS_FOR_LISTEN },
+    { "origins",          WS_FOR_LISTEN },
     { "timeout",          WS_FOR_SHUTDOWN },
     { "code",             WS_FOR_SHUTDOWN },
     { "reason",           WS_FOR_SHUTDOWN },
@@ -326,19 +327,26 @@ static void append_names(pTHX_ SV *buffer, evws_bytes list)
     append_name(aTHX_ buffer, start, end);
 }
 
+/* `value`, a mortal copy, is number `index` of a list. */
+static void append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *value)
+{
+    SV *plain = ws_plain_scalar(aTHX_ value);
+    evws_bytes bytes;
+
+    if (!plain || !SvOK(plain))
+        croak("%s: %s number %" IVdf " must be a string", o->method, option, (IV)index + 1);
+    bytes = ws_bytes(aTHX_ plain);
+    sv_catpvn(buffer, (const char *)&bytes, sizeof bytes);
+}
+
 static void append_array(pTHX_ SV *buffer, const ws_options *o, const char *option, AV *array)
 {
     SSize_t i;
 
     for (i = 0; i <= av_len(array); i++) {
         SV **slot = av_fetch(array, i, 0);
-        SV *plain = slot ? ws_plain_scalar(aTHX_ sv_mortalcopy(*slot)) : NULL;
-        evws_bytes name;
 
-        if (!plain || !SvOK(plain))
-            croak("%s: %s number %" IVdf " must be a string", o->method, option, (IV)i + 1);
-        name = ws_bytes(aTHX_ plain);
-        sv_catpvn(buffer, (const char *)&name, sizeof name);
+        append_string(aTHX_ buffer, o, option, i, slot ? sv_mortalcopy(*slot) : sv_newmortal());
     }
 }
 
@@ -356,6 +364,30 @@ void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *o
     }
     out->item = (evws_bytes *)SvPVX(buffer);
     out->count = SvCUR(buffer) / sizeof(evws_bytes);
+}
+
+/* The entries of `origins` that are strings, and a mortal array of those that are patterns. */
+AV *ws_option_origins(pTHX_ const ws_options *o, ws_byte_list *out)
+{
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    SV *value = o->value[WS_OPT_ORIGINS];
+    AV *patterns = (AV *)sv_2mortal((SV *)newAV());
+    SSize_t i;
+
+    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
+        croak("%s: origins must be an array reference (got '%s')", o->method, SvPV_nolen(ws_shown(aTHX_ value)));
+    for (i = 0; i <= av_len((AV *)SvRV(value)); i++) {
+        SV **slot = av_fetch((AV *)SvRV(value), i, 0);
+        SV *entry = slot ? sv_mortalcopy(*slot) : sv_newmortal();
+
+        if (SvROK(entry) && SvRXOK(entry))
+            av_push(patterns, newSVsv(entry));
+        else
+            append_string(aTHX_ buffer, o, "origins", i, entry);
+    }
+    out->item = (evws_bytes *)SvPVX(buffer);
+    out->count = SvCUR(buffer) / sizeof(evws_bytes);
+    return patterns;
 }
 
 /* `value` is a mortal copy. */

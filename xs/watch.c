@@ -1,6 +1,7 @@
 /* What libev watches for a context: an ev_io for each token, one ev_timer for
- * all deadlines, one ev_prepare for work that waits. The only file that calls
- * libev. The engine says what it wants watched; nothing is decided here.
+ * all deadlines, one ev_prepare with an ev_idle for work that waits. The only
+ * file that calls libev. The engine says what it wants watched; nothing is
+ * decided here.
  *
  * The slots are also where a token leads to its connection or listener, since
  * both are indexed by its low 32 bits.
@@ -30,6 +31,7 @@ struct ws_watch {
     ev_timer timer;
     ev_tstamp timer_at;         /* in the loop's time, while the timer is active */
     ev_prepare prepare;
+    ev_idle idle;               /* active whenever prepare is */
     U32 keeps;                  /* slots that keep the loop alive without a watcher; if any, we have one ev_ref */
 };
 
@@ -71,21 +73,34 @@ static void timer_ready(struct ev_loop *loop, ev_timer *timer, int revents)
     ws_drain(aTHX_ ctx);
 }
 
-static void prepare_ready(struct ev_loop *loop, ev_prepare *prepare, int revents)
+/* Work that waits is done before the loop sleeps. */
+static void settle(ws_context *ctx)
 {
-    ws_context *ctx = (ws_context *)prepare->data;
     WS_CONTEXT_THX(ctx);
 
-    PERL_UNUSED_ARG(loop);
-    PERL_UNUSED_ARG(revents);
-    ctx->refs++;
     ws_watch_rest(ctx);
     evws_handle_prepare(ctx->engine);
     /* The loop is about to sleep, but callbacks have run: whoever runs one turn
      * of it at a time wants to know. */
-    if (ws_drain(aTHX_ ctx) && ctx->engine)
+    if (ws_drain(aTHX_ ctx))
         timer_watch(ctx->watch, 0);
-    ws_context_unref(aTHX_ ctx);
+}
+
+static void prepare_ready(struct ev_loop *loop, ev_prepare *prepare, int revents)
+{
+    PERL_UNUSED_ARG(loop);
+    PERL_UNUSED_ARG(revents);
+    settle((ws_context *)prepare->data);
+}
+
+/* The work came from another prepare watcher, as it does from coroutines that
+ * Coro::EV runs in its own: too late for ours. An active ev_idle keeps the loop
+ * from sleeping all the same. */
+static void idle_ready(struct ev_loop *loop, ev_idle *idle, int revents)
+{
+    PERL_UNUSED_ARG(loop);
+    PERL_UNUSED_ARG(revents);
+    settle((ws_context *)idle->data);
 }
 
 /* ---- life ---- */
@@ -100,8 +115,10 @@ ws_watch *ws_watch_new(pTHX_ ws_context *ctx, SV *loop)
     watch->loop = loop ? INT2PTR(struct ev_loop *, SvIVX(loop)) : EV_DEFAULT;
     ev_timer_init(&watch->timer, timer_ready, 0, 0);
     ev_prepare_init(&watch->prepare, prepare_ready);
+    ev_idle_init(&watch->idle, idle_ready);
     watch->timer.data = (SV *)ctx;
     watch->prepare.data = (SV *)ctx;
+    watch->idle.data = (SV *)ctx;
     return watch;
 }
 
@@ -115,6 +132,7 @@ void ws_watch_stop(ws_watch *watch)
                 ev_io_stop(watch->loop, &watch->chunk[i][j].io);
     ev_timer_stop(watch->loop, &watch->timer);
     ev_prepare_stop(watch->loop, &watch->prepare);
+    ev_idle_stop(watch->loop, &watch->idle);
     if (watch->keeps)
         ev_unref(watch->loop);
     watch->keeps = 0;
@@ -309,6 +327,7 @@ void ws_watch_wake(ws_context *ctx)
 {
     ctx->settle = TRUE;
     ev_prepare_start(ctx->watch->loop, &ctx->watch->prepare);
+    ev_idle_start(ctx->watch->loop, &ctx->watch->idle);
 }
 
 void ws_watch_rest(ws_context *ctx)
@@ -317,4 +336,5 @@ void ws_watch_rest(ws_context *ctx)
         return;
     ctx->settle = FALSE;
     ev_prepare_stop(ctx->watch->loop, &ctx->watch->prepare);
+    ev_idle_stop(ctx->watch->loop, &ctx->watch->idle);
 }

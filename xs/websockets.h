@@ -41,6 +41,7 @@ typedef struct ws_listener {
     ws_callbacks *callbacks;
     SV *on_handshake;                       /* or NULL */
     SV *on_request;                         /* or NULL */
+    AV *origins;                            /* patterns, one of which a foreign Origin has to match; or NULL */
 } ws_listener;
 
 /* State of one interpreter. */
@@ -50,7 +51,7 @@ typedef struct ws_globals {
     CV *drain;                              /* the XSUB that runs under a drain's eval */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     HV *warned;                             /* unknown options that were named already */
-    ws_frame *frame;                        /* innermost running drain */
+    ws_frame *handed;                       /* to the XSUB that is about to be called */
     bool debug;
 } ws_globals;
 
@@ -166,6 +167,12 @@ SV *ws_protocol(pTHX_ ws_connection *conn);
 SV *ws_extensions(pTHX_ ws_connection *conn);
 SV *ws_peer_address(pTHX_ ws_connection *conn);
 
+/* ---- spare.c ---- */
+SV *ws_target_rv(pTHX_ ws_context *ctx, SV *target);
+void ws_recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target);
+SV *ws_payload_sv(pTHX_ ws_context *ctx, evws_bytes payload);
+void ws_recycle_payload(pTHX_ ws_context *ctx, SV *sv);
+
 /* ---- answer.c ---- */
 SV *ws_bytes_sv(pTHX_ evws_bytes bytes);
 HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event);
@@ -192,6 +199,7 @@ typedef enum {
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_VERIFY_CLIENT, WS_OPT_SSL_CLIENT_CA, WS_OPT_SSL_SNI, WS_OPT_SSL_INIT,
     WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT,
+    WS_OPT_ORIGINS,
     WS_OPT_TIMEOUT, WS_OPT_CODE, WS_OPT_REASON, WS_OPT_CB,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
     WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
@@ -219,6 +227,7 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
 SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
 evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
 void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out);
+AV *ws_option_origins(pTHX_ const ws_options *o, ws_byte_list *out);
 void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
 void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);

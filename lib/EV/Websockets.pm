@@ -11,6 +11,15 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
+# Whether the Origin of a request matches one of the patterns given to listen.
+sub _is_from {
+    my ($headers, $patterns) = @_;
+    for my $pattern (@$patterns) {
+        return 1 if $headers->{Origin} =~ $pattern;
+    }
+    return 0;
+}
+
 1;
 
 __END__
@@ -160,8 +169,7 @@ A B<context> lives as long as you hold it. Connections do not keep it. When its
 last reference goes, also from inside a callback, its listeners and sockets are
 closed, what is queued is offered to the operating system once, without
 waiting, and its connections become C<closed> without any callback being
-called. To end in order, close the connections first and wait for C<on_close>:
-F<eg/graceful_shutdown.pl>. A program that exits with a context still in a
+called. To end in order, use L<shutdown|EV::Websockets::Context/shutdown>. A program that exits with a context still in a
 variable sends nothing more, not even what C<close> has queued.
 
 So this does not work, because the context is gone when the loop runs:
@@ -224,9 +232,11 @@ sends nothing when it is destroyed, and the parent's connections go on
 undisturbed. The child may make contexts of its own.
 
 The module starts no thread, except when a name has to be resolved for
-C<connect>: that waits in a thread of its own, so that the loop does not. All
-signals are blocked in it, and your callbacks run on the thread that runs the loop,
-always. A program that uses addresses only has one thread.
+C<connect>: that waits in a thread of its own, so that the loop does not. And
+when more than four TLS handshakes are under way, threads do their arithmetic, as
+many as there are processors. All signals are blocked in these threads, and your
+callbacks run on the thread that runs the loop, always. A program that uses
+addresses only, and meets no such crowd, has one thread.
 
 With Perl's own threads, contexts and connections stay in the thread that made
 them; they are not copied into new ones.
@@ -374,7 +384,8 @@ Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 =item *
 
 C<listen> can be told where (C<host>, C<fd>) and how (C<backlog>, C<reuse_port>);
-C<listeners> and C<stop_listening>.
+C<listeners> and C<stop_listening>; C<shutdown> ends everything in order, C<abort> a connection at
+once.
 
 =item *
 

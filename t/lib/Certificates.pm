@@ -91,6 +91,18 @@ sub issue {
     return;
 }
 
+# Makes a server's certificate which the clients of both sides trust from here
+# on, and which a peer in a process of its own serves too. The options of listen.
+sub for_both_roles {
+    my ($self) = @_;
+    $self->ca('ca');
+    $self->issue('server', issuer => 'ca');
+    $ENV{SSL_CERT_FILE} = $ENV{NODE_EXTRA_CA_CERTS} = $self->file('ca.pem');
+    $ENV{EVWS_PEER_CERT} = $self->file('server.pem');
+    $ENV{EVWS_PEER_KEY}  = $self->file('server.key');
+    return $self->listen_with('server');
+}
+
 # The options of listen for a certificate.
 sub listen_with {
     my ($self, $name) = @_;

@@ -17,10 +17,11 @@ use POSIX ();
 use Test::More;
 
 use EV::Websockets;
+use Interop::Child;
 use Interop::Talk;
 use Run;
 
-our @EXPORT_OK = qw(await our_client our_server peer_python peer_node);
+our @EXPORT_OK = qw(await our_client our_server both_roles peer_python peer_node);
 
 use constant MiB => 1024 * 1024;
 
@@ -171,6 +172,27 @@ sub our_server {
         is_deeply $closed->(), [1006, ''], 'a destroyed context ends the connection without a Close';
         is $talk->{closes}, 0, 'of which our side is told nothing';
     };
+    return;
+}
+
+# Both roles, with a peer in a process of its own, which the command runs. With
+# listen => [...] over TLS.
+sub both_roles {
+    my ($name, $command, %quirk) = @_;
+    {
+        my $server = Interop::Child->new(@$command, 'server');
+        my ($port) = $server->next_line('port');
+        my $scheme = $quirk{listen} ? 'wss' : 'ws';
+        our_client($name, "$scheme://127.0.0.1:$port", sub { $server->closed });
+    }
+    my $client;
+    our_server(
+        $name,
+        sub { $client = Interop::Child->new(@$command, 'client', @_) },
+        sub { $client->closed },
+        qr/permessage-deflate/,
+        %quirk,
+    );
     return;
 }
 

@@ -79,8 +79,13 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             event.is_binary = binary;
             (EVWS_EVENT_MESSAGE, id)
         }
-        Event::Handshake { id, listener } => {
+        Event::Handshake {
+            id,
+            listener,
+            foreign,
+        } => {
             event.listener = listener;
+            event.is_foreign = foreign;
             (EVWS_EVENT_HANDSHAKE, id)
         }
         Event::Request { id, listener } => {

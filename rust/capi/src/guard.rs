@@ -1,5 +1,6 @@
 //! The one way from C into the engine: checks the pointer, and stops panics.
 
+use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crate::context::evws_context;
@@ -22,18 +23,12 @@ pub(crate) unsafe fn guard<T>(
     work: impl FnOnce(&mut evws_context) -> T,
 ) -> T {
     // SAFETY: the caller's promise is the one that a reference needs.
-    let Some(context) = (unsafe { context.as_mut() }) else {
-        return otherwise;
-    };
-    if context.poisoned.get() {
-        return otherwise;
-    }
-    match catch_unwind(AssertUnwindSafe(|| work(context))) {
-        Ok(result) => result,
-        Err(_) => {
-            context.poisoned.set(true);
-            otherwise
+    match unsafe { context.as_mut() } {
+        Some(context) if !context.poisoned.get() => {
+            let result = catch_unwind(AssertUnwindSafe(|| work(context)));
+            settle(&context.poisoned, result, otherwise)
         }
+        _ => otherwise,
     }
 }
 
@@ -47,19 +42,22 @@ pub(crate) unsafe fn guard_read<T>(
     work: impl FnOnce(&evws_context) -> T,
 ) -> T {
     // SAFETY: the caller's promise is the one that a reference needs.
-    let Some(context) = (unsafe { context.as_ref() }) else {
-        return otherwise;
-    };
-    if context.poisoned.get() {
-        return otherwise;
-    }
-    match catch_unwind(AssertUnwindSafe(|| work(context))) {
-        Ok(result) => result,
-        Err(_) => {
-            context.poisoned.set(true);
-            otherwise
+    match unsafe { context.as_ref() } {
+        Some(context) if !context.poisoned.get() => {
+            let result = catch_unwind(AssertUnwindSafe(|| work(context)));
+            settle(&context.poisoned, result, otherwise)
         }
+        _ => otherwise,
     }
+}
+
+/// What a caught panic leaves may be half done: nobody works on it again.
+#[inline]
+fn settle<T>(poisoned: &Cell<bool>, result: std::thread::Result<T>, otherwise: T) -> T {
+    result.unwrap_or_else(|_| {
+        poisoned.set(true);
+        otherwise
+    })
 }
 
 impl evws_context {

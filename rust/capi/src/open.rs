@@ -172,10 +172,11 @@ pub unsafe extern "C" fn evws_listen(
     }
     let work = |context: &mut evws_context| {
         // SAFETY: the caller's promise.
-        let (protocols, headers, tls) = unsafe {
+        let (protocols, headers, origins, tls) = unsafe {
             (
                 strings(options.protocols, options.protocol_count),
                 headers(options.headers, options.header_count),
+                strings(options.origins, options.origin_count),
                 server_tls(&options.tls),
             )
         };
@@ -185,6 +186,8 @@ pub unsafe extern "C" fn evws_listen(
             backlog: (options.backlog > 0).then_some(options.backlog),
             protocols,
             headers,
+            origins: options.check_origin.then_some(origins),
+            ask_origin: options.ask_origin,
             ask: options.ask_handshake,
             serve: options.serve_requests,
             timeout: timeout(options.handshake_timeout),

@@ -87,7 +87,7 @@ pub type evws_event_kind = u32;
 
 /// There is none.
 pub const EVWS_EVENT_NONE: evws_event_kind = 0;
-/// A request for an upgrade: headers, listener. `evws_handshake_accept` or
+/// A request for an upgrade: headers, listener, is_foreign. `evws_handshake_accept` or
 /// `evws_handshake_reject` answers it, now or later.
 pub const EVWS_EVENT_HANDSHAKE: evws_event_kind = 1;
 /// The upgrade is done: headers, listener (0 for a client).
@@ -122,6 +122,8 @@ pub struct evws_event {
     pub code: u16,
     /// Whether a message is binary.
     pub is_binary: bool,
+    /// Whether a request for an upgrade has an `Origin` that is not among those of its listener.
+    pub is_foreign: bool,
     /// The connection.
     pub id: u64,
     /// The listener that it came in at; 0 for a client.
@@ -358,6 +360,14 @@ pub struct evws_listen_options {
     pub validate_utf8: bool,
     /// Bits of `EVWS_WANT_*`.
     pub wants: u32,
+    /// Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
+    pub check_origin: bool,
+    /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+    pub origins: *const evws_bytes,
+    /// How many there are.
+    pub origin_count: usize,
+    /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
+    pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
     pub ask_handshake: bool,
     /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evws_proto::connection::State;
-use evws_proto::handshake::{self, ClientRequest};
+use evws_proto::handshake::{self, ClientRequest, Origins};
 use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 
@@ -63,6 +63,10 @@ pub struct ListenOptions {
     pub protocols: Vec<String>,
     /// Further headers of every response.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Vec<String>>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
     /// Whether the program answers the requests that are none.
@@ -168,7 +172,7 @@ impl Context {
     /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used,
+    /// [`CallError::Invalid`] for a subprotocol, a header or an origin that cannot be used,
     /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         self.check_open("listen")?;
@@ -184,6 +188,9 @@ impl Context {
                 format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
             return Err(CallError::Invalid(text));
         }
+        let origins = options.origins.as_deref().map(Origins::parse).transpose();
+        let origins =
+            origins.map_err(|error| CallError::Invalid(format!("listen: origins: {error}")))?;
         let tls = options.tls.map(secure::listener).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
@@ -191,6 +198,8 @@ impl Context {
             protocols: options.protocols,
             deflate: options.settings.deflate,
             headers: options.headers,
+            origins,
+            ask_origin: options.ask_origin,
             ask: options.ask,
             serve: options.serve,
             timeout: options.timeout,

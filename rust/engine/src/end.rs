@@ -121,7 +121,7 @@ impl Context {
     /// a server's nothing.
     pub(crate) fn give_up(&mut self, id: Id, text: String, on_demand: bool) {
         self.slots.set_deadline(id, None);
-        self.forget_lookup(id);
+        self.forget_question(id);
         self.drop_attempts(id);
         let Some(slot) = self.slots.get_mut(id) else {
             return;
@@ -168,6 +168,107 @@ impl Context {
             let text = text.into();
             self.events.push_back(Queued::Error { id, text });
             self.end(id, 1008);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use evws_proto::connection::Config;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::link::Link;
+
+    /// An open connection of a server, and its peer.
+    fn connected(context: &mut Context) -> (Id, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let config = Config {
+            role: Role::Server,
+            max_message_size: 0,
+            validate_utf8: true,
+        };
+        let link = Link::new(ours.into(), &config, Stage::Open);
+        context.links += 1;
+        (context.slots.insert(Source::Link(Box::new(link))), theirs)
+    }
+
+    fn left(context: &Context) -> Duration {
+        context.slots.until_next_deadline().unwrap()
+    }
+
+    fn run_dry(context: &mut Context) -> Vec<Event> {
+        let events = std::iter::from_fn(|| context.poll_event()).collect();
+        while context.poll_watch().is_some() {}
+        events
+    }
+
+    /// A peer in the midst of a long message was cut ten seconds after our Close, however fast it sent: only what we
+    /// sent counted as progress. What it sends counts too, but not for ever.
+    #[test]
+    fn what_a_peer_sends_makes_it_waited_for_up_to_a_limit() {
+        let mut context = Context::new();
+        let (id, mut peer) = connected(&mut context);
+        context.close(id, 1000, b"");
+        run_dry(&mut context);
+        assert!(left(&context) > CLOSING_TIMEOUT / 2);
+
+        // The time is nearly over when a part of a message comes.
+        context.slots.set_deadline(id, Some(Duration::ZERO));
+        peer.write_all(&[0x82, 0xFF]).unwrap();
+        context.handle_io(id, true, false);
+        assert!(run_dry(&mut context).is_empty());
+        assert!(left(&context) > CLOSING_TIMEOUT / 2);
+
+        // So does the next part, which is too late.
+        let link = context.slots.link_mut(id).unwrap();
+        link.closing_ends = Some(Instant::now());
+        peer.write_all(&[0; 7]).unwrap();
+        context.handle_io(id, true, false);
+        assert_eq!(left(&context), Duration::ZERO);
+        context.handle_timeout();
+        assert_eq!(run_dry(&mut context), [Event::Close { id, code: 1006 }]);
+    }
+
+    /// As long as the peer takes what is queued, there is no such limit.
+    #[test]
+    fn what_a_peer_takes_begins_the_limit_anew() {
+        let mut context = Context::new();
+        let (id, _peer) = connected(&mut context);
+        context.close(id, 1000, b"");
+        let link = context.slots.link_mut(id).unwrap();
+        link.closing_ends = Some(Instant::now());
+        run_dry(&mut context);
+        let ends = context.slots.link(id).unwrap().closing_ends.unwrap();
+        assert!(ends > Instant::now() + CLOSING_LIMIT / 2);
+        assert!(left(&context) > CLOSING_TIMEOUT / 2);
+    }
+
+    /// Its upgrade is done, and another connection's callback ends it before its own was called.
+    #[test]
+    fn a_connection_that_the_program_does_not_know_yet_is_given_up() {
+        for (role, expected) in [(Role::Client, 1), (Role::Server, 0)] {
+            let mut context = Context::new();
+            let (id, _peer) = connected(&mut context);
+            let link = context.slots.link_mut(id).unwrap();
+            (link.stage, link.role) = (Stage::Announced, role);
+            let headers = Vec::new();
+            context.events.push_back(Queued::Connect {
+                id,
+                headers,
+                listener: None,
+            });
+            context.abort(id);
+            context.abort(id);
+            let events = run_dry(&mut context);
+            assert_eq!(events, vec![Event::ConnectFailed { id }; expected]);
+            assert!(context.slots.get(id).is_none(), "its slot is free");
+            assert_eq!(context.links, 0);
         }
     }
 }

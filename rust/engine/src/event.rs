@@ -74,6 +74,8 @@ pub enum Event {
         id: Id,
         /// Where it came in.
         listener: Id,
+        /// Its `Origin` is not among those that the listener knows; the caller is to look at that.
+        foreign: bool,
     },
     /// A client of `listener` sends a request that is no upgrade; its body is the payload. Answer
     /// with [`Context::answer_request`](crate::Context::answer_request).
@@ -142,6 +144,7 @@ pub(crate) enum Queued {
     Handshake {
         id: Id,
         headers: Headers,
+        foreign: bool,
     },
     Request {
         id: Id,

@@ -22,6 +22,7 @@ mod pending;
 mod queue;
 mod receive;
 mod resolver;
+mod runtime;
 mod secure;
 mod send;
 mod shutdown;

@@ -9,7 +9,8 @@ use evws_proto::Role;
 
 use crate::event::{Interest, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
-use crate::tls::session::Tls;
+use crate::receive::BUFFER;
+use crate::tls::records::Tls;
 
 /// How long a connection that is being closed may go without any progress.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -148,9 +149,12 @@ impl Link {
     ///
     /// # Errors
     /// As [`SendQueue::write`].
-    pub fn write_queue(&mut self, pool: &mut ChunkPool) -> io::Result<Written> {
+    pub fn write_queue(&mut self, pool: &mut ChunkPool, wire: &mut Vec<u8>) -> io::Result<Written> {
         match &mut self.tls {
-            Some(tls) => tls.write(self.fd.as_fd(), &mut self.queue, pool),
+            Some(tls) => {
+                wire.resize(BUFFER, 0);
+                tls.write(self.fd.as_fd(), &mut self.queue, pool, wire)
+            }
             None => self.queue.write(self.fd.as_fd(), pool),
         }
     }

@@ -1,5 +1,6 @@
 //! Connections on their way: the engine's side of the futures of [`crate::establish`].
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -8,16 +9,18 @@ use evws_proto::connection::Config;
 use evws_proto::deflate;
 use evws_proto::http::Response;
 use evws_proto::Role;
+use tokio::sync::oneshot;
 
 use crate::context::Context;
-use crate::establish::desk::{Awaited, Decision, Desk, Question};
+use crate::establish::desk::{Awaited, Decision, Desk, Question, Stepped};
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
-use crate::resolver::{Answer, Resolver};
+use crate::resolver::{Answer, Found, Resolver};
 use crate::slots::Source;
 use crate::sys;
+use crate::tls::handshake::Step;
 
 /// What a connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -147,12 +150,24 @@ impl Context {
                     return true;
                 }
             },
+            Question::Step { step, answer } => match self.step(id, step) {
+                Some(stepped) => {
+                    self.hand_over(id, answer, stepped);
+                    return true;
+                }
+                None => Awaited::Step(answer),
+            },
             Question::Handshake {
                 headers,
                 protocols,
+                foreign,
                 answer,
             } => {
-                self.events.push_back(Queued::Handshake { id, headers });
+                self.events.push_back(Queued::Handshake {
+                    id,
+                    headers,
+                    foreign,
+                });
                 Awaited::Handshake(answer, protocols)
             }
             Question::Request {
@@ -170,18 +185,60 @@ impl Context {
         false
     }
 
-    fn lookup(&mut self, id: Id, host: String, port: u16) -> std::io::Result<()> {
+    fn lookup(&mut self, id: Id, host: String, port: u16) -> io::Result<()> {
+        let (token, resolver) = self.resolver()?;
+        let result = resolver.lookup(id, host, port);
+        self.mark_changed(token);
+        result
+    }
+
+    /// Takes a step of a TLS handshake, or has it taken on another thread if more than a few
+    /// handshakes are under way: together they would hold up the loop. A single one is done sooner
+    /// here, and a program that has no more never starts a thread for it.
+    fn step(&mut self, id: Id, step: Step) -> Option<Stepped> {
+        const FEW: usize = 4;
+        let crowd = &self.crowd;
+        if let Some(pending) = self.slots.pending_mut(id) {
+            let place = &mut pending.establishing.crowd;
+            place.get_or_insert_with(|| Rc::clone(crowd));
+        }
+        // One is the context's own.
+        if Rc::strong_count(crowd) - 1 <= FEW {
+            return Some(step.take());
+        }
+        let Ok((token, resolver)) = self.resolver() else {
+            return Some(step.take());
+        };
+        let refused = resolver.step(id, step).err();
+        self.mark_changed(token);
+        // Without a thread it is done here.
+        refused.map(Step::take)
+    }
+
+    /// Gives a handshake that was taken a step further back to its future.
+    fn hand_over(&mut self, id: Id, answer: oneshot::Sender<Stepped>, stepped: Stepped) {
+        let waits = matches!(&stepped, Ok(handshake) if handshake.waits());
+        if let (false, Some(pending)) = (waits, self.slots.pending_mut(id)) {
+            pending.establishing.crowd = None;
+        }
+        // The receiver lives in the future beside the sender.
+        let _ = answer.send(stepped);
+    }
+
+    /// The way to the other threads.
+    fn resolver(&mut self) -> io::Result<(Id, &mut Resolver)> {
+        let inherited = |(_, resolver): &mut (Id, Resolver)| resolver.is_inherited();
+        if let Some((token, old)) = self.resolver.take_if(inherited) {
+            self.release(token, Some(old.into_fd()));
+        }
         if self.resolver.is_none() {
             let resolver = Resolver::new()?;
             self.resolver = Some((self.slots.insert(Source::Resolver), resolver));
         }
-        let Some((token, resolver)) = &mut self.resolver else {
-            return Ok(());
-        };
-        let token = *token;
-        let result = resolver.lookup(id, host, port);
-        self.mark_changed(token);
-        result
+        match &mut self.resolver {
+            Some((token, resolver)) => Ok((*token, resolver)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Hands the answers of the resolver to those who asked and are still there.
@@ -192,15 +249,21 @@ impl Context {
         let token = *token;
         let answers = resolver.answers();
         self.mark_changed(token);
-        for Answer { id, result } in answers {
-            let Some(pending) = self.slots.pending_mut(id) else {
-                continue;
-            };
-            if let Some(Awaited::Lookup(answer)) = pending.establishing.awaited.take() {
-                // The receiver lives in the future beside it.
-                let _ = answer.send(result);
-                self.advance(id, false);
+        for Answer { id, found } in answers {
+            let is_away =
+                |awaited: &Awaited| matches!(awaited, Awaited::Lookup(_) | Awaited::Step(_));
+            match (self.take_awaited(id, is_away), found) {
+                (Some(Awaited::Lookup(answer)), Found::Addresses(result)) => {
+                    // The receiver lives in the future beside it.
+                    let _ = answer.send(result);
+                }
+                (Some(Awaited::Step(answer)), Found::Stepped(stepped)) => {
+                    self.hand_over(id, answer, stepped);
+                }
+                // Whoever waits for what is lost hears that nobody will answer.
+                _ => {}
             }
+            self.advance(id, false);
         }
     }
 
@@ -293,12 +356,13 @@ impl Context {
     }
 
     /// A connection that has failed keeps the loop no longer, however long its name takes.
-    pub(crate) fn forget_lookup(&mut self, id: Id) {
+    pub(crate) fn forget_question(&mut self, id: Id) {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
         let awaited = pending.establishing.awaited.take();
-        if let (Some(Awaited::Lookup(_)), Some((token, resolver))) = (awaited, &mut self.resolver) {
+        let away = matches!(awaited, Some(Awaited::Lookup(_) | Awaited::Step(_)));
+        if let (true, Some((token, resolver))) = (away, &mut self.resolver) {
             let token = *token;
             resolver.forget(id);
             self.mark_changed(token);

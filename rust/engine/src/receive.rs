@@ -10,13 +10,11 @@ use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::send::mark_dirty;
 use crate::sys;
-use crate::tls::session::{Sink, HELD};
+use crate::tls::records::Sink;
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.
-const BUFFER: usize = 260 * 1024;
-/// What is read of TLS at a time, so that its plaintext has room in that buffer.
-const WIRE: usize = BUFFER - HELD;
+pub(crate) const BUFFER: usize = 260 * 1024;
 /// Events of one batch that are delivered in one turn of the loop.
 const EVENTS_PER_TURN: u32 = 4096;
 /// From this many missing bytes on, a message is read straight into its own memory.
@@ -107,10 +105,18 @@ impl Context {
     /// Turns a queued event into one for the caller, unless its time has passed.
     fn deliver(&mut self, queued: Queued) -> Option<Event> {
         match queued {
-            Queued::Handshake { id, headers } => {
-                let listener = self.slots.pending_mut(id)?.listener?;
+            Queued::Handshake {
+                id,
+                headers,
+                foreign,
+            } => {
+                let listener = self.slots.pending(id)?.listener?;
                 self.current.headers = headers;
-                Some(Event::Handshake { id, listener })
+                Some(Event::Handshake {
+                    id,
+                    listener,
+                    foreign,
+                })
             }
             Queued::Request { id, request, body } => {
                 let pending = self.slots.pending(id)?;
@@ -204,13 +210,18 @@ impl Context {
         };
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let result = if let Some(tls) = &mut link.tls {
-            wire.resize(WIRE, 0);
+            // What is in records is shorter than they are: there is room for it.
+            wire.resize(BUFFER, 0);
             // As with readv(2): no more than there is memory for.
             let target = direct_target.map(|target| {
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))
             });
-            let result = tls.receive(link.fd.as_fd(), wire, &mut Sink::new(target, buffer));
+            let result = tls.receive(
+                |bytes| sys::receive(link.fd.as_fd(), bytes),
+                wire,
+                &mut Sink::new(target, buffer),
+            );
             if tls.wants_write() {
                 mark_dirty(link, id, &mut self.dirty);
             }
@@ -433,9 +444,10 @@ impl Context {
         };
         let result = match tls {
             Some(tls) => {
-                self.wire.resize(WIRE, 0);
+                self.wire.resize(BUFFER, 0);
                 let mut sink = Sink::new(None, &mut self.buffer);
-                tls.receive(fd.as_fd(), &mut self.wire, &mut sink)
+                let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+                tls.receive(read, &mut self.wire, &mut sink)
             }
             None => sys::receive(fd.as_fd(), &mut self.buffer).map(|count| (0, count)),
         };

@@ -88,7 +88,7 @@ impl Context {
                 response.headers.push(("Connection".into(), "close".into()));
                 self.respond(id, response);
             }
-            Some(Awaited::Lookup(_)) | None => {
+            Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
                 if let Some(pending) = self.slots.pending_mut(id) {
                     pending.establishing.expire();
                 }

@@ -15,9 +15,10 @@ use Test::More;
 
 use EV::Websockets;
 use Interop qw(await);
+use Interop::Child;
 use Interop::Talk;
 
-our @EXPORT_OK = qw(settings setting_name talk_deflated with_our_client with_our_server);
+our @EXPORT_OK = qw(settings setting_name talk_deflated both_roles with_our_client with_our_server);
 
 use constant MiB => 1024 * 1024;
 
@@ -151,6 +152,38 @@ sub with_our_server {
             _ended($talk, $name);
         }
     };
+    return;
+}
+
+# Both roles, with a peer in a process of its own that knows every parameter:
+# what we ask for, and then what the peer asks for while we are open to it.
+sub both_roles {
+    my ($peer, @command) = @_;
+    my @settings = settings();
+    my @names    = map { setting_name($_) } @settings;
+    my %open     = (server_no_context_takeover => 0, client_no_context_takeover => 0);
+
+    {
+        my $server = Interop::Child->new(@command, 'server', '-', @names);
+        my ($own, @url) = map { 'ws://127.0.0.1:' . ($server->next_line('port'))[0] } 0 .. @names;
+        with_our_client($peer,
+            [ 'defaults', $own, 1, {}, 1 ],
+            (map { [ "we ask for $names[$_]", $own, $settings[$_], $settings[$_], 1 ] } 0 .. $#names),
+            (map { [ "it asks for $names[$_]", $url[$_], 1, $settings[$_], 0 ] } 0 .. $#names),
+        );
+    }
+
+    with_our_server(
+        $peer,
+        sub {
+            my @urls = @_;
+            my @ask = ('-', ('-') x @names, @names);
+            return Interop::Child->new(@command, 'client', map { ($urls[$_], $ask[$_]) } 0 .. $#urls);
+        },
+        [ 'defaults', 1, { server_no_context_takeover => 1, client_no_context_takeover => 1 }, 1 ],
+        (map { [ "we ask for $names[$_]", $settings[$_], $settings[$_], 1 ] } 0 .. $#names),
+        (map { [ "it asks for $names[$_]", {%open}, $settings[$_], 0 ] } 0 .. $#names),
+    );
     return;
 }
 

@@ -10,19 +10,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Headers, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Origins, Rejection, Request};
 use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 
 use super::desk::{Decision, Desk, Late, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{poll_more, read_more, Established, Failure};
+use super::{poll_more, read_more, secure, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
+use crate::tls::handshake::Step;
 use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
@@ -38,6 +38,10 @@ pub struct Policy {
     pub deflate: Option<deflate::Options>,
     /// Added to every response that accepts.
     pub headers: Headers,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Origins>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
     /// Whether the program answers the requests that are none.
@@ -75,7 +79,7 @@ pub async fn establish(
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
-            let secured = desk.in_time(secure(stream, configuration));
+            let secured = desk.in_time(begin_tls(stream, &desk, configuration));
             secured.await.unwrap_or(Err(Failure::Server))?
         }
         None => Transport::Plain(stream),
@@ -97,22 +101,24 @@ pub async fn establish(
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
-async fn secure(
+async fn begin_tls(
     mut stream: Stream,
+    desk: &Desk,
     configuration: Arc<ServerConfig>,
 ) -> Result<Transport, Failure> {
-    match stream.peek().await {
+    let mut hello = Vec::new();
+    match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
-        Ok(Some(first)) if first.is_ascii_alphabetic() => {
+        Ok(1..) if hello[0].is_ascii_alphabetic() => {
             let _ = stream.write_all(&Rejection::new(400).encode()).await;
             return Err(Failure::Server);
         }
-        Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err(Failure::Server),
+        Ok(1..) => {}
+        Ok(0) | Err(_) => return Err(Failure::Server),
     }
-    match TlsAcceptor::from(configuration).accept(stream).await {
-        Ok(session) => Ok(Transport::Server(Box::new(session))),
-        // rustls has sent its alert.
+    match secure::handshake(stream, desk, Step::Server(configuration, hello)).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        // The alert is sent.
         Err(_) => Err(Failure::Server),
     }
 }
@@ -158,6 +164,10 @@ impl Server {
 
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        let foreign = self.is_foreign(&request);
+        if foreign && !self.policy.ask_origin {
+            return self.refuse(Rejection::new(403)).await;
+        }
         let deflate = match &self.policy.deflate {
             Some(options) => match handshake::accept_offer(&request.extensions, options) {
                 Ok(negotiated) => negotiated,
@@ -167,8 +177,8 @@ impl Server {
         };
         let mut extra = self.policy.headers.clone();
         let mut chosen = None;
-        if self.policy.ask {
-            match self.ask_decision(&request).await? {
+        if self.policy.ask || foreign {
+            match self.ask_decision(&request, foreign).await? {
                 Decision::Accept { headers, protocol } => {
                     extra.extend(headers);
                     chosen = protocol;
@@ -196,12 +206,26 @@ impl Server {
         })
     }
 
+    /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
+    fn is_foreign(&self, request: &Request) -> bool {
+        let origin = request.headers.iter().find(|(name, _)| name == "Origin");
+        match (&self.policy.origins, origin) {
+            (Some(origins), Some((_, origin))) => !origins.allow(origin),
+            _ => false,
+        }
+    }
+
     /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
-    async fn ask_decision(&mut self, request: &Request) -> Result<Decision, Failure> {
+    async fn ask_decision(
+        &mut self,
+        request: &Request,
+        foreign: bool,
+    ) -> Result<Decision, Failure> {
         let (answer, mut decided) = oneshot::channel();
         self.desk.ask(Question::Handshake {
             headers: request.headers.clone(),
             protocols: request.protocols.clone(),
+            foreign,
             answer,
         });
         self.desk.set_deadline(self.policy.timeout);

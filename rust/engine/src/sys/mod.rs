@@ -21,7 +21,7 @@ pub use listen::{
 pub use memory::trim as trim_memory;
 pub use socket::{connect, connect_unix, reset_on_close, set_nodelay, shutdown_write, take_error};
 pub use thread::{process_id, with_signals_blocked};
-pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
+pub use transfer::{receive, receive_two, send_gathered, MAX_GATHERED};
 pub use wakeup::{drain_wakeup, wake, wakeup_pair};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

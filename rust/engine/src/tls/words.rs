@@ -1,7 +1,5 @@
 //! Why TLS failed, in words for the program.
 
-use std::io;
-
 use rustls::{CertificateError, Error, InvalidMessage};
 
 /// Of an error of rustls.
@@ -27,14 +25,6 @@ pub fn reason(error: &Error) -> String {
         Error::General(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// Of an error of a stream, which may carry one of rustls.
-pub fn stream_reason(error: &io::Error) -> String {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>());
-    inner.map_or_else(|| error.to_string(), reason)
 }
 
 /// Whether a certificate was refused only because it may sign others.

@@ -193,6 +193,8 @@ pub fn listen_options() -> ListenOptions {
         backlog: None,
         protocols: Vec::new(),
         headers: Vec::new(),
+        origins: None,
+        ask_origin: false,
         ask: false,
         serve: false,
         timeout: Some(Duration::from_secs(30)),

@@ -2,11 +2,13 @@
 //! 101 to it. Heads are read by httparse, keys are tungstenite's; the rules about both are here.
 //!
 //! `client` makes the request and `response` checks the answer; `request` and `server` are the other side. `headers`
-//! is what both say about headers, `extensions` about the negotiation of permessage-deflate, `rejection` every answer but 101.
+//! is what both say about headers, `extensions` about the negotiation of permessage-deflate, `origin` which pages may ask, `rejection` what a
+//! server answers by itself in place of 101.
 
 mod client;
 mod extensions;
 pub(crate) mod headers;
+mod origin;
 mod rejection;
 pub(crate) mod request;
 mod response;
@@ -15,6 +17,7 @@ mod server;
 pub use client::{ClientRequest, RequestError};
 pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
+pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
 pub use request::{parse_request, Request, MAX_REQUEST_HEAD};
 pub(crate) use response::{final_response, status_of};
