@@ -132,11 +132,6 @@ F<backpressure.pl> shows how to send a lot, F<chat_server.pl> is a small server.
 The interface is that of EV::Websockets 0.10, and programs written for it run
 unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 
-=head2 What is not there yet
-
-One part is in work, and croaks with C<... not built yet> until it is there:
-L<adopt|EV::Websockets::Context/adopt>.
-
 =head2 Bytes and characters
 
 Every payload is B<bytes>. What C<on_message> and C<on_pong> pass never has

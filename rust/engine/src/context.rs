@@ -259,15 +259,21 @@ impl Context {
     pub fn shut_down(&mut self, silent: bool) {
         let mut pool = std::mem::take(&mut self.pool);
         let mut wire = std::mem::take(&mut self.wire);
-        for source in self.slots.drain() {
-            if let Source::Link(mut link) = source {
-                if !silent && !link.write_dead {
-                    // There is nobody to tell, and no time to try again.
-                    let _ = link.write_queue(&mut pool, &mut wire);
-                    if link.queue.is_empty() {
-                        link.notify_end();
+        let sources = self.slots.drain().filter(|_| !silent);
+        for source in sources {
+            match source {
+                Source::Link(mut link) => {
+                    if !link.write_dead {
+                        // There is nobody to tell, and no time to try again.
+                        let _ = link.write_queue(&mut pool, &mut wire);
+                        if link.queue.is_empty() {
+                            link.notify_end();
+                        }
                     }
+                    link.end_shared();
                 }
+                Source::Pending(pending) => pending.end_shared(),
+                _ => {}
             }
         }
         *self = Context::new();

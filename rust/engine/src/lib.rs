@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as evws_engine;
 
+mod adopt;
 mod answer;
 mod attempts;
 mod bind;
@@ -34,6 +35,7 @@ mod time_tests;
 mod tls;
 mod watch;
 
+pub use adopt::{AdoptOptions, AdoptedAs};
 pub use answer::usual_response;
 pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
@@ -42,8 +44,10 @@ pub use event::{Event, Id, Interest, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
+pub use evws_proto::handshake::RequestParts;
 pub use evws_proto::http::{Request, Response};
 pub use evws_proto::proxy;
+pub use evws_proto::Role;
 pub use pending::Settings;
 pub use send::Kind;
 pub use tls::client::ClientTls;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::establish::desk::{Awaited, Decision, Desk, Question, Stepped};
+use crate::establish::server::Received;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
@@ -35,14 +36,35 @@ pub struct Settings {
     pub deflate: Option<deflate::Options>,
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program connects.
+    Client,
+    /// It came in at a listener.
+    Listener(Id),
+    /// The program had its socket before, and may have it still.
+    Adopted,
+}
+
+impl Origin {
+    /// Where it came in.
+    pub fn listener(self) -> Option<Id> {
+        match self {
+            Origin::Listener(id) => Some(id),
+            Origin::Client | Origin::Adopted => None,
+        }
+    }
+}
+
 /// A connection that is being established.
 pub struct Pending {
     /// Its future.
     pub establishing: Establishing,
     /// What it will become.
     pub settings: Settings,
-    /// Where it came in; `None`: it is a client.
-    pub listener: Option<Id>,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Whether its bytes are records of TLS.
     pub secure: bool,
 }
@@ -50,10 +72,16 @@ pub struct Pending {
 impl Pending {
     /// Which end it will be.
     pub fn role(&self) -> Role {
-        if self.listener.is_some() {
-            Role::Server
-        } else {
-            Role::Client
+        match self.origin {
+            Origin::Client => Role::Client,
+            Origin::Listener(_) | Origin::Adopted => Role::Server,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.origin == Origin::Adopted {
+            self.establishing.socket.shut_down();
         }
     }
 }
@@ -89,12 +117,13 @@ impl Context {
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
                 Rc::clone(&policy),
+                Received::default(),
             );
             let establishing = Establishing::new(socket, desk, task);
             let pending = Pending {
                 establishing,
                 settings,
-                listener: Some(id),
+                origin: Origin::Listener(id),
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -317,6 +346,7 @@ impl Context {
             validate_utf8: settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
+        link.shared = pending.origin == Origin::Adopted;
         link.tls = established.tls;
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
@@ -328,7 +358,7 @@ impl Context {
         link.wants = settings.wants;
         slot.source = Source::Link(Box::new(link));
         self.links += 1;
-        let (headers, listener) = (established.headers, pending.listener);
+        let (headers, listener) = (established.headers, pending.origin.listener());
         self.events.push_back(Queued::Connect {
             id,
             headers,
@@ -341,8 +371,8 @@ impl Context {
     fn fail_to_establish(&mut self, id: Id, failure: Failure) {
         match failure {
             Failure::Client(text) => self.give_up(id, text, false),
-            Failure::Server => match self.take_pending_fd(id) {
-                Some(fd) => self.linger_after_answer(id, fd),
+            Failure::Server(text) => match self.take_pending_fd(id) {
+                Some(fd) => self.linger_after_answer(id, fd, text),
                 None => self.release_pending(id),
             },
         }
@@ -350,7 +380,10 @@ impl Context {
 
     /// Ends a server's connection that has no socket any more.
     fn release_pending(&mut self, id: Id) {
-        let listener = self.slots.pending_mut(id).and_then(|it| it.listener);
+        let listener = self
+            .slots
+            .pending_mut(id)
+            .and_then(|it| it.origin.listener());
         self.release(id, None);
         self.leave_listener(listener);
     }
@@ -373,8 +406,9 @@ impl Context {
         self.slots.pending_mut(id)?.establishing.socket.take()
     }
 
-    /// The answer is out: the peer is given a moment to read it before the descriptor closes.
-    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd) {
+    /// The answer is out: the peer is given a moment to read it before the descriptor closes. A
+    /// program that knows the connection is told why there will be none.
+    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd, text: String) {
         sys::shutdown_write(fd.as_fd());
         let config = Config {
             role: Role::Server,
@@ -391,8 +425,15 @@ impl Context {
         self.slots
             .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
         self.mark_changed(id);
-        if let Source::Pending(pending) = over {
-            self.leave_listener(pending.listener);
+        let Source::Pending(pending) = over else {
+            return;
+        };
+        self.leave_listener(pending.origin.listener());
+        if pending.origin == Origin::Adopted {
+            if let Some(link) = self.slots.link_mut(id) {
+                link.shared = true;
+            }
+            self.events.push_back(Queued::ConnectFailed { id, text });
         }
     }
 

@@ -9,6 +9,7 @@ use crate::context::{Context, Current};
 use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::send::mark_dirty;
+use crate::slots::Source;
 use crate::sys;
 use crate::tls::records::Sink;
 
@@ -110,7 +111,7 @@ impl Context {
                 headers,
                 foreign,
             } => {
-                let listener = self.slots.pending(id)?.listener?;
+                let listener = self.slots.pending(id)?.origin.listener();
                 self.current.headers = headers;
                 Some(Event::Handshake {
                     id,
@@ -120,7 +121,7 @@ impl Context {
             }
             Queued::Request { id, request, body } => {
                 let pending = self.slots.pending(id)?;
-                let listener = pending.listener?;
+                let listener = pending.origin.listener()?;
                 self.current.secure = pending.secure;
                 self.current.owned = body;
                 self.current.request = Some(request);
@@ -153,7 +154,11 @@ impl Context {
                 Some(Event::Error { id })
             }
             Queued::ConnectFailed { id, text } => {
-                self.release(id, None);
+                // The rest of an adopted connection may linger, or be gone already.
+                let slot = self.slots.get(id);
+                if slot.is_some_and(|slot| matches!(slot.source, Source::GivenUp { .. })) {
+                    self.release(id, None);
+                }
                 self.current.owned = text.into_bytes();
                 Some(Event::ConnectFailed { id })
             }

@@ -299,6 +299,7 @@ impl Context {
         let mut link = *link;
         // A peer that is gone, or takes nothing, goes without it.
         link.notify_end();
+        link.end_shared();
         link.queue.clear(&mut self.pool);
         self.forget_link();
         self.retire(id, link.fd);

@@ -46,8 +46,8 @@ pub struct Established {
 pub enum Failure {
     /// A client's program is told why.
     Client(String),
-    /// A server has answered the request already; its program is not told.
-    Server,
+    /// A server has answered the request already. Only of an adopted connection does the program know.
+    Server(String),
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Established, Failure>>>>;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +56,15 @@ pub struct Policy {
     pub stopped: Cell<bool>,
 }
 
+/// What was read of a connection before it is established here; of an accepted one nothing.
+#[derive(Default)]
+pub struct Received {
+    /// Its request.
+    pub request: Option<Request>,
+    /// Bytes behind that, or of it.
+    pub input: Vec<u8>,
+}
+
 /// A connection before its upgrade.
 pub(super) struct Server {
     pub transport: Transport,
@@ -74,13 +84,14 @@ pub async fn establish(
     stream: Stream,
     desk: Rc<Desk>,
     policy: Rc<Policy>,
+    received: Received,
 ) -> Result<Established, Failure> {
     let socket = stream.clone();
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
             let secured = desk.in_time(begin_tls(stream, &desk, configuration));
-            secured.await.unwrap_or(Err(Failure::Server))?
+            secured.await.unwrap_or_else(|Late| Err(gone(None)))?
         }
         None => Transport::Plain(stream),
     };
@@ -89,9 +100,12 @@ pub async fn establish(
         socket,
         desk,
         policy,
-        input: Vec::new(),
+        input: received.input,
         answered: false,
     };
+    if let Some(request) = received.request {
+        return server.upgrade(request).await;
+    }
     loop {
         match server.read_head().await? {
             Incoming::Upgrade(request) => return server.upgrade(request).await,
@@ -110,17 +124,30 @@ async fn begin_tls(
     match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
         Ok(1..) if hello[0].is_ascii_alphabetic() => {
-            let _ = stream.write_all(&Rejection::new(400).encode()).await;
-            return Err(Failure::Server);
+            let rejection = Rejection::new(400);
+            let _ = stream.write_all(&rejection.encode()).await;
+            return Err(refused(&rejection));
         }
         Ok(1..) => {}
-        Ok(0) | Err(_) => return Err(Failure::Server),
+        Ok(0) => return Err(gone(None)),
+        Err(error) => return Err(gone(Some(error))),
     }
     match secure::handshake(stream, desk, Step::Server(configuration, hello)).await {
         Ok(secured) => Ok(Transport::Secured(secured)),
         // The alert is sent.
-        Err(_) => Err(Failure::Server),
+        Err(error) => Err(gone(Some(error))),
     }
+}
+
+/// The client has left before its upgrade was done.
+pub(super) fn gone(error: Option<io::Error>) -> Failure {
+    let why = error.map_or_else(String::new, |error| format!(": {error}"));
+    Failure::Server(format!("the client went away during the upgrade{why}"))
+}
+
+/// The client had an answer that is no upgrade.
+fn refused(answer: &impl std::fmt::Display) -> Failure {
+    Failure::Server(format!("the upgrade was refused: {answer}"))
 }
 
 impl Server {
@@ -158,7 +185,8 @@ impl Server {
                 Ok(())
             }
             Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
-            _ => self.end().await,
+            Ok(Err(error)) => self.end(gone(Some(error))).await,
+            Ok(Ok(_)) | Err(Late) => self.end(gone(None)).await,
         }
     }
 
@@ -185,7 +213,7 @@ impl Server {
                 }
                 Decision::Reject(response) => {
                     self.answer(&response, Terms::LAST).await?;
-                    return self.end().await;
+                    return self.end(refused(&response.status_text())).await;
                 }
             }
         }
@@ -256,7 +284,7 @@ impl Server {
         });
         match self.desk.in_time(wait).await {
             Ok(Some(decision)) => Ok(decision),
-            Ok(None) => self.end().await,
+            Ok(None) => self.end(gone(None)).await,
             Err(Late) => self.refuse(Rejection::new(503)).await,
         }
     }
@@ -264,15 +292,15 @@ impl Server {
     /// Says what is wrong, and ends the connection.
     pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
         self.write(&rejection.encode()).await?;
-        self.end().await
+        self.end(refused(&rejection)).await
     }
 
     /// Ends our side of the stream; the engine then shuts the connection down.
-    pub(super) async fn end<T>(&mut self) -> Result<T, Failure> {
+    pub(super) async fn end<T>(&mut self, failure: Failure) -> Result<T, Failure> {
         self.desk.set_deadline(Some(LINGER_TIMEOUT));
         // Whoever does not take that goes without it.
         let _ = self.desk.in_time(self.transport.shutdown()).await;
-        Err(Failure::Server)
+        Err(failure)
     }
 
     /// Writes, as long as there is progress.
@@ -296,12 +324,14 @@ impl Server {
             let written = self.desk.in_time(self.transport.write(left)).await;
             match written {
                 Ok(Ok(count)) if count > 0 => left = &left[count..],
-                _ => return Err(Failure::Server),
+                Ok(Err(error)) => return Err(gone(Some(error))),
+                Ok(Ok(_)) | Err(Late) => return Err(gone(None)),
             }
         }
         match self.desk.in_time(self.transport.flush()).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Failure::Server),
+            Ok(Err(error)) => Err(gone(Some(error))),
+            Err(Late) => Err(gone(None)),
         }
     }
 
@@ -309,7 +339,7 @@ impl Server {
     pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
         match self.desk.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
-            Err(Late) => self.end().await,
+            Err(Late) => self.end(gone(None)).await,
         }
     }
 }

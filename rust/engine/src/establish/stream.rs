@@ -35,7 +35,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Around an accepted socket, whose request is waited for before the first poll.
+    /// Around a connected socket, whose request is waited for before the first poll.
     pub fn new(fd: OwnedFd) -> Self {
         Socket {
             fd: RefCell::new(Some(fd)),
@@ -69,6 +69,13 @@ impl Socket {
     /// Takes the descriptor for the hot path, or for being closed.
     pub fn take(&self) -> Option<OwnedFd> {
         self.fd.borrow_mut().take()
+    }
+
+    /// Ends the stream for every descriptor of it.
+    pub fn shut_down(&self) {
+        if let Some(fd) = self.fd.borrow().as_ref() {
+            sys::shutdown(fd.as_fd());
+        }
     }
 
     /// Takes the descriptors that the future gave up.

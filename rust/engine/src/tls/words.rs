@@ -14,6 +14,13 @@ pub fn reason(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::NotValidYet) => {
             "invalid peer certificate: certificate not valid yet".into()
         }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "invalid peer certificate: bad signature (RSA keys must have at least 2048 bits)".into()
+        }
+        Error::InvalidCertificate(
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "invalid peer certificate: signed with an algorithm that is not accepted (as SHA-1 is not)".into(),
         Error::InvalidCertificate(_) if is_ca_as_end_entity(error) => {
             "invalid peer certificate: unknown issuer (it is the certificate of a CA itself, \
              self-signed as a rule)"
