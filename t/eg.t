@@ -15,6 +15,14 @@ use constant SECONDS => 60;    # for one program
 my $eg = "$FindBin::Bin/../eg";
 
 my %shows = (
+    'auth_later.pl' => [
+        qr/^nobody: .*401 Unauthorized$/m,
+        qr/^ann: let in as ann\nann: welcome$/m,
+        qr/^mallory: .*403 Forbidden$/m,
+        qr/^bob: let in as bob\nbob: welcome$/m,
+        qr/^carol: .*500 Internal Server Error$/m,
+        qr/^dave: .*503 Service Unavailable$/m,
+    ],
     'backpressure.pl' => [
         qr/^received 500 chunks,\s+31\.2 MiB$/m,
         qr/^total    500 chunks, 32768000 bytes, closed with 1000 \(end of stream\)$/m,
