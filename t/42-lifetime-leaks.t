@@ -5,30 +5,17 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
-BEGIN {
-    plan skip_all => 'Test::LeakTrace is not installed' unless eval { require Test::LeakTrace; 1 };
-}
-
 use EV;
+use Adopt ();
 use EV::Websockets;
+use Leaks;
 use RawPeer;
 use RawServer;
 use Run;
 use Stage;
-use Test::LeakTrace qw(no_leaks_ok leaked_count);
+use Test::LeakTrace qw(leaked_count);
 
 # No Perl value is left behind, whatever a callback does.
-
-# The first run fills caches (method lookup, pads of the helpers), as first runs do.
-sub leaks_nothing {
-    my ($what, $code) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    # The warnings that t/lib/Run.pm keeps are no leak.
-    my $run = sub { $code->(); warned() };
-    $run->() for 1 .. 2;
-    no_leaks_ok { $run->() } $what;
-    return;
-}
 
 # The tracing itself has to be able to see a leak.
 is leaked_count(sub { my $cycle = []; push @$cycle, $cycle }) > 0, 1, 'a leak would be seen';
@@ -86,6 +73,34 @@ leaks_nothing('echoes with all options', sub {
     );
     wait_until(sub { $closed });
     my @open = $context->connections;
+});
+
+leaks_nothing('adopted sockets: accepted, refused, upgraded before, in a PSGI environment', sub {
+    my $context = EV::Websockets::Context->new;
+    my $request = Adopt::request();
+    my ($open, $over) = (0, 0);
+    my %count = (on_connect => sub { $_[0]->send($open++) }, on_close => sub { $over++ }, on_error => sub { $over++ });
+    my @far;
+    for my $options (
+        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 } ],
+        [ initial_data => $request, on_handshake => sub { 0 } ],
+        [ initial_data => substr $request, 0, 20 ],
+        [ upgraded => 1 ],
+        [ role => 'client', protocol => 'b' ],
+        [ env => {
+            REQUEST_METHOD => 'GET', SERVER_PROTOCOL => 'HTTP/1.1', PATH_INFO => '/', HTTP_HOST => 'h',
+            HTTP_UPGRADE => 'websocket', HTTP_CONNECTION => 'upgrade', HTTP_SEC_WEBSOCKET_VERSION => 13,
+            HTTP_SEC_WEBSOCKET_KEY => 'dGhlIHNhbXBsZSBub25jZQ==' } ],
+    ) {
+        my ($near, $far) = Adopt::unix_pair();
+        push @far, $far;
+        $context->adopt(fh => $near, @$options, %count);
+        eval { $context->adopt(fh => $near, initial_data => "\0", on_connect => sub { $near }) };
+        eval { $context->adopt(fh => $near, on_connect => sub { $near }, on_close => 1) };
+    }
+    wait_until(sub { $open == 4 && $over == 1 });
+    @far = ();
+    wait_until(sub { $over == 6 });
 });
 
 leaks_nothing('a rejected handshake', sub {
@@ -160,6 +175,9 @@ leaks_nothing('croaks', sub {
         sub { $context->listen(name => undef) },
         sub { $context->listen(name => 'default') },
         sub { $context->listen(on_connect => sub { }, ssl_cert => 'x') },
+        sub { $context->listen(origins => [ qr/a/, '*', 'x' ]) },
+        sub { $context->listen(origins => [ qr/a/, undef ]) },
+        sub { $context->listen(on_request => sub { }, handshake_timeout => 'x') },
         sub { $context->adopt },
         sub { $conn->send('x') },
         sub { $conn->close(999) },
@@ -181,6 +199,47 @@ leaks_nothing('a paused connection with messages unread', sub {
     );
     wait_until(sub { $sent && $count == 3 });
 });
+
+# Requests that are no upgrade, and handshakes, whatever becomes of them.
+sub asked {
+    my ($what, $upgrade, %options) = @_;
+    leaks_nothing($what, sub {
+        my $context = EV::Websockets::Context->new;
+        my $port = $context->listen(%options);
+        my $peer = RawPeer->connect($port);
+        $upgrade ? $peer->upgrade(headers => { Origin => 'https://a.example', 'Sec-WebSocket-Protocol' => 'a, b' })
+            : $peer->put("POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+        wait_until(sub { defined $peer->head });
+    });
+    return;
+}
+for my $case (
+    [ 'a page',       sub { [ 200, [ 'X-A' => 1 ], [ 'a', 'b' ] ] } ],
+    [ 'a die',        sub { die "thrown on purpose\n" } ],
+    [ 'no response',  sub { [ 200, [ 'X-A', 1, 'X-B' ], [] ] } ],
+    [ 'a bad header', sub { [ 200, [ 'X-A', "\n" ], ['x'] ] } ],
+    [ 'a bad body',   sub { [ 200, [ 'X-A', 1 ], [ 'a', "\x{263A}" ] ] } ],
+) {
+    asked("on_request: $case->[0]", 0, on_request => $case->[1]);
+}
+my $timer;
+for my $case (
+    [ 'a response',     sub { [ 401, [ 'X-A' => 1 ], ['who?'] ] } ],
+    [ 'no response',    sub { [ 401, [ 'X-A', 1, 'X-B' ], [] ] } ],
+    [ 'accept inside',  sub { $_[1]->protocol('b'); $_[1]->accept({ 'X-A' => 1 }); 1 } ],
+    [ 'two picks',      sub { $_[1]->protocol($_) for qw(b a); my @all = $_[1]->protocols; $_[1]->reject } ],
+    [ 'accept later',   sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; $it->accept }); $it } ],
+    [ 'reject later',   sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; $it->reject(404) }); $it } ],
+    [ 'dropped later',  sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; undef $it }); $it } ],
+    [ 'dropped',        sub { $_[1] } ],
+    [ 'bad arguments',  sub { eval { $_[1]->reject(404, [ 'X-A' => "\n" ]) }; eval { $_[1]->protocol('c') }; 0 } ],
+    [ 'its questions',  sub { my $it = $_[1]; $it->headers->{Self} = 'x'; $_[0]{Also} = $it->peer_address; 1 } ],
+) {
+    asked("on_handshake: $case->[0]", 1, on_handshake => $case->[1]);
+}
+asked('origins', 1, origins => [ 'https://a.example', qr/b/ ]);
+asked('origins: a pattern', 1, origins => [qr/a/]);
+asked('origins: refused by a pattern', 1, origins => [qr/b/], on_handshake => sub { 1 });
 
 leaks_nothing('contexts and nothing else', sub {
     for (1 .. 10) {

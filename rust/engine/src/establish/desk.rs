@@ -1,6 +1,6 @@
 //! What a future needs from outside its socket: answers, and a deadline.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{poll_fn, Future};
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use evws_proto::http::{Request, Response};
 use tokio::sync::oneshot;
 
 use crate::tls::handshake::{Handshake, Step};
+use crate::tls::info::KeptInfo;
 
 /// What the program said to a handshake.
 pub enum Decision {
@@ -89,6 +90,8 @@ pub struct Desk {
     /// The deadline that the future has set anew, until the engine takes it up.
     deadline: Cell<Option<Option<Duration>>>,
     late: Cell<bool>,
+    /// What TLS has agreed on, for a program that is asked.
+    secured: OnceCell<KeptInfo>,
 }
 
 /// The deadline has passed.
@@ -107,12 +110,24 @@ impl Desk {
 
     /// Sets the one deadline of the future, or drops it.
     pub fn set_deadline(&self, after: Option<Duration>) {
+        self.late.set(false);
         self.deadline.set(Some(after));
     }
 
     /// What the last poll has set.
     pub fn take_deadline(&self) -> Option<Option<Duration>> {
         self.deadline.take()
+    }
+
+    /// Keeps what TLS has agreed on: the session itself is the future's.
+    pub fn keep_info(&self, info: KeptInfo) {
+        // There is one handshake.
+        let _ = self.secured.set(info);
+    }
+
+    /// What was kept.
+    pub fn info(&self) -> Option<&KeptInfo> {
+        self.secured.get()
     }
 
     /// The engine says that the deadline has passed, and polls.
@@ -129,10 +144,11 @@ impl Desk {
         let mut work = pin!(work);
         poll_fn(|context| {
             let result = work.as_mut().poll(context);
-            match (result, self.late.take()) {
-                (Poll::Ready(result), _) => Poll::Ready(Ok(result)),
-                (Poll::Pending, true) => Poll::Ready(Err(Late)),
-                (Poll::Pending, false) => Poll::Pending,
+            match result {
+                // The rest of what it is a part of is late all the same: only another deadline takes that back.
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending if self.late.take() => Poll::Ready(Err(Late)),
+                Poll::Pending => Poll::Pending,
             }
         })
         .await
