@@ -5,31 +5,17 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
-BEGIN {
-    plan skip_all => 'Test::LeakTrace is not installed' unless eval { require Test::LeakTrace; 1 };
-}
-
 use EV;
 use Adopt ();
 use EV::Websockets;
+use Leaks;
 use RawPeer;
 use RawServer;
 use Run;
 use Stage;
-use Test::LeakTrace qw(no_leaks_ok leaked_count);
+use Test::LeakTrace qw(leaked_count);
 
 # No Perl value is left behind, whatever a callback does.
-
-# The first run fills caches (method lookup, pads of the helpers), as first runs do.
-sub leaks_nothing {
-    my ($what, $code) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    # The warnings that t/lib/Run.pm keeps are no leak.
-    my $run = sub { $code->(); warned() };
-    $run->() for 1 .. 2;
-    no_leaks_ok { $run->() } $what;
-    return;
-}
 
 # The tracing itself has to be able to see a leak.
 is leaked_count(sub { my $cycle = []; push @$cycle, $cycle }) > 0, 1, 'a leak would be seen';
