@@ -82,7 +82,7 @@ leaks_nothing('adopted sockets: accepted, refused, upgraded before, in a PSGI en
     my %count = (on_connect => sub { $_[0]->send($open++) }, on_close => sub { $over++ }, on_error => sub { $over++ });
     my @far;
     for my $options (
-        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 } ],
+        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 }, origins => [qr{x}] ],
         [ initial_data => $request, on_handshake => sub { 0 } ],
         [ initial_data => substr $request, 0, 20 ],
         [ upgraded => 1 ],

@@ -136,8 +136,8 @@ static void take_question(pTHX_ ws_frame *f)
         f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
     } else {
         f->code = SvREFCNT_inc(listener ? listener->on_handshake : adopted->callbacks->on_handshake);
-        if (listener && f->event.is_foreign)
-            f->origins = (AV *)SvREFCNT_inc((SV *)listener->origins);
+        if (f->event.is_foreign)
+            f->origins = (AV *)SvREFCNT_inc((SV *)(listener ? listener->origins : adopted->callbacks->origins));
         f->arg[f->args++] = headers_rv(aTHX_ f);
         f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));
         f->target = f->handshake->sv;

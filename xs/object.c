@@ -72,6 +72,7 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         SvREFCNT_dec(callbacks->on[i]);
     SvREFCNT_dec(callbacks->on_handshake);
+    SvREFCNT_dec((SV *)callbacks->origins);
     Safefree(callbacks);
 }
 
