@@ -8,14 +8,14 @@ use Getopt::Long;
 use Measure qw(line whole);
 use EchoPair;
 
-my ($in_flight, $count, $single) = (1000, 1_000_000, 50_000);
-GetOptions('in-flight=s' => \$in_flight, 'count=s' => \$count, 'single=s' => \$single) && !@ARGV
-    or die "usage: pipelined.pl [--in-flight MESSAGES] [--count ECHOES] [--single ECHOES with one in flight, or 0]\n";
+my ($in_flight, $count, $single, $tls) = (1000, 1_000_000, 50_000, 0);
+GetOptions('in-flight=s' => \$in_flight, 'count=s' => \$count, 'single=s' => \$single, tls => \$tls) && !@ARGV
+    or die "usage: pipelined.pl [--in-flight MESSAGES] [--count ECHOES] [--single ECHOES with one in flight, or 0] [--tls]\n";
 $in_flight = whole('in-flight', $in_flight, 1);
 $count     = whole('count',     $count,     1);
 $single    = whole('single',    $single,    0);
 
-my $pair = EchoPair->new(64);
+my $pair = EchoPair->new(64, $tls);
 my @one;
 if ($single) {
     $pair->run(1, 5000);

@@ -8,13 +8,13 @@ use Getopt::Long;
 use Measure qw(line whole);
 use EchoPair;
 
-my ($count, $warm_up) = (100_000, undef);
-GetOptions('count=s' => \$count, 'warm-up=s' => \$warm_up) && !@ARGV
-    or die "usage: rtt.pl [--count ECHOES] [--warm-up ECHOES]\n";
+my ($count, $warm_up, $tls) = (100_000, undef, 0);
+GetOptions('count=s' => \$count, 'warm-up=s' => \$warm_up, tls => \$tls) && !@ARGV
+    or die "usage: rtt.pl [--count ECHOES] [--warm-up ECHOES] [--tls]\n";
 $count   = whole('count', $count, 1);
 $warm_up = whole('warm-up', defined $warm_up ? $warm_up : 5000, 0);
 
-my $pair = EchoPair->new(64);
+my $pair = EchoPair->new(64, $tls);
 $pair->run(1, $warm_up) if $warm_up;
 my ($wall, $cpu) = $pair->run(1, $count);
 line('rtt', echoes => $count, wall_ns => $wall / $count * 1e9, cpu_ns => $cpu / $count * 1e9);

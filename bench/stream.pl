@@ -7,11 +7,12 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
+use Certificate;
 use Getopt::Long;
 use Measure qw(clocks line whole);
 
-my ($count, $size, $high) = (16_000, 64 * 1024, 256 * 1024);
-GetOptions('count=s' => \$count) && !@ARGV or die "usage: stream.pl [--count MESSAGES]\n";
+my ($count, $size, $high, $tls) = (16_000, 64 * 1024, 256 * 1024, 0);
+GetOptions('count=s' => \$count, tls => \$tls) && !@ARGV or die "usage: stream.pl [--count MESSAGES] [--tls]\n";
 $count = whole('count', $count, 1);
 
 my $chunk   = join '', map { chr $_ % 256 } 1 .. $size;
@@ -27,10 +28,11 @@ my $pump = sub {
         $sent++;
     }
 };
-my $context = EV::Websockets::Context->new(proxy => '');
-my $port = $context->listen(port => 0, on_connect => $pump, on_drain => $pump, on_error => $fail);
+my $secure = $tls && Certificate->new('ecdsa');
+my $context = EV::Websockets::Context->new(proxy => '', $secure ? $secure->client : ());
+my $port = $context->listen(port => 0, $secure ? $secure->server : (), on_connect => $pump, on_drain => $pump, on_error => $fail);
 my $client = $context->connect(
-    url        => "ws://127.0.0.1:$port/",
+    url        => ($secure ? 'wss' : 'ws') . "://127.0.0.1:$port/",
     on_connect => sub { ($wall, $cpu) = clocks() },
     on_message => sub {
         $wrong++ if length $_[1] != $size;

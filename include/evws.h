@@ -79,6 +79,11 @@ typedef struct evws_context evws_context;
 typedef uint32_t evws_status;
 
 /**
+ * What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
+ */
+typedef uint32_t evws_adopt_kind;
+
+/**
  * Bytes that someone else owns. `data` may be null when `length` is 0.
  */
 typedef struct evws_bytes {
@@ -105,6 +110,137 @@ typedef struct evws_header {
    */
   struct evws_bytes value;
 } evws_header;
+
+/**
+ * A request for an upgrade that somebody has read.
+ */
+typedef struct evws_upgrade_request {
+  /**
+   * Such as `GET`.
+   */
+  struct evws_bytes method;
+  /**
+   * The request target, as it was sent.
+   */
+  struct evws_bytes target;
+  /**
+   * Such as `HTTP/1.1`.
+   */
+  struct evws_bytes version;
+  /**
+   * Its headers.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+} evws_upgrade_request;
+
+/**
+ * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
+ * `EVWS_STATUS_INVALID`.
+ */
+typedef struct evws_deflate_options {
+  /**
+   * Whether it is offered, or accepted. If not, nothing else here counts.
+   */
+  bool enabled;
+  /**
+   * The server is to forget what it sent after each message.
+   */
+  bool server_no_context_takeover;
+  /**
+   * The client is to forget what it sent after each message.
+   */
+  bool client_no_context_takeover;
+  /**
+   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+   */
+  uint8_t server_max_window_bits;
+  /**
+   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+   */
+  uint8_t client_max_window_bits;
+  /**
+   * Bytes; a message with fewer goes out as it is.
+   */
+  uint64_t threshold;
+  /**
+   * From 1, fast, to 9, small.
+   */
+  uint8_t level;
+  /**
+   * Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
+   * context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
+   * the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
+   * without context takeover if not even its part fits, and our window is made smaller, down to 9
+   * bits, or used for one message at a time, until the rest fits.
+   */
+  uint64_t memory;
+} evws_deflate_options;
+
+/**
+ * What a socket is adopted with.
+ */
+typedef struct evws_adopt_options {
+  /**
+   * A descriptor of the socket, which stays yours.
+   */
+  int32_t fd;
+  /**
+   * What it is.
+   */
+  evws_adopt_kind kind;
+  /**
+   * With `EVWS_ADOPT_REQUESTED`: the request.
+   */
+  struct evws_upgrade_request request;
+  /**
+   * What was read from the socket already; with a request: what followed it.
+   */
+  struct evws_bytes initial_data;
+  /**
+   * Subprotocols that may be chosen; if the upgrade is over, the one that was.
+   */
+  const struct evws_bytes *protocols;
+  /**
+   * How many there are.
+   */
+  size_t protocol_count;
+  /**
+   * Further headers of the response.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+  /**
+   * Bytes; 0: no limit.
+   */
+  uint64_t max_message_size;
+  /**
+   * Whether text must be UTF-8.
+   */
+  bool validate_utf8;
+  /**
+   * Bits of `EVWS_WANT_*`.
+   */
+  uint32_t wants;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
+   */
+  bool ask_handshake;
+  /**
+   * Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.
+   */
+  double handshake_timeout;
+  /**
+   * Compression: what is accepted. Not if the upgrade is over.
+   */
+  struct evws_deflate_options deflate;
+} evws_adopt_options;
 
 /**
  * A response that is no upgrade.
@@ -196,7 +332,7 @@ typedef struct evws_event {
    */
   uint64_t id;
   /**
-   * The listener that it came in at; 0 for a client.
+   * The listener that it came in at; 0 for a client, and for one that was adopted.
    */
   uint64_t listener;
   /**
@@ -255,49 +391,6 @@ typedef struct evws_listener_info {
    */
   size_t host_count;
 } evws_listener_info;
-
-/**
- * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
- * `EVWS_STATUS_INVALID`.
- */
-typedef struct evws_deflate_options {
-  /**
-   * Whether it is offered, or accepted. If not, nothing else here counts.
-   */
-  bool enabled;
-  /**
-   * The server is to forget what it sent after each message.
-   */
-  bool server_no_context_takeover;
-  /**
-   * The client is to forget what it sent after each message.
-   */
-  bool client_no_context_takeover;
-  /**
-   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
-   */
-  uint8_t server_max_window_bits;
-  /**
-   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
-   */
-  uint8_t client_max_window_bits;
-  /**
-   * Bytes; a message with fewer goes out as it is.
-   */
-  uint64_t threshold;
-  /**
-   * From 1, fast, to 9, small.
-   */
-  uint8_t level;
-  /**
-   * Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
-   * context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
-   * the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
-   * without context takeover if not even its part fits, and our window is made smaller, down to 9
-   * bits, or used for one message at a time, until the rest fits.
-   */
-  uint64_t memory;
-} evws_deflate_options;
 
 /**
  * How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
@@ -672,7 +765,7 @@ typedef struct evws_tls_info {
 #define EVWS_EVENT_HANDSHAKE 1
 
 /**
- * The upgrade is done: headers, listener (0 for a client).
+ * The upgrade is done: headers, listener.
  */
 #define EVWS_EVENT_CONNECT 2
 
@@ -777,9 +870,58 @@ typedef struct evws_tls_info {
  */
 #define EVWS_VERIFY_CLIENT_REQUIRED 2
 
+/**
+ * A client's, which will send its upgrade request, or the rest of it.
+ */
+#define EVWS_ADOPT_CLIENT 1
+
+/**
+ * A client's, whose request somebody has read.
+ */
+#define EVWS_ADOPT_REQUESTED 2
+
+/**
+ * A connection whose upgrade is over; we are the server.
+ */
+#define EVWS_ADOPT_AS_SERVER 3
+
+/**
+ * A connection whose upgrade is over; we are the client.
+ */
+#define EVWS_ADOPT_AS_CLIENT 4
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Whether `evws_adopt` would refuse these options, whatever the descriptor: `EVWS_STATUS_INVALID`
+ * for a subprotocol or a header that cannot be used, or a request that is no acceptable upgrade. For
+ * callers that cannot give back the descriptor once they have it.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
+ * valid with all that it points to.
+ */
+evws_status evws_adopt_check(struct evws_context *context,
+                             const struct evws_adopt_options *options);
+
+/**
+ * Takes over a connected stream socket. The id, under which events will tell what came of it, is
+ * written to `id`. The descriptor stays yours: the library works with a duplicate, and when the
+ * connection ends it shuts the socket down for both. From a call that succeeds on the socket is
+ * non-blocking, for both too; nobody else must read or write it. `EVWS_STATUS_INVALID` if a
+ * subprotocol or a header cannot be used, or the request is no acceptable upgrade,
+ * `EVWS_STATUS_SYSTEM` if the descriptor is no connected stream socket: nothing was read, written
+ * or changed then. The options are copied.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
+ * valid with all that it points to; `id` is null or points to a place for the result.
+ */
+evws_status evws_adopt(struct evws_context *context,
+                       const struct evws_adopt_options *options,
+                       uint64_t *id);
 
 /**
  * Accepts a request for an upgrade: it goes on with further headers in its response.

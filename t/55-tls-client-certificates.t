@@ -10,7 +10,7 @@ use Certificates;
 use EV;
 use EV::Websockets;
 use Events;
-use Interop qw(peer_python);
+use Interop qw(peer_node peer_python);
 use Interop::Child;
 use OpenSSLPeer;
 use Run;
@@ -35,17 +35,10 @@ my %listen = $made->listen_with('server');
 my $server  = Events->new;
 my $context = EV::Websockets::Context->new(ssl_ca => $ca);
 my %port    = map {
-    $_ => $context->listen(%listen, ssl_verify_client => $_, ssl_client_ca => $ca, $server->handlers)
+    $_ => $context->listen(%listen, ssl_verify_client => $_, ssl_client_ca => $ca, protocol => 'v2.interop', $server->handlers)
 } 1, 'optional', 0;
 
 sub identity { return defined $_[0] ? $made->listen_with($_[0]) : () }
-
-# The DER in the PEM file of a name.
-sub der {
-    my ($name) = @_;
-    $made->openssl(qw(x509 -outform DER -in), "$name.pem", '-out', "$name.der");
-    return $made->read("$name.der");
-}
 
 # [whether it got in, the server's view of it], by a client that shows this certificate.
 sub visit {
@@ -66,7 +59,7 @@ sub visit {
 subtest 'whom 1 lets in' => sub {
     my ($error, $tls) = visit(1, 'alice');
     is $error, undef, 'a certificate of the CA';
-    ok $tls->{peer_certificate} eq der('alice'), 'which $conn->tls has';
+    ok $tls->{peer_certificate} eq $made->der('alice'), 'which $conn->tls has';
     is $tls->{verified}, 1, 'as verified';
     is +(visit(1, 'chain'))[0], undef, 'one by way of a CA in between, which the client sends';
     for (
@@ -86,7 +79,7 @@ subtest 'whom 1 lets in' => sub {
 subtest "whom 'optional' lets in" => sub {
     my ($error, $tls) = visit('optional', 'alice');
     is $error, undef, 'a certificate of the CA';
-    ok $tls->{peer_certificate} eq der('alice'), 'which $conn->tls has';
+    ok $tls->{peer_certificate} eq $made->der('alice'), 'which $conn->tls has';
     ($error, $tls) = visit('optional', undef);
     is $error, undef, 'also somebody without';
     is_deeply [@$tls{qw(peer_certificate verified)}], [undef, 0], 'which $conn->tls says';
@@ -132,7 +125,7 @@ subtest 'sessions that are resumed' => sub {
     is $ours->{resumed}, 0, 'the first time it is new';
     ($error, $ours, $theirs) = $at->($port{1});
     is_deeply [map { $_->{resumed} } $ours, $theirs], [1, 1], 'the second time it is resumed';
-    ok $theirs->{peer_certificate} eq der('alice'), 'and the server knows whose it is';
+    ok $theirs->{peer_certificate} eq $made->der('alice'), 'and the server knows whose it is';
     is $theirs->{verified}, 1, 'as verified';
     my $narrow = $context->listen(%listen, ssl_verify_client => 1, ssl_client_ca => $made->file('other.pem'), $server->handlers);
     ($error, $ours, $theirs) = $at->($narrow);
@@ -151,7 +144,7 @@ subtest 'TLS 1.2 and 1.3, openssl as client' => sub {
                 is $server->count('connect'), 1, 'let in' or next;
                 my $tls = $server->conn->tls;
                 is $tls->{version}, $version eq '-tls1_2' ? 'TLSv1.2' : 'TLSv1.3', 'by that version';
-                ok $tls->{peer_certificate} eq der('alice'), 'with its certificate';
+                ok $tls->{peer_certificate} eq $made->der('alice'), 'with its certificate';
                 $peer->stop;
                 run_until(sub { $server->count('close') }, 'gone');
             }
@@ -163,18 +156,21 @@ subtest 'TLS 1.2 and 1.3, openssl as client' => sub {
     }
 };
 
-subtest 'Python websockets as client' => sub {
-    my @peer = peer_python() or plan skip_all => 'Python with the package websockets is not installed';
-    local $ENV{SSL_CERT_FILE} = $ca;
-    local $ENV{EVWS_PEER_CERT} = $made->file('alice.pem');
-    local $ENV{EVWS_PEER_KEY}  = $made->file('alice.key');
-    $server->forget;
-    my $client = Interop::Child->new(@peer, 'client', "wss://localhost:$port{1}/");
-    run_until(sub { $server->count('connect') }, 'let in');
-    ok $server->conn->tls->{peer_certificate} eq der('alice'), 'with its certificate';
-    $server->conn->close(4000, 'seen');
-    is_deeply $client->closed, [4000, 'seen'], 'and a conversation';
-};
+for (['Python websockets', peer_python()], ['Node ws', peer_node()]) {
+    my ($name, @peer) = @$_;
+    subtest "$name as client" => sub {
+        plan skip_all => 'it is not installed' if !@peer;
+        local $ENV{SSL_CERT_FILE} = local $ENV{NODE_EXTRA_CA_CERTS} = $ca;
+        local $ENV{EVWS_PEER_CERT} = $made->file('alice.pem');
+        local $ENV{EVWS_PEER_KEY}  = $made->file('alice.key');
+        $server->forget;
+        my $client = Interop::Child->new(@peer, 'client', "wss://localhost:$port{1}/");
+        run_until(sub { $server->count('connect') }, 'let in');
+        ok $server->conn->tls->{peer_certificate} eq $made->der('alice'), 'with its certificate';
+        $server->conn->close(4000, 'seen');
+        is_deeply $client->closed, [4000, 'seen'], 'and a conversation';
+    };
+}
 
 my $not_der = $made->write('not_der.pem', "-----BEGIN CERTIFICATE-----\nQUJDRA==\n-----END CERTIFICATE-----\n");
 my $empty   = $made->write('empty.pem', '');

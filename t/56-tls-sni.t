@@ -23,12 +23,7 @@ $made->issue('wild', issuer => 'ca', san => 'DNS:*.example.org');
 my $ca = $made->file('ca.pem');
 sub files { return [map { $made->file("$_[0].$_") } qw(pem key)] }
 
-sub der {
-    my ($name) = @_;
-    $made->openssl(qw(x509 -outform DER -in), "$name.pem", '-out', "$name.der");
-    return $made->read("$name.der");
-}
-my %name_of = map { der($_) => $_ } qw(own shop wild);
+my %name_of = map { $made->der($_) => $_ } qw(own shop wild);
 
 my $server  = Events->new;
 my $context = EV::Websockets::Context->new(ssl_ca => $ca);

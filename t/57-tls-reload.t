@@ -34,12 +34,7 @@ sub install {
     return;
 }
 
-sub der {
-    my ($name) = @_;
-    $made->openssl(qw(x509 -outform DER -in), "$name.pem", '-out', "$name.der");
-    return $made->read("$name.der");
-}
-my %name_of = map { der($_) => $_ } qw(first second deep);
+my %name_of = map { $made->der($_) => $_ } qw(first second deep);
 
 # The name of the certificate that a new connection sees, or the error.
 sub seen {

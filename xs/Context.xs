@@ -37,10 +37,12 @@ reload_tls(ws_context *self, SV *where)
 CODE:
     ws_reload_tls(aTHX_ self, where);
 
-void
+SV *
 adopt(ws_context *self, ...)
 CODE:
-    ws_adopt(aTHX_ self, &ST(1), items - 1);
+    RETVAL = ws_adopt(aTHX_ self, &ST(1), items - 1);
+OUTPUT:
+    RETVAL
 
 UV
 stop_listening(ws_context *self, SV *where)

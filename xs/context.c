@@ -5,9 +5,6 @@
  */
 #include "websockets.h"
 
-#include <sys/socket.h>
-#include <sys/stat.h>
-
 /* ---- new ---- */
 
 static SV *loop_option(pTHX_ const ws_options *o)
@@ -159,8 +156,6 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 
 /* ---- listen ---- */
 
-#define HANDSHAKE_TIMEOUT 30                    /* seconds */
-
 static void listen_check(pTHX_ const ws_options *o)
 {
     static const struct {
@@ -215,7 +210,7 @@ static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
     out->header_count = headers.count;
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
-    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT, NV_MAX);
+    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
     ws_tls_listen(aTHX_ o, &out->tls);
 }
@@ -263,52 +258,6 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_watch_set_listener(aTHX_ ctx->watch, listener->id, listener);
     WS_WAKE(ctx);
     return port;
-}
-
-/* ---- adopt ---- */
-
-/* NULL: it is no open handle. Not sv_2io, which croaks in its own words for what is no handle. */
-PerlIO *ws_file_of(pTHX_ SV *fh)
-{
-    SV *glob = SvROK(fh) ? SvRV(fh) : fh;
-    IO *io = NULL;
-
-    if (SvTYPE(glob) == SVt_PVIO)
-        io = (IO *)glob;
-    else if (isGV_with_GP(glob))
-        io = GvIO((GV *)glob);
-    return io ? IoIFP(io) : NULL;
-}
-
-/* What can be said about the handle without taking it over. */
-static void adopt_check(pTHX_ const ws_options *o)
-{
-    struct stat status;
-    evws_deflate_options deflate;
-    PerlIO *file;
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_FH))
-        croak("fh parameter is required");
-    file = ws_file_of(aTHX_ o->value[WS_OPT_FH]);
-    if (!file || PerlIO_fileno(file) < 0)
-        croak("Invalid filehandle");
-    if (fstat(PerlIO_fileno(file), &status) != 0 || !S_ISSOCK(status.st_mode))
-        croak("adopt: file handle is not a socket");
-    if (ws_option_given(aTHX_ o, WS_OPT_INITIAL_DATA))
-        (void)ws_option_string(aTHX_ o, WS_OPT_INITIAL_DATA);
-    (void)ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    ws_option_deflate(aTHX_ o, FALSE, TRUE, &deflate);
-}
-
-void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
-{
-    ws_options o;
-
-    ws_context_engine(aTHX_ ctx);
-    ws_options_parse(aTHX_ &o, WS_FOR_ADOPT, args, count);
-    adopt_check(aTHX_ &o);
-    ws_callbacks_unref(aTHX_ ws_options_callbacks(aTHX_ &o));
-    croak("adopt: not built yet");
 }
 
 /* ---- connections ---- */

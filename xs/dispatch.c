@@ -121,19 +121,22 @@ static ws_connection *connected(pTHX_ ws_frame *f)
     return NULL;
 }
 
-/* The events that ask for an answer come from a listener, and before there is a connection. */
+/* The events that ask for an answer come from a listener before there is a
+ * connection, or from one that was adopted and has a callback of its own. */
 static void take_question(pTHX_ ws_frame *f)
 {
-    ws_listener *listener = ws_watch_listener(f->ctx->watch, f->event.listener);
+    ws_watch *watch = f->ctx->watch;
+    ws_listener *listener = f->event.listener ? ws_watch_listener(watch, f->event.listener) : NULL;
+    ws_connection *adopted = f->event.listener ? NULL : ws_watch_connection(watch, f->event.id);
 
-    if (!listener)
+    if (!listener && !adopted)
         return;
     if (f->event.kind == EVWS_EVENT_REQUEST) {
         f->code = SvREFCNT_inc(listener->on_request);
         f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
     } else {
-        f->code = SvREFCNT_inc(listener->on_handshake);
-        if (f->event.is_foreign)
+        f->code = SvREFCNT_inc(listener ? listener->on_handshake : adopted->callbacks->on_handshake);
+        if (listener && f->event.is_foreign)
             f->origins = (AV *)SvREFCNT_inc((SV *)listener->origins);
         f->arg[f->args++] = headers_rv(aTHX_ f);
         f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));

@@ -71,6 +71,7 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
         return;
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         SvREFCNT_dec(callbacks->on[i]);
+    SvREFCNT_dec(callbacks->on_handshake);
     Safefree(callbacks);
 }
 
@@ -242,6 +243,17 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
     conn->sv = object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
     ws_watch_set_connection(aTHX_ ctx->watch, id, conn);
     return conn;
+}
+
+/* A handle for an adopted connection to keep until it is freed. */
+void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle)
+{
+    SV *rv = newRV_inc(conn->sv);
+    MAGIC *mg = object_magic(aTHX_ rv, &connection_vtbl);
+
+    mg->mg_obj = newSVsv(handle);
+    mg->mg_flags |= MGf_REFCOUNTED;
+    SvREFCNT_dec(rv);
 }
 
 /* NULL: it was an object, and is no longer backed by a connection: DESTROY was

@@ -21,8 +21,8 @@ typedef struct {
 /* Indexed by ws_option. */
 static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "url",              WS_FOR_CONNECT },
-    { "protocol",         WS_FOR_CONNECT | WS_FOR_LISTEN },
-    { "headers",          WS_FOR_CONNECT | WS_FOR_LISTEN },
+    { "protocol",         WS_FOR_ALL_CONNECTIONS },
+    { "headers",          WS_FOR_ALL_CONNECTIONS },
     { "max_message_size", WS_FOR_ALL_CONNECTIONS },
     { "connect_timeout",  WS_FOR_CONNECT },
     { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
@@ -49,10 +49,13 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "ssl_sni",          WS_FOR_LISTEN },
     { "ssl_init",         WS_FOR_NEW },
     { "fh",               WS_FOR_ADOPT },
+    { "env",              WS_FOR_ADOPT },
     { "initial_data",     WS_FOR_ADOPT },
-    { "on_handshake",     WS_FOR_LISTEN },
+    { "role",             WS_FOR_ADOPT },
+    { "upgraded",         WS_FOR_ADOPT },
+    { "on_handshake",     WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "on_request",       WS_FOR_LISTEN },
-    { "handshake_timeout", WS_FOR_LISTEN },
+    { "handshake_timeout", WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "origins",          WS_FOR_LISTEN },
     { "timeout",          WS_FOR_SHUTDOWN },
     { "code",             WS_FOR_SHUTDOWN },
@@ -181,6 +184,22 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
     if (!plain)
         croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
               SvPV_nolen(ws_shown(aTHX_ o->value[which])));
+    return ws_bytes(aTHX_ plain);
+}
+
+/* The same for what a peer has sent: characters beyond 255 never were bytes. */
+evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which)
+{
+    evws_bytes none = { NULL, 0 };
+    SV *plain;
+
+    if (!ws_option_given(aTHX_ o, which))
+        return none;
+    plain = ws_plain_scalar(aTHX_ o->value[which]);
+    if (!plain)
+        return ws_option_string(aTHX_ o, which);
+    if (!sv_utf8_downgrade(plain, TRUE))
+        croak("%s: %s must be bytes, and has characters beyond 255", o->method, ws_option_specs[which].name);
     return ws_bytes(aTHX_ plain);
 }
 

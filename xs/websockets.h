@@ -33,6 +33,7 @@ enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON
 typedef struct ws_callbacks {
     U32 refs;
     SV *on[WS_CALLBACK_COUNT];              /* a CV, an object with &{}, or NULL */
+    SV *on_handshake;                       /* of an adopted connection; or NULL */
 } ws_callbacks;
 
 typedef struct ws_listener {
@@ -111,6 +112,7 @@ void ws_context_croak(pTHX_ ws_context *ctx);
 void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
+void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
@@ -149,10 +151,12 @@ SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count);
 int ws_parse_proxy(pTHX_ SV *proxy, SV **out);
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
-void ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 AV *ws_connections(pTHX_ ws_context *ctx);
-PerlIO *ws_file_of(pTHX_ SV *fh);
 
+
+/* ---- adopt.c ---- */
+PerlIO *ws_file_of(pTHX_ SV *fh);
+SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
 void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
@@ -192,14 +196,16 @@ SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name);
 bool ws_handshake_is_pending(const ws_handshake *handshake);
 
 /* ---- options.c ---- */
+#define WS_HANDSHAKE_TIMEOUT 30                 /* seconds, where handshake_timeout is not given */
+
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
     WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
     WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_VERIFY_CLIENT, WS_OPT_SSL_CLIENT_CA, WS_OPT_SSL_SNI, WS_OPT_SSL_INIT,
-    WS_OPT_FH, WS_OPT_INITIAL_DATA, WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT,
-    WS_OPT_ORIGINS,
+    WS_OPT_FH, WS_OPT_ENV, WS_OPT_INITIAL_DATA, WS_OPT_ROLE, WS_OPT_UPGRADED,
+    WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT, WS_OPT_ORIGINS,
     WS_OPT_TIMEOUT, WS_OPT_CODE, WS_OPT_REASON, WS_OPT_CB,
     WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
     WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
@@ -219,6 +225,7 @@ typedef struct ws_header_list { evws_header *item; size_t count; } ws_header_lis
 
 void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count);
 bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which);
 evws_bytes ws_bytes(pTHX_ SV *value);
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest);

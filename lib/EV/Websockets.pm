@@ -132,11 +132,6 @@ F<backpressure.pl> shows how to send a lot, F<chat_server.pl> is a small server.
 The interface is that of EV::Websockets 0.10, and programs written for it run
 unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
 
-=head2 What is not there yet
-
-One part is in work, and croaks with C<... not built yet> until it is there:
-L<adopt|EV::Websockets::Context/adopt>.
-
 =head2 Bytes and characters
 
 Every payload is B<bytes>. What C<on_message> and C<on_pong> pass never has
@@ -232,9 +227,11 @@ sends nothing when it is destroyed, and the parent's connections go on
 undisturbed. The child may make contexts of its own.
 
 The module starts no thread, except when a name has to be resolved for
-C<connect>: that waits in a thread of its own, so that the loop does not. All
-signals are blocked in it, and your callbacks run on the thread that runs the loop,
-always. A program that uses addresses only has one thread.
+C<connect>: that waits in a thread of its own, so that the loop does not. And
+when more than four TLS handshakes are under way, threads do their arithmetic, as
+many as there are processors. All signals are blocked in these threads, and your
+callbacks run on the thread that runs the loop, always. A program that uses
+addresses only, and meets no such crowd, has one thread.
 
 With Perl's own threads, contexts and connections stay in the thread that made
 them; they are not copied into new ones.

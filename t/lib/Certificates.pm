@@ -58,6 +58,7 @@ sub openssl {
 my %KEY = (
     ec      => [qw(genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)],
     rsa     => [qw(genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048)],
+    rsa1024 => [qw(genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024)],
     ed25519 => [qw(genpkey -algorithm ED25519)],
 );
 
@@ -75,7 +76,7 @@ sub ca {
 }
 
 # NAME.pem and NAME.key, signed by `issuer`. Options: san, kind (of the key),
-# days, extensions.
+# days, digest, extensions; from and to, as YYYYMMDDHHMMSSZ, in place of days.
 sub issue {
     my ($self, $name, %o) = @_;
     %o = (san => 'IP:127.0.0.1,DNS:localhost', days => 30, extensions => '', %o);
@@ -83,11 +84,24 @@ sub issue {
     $self->write("$name.ext", $san, $o{extensions}, "subjectKeyIdentifier=hash\n");
     $self->key($name, $o{kind});
     $self->openssl(qw(req -new -subj), "/CN=$name", '-key', "$name.key", '-out', "$name.csr");
+    return $self->_issue_between($name, %o) if $o{from};
     my @signer = $o{issuer} eq $name
         ? ('-signkey', "$name.key")
         : ('-CA', "$o{issuer}.pem", '-CAkey', "$o{issuer}.key");
+    push @signer, "-$o{digest}" if $o{digest};
     $self->openssl(qw(x509 -req -in), "$name.csr", @signer, '-set_serial', ++$self->{serial},
         '-days', $o{days}, '-extfile', "$name.ext", '-out', "$name.pem");
+    return;
+}
+
+# Only "openssl ca" knows both dates, and it wants a folder and a file of its own.
+sub _issue_between {
+    my ($self, $name, %o) = @_;
+    $self->write('index.txt', '');
+    $self->write('ca.cnf', "[ca]\ndefault_ca=here\n[here]\ndatabase=index.txt\nnew_certs_dir=.\npolicy=any\n"
+        . "rand_serial=yes\ndefault_md=sha256\n[any]\ncommonName=supplied\n");
+    $self->openssl(qw(ca -batch -notext -config ca.cnf -cert), "$o{issuer}.pem", '-keyfile', "$o{issuer}.key",
+        '-startdate', $o{from}, '-enddate', $o{to}, '-extfile', "$name.ext", '-in', "$name.csr", '-out', "$name.pem");
     return;
 }
 
@@ -101,6 +115,13 @@ sub for_both_roles {
     $ENV{EVWS_PEER_CERT} = $self->file('server.pem');
     $ENV{EVWS_PEER_KEY}  = $self->file('server.key');
     return $self->listen_with('server');
+}
+
+# A certificate as $conn->tls has it.
+sub der {
+    my ($self, $name) = @_;
+    $self->openssl(qw(x509 -outform DER -in), "$name.pem", '-out', "$name.der");
+    return $self->read("$name.der");
 }
 
 # The options of listen for a certificate.

@@ -13,6 +13,8 @@ use Scalar::Util qw(weaken);
 use Socket qw(IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_LINGER);
 use Frame;
 
+my $KEY = 'dGhlIHNhbXBsZSBub25jZQ==';    # the one of RFC 6455, section 1.3
+
 # A client of the server at 127.0.0.1:$port (or at host => ...).
 sub connect {
     my ($class, $port, %o) = @_;
@@ -34,7 +36,7 @@ sub new {
     my ($class, $fh, %o) = @_;
     my $self = bless {
         fh => $fh, role => $o{role}, on_head => $o{on_head},
-        in => '', out => '', frames => [], key => 'dGhlIHNhbXBsZSBub25jZQ==',
+        in => '', out => '', frames => [],
     }, $class;
     $fh->blocking(0);
     setsockopt $fh, IPPROTO_TCP, TCP_NODELAY, 1;
@@ -160,7 +162,7 @@ sub request {
     my %set = %{ $o{headers} || {} };
     my @fields = (
         [ 'Host', '127.0.0.1' ], [ 'Upgrade', 'websocket' ], [ 'Connection', 'Upgrade' ],
-        [ 'Sec-WebSocket-Key', $self->{key} ], [ 'Sec-WebSocket-Version', '13' ],
+        [ 'Sec-WebSocket-Key', $KEY ], [ 'Sec-WebSocket-Version', '13' ],
     );
     for my $field (@fields) {
         $field->[1] = delete $set{ $field->[0] } if exists $set{ $field->[0] };

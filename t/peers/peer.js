@@ -3,8 +3,9 @@
 //     node peer.js server          prints "port N", serves until its standard input ends
 //     node peer.js client URL ...  connects to each URL in turn
 //
-// With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS.
-// Whom the client trusts says NODE_EXTRA_CA_CERTS.
+// With EVWS_PEER_CERT and EVWS_PEER_KEY in the environment the server speaks TLS, and
+// the client shows that certificate where it is asked for one. Whom the client
+// trusts says NODE_EXTRA_CA_CERTS.
 //
 // What it says and obeys stands in t/lib/PerlPeer.pm. One line on standard output
 // for each connection that ended: "closed CODE REASON", fields separated by
@@ -69,11 +70,14 @@ function converse(ws, headers) {
   ws.send(Object.entries(hello).map(([name, value]) => `${name}=${value}\n`).join(''));
 }
 
-function server() {
+function identity() {
   const { EVWS_PEER_CERT, EVWS_PEER_KEY } = process.env;
-  const web = EVWS_PEER_CERT
-    ? https.createServer({ cert: fs.readFileSync(EVWS_PEER_CERT), key: fs.readFileSync(EVWS_PEER_KEY) })
-    : http.createServer();
+  return EVWS_PEER_CERT && { cert: fs.readFileSync(EVWS_PEER_CERT), key: fs.readFileSync(EVWS_PEER_KEY) };
+}
+
+function server() {
+  const tls = identity();
+  const web = tls ? https.createServer(tls) : http.createServer();
   const listening = new WebSocketServer({
     server: web,
     perMessageDeflate: true,
@@ -90,6 +94,7 @@ function client(urls) {
   const [url, ...rest] = urls;
   const ws = new WebSocket(url, ['v3.interop', 'v2.interop'], {
     headers: { 'X-Interop': `from ${NAME}` },
+    ...identity(),
   });
   let headers;
   ws.on('upgrade', (response) => { headers = response.headers; });

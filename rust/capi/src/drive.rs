@@ -84,7 +84,7 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             listener,
             foreign,
         } => {
-            event.listener = listener;
+            event.listener = listener.unwrap_or(0);
             event.is_foreign = foreign;
             (EVWS_EVENT_HANDSHAKE, id)
         }

@@ -5,6 +5,7 @@
 //! leaves Rust.
 #![allow(non_camel_case_types)]
 
+mod adopt;
 pub mod answer;
 pub mod connection;
 pub mod context;

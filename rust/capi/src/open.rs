@@ -11,7 +11,7 @@ use crate::guard::guard;
 use crate::tls::{client_tls, server_tls};
 use crate::types::*;
 
-fn wants(bits: u32) -> Wants {
+pub(crate) fn wants(bits: u32) -> Wants {
     Wants {
         drain: bits & EVWS_WANT_DRAIN != 0,
         pong: bits & EVWS_WANT_PONG != 0,
@@ -19,7 +19,7 @@ fn wants(bits: u32) -> Wants {
     }
 }
 
-fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
+pub(crate) fn deflate(options: &evws_deflate_options) -> Option<DeflateOptions> {
     let bits = |bits: u8| (bits != 0).then_some(bits);
     options.enabled.then(|| DeflateOptions {
         server_no_context_takeover: options.server_no_context_takeover,
@@ -81,7 +81,7 @@ unsafe fn place(options: &evws_listen_options) -> Place {
 
 /// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
 /// the clock can tell is not nothing.
-fn timeout(seconds: f64) -> Option<Duration> {
+pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
     (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
 }

@@ -90,7 +90,7 @@ pub const EVWS_EVENT_NONE: evws_event_kind = 0;
 /// A request for an upgrade: headers, listener, is_foreign. `evws_handshake_accept` or
 /// `evws_handshake_reject` answers it, now or later.
 pub const EVWS_EVENT_HANDSHAKE: evws_event_kind = 1;
-/// The upgrade is done: headers, listener (0 for a client).
+/// The upgrade is done: headers, listener.
 pub const EVWS_EVENT_CONNECT: evws_event_kind = 2;
 /// A whole message: payload, is_binary.
 pub const EVWS_EVENT_MESSAGE: evws_event_kind = 3;
@@ -126,7 +126,7 @@ pub struct evws_event {
     pub is_foreign: bool,
     /// The connection.
     pub id: u64,
-    /// The listener that it came in at; 0 for a client.
+    /// The listener that it came in at; 0 for a client, and for one that was adopted.
     pub listener: u64,
     /// Lent until the next call on the context.
     pub payload: evws_bytes,
@@ -381,6 +381,67 @@ pub struct evws_listen_options {
     pub deflate: evws_deflate_options,
     /// For `wss://`.
     pub tls: evws_server_tls,
+}
+
+/// What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
+pub type evws_adopt_kind = u32;
+
+/// A client's, which will send its upgrade request, or the rest of it.
+pub const EVWS_ADOPT_CLIENT: evws_adopt_kind = 1;
+/// A client's, whose request somebody has read.
+pub const EVWS_ADOPT_REQUESTED: evws_adopt_kind = 2;
+/// A connection whose upgrade is over; we are the server.
+pub const EVWS_ADOPT_AS_SERVER: evws_adopt_kind = 3;
+/// A connection whose upgrade is over; we are the client.
+pub const EVWS_ADOPT_AS_CLIENT: evws_adopt_kind = 4;
+
+/// A request for an upgrade that somebody has read.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_upgrade_request {
+    /// Such as `GET`.
+    pub method: evws_bytes,
+    /// The request target, as it was sent.
+    pub target: evws_bytes,
+    /// Such as `HTTP/1.1`.
+    pub version: evws_bytes,
+    /// Its headers.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+}
+
+/// What a socket is adopted with.
+#[repr(C)]
+pub struct evws_adopt_options {
+    /// A descriptor of the socket, which stays yours.
+    pub fd: i32,
+    /// What it is.
+    pub kind: evws_adopt_kind,
+    /// With `EVWS_ADOPT_REQUESTED`: the request.
+    pub request: evws_upgrade_request,
+    /// What was read from the socket already; with a request: what followed it.
+    pub initial_data: evws_bytes,
+    /// Subprotocols that may be chosen; if the upgrade is over, the one that was.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of the response.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
+    pub ask_handshake: bool,
+    /// Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.
+    pub handshake_timeout: f64,
+    /// Compression: what is accepted. Not if the upgrade is over.
+    pub deflate: evws_deflate_options,
 }
 
 /// What is known of a listener. What it lends is valid until the next call on the context.

@@ -24,7 +24,7 @@ use crate::establish::stream::{Socket, Stream};
 use crate::establish::{client, Establishing};
 use crate::event::Id;
 use crate::link::{Link, Stage};
-use crate::pending::{Pending, Settings};
+use crate::pending::{Origin, Pending, Settings};
 use crate::secure;
 use crate::slots::Source;
 use crate::sys;
@@ -148,7 +148,7 @@ impl Context {
         let pending = Pending {
             establishing,
             settings: options.settings,
-            listener: None,
+            origin: Origin::Client,
             secure: is_secure,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -177,17 +177,7 @@ impl Context {
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         self.check_open("listen")?;
         check_deflate("listen", &options.settings)?;
-        handshake::check_response_headers(&options.headers)
-            .map_err(|error| CallError::Invalid(format!("listen: {error}")))?;
-        if let Some(name) = options
-            .protocols
-            .iter()
-            .find(|name| !handshake::is_token(name.as_bytes()))
-        {
-            let text =
-                format!("listen: protocol '{name}' is not a token (RFC 6455 section 11.3.4)");
-            return Err(CallError::Invalid(text));
-        }
+        check_response("listen", &options.protocols, &options.headers)?;
         let origins = options.origins.as_deref().map(Origins::parse).transpose();
         let origins =
             origins.map_err(|error| CallError::Invalid(format!("listen: origins: {error}")))?;
@@ -275,10 +265,27 @@ impl Context {
 }
 
 /// `call` is its name in the text of the error.
-fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
+pub(crate) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
     match settings.deflate.map(|options| options.check()) {
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// Checks what a server's response may contain. `call` is its name in the text of the error.
+pub(crate) fn check_response(
+    call: &str,
+    protocols: &[String],
+    headers: &[(String, Vec<u8>)],
+) -> Result<(), CallError> {
+    handshake::check_response_headers(headers)
+        .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
+    let is_token = |name: &&String| handshake::is_token(name.as_bytes());
+    match protocols.iter().find(|name| !is_token(name)) {
+        Some(name) => Err(CallError::Invalid(format!(
+            "{call}: protocol '{name}' is not a token (RFC 6455 section 11.3.4)"
+        ))),
+        None => Ok(()),
     }
 }
 

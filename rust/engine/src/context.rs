@@ -5,6 +5,7 @@
 //! Nothing here calls back, so between two events the caller may do anything.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -47,7 +48,7 @@ pub struct Context {
     pub(crate) batch: Batch,
     /// The one receive buffer; empty while there is neither a connection nor a listener.
     pub(crate) buffer: Vec<u8>,
-    /// Records of TLS, before they are decrypted into the receive buffer; empty without TLS.
+    /// Records of TLS, as they were read or are written; empty without TLS.
     pub(crate) wire: Vec<u8>,
     /// What clients connect to `wss://` with.
     pub(crate) clients: Clients,
@@ -75,6 +76,8 @@ pub struct Context {
     pub(crate) scratch: Vec<u8>,
     pub(crate) holders: Holders,
     pub(crate) resolver: Option<(Id, Resolver)>,
+    /// Shared by the TLS handshakes that are under way.
+    pub(crate) crowd: Rc<()>,
     /// Which proxy a client goes through.
     pub(crate) proxies: Rules,
     /// How many [`Link`](crate::link::Link)s there are.
@@ -142,6 +145,7 @@ impl Context {
             scratch: Vec::new(),
             holders: Holders::default(),
             resolver: None,
+            crowd: Rc::default(),
             proxies: Rules::default(),
             links: 0,
             listeners: 0,
@@ -254,15 +258,22 @@ impl Context {
     /// `silent`: then this is a forked child, and the connections are its parent's.
     pub fn shut_down(&mut self, silent: bool) {
         let mut pool = std::mem::take(&mut self.pool);
-        for source in self.slots.drain() {
-            if let Source::Link(mut link) = source {
-                if !silent && !link.write_dead {
-                    // There is nobody to tell, and no time to try again.
-                    let _ = link.write_queue(&mut pool);
-                    if link.queue.is_empty() {
-                        link.notify_end();
+        let mut wire = std::mem::take(&mut self.wire);
+        let sources = self.slots.drain().filter(|_| !silent);
+        for source in sources {
+            match source {
+                Source::Link(mut link) => {
+                    if !link.write_dead {
+                        // There is nobody to tell, and no time to try again.
+                        let _ = link.write_queue(&mut pool, &mut wire);
+                        if link.queue.is_empty() {
+                            link.notify_end();
+                        }
                     }
+                    link.end_shared();
                 }
+                Source::Pending(pending) => pending.end_shared(),
+                _ => {}
             }
         }
         *self = Context::new();

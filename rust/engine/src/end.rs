@@ -3,8 +3,6 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use evws_proto::Role;
-
 use crate::context::Context;
 use crate::event::{Id, Queued};
 use crate::link::{Stage, CLOSING_LIMIT, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG};
@@ -117,38 +115,45 @@ impl Context {
         self.end(id, 1006);
     }
 
-    /// Ends a connection that the program does not know as open: a client's program is told `text`,
-    /// a server's nothing.
+    /// Ends a connection that the program does not know as open: it is told `text`, unless the
+    /// connection came in at a listener.
     pub(crate) fn give_up(&mut self, id: Id, text: String, on_demand: bool) {
         self.slots.set_deadline(id, None);
-        self.forget_lookup(id);
+        self.forget_question(id);
         self.drop_attempts(id);
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
         let over = std::mem::replace(&mut slot.source, Source::GivenUp { on_demand });
-        let (fd, listener, role) = match over {
+        let (fd, listener, known) = match over {
             Source::Pending(pending) => {
-                let role = pending.role();
-                (pending.establishing.socket.take(), pending.listener, role)
+                pending.end_shared();
+                let listener = pending.origin.listener();
+                (
+                    pending.establishing.socket.take(),
+                    listener,
+                    listener.is_none(),
+                )
             }
             Source::Link(mut link) => {
+                let known = link.is_known_early();
+                link.end_shared();
                 link.queue.clear(&mut self.pool);
                 self.forget_link();
-                (Some(link.fd), None, link.role)
+                (Some(link.fd), None, known)
             }
             other => {
                 slot.source = other;
                 return;
             }
         };
-        if role == Role::Server {
-            self.release(id, fd);
-        } else {
+        if known {
             if let Some(fd) = fd {
                 self.retire(id, fd);
             }
             self.events.push_back(Queued::ConnectFailed { id, text });
+        } else {
+            self.release(id, fd);
         }
         self.leave_listener(listener);
     }
@@ -179,6 +184,7 @@ mod tests {
     use std::time::Duration;
 
     use evws_proto::connection::Config;
+    use evws_proto::Role;
 
     use super::*;
     use crate::event::Event;

@@ -72,8 +72,8 @@ pub enum Event {
     Handshake {
         /// The connection.
         id: Id,
-        /// Where it came in.
-        listener: Id,
+        /// Where it came in; `None`: it was adopted.
+        listener: Option<Id>,
         /// Its `Origin` is not among those that the listener knows; the caller is to look at that.
         foreign: bool,
     },
@@ -89,7 +89,7 @@ pub enum Event {
     Connect {
         /// The connection.
         id: Id,
-        /// Where it came in; `None` for a client.
+        /// Where it came in; `None` for a client, and one that was adopted.
         listener: Option<Id>,
     },
     /// A whole message.

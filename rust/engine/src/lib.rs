@@ -2,6 +2,7 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+mod adopt;
 mod answer;
 mod attempts;
 mod bind;
@@ -18,6 +19,7 @@ mod pending;
 mod queue;
 mod receive;
 mod resolver;
+mod runtime;
 mod secure;
 mod send;
 mod shutdown;
@@ -27,6 +29,7 @@ mod sys;
 mod tls;
 mod watch;
 
+pub use adopt::{AdoptOptions, AdoptedAs};
 pub use answer::usual_response;
 pub use bind::{ListenerAddress, Place};
 pub use connect::{CallError, ConnectOptions, ConnectionState, ListenOptions};
@@ -35,8 +38,10 @@ pub use event::{Event, Id, Interest, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::SendError;
 pub use evws_proto::deflate::Options as DeflateOptions;
+pub use evws_proto::handshake::RequestParts;
 pub use evws_proto::http::{Request, Response};
 pub use evws_proto::proxy;
+pub use evws_proto::Role;
 pub use pending::Settings;
 pub use send::Kind;
 pub use tls::client::ClientTls;

@@ -9,7 +9,9 @@ use evws_proto::Role;
 
 use crate::event::{Interest, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
-use crate::tls::session::Tls;
+use crate::receive::BUFFER;
+use crate::sys;
+use crate::tls::records::Tls;
 
 /// How long a connection that is being closed may go without any progress.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +61,8 @@ pub struct Link {
     pub pongs_end: u64,
     /// Which end this is.
     pub role: Role,
+    /// Others have descriptors of the same socket, so that closing ours ends nothing.
+    pub shared: bool,
     /// It stands in the list of connections that hold a codec.
     pub holder: bool,
     /// How far it has come.
@@ -98,6 +102,7 @@ impl Link {
             pong_backlog: 0,
             pongs_end: 0,
             role: config.role,
+            shared: false,
             holder: false,
             stage,
             wants: Wants::default(),
@@ -115,6 +120,11 @@ impl Link {
     /// Whether the program may know it as connected or closing.
     pub fn is_known(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Ended)
+    }
+
+    /// Whether the program knows it before it is told that it is open.
+    pub fn is_known_early(&self) -> bool {
+        self.role == Role::Client || self.shared
     }
 
     /// Whether the program may send on it.
@@ -148,9 +158,12 @@ impl Link {
     ///
     /// # Errors
     /// As [`SendQueue::write`].
-    pub fn write_queue(&mut self, pool: &mut ChunkPool) -> io::Result<Written> {
+    pub fn write_queue(&mut self, pool: &mut ChunkPool, wire: &mut Vec<u8>) -> io::Result<Written> {
         match &mut self.tls {
-            Some(tls) => tls.write(self.fd.as_fd(), &mut self.queue, pool),
+            Some(tls) => {
+                wire.resize(BUFFER, 0);
+                tls.write(self.fd.as_fd(), &mut self.queue, pool, wire)
+            }
             None => self.queue.write(self.fd.as_fd(), pool),
         }
     }
@@ -160,6 +173,13 @@ impl Link {
         match &mut self.tls {
             Some(tls) => tls.notify_end(self.fd.as_fd()),
             None => true,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.shared {
+            sys::shutdown(self.fd.as_fd());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Connections on their way: the engine's side of the futures of [`crate::establish`].
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -8,16 +9,19 @@ use evws_proto::connection::Config;
 use evws_proto::deflate;
 use evws_proto::http::Response;
 use evws_proto::Role;
+use tokio::sync::oneshot;
 
 use crate::context::Context;
-use crate::establish::desk::{Awaited, Decision, Desk, Question};
+use crate::establish::desk::{Awaited, Decision, Desk, Question, Stepped};
+use crate::establish::server::Received;
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
-use crate::resolver::{Answer, Resolver};
+use crate::resolver::{Answer, Found, Resolver};
 use crate::slots::Source;
 use crate::sys;
+use crate::tls::handshake::Step;
 
 /// What a connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +36,35 @@ pub struct Settings {
     pub deflate: Option<deflate::Options>,
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program connects.
+    Client,
+    /// It came in at a listener.
+    Listener(Id),
+    /// The program had its socket before, and may have it still.
+    Adopted,
+}
+
+impl Origin {
+    /// Where it came in.
+    pub fn listener(self) -> Option<Id> {
+        match self {
+            Origin::Listener(id) => Some(id),
+            Origin::Client | Origin::Adopted => None,
+        }
+    }
+}
+
 /// A connection that is being established.
 pub struct Pending {
     /// Its future.
     pub establishing: Establishing,
     /// What it will become.
     pub settings: Settings,
-    /// Where it came in; `None`: it is a client.
-    pub listener: Option<Id>,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Whether its bytes are records of TLS.
     pub secure: bool,
 }
@@ -47,10 +72,16 @@ pub struct Pending {
 impl Pending {
     /// Which end it will be.
     pub fn role(&self) -> Role {
-        if self.listener.is_some() {
-            Role::Server
-        } else {
-            Role::Client
+        match self.origin {
+            Origin::Client => Role::Client,
+            Origin::Listener(_) | Origin::Adopted => Role::Server,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.origin == Origin::Adopted {
+            self.establishing.socket.shut_down();
         }
     }
 }
@@ -86,12 +117,13 @@ impl Context {
                 Stream(Rc::clone(&socket)),
                 Rc::clone(&desk),
                 Rc::clone(&policy),
+                Received::default(),
             );
             let establishing = Establishing::new(socket, desk, task);
             let pending = Pending {
                 establishing,
                 settings,
-                listener: Some(id),
+                origin: Origin::Listener(id),
                 secure,
             };
             let id = self.slots.insert(Source::Pending(Box::new(pending)));
@@ -147,6 +179,13 @@ impl Context {
                     return true;
                 }
             },
+            Question::Step { step, answer } => match self.step(id, step) {
+                Some(stepped) => {
+                    self.hand_over(id, answer, stepped);
+                    return true;
+                }
+                None => Awaited::Step(answer),
+            },
             Question::Handshake {
                 headers,
                 protocols,
@@ -175,18 +214,60 @@ impl Context {
         false
     }
 
-    fn lookup(&mut self, id: Id, host: String, port: u16) -> std::io::Result<()> {
+    fn lookup(&mut self, id: Id, host: String, port: u16) -> io::Result<()> {
+        let (token, resolver) = self.resolver()?;
+        let result = resolver.lookup(id, host, port);
+        self.mark_changed(token);
+        result
+    }
+
+    /// Takes a step of a TLS handshake, or has it taken on another thread if more than a few
+    /// handshakes are under way: together they would hold up the loop. A single one is done sooner
+    /// here, and a program that has no more never starts a thread for it.
+    fn step(&mut self, id: Id, step: Step) -> Option<Stepped> {
+        const FEW: usize = 4;
+        let crowd = &self.crowd;
+        if let Some(pending) = self.slots.pending_mut(id) {
+            let place = &mut pending.establishing.crowd;
+            place.get_or_insert_with(|| Rc::clone(crowd));
+        }
+        // One is the context's own.
+        if Rc::strong_count(crowd) - 1 <= FEW {
+            return Some(step.take());
+        }
+        let Ok((token, resolver)) = self.resolver() else {
+            return Some(step.take());
+        };
+        let refused = resolver.step(id, step).err();
+        self.mark_changed(token);
+        // Without a thread it is done here.
+        refused.map(Step::take)
+    }
+
+    /// Gives a handshake that was taken a step further back to its future.
+    fn hand_over(&mut self, id: Id, answer: oneshot::Sender<Stepped>, stepped: Stepped) {
+        let waits = matches!(&stepped, Ok(handshake) if handshake.waits());
+        if let (false, Some(pending)) = (waits, self.slots.pending_mut(id)) {
+            pending.establishing.crowd = None;
+        }
+        // The receiver lives in the future beside the sender.
+        let _ = answer.send(stepped);
+    }
+
+    /// The way to the other threads.
+    fn resolver(&mut self) -> io::Result<(Id, &mut Resolver)> {
+        let inherited = |(_, resolver): &mut (Id, Resolver)| resolver.is_inherited();
+        if let Some((token, old)) = self.resolver.take_if(inherited) {
+            self.release(token, Some(old.into_fd()));
+        }
         if self.resolver.is_none() {
             let resolver = Resolver::new()?;
             self.resolver = Some((self.slots.insert(Source::Resolver), resolver));
         }
-        let Some((token, resolver)) = &mut self.resolver else {
-            return Ok(());
-        };
-        let token = *token;
-        let result = resolver.lookup(id, host, port);
-        self.mark_changed(token);
-        result
+        match &mut self.resolver {
+            Some((token, resolver)) => Ok((*token, resolver)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Hands the answers of the resolver to those who asked and are still there.
@@ -197,15 +278,21 @@ impl Context {
         let token = *token;
         let answers = resolver.answers();
         self.mark_changed(token);
-        for Answer { id, result } in answers {
-            let Some(pending) = self.slots.pending_mut(id) else {
-                continue;
-            };
-            if let Some(Awaited::Lookup(answer)) = pending.establishing.awaited.take() {
-                // The receiver lives in the future beside it.
-                let _ = answer.send(result);
-                self.advance(id, false);
+        for Answer { id, found } in answers {
+            let is_away =
+                |awaited: &Awaited| matches!(awaited, Awaited::Lookup(_) | Awaited::Step(_));
+            match (self.take_awaited(id, is_away), found) {
+                (Some(Awaited::Lookup(answer)), Found::Addresses(result)) => {
+                    // The receiver lives in the future beside it.
+                    let _ = answer.send(result);
+                }
+                (Some(Awaited::Step(answer)), Found::Stepped(stepped)) => {
+                    self.hand_over(id, answer, stepped);
+                }
+                // Whoever waits for what is lost hears that nobody will answer.
+                _ => {}
             }
+            self.advance(id, false);
         }
     }
 
@@ -259,6 +346,7 @@ impl Context {
             validate_utf8: settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
+        link.shared = pending.origin == Origin::Adopted;
         link.tls = established.tls;
         link.rest = established.leftover;
         link.protocol = established.protocol.map(String::into_boxed_str);
@@ -270,7 +358,7 @@ impl Context {
         link.wants = settings.wants;
         slot.source = Source::Link(Box::new(link));
         self.links += 1;
-        let (headers, listener) = (established.headers, pending.listener);
+        let (headers, listener) = (established.headers, pending.origin.listener());
         self.events.push_back(Queued::Connect {
             id,
             headers,
@@ -283,8 +371,8 @@ impl Context {
     fn fail_to_establish(&mut self, id: Id, failure: Failure) {
         match failure {
             Failure::Client(text) => self.give_up(id, text, false),
-            Failure::Server => match self.take_pending_fd(id) {
-                Some(fd) => self.linger_after_answer(id, fd),
+            Failure::Server(text) => match self.take_pending_fd(id) {
+                Some(fd) => self.linger_after_answer(id, fd, text),
                 None => self.release_pending(id),
             },
         }
@@ -292,18 +380,22 @@ impl Context {
 
     /// Ends a server's connection that has no socket any more.
     fn release_pending(&mut self, id: Id) {
-        let listener = self.slots.pending_mut(id).and_then(|it| it.listener);
+        let listener = self
+            .slots
+            .pending_mut(id)
+            .and_then(|it| it.origin.listener());
         self.release(id, None);
         self.leave_listener(listener);
     }
 
     /// A connection that has failed keeps the loop no longer, however long its name takes.
-    pub(crate) fn forget_lookup(&mut self, id: Id) {
+    pub(crate) fn forget_question(&mut self, id: Id) {
         let Some(pending) = self.slots.pending_mut(id) else {
             return;
         };
         let awaited = pending.establishing.awaited.take();
-        if let (Some(Awaited::Lookup(_)), Some((token, resolver))) = (awaited, &mut self.resolver) {
+        let away = matches!(awaited, Some(Awaited::Lookup(_) | Awaited::Step(_)));
+        if let (true, Some((token, resolver))) = (away, &mut self.resolver) {
             let token = *token;
             resolver.forget(id);
             self.mark_changed(token);
@@ -314,8 +406,9 @@ impl Context {
         self.slots.pending_mut(id)?.establishing.socket.take()
     }
 
-    /// The answer is out: the peer is given a moment to read it before the descriptor closes.
-    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd) {
+    /// The answer is out: the peer is given a moment to read it before the descriptor closes. A
+    /// program that knows the connection is told why there will be none.
+    fn linger_after_answer(&mut self, id: Id, fd: OwnedFd, text: String) {
         sys::shutdown_write(fd.as_fd());
         let config = Config {
             role: Role::Server,
@@ -332,8 +425,15 @@ impl Context {
         self.slots
             .set_deadline(id, Some(crate::link::LINGER_TIMEOUT));
         self.mark_changed(id);
-        if let Source::Pending(pending) = over {
-            self.leave_listener(pending.listener);
+        let Source::Pending(pending) = over else {
+            return;
+        };
+        self.leave_listener(pending.origin.listener());
+        if pending.origin == Origin::Adopted {
+            if let Some(link) = self.slots.link_mut(id) {
+                link.shared = true;
+            }
+            self.events.push_back(Queued::ConnectFailed { id, text });
         }
     }
 

@@ -9,14 +9,13 @@ use crate::context::{Context, Current};
 use crate::event::{Event, Id, Queued};
 use crate::link::{Link, Stage, PONG_BACKLOG, PONG_TIMEOUT};
 use crate::send::mark_dirty;
+use crate::slots::Source;
 use crate::sys;
-use crate::tls::session::{Sink, HELD};
+use crate::tls::records::Sink;
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.
-const BUFFER: usize = 260 * 1024;
-/// What is read of TLS at a time, so that its plaintext has room in that buffer.
-const WIRE: usize = BUFFER - HELD;
+pub(crate) const BUFFER: usize = 260 * 1024;
 /// Events of one batch that are delivered in one turn of the loop.
 const EVENTS_PER_TURN: u32 = 4096;
 /// From this many missing bytes on, a message is read straight into its own memory.
@@ -112,7 +111,7 @@ impl Context {
                 headers,
                 foreign,
             } => {
-                let listener = self.slots.pending(id)?.listener?;
+                let listener = self.slots.pending(id)?.origin.listener();
                 self.current.headers = headers;
                 Some(Event::Handshake {
                     id,
@@ -122,7 +121,7 @@ impl Context {
             }
             Queued::Request { id, request, body } => {
                 let pending = self.slots.pending(id)?;
-                let listener = pending.listener?;
+                let listener = pending.origin.listener()?;
                 self.current.secure = pending.secure;
                 self.current.owned = body;
                 self.current.request = Some(request);
@@ -155,7 +154,11 @@ impl Context {
                 Some(Event::Error { id })
             }
             Queued::ConnectFailed { id, text } => {
-                self.release(id, None);
+                // The rest of an adopted connection may linger, or be gone already.
+                let slot = self.slots.get(id);
+                if slot.is_some_and(|slot| matches!(slot.source, Source::GivenUp { .. })) {
+                    self.release(id, None);
+                }
                 self.current.owned = text.into_bytes();
                 Some(Event::ConnectFailed { id })
             }
@@ -212,13 +215,18 @@ impl Context {
         };
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let result = if let Some(tls) = &mut link.tls {
-            wire.resize(WIRE, 0);
+            // What is in records is shorter than they are: there is room for it.
+            wire.resize(BUFFER, 0);
             // As with readv(2): no more than there is memory for.
             let target = direct_target.map(|target| {
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))
             });
-            let result = tls.receive(link.fd.as_fd(), wire, &mut Sink::new(target, buffer));
+            let result = tls.receive(
+                |bytes| sys::receive(link.fd.as_fd(), bytes),
+                wire,
+                &mut Sink::new(target, buffer),
+            );
             if tls.wants_write() {
                 mark_dirty(link, id, &mut self.dirty);
             }
@@ -441,9 +449,10 @@ impl Context {
         };
         let result = match tls {
             Some(tls) => {
-                self.wire.resize(WIRE, 0);
+                self.wire.resize(BUFFER, 0);
                 let mut sink = Sink::new(None, &mut self.buffer);
-                tls.receive(fd.as_fd(), &mut self.wire, &mut sink)
+                let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+                tls.receive(read, &mut self.wire, &mut sink)
             }
             None => sys::receive(fd.as_fd(), &mut self.buffer).map(|count| (0, count)),
         };

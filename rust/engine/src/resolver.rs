@@ -1,66 +1,59 @@
-//! Names to addresses, off the loop: the system's resolver runs on a small tokio runtime.
-//!
-//! The runtime is the only state of the process. It is started by the first name and stays. A
-//! forked child has no threads of its parent's, so it starts a runtime of its own and leaves the
-//! inherited one untouched.
+//! What a context has done off its loop, by the threads of [`crate::runtime`]: names looked up by the
+//! system's resolver, and steps of TLS handshakes.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::Mutex;
-use tokio::runtime::{Handle, Runtime};
 
-use crate::sys;
+use crate::establish::desk::Stepped;
+use crate::tls::handshake::Step;
+use crate::{runtime, sys};
 
-struct Shared {
-    process: u32,
-    runtime: Runtime,
+/// An answer, and whom it is for.
+pub struct Answer {
+    /// The id that was given with the question.
+    pub id: u64,
+    /// What was found.
+    pub found: Found,
 }
 
-static RUNTIME: Mutex<Option<Shared>> = Mutex::new(None);
+/// See above.
+pub enum Found {
+    /// Addresses in the system's order of preference.
+    Addresses(io::Result<Vec<SocketAddr>>),
+    /// A handshake after its step.
+    Stepped(Stepped),
+    /// Nothing: the thread has failed.
+    Nothing,
+}
 
-fn runtime() -> io::Result<Handle> {
-    let mut slot = RUNTIME.lock();
-    let process = sys::process_id();
-    if let Some(shared) = slot.as_ref() {
-        if shared.process == process {
-            return Ok(shared.runtime.handle().clone());
+/// The way of an answer to its context. It always arrives, unless the context is gone.
+struct Reply {
+    id: u64,
+    found: Found,
+    sender: Sender<Answer>,
+    /// Held by the job: it may outlive the context, and must not write elsewhere.
+    writer: Arc<OwnedFd>,
+}
+
+impl Reply {
+    fn send(mut self, found: Found) {
+        self.found = found;
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let (id, found) = (self.id, std::mem::replace(&mut self.found, Found::Nothing));
+        // A context that is gone wants no answer.
+        if self.sender.send(Answer { id, found }).is_ok() {
+            sys::wake(self.writer.as_fd());
         }
     }
-    ask_for_a_thread()?;
-    let runtime = sys::with_signals_blocked(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(16)
-            .thread_name("evws-resolver")
-            .build()
-    })?;
-    let handle = runtime.handle().clone();
-    if let Some(inherited) = slot.replace(Shared { process, runtime }) {
-        // Its threads exist in the parent only: waiting for them would never end.
-        std::mem::forget(inherited.runtime);
-    }
-    Ok(handle)
-}
-
-/// The runtime panics where the system refuses it a thread, and says so on STDERR. This gives the system's words.
-fn ask_for_a_thread() -> io::Result<()> {
-    let probe = sys::with_signals_blocked(|| thread::Builder::new().spawn(|| ()))?;
-    let _ = probe.join();
-    Ok(())
-}
-
-/// An answer: which lookup it belongs to, and what was found.
-pub struct Answer {
-    /// The id that was given to [`Resolver::lookup`].
-    pub id: u64,
-    /// The addresses in the system's order of preference.
-    pub result: io::Result<Vec<SocketAddr>>,
 }
 
 /// One context's way to the runtime and back: answers arrive on a channel, and a descriptor
@@ -113,11 +106,9 @@ impl Resolver {
     /// # Errors
     /// The runtime could not be started, or has no thread for this name.
     pub fn lookup(&mut self, id: u64, host: String, port: u16) -> io::Result<()> {
-        let sender = self.sender.clone();
-        // The job holds the descriptor: it may outlive the context, and must not write elsewhere.
-        let writer = Arc::clone(&self.writer);
-        let runtime = runtime()?;
-        ask_for_a_thread()?;
+        let runtime = runtime::handle()?;
+        runtime::ask_for_a_thread()?;
+        let reply = self.reply(id);
         runtime.spawn(async move {
             // In a task of its own, which panics if that thread has gone to somebody else meanwhile.
             let found = tokio::spawn(async move {
@@ -127,19 +118,50 @@ impl Resolver {
             let result = found
                 .await
                 .unwrap_or_else(|_| Err(io::Error::other("no thread could be started")));
-            // A context that is gone wants no answer.
-            if sender.send(Answer { id, result }).is_ok() {
-                sys::wake(writer.as_fd());
-            }
+            reply.send(Found::Addresses(result));
         });
         self.waiting.insert(id);
         Ok(())
     }
 
+    /// Has a step of a handshake taken.
+    ///
+    /// # Errors
+    /// There is no thread for it: the step comes back.
+    pub fn step(&mut self, id: u64, step: Step) -> Result<(), Step> {
+        if runtime::handle().is_err() {
+            return Err(step);
+        }
+        let reply = self.reply(id);
+        // Were it refused after all, this drops the reply, which says so.
+        let _ = runtime::compute(move || reply.send(Found::Stepped(step.take())));
+        self.waiting.insert(id);
+        Ok(())
+    }
+
+    /// Whether it was made before this process was forked: then nothing comes back to it.
+    pub fn is_inherited(&self) -> bool {
+        sys::process_id() != self.process
+    }
+
+    /// Takes it apart; what is still to come goes nowhere.
+    pub fn into_fd(self) -> OwnedFd {
+        self.reader
+    }
+
+    fn reply(&self, id: u64) -> Reply {
+        Reply {
+            id,
+            found: Found::Nothing,
+            sender: self.sender.clone(),
+            writer: Arc::clone(&self.writer),
+        }
+    }
+
     /// Takes the answers that have arrived. In a forked child none do: the threads are its parent's,
     /// and so is the wakeup, which must not be taken from it.
     pub fn answers(&mut self) -> Vec<Answer> {
-        if sys::process_id() != self.process {
+        if self.is_inherited() {
             self.waiting.clear();
             return Vec::new();
         }

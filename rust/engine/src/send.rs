@@ -185,7 +185,9 @@ impl Context {
 
     /// Offers a queue to the kernel.
     pub(crate) fn write(&mut self, id: Id) {
-        let Context { slots, pool, .. } = self;
+        let Context {
+            slots, pool, wire, ..
+        } = self;
         let Some(link) = slots.link_mut(id) else {
             return;
         };
@@ -195,7 +197,7 @@ impl Context {
             link.queue.clear(pool);
             Ok(Written::All)
         } else {
-            link.write_queue(pool)
+            link.write_queue(pool, wire)
         };
         link.write_blocked = matches!(written, Ok(Written::Part));
         if written.is_err() {
@@ -297,6 +299,7 @@ impl Context {
         let mut link = *link;
         // A peer that is gone, or takes nothing, goes without it.
         link.notify_end();
+        link.end_shared();
         link.queue.clear(&mut self.pool);
         self.forget_link();
         self.retire(id, link.fd);

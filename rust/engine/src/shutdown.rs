@@ -9,7 +9,7 @@ use crate::answer::usual_response;
 use crate::connect::CallError;
 use crate::context::Context;
 use crate::establish::desk::{Awaited, Decision};
-use crate::event::{Event, Id};
+use crate::event::{Event, Id, Queued};
 use crate::link::Stage;
 use crate::pending::Pending;
 use crate::slots::Source;
@@ -88,7 +88,7 @@ impl Context {
                 response.headers.push(("Connection".into(), "close".into()));
                 self.respond(id, response);
             }
-            Some(Awaited::Lookup(_)) | None => {
+            Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
                 if let Some(pending) = self.slots.pending_mut(id) {
                     pending.establishing.expire();
                 }
@@ -106,8 +106,12 @@ impl Context {
             (Stage::Announced, Role::Client) => {
                 self.give_up(id, "the context is shutting down".into(), true);
             }
-            // The peer knows it as open, and the program will never know it.
+            // The peer knows it as open, and the program never will.
             (Stage::Announced, Role::Server) => {
+                if link.is_known_early() {
+                    let text = "the context is shutting down".into();
+                    self.events.push_back(Queued::ConnectFailed { id, text });
+                }
                 self.queue_close(id, Some(code), reason);
                 self.part(id);
             }

@@ -12,14 +12,13 @@ use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::TlsConnector;
 
 use super::desk::Desk;
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{dial, proxy, read_more, Established, Failure};
+use super::{dial, proxy, read_more, secure, Established, Failure};
+use crate::tls::handshake::Step;
 use crate::tls::info::Expected;
-use crate::tls::words;
 
 /// What a `wss://` URL is connected with.
 pub struct Secure {
@@ -101,23 +100,20 @@ async fn run(
         Route::Unknown(text) => return Err(text),
     }
     match secure {
-        Some(secure) => handshake_tls(stream, secure).await,
+        Some(secure) => handshake_tls(stream, desk, secure).await,
         None => Ok(Transport::Plain(stream)),
     }
 }
 
-async fn handshake_tls(stream: Stream, secure: Secure) -> Result<Transport, String> {
+async fn handshake_tls(stream: Stream, desk: &Desk, secure: Secure) -> Result<Transport, String> {
     let shown = secure.name.to_str().into_owned();
-    let connector = TlsConnector::from(secure.configuration);
-    match connector.connect(secure.name, stream).await {
-        Ok(session) => Ok(Transport::Client(Box::new(session))),
+    let first = Step::Client(secure.configuration, secure.name);
+    match secure::handshake(stream, desk, first).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
             "TLS handshake with {shown}: the server closed the connection"
         )),
-        Err(error) => Err(format!(
-            "TLS handshake with {shown}: {}",
-            words::stream_reason(&error)
-        )),
+        Err(error) => Err(format!("TLS handshake with {shown}: {error}")),
     }
 }
 
@@ -143,7 +139,7 @@ async fn upgrade(
             Err(error) => {
                 // A server that refuses early may reset while it is still being written to.
                 let error = sent.err().unwrap_or(error);
-                return Err(format!("upgrade request: {}", words::stream_reason(&error)));
+                return Err(format!("upgrade request: {error}"));
             }
         }
         match handshake::parse_response(&head, &key, request) {

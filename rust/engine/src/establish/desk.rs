@@ -12,6 +12,8 @@ use evws_proto::handshake::Headers;
 use evws_proto::http::{Request, Response};
 use tokio::sync::oneshot;
 
+use crate::tls::handshake::{Handshake, Step};
+
 /// What the program said to a handshake.
 pub enum Decision {
     /// The upgrade goes on.
@@ -25,6 +27,9 @@ pub enum Decision {
     Reject(Response),
 }
 
+/// What a step of a TLS handshake leaves.
+pub type Stepped = Result<Box<Handshake>, rustls::Error>;
+
 /// What a future wants to know. The engine looks after each poll.
 pub enum Question {
     /// The addresses of a name.
@@ -35,6 +40,13 @@ pub enum Question {
         port: u16,
         /// Where the answer goes.
         answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
+    },
+    /// A step of a TLS handshake, to be taken here or on another thread.
+    Step {
+        /// The step.
+        step: Step,
+        /// Where its outcome goes.
+        answer: oneshot::Sender<Stepped>,
     },
     /// The program's decision on a request for an upgrade.
     Handshake {
@@ -62,6 +74,8 @@ pub enum Question {
 pub enum Awaited {
     /// To [`Question::Lookup`].
     Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
+    /// To [`Question::Step`].
+    Step(oneshot::Sender<Stepped>),
     /// To [`Question::Handshake`], and the subprotocols that may be in it.
     Handshake(oneshot::Sender<Decision>, Vec<String>),
     /// To [`Question::Request`].

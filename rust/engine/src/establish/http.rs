@@ -7,7 +7,7 @@ use evws_proto::http::{Body, Request, Response, Terms, CONTINUE};
 use tokio::sync::oneshot;
 
 use super::desk::Question;
-use super::server::Server;
+use super::server::{gone, Server};
 use super::transport::Transport;
 use super::Failure;
 use crate::event::Interest;
@@ -35,7 +35,7 @@ impl Server {
         terms.keep_alive &= !self.policy.stopped.get();
         self.answer(&response, terms).await?;
         if response.is_last(terms) {
-            return self.end().await;
+            return self.end(gone(None)).await;
         }
         drop(response);
         self.answered = true;

@@ -7,6 +7,7 @@ mod dial;
 mod http;
 mod proxy;
 pub mod race;
+mod secure;
 pub mod server;
 pub mod stream;
 pub mod transport;
@@ -22,7 +23,7 @@ use evws_proto::handshake::{Headers, Negotiated};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
-use crate::tls::session::Tls;
+use crate::tls::records::Tls;
 use desk::{Awaited, Desk, Question};
 use race::Attempt;
 use stream::Socket;
@@ -45,8 +46,8 @@ pub struct Established {
 pub enum Failure {
     /// A client's program is told why.
     Client(String),
-    /// A server has answered the request already; its program is not told.
-    Server,
+    /// A server has answered the request already. Only of an adopted connection does the program know.
+    Server(String),
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Established, Failure>>>>;
@@ -61,6 +62,8 @@ pub struct Establishing {
     pub awaited: Option<Awaited>,
     /// The attempts of a race of addresses, with the tokens that they are watched under.
     pub attempts: Vec<(Id, Rc<Attempt>)>,
+    /// Held in the middle of a TLS handshake: there are as many as handshakes under way.
+    pub crowd: Option<Rc<()>>,
 }
 
 impl Establishing {
@@ -76,6 +79,7 @@ impl Establishing {
             desk,
             awaited: None,
             attempts: Vec::new(),
+            crowd: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 
 use super::desk::{Decision, Desk, Late, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{poll_more, read_more, Established, Failure};
+use super::{poll_more, read_more, secure, Established, Failure};
 use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
+use crate::tls::handshake::Step;
 use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
@@ -55,6 +56,15 @@ pub struct Policy {
     pub stopped: Cell<bool>,
 }
 
+/// What was read of a connection before it is established here; of an accepted one nothing.
+#[derive(Default)]
+pub struct Received {
+    /// Its request.
+    pub request: Option<Request>,
+    /// Bytes behind that, or of it.
+    pub input: Vec<u8>,
+}
+
 /// A connection before its upgrade.
 pub(super) struct Server {
     pub transport: Transport,
@@ -74,13 +84,14 @@ pub async fn establish(
     stream: Stream,
     desk: Rc<Desk>,
     policy: Rc<Policy>,
+    received: Received,
 ) -> Result<Established, Failure> {
     let socket = stream.clone();
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
-            let secured = desk.in_time(secure(stream, configuration));
-            secured.await.unwrap_or(Err(Failure::Server))?
+            let secured = desk.in_time(begin_tls(stream, &desk, configuration));
+            secured.await.unwrap_or_else(|Late| Err(gone(None)))?
         }
         None => Transport::Plain(stream),
     };
@@ -89,9 +100,12 @@ pub async fn establish(
         socket,
         desk,
         policy,
-        input: Vec::new(),
+        input: received.input,
         answered: false,
     };
+    if let Some(request) = received.request {
+        return server.upgrade(request).await;
+    }
     loop {
         match server.read_head().await? {
             Incoming::Upgrade(request) => return server.upgrade(request).await,
@@ -101,24 +115,39 @@ pub async fn establish(
 }
 
 /// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
-async fn secure(
+async fn begin_tls(
     mut stream: Stream,
+    desk: &Desk,
     configuration: Arc<ServerConfig>,
 ) -> Result<Transport, Failure> {
-    match stream.peek().await {
+    let mut hello = Vec::new();
+    match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
-        Ok(Some(first)) if first.is_ascii_alphabetic() => {
-            let _ = stream.write_all(&Rejection::new(400).encode()).await;
-            return Err(Failure::Server);
+        Ok(1..) if hello[0].is_ascii_alphabetic() => {
+            let rejection = Rejection::new(400);
+            let _ = stream.write_all(&rejection.encode()).await;
+            return Err(refused(&rejection));
         }
-        Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err(Failure::Server),
+        Ok(1..) => {}
+        Ok(0) => return Err(gone(None)),
+        Err(error) => return Err(gone(Some(error))),
     }
-    match TlsAcceptor::from(configuration).accept(stream).await {
-        Ok(session) => Ok(Transport::Server(Box::new(session))),
-        // rustls has sent its alert.
-        Err(_) => Err(Failure::Server),
+    match secure::handshake(stream, desk, Step::Server(configuration, hello)).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        // The alert is sent.
+        Err(error) => Err(gone(Some(error))),
     }
+}
+
+/// The client has left before its upgrade was done.
+pub(super) fn gone(error: Option<io::Error>) -> Failure {
+    let why = error.map_or_else(String::new, |error| format!(": {error}"));
+    Failure::Server(format!("the client went away during the upgrade{why}"))
+}
+
+/// The client had an answer that is no upgrade.
+fn refused(answer: &impl std::fmt::Display) -> Failure {
+    Failure::Server(format!("the upgrade was refused: {answer}"))
 }
 
 impl Server {
@@ -156,7 +185,8 @@ impl Server {
                 Ok(())
             }
             Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
-            _ => self.end().await,
+            Ok(Err(error)) => self.end(gone(Some(error))).await,
+            Ok(Ok(_)) | Err(Late) => self.end(gone(None)).await,
         }
     }
 
@@ -183,7 +213,7 @@ impl Server {
                 }
                 Decision::Reject(response) => {
                     self.answer(&response, Terms::LAST).await?;
-                    return self.end().await;
+                    return self.end(refused(&response.status_text())).await;
                 }
             }
         }
@@ -254,7 +284,7 @@ impl Server {
         });
         match self.desk.in_time(wait).await {
             Ok(Some(decision)) => Ok(decision),
-            Ok(None) => self.end().await,
+            Ok(None) => self.end(gone(None)).await,
             Err(Late) => self.refuse(Rejection::new(503)).await,
         }
     }
@@ -262,15 +292,15 @@ impl Server {
     /// Says what is wrong, and ends the connection.
     pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
         self.write(&rejection.encode()).await?;
-        self.end().await
+        self.end(refused(&rejection)).await
     }
 
     /// Ends our side of the stream; the engine then shuts the connection down.
-    pub(super) async fn end<T>(&mut self) -> Result<T, Failure> {
+    pub(super) async fn end<T>(&mut self, failure: Failure) -> Result<T, Failure> {
         self.desk.set_deadline(Some(LINGER_TIMEOUT));
         // Whoever does not take that goes without it.
         let _ = self.desk.in_time(self.transport.shutdown()).await;
-        Err(Failure::Server)
+        Err(failure)
     }
 
     /// Writes, as long as there is progress.
@@ -294,12 +324,14 @@ impl Server {
             let written = self.desk.in_time(self.transport.write(left)).await;
             match written {
                 Ok(Ok(count)) if count > 0 => left = &left[count..],
-                _ => return Err(Failure::Server),
+                Ok(Err(error)) => return Err(gone(Some(error))),
+                Ok(Ok(_)) | Err(Late) => return Err(gone(None)),
             }
         }
         match self.desk.in_time(self.transport.flush()).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Failure::Server),
+            Ok(Err(error)) => Err(gone(Some(error))),
+            Err(Late) => Err(gone(None)),
         }
     }
 
@@ -307,7 +339,7 @@ impl Server {
     pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
         match self.desk.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
-            Err(Late) => self.end().await,
+            Err(Late) => self.end(gone(None)).await,
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Around an accepted socket, whose request is waited for before the first poll.
+    /// Around a connected socket, whose request is waited for before the first poll.
     pub fn new(fd: OwnedFd) -> Self {
         Socket {
             fd: RefCell::new(Some(fd)),
@@ -71,6 +71,13 @@ impl Socket {
         self.fd.borrow_mut().take()
     }
 
+    /// Ends the stream for every descriptor of it.
+    pub fn shut_down(&self) {
+        if let Some(fd) = self.fd.borrow().as_ref() {
+            sys::shutdown(fd.as_fd());
+        }
+    }
+
     /// Takes the descriptors that the future gave up.
     pub fn take_retired(&self) -> Vec<OwnedFd> {
         self.retired.take()
@@ -103,7 +110,10 @@ impl Socket {
     }
 
     /// As recv(2), within the share of this poll: there are records of TLS without end that no head grows by.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// What recv(2) says; `WouldBlock` also when the share is used up.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let share = self.share.get();
         if share == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -119,7 +129,22 @@ impl Socket {
         self.wants.set(self.wants.get() | interest);
     }
 
-    fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+    /// What a call has come to, which waits if the socket was not ready for it.
+    pub fn wait_for<T>(&self, interest: Interest, result: io::Result<T>) -> Poll<io::Result<T>> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.want(interest);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// Does something with the descriptor.
+    ///
+    /// # Errors
+    /// What that says; `NotConnected`: there is none.
+    pub fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
         match self.fd.borrow().as_ref() {
             Some(fd) => act(fd),
             None => Err(io::ErrorKind::NotConnected.into()),
@@ -162,21 +187,6 @@ impl Stream {
         })
         .await;
     }
-
-    /// The first byte that waits to be read, which stays there; `None`: the stream has ended.
-    ///
-    /// # Errors
-    /// Whatever the system says.
-    pub async fn peek(&self) -> io::Result<Option<u8>> {
-        poll_fn(|_| match self.0.with(|fd| sys::peek(fd.as_fd())) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::READ);
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        })
-        .await
-    }
 }
 
 impl AsyncRead for Stream {
@@ -185,47 +195,22 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.0.receive(buffer.initialize_unfilled()) {
-            Ok(count) => {
-                buffer.advance(count);
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::READ);
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let result = self.0.receive(buffer.initialize_unfilled());
+        let received = self.0.wait_for(Interest::READ, result);
+        received.map_ok(|count| buffer.advance(count))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
-    }
-
-    // tokio-rustls writes once before it gives up, and the alert is what rustls holds last.
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let parts = &parts[..parts.len().min(sys::MAX_GATHERED)];
-        match self.0.with(|fd| sys::send_gathered(fd.as_fd(), parts)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.want(Interest::WRITE);
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        let sent = self
+            .0
+            .with(|fd| sys::send_gathered(fd.as_fd(), &[io::IoSlice::new(bytes)]));
+        self.0.wait_for(Interest::WRITE, sent)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -139,6 +139,15 @@ pub fn local_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
 
 /// The address of the other end, if there is one and it is an Internet address.
 pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    raw_peer(fd).ok()?.decode()
+}
+
+/// Whether there is another end.
+pub(super) fn is_connected(fd: BorrowedFd<'_>) -> bool {
+    raw_peer(fd).is_ok()
+}
+
+fn raw_peer(fd: BorrowedFd<'_>) -> io::Result<RawAddress> {
     let mut raw = RawAddress::empty();
     // SAFETY: both pointers describe `raw`, which has room for every address.
     check(unsafe {
@@ -147,7 +156,6 @@ pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
             (&raw mut raw.storage).cast(),
             &raw mut raw.length,
         )
-    })
-    .ok()?;
-    raw.decode()
+    })?;
+    Ok(raw)
 }

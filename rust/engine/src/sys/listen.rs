@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use super::address::RawAddress;
-use super::socket::{get_option, set_option, stream_socket};
+use super::socket::{duplicate, get_option, set_nonblocking, set_option, stream_socket};
 use super::{check, own};
 
 /// How a port is listened on.
@@ -113,8 +113,7 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// What is wrong with it, in words, or whatever fcntl(2) and getsockopt(2) refuse.
 pub fn take_listening(fd: RawFd) -> io::Result<OwnedFd> {
     let other = |text: &str| io::Error::other(text.to_owned());
-    // SAFETY: fcntl with this command takes integers only; the descriptor it makes is ours.
-    let own = unsafe { own(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))?) };
+    let own = duplicate(fd)?;
     match get_option(own.as_fd(), libc::SO_TYPE) {
         Ok(libc::SOCK_STREAM) => {}
         Ok(_) => return Err(other("it is no stream socket")),
@@ -126,15 +125,7 @@ pub fn take_listening(fd: RawFd) -> io::Result<OwnedFd> {
     if get_option(own.as_fd(), libc::SO_ACCEPTCONN)? == 0 {
         return Err(other("the socket does not listen"));
     }
-    // SAFETY: fcntl with these commands takes integers only; the descriptor is open.
-    unsafe {
-        let flags = check(libc::fcntl(own.as_raw_fd(), libc::F_GETFL))?;
-        check(libc::fcntl(
-            own.as_raw_fd(),
-            libc::F_SETFL,
-            flags | libc::O_NONBLOCK,
-        ))?;
-    }
+    set_nonblocking(own.as_fd())?;
     Ok(own)
 }
 

@@ -19,9 +19,12 @@ pub use listen::{
     accept, bind, bind_unix, interface_index, start_listening, take_listening, Sharing,
 };
 pub use memory::trim as trim_memory;
-pub use socket::{connect, connect_unix, reset_on_close, set_nodelay, shutdown_write, take_error};
+pub use socket::{
+    check_connected_stream, connect, connect_unix, duplicate, reset_on_close, set_nodelay,
+    set_nonblocking, shutdown, shutdown_write, take_error,
+};
 pub use thread::{process_id, with_signals_blocked};
-pub use transfer::{peek, receive, receive_two, send_gathered, MAX_GATHERED};
+pub use transfer::{receive, receive_two, send_gathered, MAX_GATHERED};
 pub use wakeup::{drain_wakeup, wake, wakeup_pair};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

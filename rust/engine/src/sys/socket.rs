@@ -3,10 +3,10 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::address::RawAddress;
+use super::address::{is_connected, RawAddress};
 use super::{check, own};
 
 pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
@@ -44,12 +44,14 @@ pub(super) fn stream_socket(family: i32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// What `SOCK_NONBLOCK | SOCK_CLOEXEC` and `MSG_NOSIGNAL` do where the system lacks them.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn prepare(fd: &OwnedFd) -> io::Result<()> {
-    // SAFETY: fcntl with these commands takes integers only; fd is open.
+/// Makes calls on a socket return at once, for every descriptor of it. Where sending could raise
+/// `SIGPIPE` otherwise, it never will.
+///
+/// # Errors
+/// Whatever fcntl(2) says.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl with these commands takes integers only; fd is open while it is borrowed.
     unsafe {
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
         let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
         check(libc::fcntl(
             fd.as_raw_fd(),
@@ -58,9 +60,42 @@ pub(super) fn prepare(fd: &OwnedFd) -> io::Result<()> {
         ))?;
     }
     #[cfg(any(target_os = "macos", target_os = "ios"))]
-    set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
-    let _ = fd.as_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
     Ok(())
+}
+
+/// A descriptor of our own, closed on exec, for whatever `fd` stands for.
+///
+/// # Errors
+/// Whatever fcntl(2) says, `EBADF` for a number that is no descriptor.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with this command takes integers only; the descriptor it makes is ours.
+    Ok(unsafe { own(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?) })
+}
+
+/// What keeps a descriptor from being used as one end of a stream.
+///
+/// # Errors
+/// What it is instead, or whatever the system says.
+pub fn check_connected_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if get_option(fd, libc::SO_TYPE)? != libc::SOCK_STREAM {
+        return Err(io::Error::other("the socket is not a stream socket"));
+    }
+    if get_option(fd, libc::SO_ACCEPTCONN)? != 0 {
+        return Err(io::Error::other("the socket is a listening one"));
+    }
+    if !is_connected(fd) {
+        return Err(io::Error::other("the socket is not connected"));
+    }
+    Ok(())
+}
+
+/// What `SOCK_NONBLOCK | SOCK_CLOEXEC` and `MSG_NOSIGNAL` do where the system lacks them.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn prepare(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: fcntl with this command takes integers only; fd is open.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    set_nonblocking(fd.as_fd())
 }
 
 /// Begins to connect. The answer is known when the socket is writable: ask [`take_error`].
@@ -122,6 +157,12 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
     }
+}
+
+/// Ends a connection for all of its descriptors.
+pub fn shutdown(fd: BorrowedFd<'_>) {
+    // SAFETY: shutdown takes integers only. Its failure means that the stream has ended anyway.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
 /// Tells the peer that nothing more will be sent.

@@ -26,24 +26,6 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// The first byte that waits to be read, which stays there; `None` is the end of the stream.
-///
-/// # Errors
-/// Whatever recv(2) says; an interrupted call is made again.
-pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
-    let mut first = 0u8;
-    loop {
-        // SAFETY: the pointer is that of one live byte.
-        let result = check_size(unsafe {
-            libc::recv(fd.as_raw_fd(), (&raw mut first).cast(), 1, libc::MSG_PEEK)
-        });
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map(|count| (count > 0).then_some(first)),
-        }
-    }
-}
-
 /// Reads first into at most `wanted` bytes of the spare capacity of `first`, which grows by what
 /// was read, and what is beyond into `second`. Returns how many bytes went into each.
 ///

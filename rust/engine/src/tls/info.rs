@@ -1,6 +1,8 @@
 //! What two ends have agreed on, for the program.
 
-use rustls::{CipherSuite, Connection, HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+
+use super::session::Session;
 
 /// See the module. Borrowed from the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,28 +34,29 @@ pub struct Expected {
 
 impl<'a> TlsInfo<'a> {
     /// Of a session. `expected` is there if it is a client's.
-    pub fn new(session: &'a Connection, expected: Option<&'a Expected>) -> Self {
-        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    pub fn new(session: &'a Session, expected: Option<&'a Expected>) -> Self {
+        let agreed = session.common();
+        let certificate = agreed.peer_certificates().and_then(|chain| chain.first());
         let server_name = match (session, expected) {
-            (Connection::Server(server), _) => server.server_name(),
-            (Connection::Client(_), expected) => expected.map(|expected| &expected.name[..]),
+            (Session::Server(_, name), _) => name.get().map(|name| &name[..]),
+            (Session::Client(_), expected) => expected.map(|expected| &expected.name[..]),
         };
         TlsInfo {
-            version: match session.protocol_version() {
+            version: match agreed.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             },
             cipher: cipher_name(
-                session
+                agreed
                     .negotiated_cipher_suite()
                     .map_or(CipherSuite::TLS_NULL_WITH_NULL_NULL, |suite| suite.suite()),
             ),
-            alpn: session.alpn_protocol(),
+            alpn: agreed.alpn_protocol(),
             server_name,
             certificate: certificate.map(|certificate| &certificate[..]),
             // A server has no certificate that it did not verify.
             verified: certificate.is_some() && expected.is_none_or(|expected| expected.verified),
-            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: agreed.handshake_kind() == Some(HandshakeKind::Resumed),
         }
     }
 }

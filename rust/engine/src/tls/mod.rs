@@ -1,14 +1,16 @@
 //! TLS by rustls: what connections are secured with, and the session of one connection.
 //!
-//! The handshake belongs to the cold path ([`crate::establish`]); [`session`] is what the hot path
-//! reads and writes through. Files are read, and configurations made, when `connect`, `listen` or
-//! `reload_tls` are called.
+//! The steps of a handshake are here, their input and output are the cold path's
+//! ([`crate::establish`]); [`records`] is what the hot path reads and writes through. Files are read,
+//! and configurations made, when `connect`, `listen` or `reload_tls` are called.
 
 pub mod client;
 pub mod clients;
+pub mod handshake;
 mod identity;
 pub mod info;
 pub mod pem;
+pub mod records;
 pub mod server;
 pub mod session;
 mod sni;

@@ -1,239 +1,222 @@
-//! The TLS session of an established connection: records on the socket, plaintext on this side.
-//!
-//! INVARIANT: between two calls rustls holds no plaintext, only the beginning of a record at most,
-//! and records that the kernel refused. So a descriptor that is not readable has nothing to read.
+//! A rustls session of either role, in the form that holds no buffers: records come in and go out by
+//! slices of the caller's. It is fed by the cold path ([`super::handshake`]) and the hot one
+//! ([`super::records`]).
 
-use std::io::{self, BufRead, IoSlice, Write};
-use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
 
-use rustls::Connection;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
+use rustls::sign::CertifiedKey;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 
-use super::info::{Expected, TlsInfo};
-use super::words;
-use crate::queue::{ChunkPool, SendQueue, Written};
-use crate::sys;
-
-/// Bytes of records that wait for the kernel. What is beyond them waits in the send queue.
-const WAITING: usize = 64 * 1024;
-/// By this much the buffer for plaintext must be larger than the one for records: the beginning of
-/// a record may have come before (RFC 8446 section 5.2: at most 2^14 + 256 bytes, TLS 1.2 2^14 + 2048).
-pub const HELD: usize = 20 * 1024;
+/// By this much a record is longer than its plaintext, at most, with room for messages of the
+/// session itself that go out before it (RFC 8446 section 4.6.3, KeyUpdate).
+pub const OVERHEAD: usize = 256;
 
 /// See the module.
-pub struct Tls {
-    session: Connection,
-    /// Bytes at the front of the send queue whose records the kernel does not have in full.
-    in_flight: usize,
-    /// Nothing more can be read: close_notify, or an error.
-    ended: bool,
-    /// The error, until it is reported.
-    failure: Option<String>,
-    notified: bool,
-    /// Of a client: what it knows of the server beforehand.
-    expected: Option<Box<Expected>>,
+pub enum Session {
+    /// A client's.
+    Client(Box<UnbufferedClientConnection>),
+    /// A server's, and the name that its client has asked for.
+    Server(Box<UnbufferedServerConnection>, Arc<OnceLock<Box<str>>>),
 }
 
-/// A descriptor as rustls writes to it.
-struct Wire<'a>(BorrowedFd<'a>);
+/// What a look at the bytes has come to.
+pub enum Turn {
+    /// Something was done. There may be more to do.
+    Again,
+    /// The handshake needs more bytes.
+    Blocked,
+    /// The handshake is done, and all records are read that are there in full.
+    Open,
+    /// The peer sends nothing more.
+    Ended,
+    /// The session is over. Its alert waits as long as [`Session::wants_write`] says so.
+    Failed(Error),
+}
 
-impl Write for Wire<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        sys::send_gathered(self.0, &[IoSlice::new(bytes)])
+/// Notes the name that a client asks for: a session without buffers does not tell it.
+#[derive(Debug)]
+struct Noting {
+    inner: Arc<dyn ResolvesServerCert>,
+    name: Arc<OnceLock<Box<str>>>,
+}
+
+impl ResolvesServerCert for Noting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            // It was set before if the client had to begin anew: then it is the same.
+            let _ = self.name.set(name.into());
+        }
+        self.inner.resolve(hello)
     }
 
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        sys::send_gathered(self.0, &parts[..parts.len().min(sys::MAX_GATHERED)])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn only_raw_public_keys(&self) -> bool {
+        self.inner.only_raw_public_keys()
     }
 }
 
-/// Where plaintext goes: first into the message that is being assembled, then into the buffer.
-pub struct Sink<'a> {
-    /// That message, and how many bytes it lacks.
-    pub first: Option<(&'a mut Vec<u8>, usize)>,
-    /// The receive buffer.
-    pub second: &'a mut [u8],
-    /// Bytes in each.
-    pub filled: (usize, usize),
-}
+impl Session {
+    /// A client's, with its first message ready.
+    ///
+    /// # Errors
+    /// The system has no random numbers, or the configuration does not fit.
+    pub fn client(
+        configuration: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Error> {
+        let session = UnbufferedClientConnection::new(configuration, name)?;
+        Ok(Session::Client(Box::new(session)))
+    }
 
-impl<'a> Sink<'a> {
-    /// Nothing is in it yet.
-    pub fn new(first: Option<(&'a mut Vec<u8>, usize)>, second: &'a mut [u8]) -> Self {
-        Sink {
-            first,
-            second,
-            filled: (0, 0),
+    /// A server's.
+    ///
+    /// # Errors
+    /// The configuration does not fit.
+    pub fn server(configuration: &ServerConfig) -> Result<Self, Error> {
+        let name = Arc::default();
+        let mut own = configuration.clone();
+        own.cert_resolver = Arc::new(Noting {
+            inner: Arc::clone(&configuration.cert_resolver),
+            name: Arc::clone(&name),
+        });
+        let session = UnbufferedServerConnection::new(Arc::new(own))?;
+        Ok(Session::Server(Box::new(session), name))
+    }
+
+    /// What both roles have in common.
+    pub fn common(&self) -> &CommonState {
+        match self {
+            Session::Client(session) => session,
+            Session::Server(session, _) => session,
         }
     }
 
-    /// Takes what there is room for.
-    fn take(&mut self, bytes: &[u8]) -> usize {
-        let mut taken = 0;
-        if let Some((target, wanted)) = &mut self.first {
-            taken = bytes.len().min(*wanted);
-            target.extend_from_slice(&bytes[..taken]);
-            *wanted -= taken;
-            self.filled.0 += taken;
-        }
-        let start = self.filled.1;
-        let more = (bytes.len() - taken).min(self.second.len() - start);
-        self.second[start..start + more].copy_from_slice(&bytes[taken..taken + more]);
-        self.filled.1 += more;
-        taken + more
-    }
-}
-
-impl Tls {
-    /// After the handshake. Also returns the plaintext that rustls holds already.
-    pub fn new(mut session: Connection) -> (Self, Vec<u8>) {
-        session.set_buffer_limit(Some(WAITING));
-        let mut tls = Tls {
-            session,
-            in_flight: 0,
-            ended: false,
-            failure: None,
-            notified: false,
-            expected: None,
-        };
-        let mut held = Vec::new();
-        let mut sink = Sink::new(Some((&mut held, usize::MAX)), &mut []);
-        tls.drain(&mut sink);
-        (tls, held)
-    }
-
-    /// Notes what a client expects of its server.
-    pub fn expect(&mut self, expected: Expected) {
-        self.expected = Some(Box::new(expected));
-    }
-
-    /// What was agreed on.
-    pub fn info(&self) -> TlsInfo<'_> {
-        TlsInfo::new(&self.session, self.expected.as_deref())
-    }
-
-    /// Whether nothing more can be read.
-    pub fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Whether there are records that the kernel does not have, of the session itself or others.
+    /// Whether it has records of its own to send.
     pub fn wants_write(&self) -> bool {
-        self.session.wants_write()
+        self.common().wants_write()
     }
 
-    /// Why the session failed, once.
-    pub fn take_failure(&mut self) -> Option<String> {
-        self.failure.take()
+    /// Does the next thing with the bytes at hand, which always begin where the last turn left off.
+    /// Records to be sent are appended to `out`, plaintext is handed to `plain`. Returns how many
+    /// of the bytes are done with.
+    pub fn turn(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        plain: &mut dyn FnMut(&[u8]),
+    ) -> (usize, Turn) {
+        match self {
+            Session::Client(session) => handle(session.process_tls_records(bytes), out, plain),
+            Session::Server(session, _) => handle(session.process_tls_records(bytes), out, plain),
+        }
     }
 
-    /// Reads once from the socket into `wire`, and what is in it into the sink. Like recv(2),
-    /// nothing at all is the end of the stream.
+    /// Makes records of `plaintext` at the front of `wire`; returns how long they are. `held` are
+    /// the bytes at hand, as for [`turn`](Self::turn), which stay.
     ///
     /// # Errors
-    /// Whatever recv(2) says; `WouldBlock` also when what came has no plaintext in it.
-    pub fn receive(
+    /// The handshake is not done, the session has failed, its keys are used up, or there is no room.
+    pub fn seal(
         &mut self,
-        fd: BorrowedFd<'_>,
+        held: &mut [u8],
+        plaintext: &[u8],
         wire: &mut [u8],
-        sink: &mut Sink<'_>,
-    ) -> io::Result<(usize, usize)> {
-        let count = sys::receive(fd, wire)?;
-        let mut records = &wire[..count];
-        self.ended |= count == 0;
-        while !records.is_empty() && !self.ended {
-            if let Err(error) = self.session.read_tls(&mut records) {
-                self.fail(words::stream_reason(&error));
-            } else if let Err(error) = self.session.process_new_packets() {
-                self.fail(words::reason(&error));
-            }
-            self.drain(sink);
-        }
-        if sink.filled == (0, 0) && !self.ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(sink.filled)
-    }
-
-    fn fail(&mut self, why: String) {
-        self.ended = true;
-        self.failure = Some(why);
-    }
-
-    /// Takes what rustls has decrypted.
-    fn drain(&mut self, sink: &mut Sink<'_>) {
-        let mut reader = self.session.reader();
-        while let Ok(plaintext) = reader.fill_buf() {
-            if plaintext.is_empty() {
-                self.ended = true;
-                return;
-            }
-            let taken = sink.take(plaintext);
-            reader.consume(taken);
-            if taken == 0 {
-                return;
-            }
+    ) -> Result<usize, Error> {
+        match self {
+            Session::Client(session) => send(session.process_tls_records(held), |traffic| {
+                traffic.encrypt(plaintext, wire)
+            }),
+            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
+                traffic.encrypt(plaintext, wire)
+            }),
         }
     }
 
-    /// Offers the queue to the kernel as records: encrypted in order, written together. The queue
-    /// keeps its bytes until the kernel has all of their records.
+    /// Makes the record of close_notify (RFC 8446 section 6.1), as [`seal`](Self::seal) does others.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for a full socket, which is [`Written::Part`].
-    pub fn write(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        queue: &mut SendQueue,
-        pool: &mut ChunkPool,
-    ) -> io::Result<Written> {
-        loop {
-            if !self.flush(fd)? {
-                queue.trim(pool);
-                return Ok(Written::Part);
-            }
-            queue.advance(std::mem::take(&mut self.in_flight), pool);
-            if queue.is_empty() {
-                return Ok(Written::All);
-            }
-            for part in queue.parts() {
-                let taken = self.session.writer().write(part)?;
-                self.in_flight += taken;
-                if taken < part.len() {
-                    break;
+    /// As there.
+    pub fn seal_end(&mut self, held: &mut [u8], wire: &mut [u8]) -> Result<usize, Error> {
+        match self {
+            Session::Client(session) => send(session.process_tls_records(held), |traffic| {
+                traffic.queue_close_notify(wire)
+            }),
+            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
+                traffic.queue_close_notify(wire)
+            }),
+        }
+    }
+}
+
+fn handle<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    out: &mut Vec<u8>,
+    plain: &mut dyn FnMut(&[u8]),
+) -> (usize, Turn) {
+    let mut used = status.discard;
+    let turn = match status.state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                None => break Turn::Again,
+                Some(Ok(record)) => {
+                    used += record.discard;
+                    plain(record.payload);
                 }
+                Some(Err(error)) => break Turn::Failed(error),
             }
-            if self.in_flight == 0 {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            encode(&mut data, out);
+            Turn::Again
         }
-    }
+        // They are in the caller's hands now.
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Turn::Again
+        }
+        Ok(ConnectionState::BlockedHandshake) => Turn::Blocked,
+        Ok(ConnectionState::WriteTraffic(_)) => Turn::Open,
+        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Turn::Ended,
+        // Early data, which no configuration allows.
+        Ok(_) => Turn::Failed(Error::General("unexpected state of a TLS session".into())),
+        Err(error) => Turn::Failed(error),
+    };
+    (used, turn)
+}
 
-    /// Writes the records that wait. Returns whether the kernel has taken all.
-    ///
-    /// # Errors
-    /// Whatever the kernel says, but for a full socket.
-    pub fn flush(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut Wire(fd)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
+fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
+    // The length is told to whoever has no room.
+    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
+        let start = out.len();
+        out.resize(start + needed.required_size, 0);
+        let length = data.encode(&mut out[start..]).unwrap_or(0);
+        out.truncate(start + length);
     }
+}
 
-    /// Says that nothing more will be sent (RFC 8446 section 6.1, close_notify). Returns whether
-    /// the kernel has taken it, or never will.
-    pub fn notify_end(&mut self, fd: BorrowedFd<'_>) -> bool {
-        if !self.notified {
-            self.notified = true;
-            self.session.send_close_notify();
+/// Does something that an open session allows.
+fn send<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    act: impl FnOnce(&mut WriteTraffic<'_, D>) -> Result<usize, EncryptError>,
+) -> Result<usize, Error> {
+    let result = match status.state? {
+        ConnectionState::WriteTraffic(mut traffic) => Some(act(&mut traffic)),
+        ConnectionState::TransmitTlsData(mut data) => {
+            let result = data
+                .may_encrypt_app_data()
+                .map(|mut traffic| act(&mut traffic));
+            data.done();
+            result
         }
-        self.flush(fd).unwrap_or(true)
+        _ => None,
+    };
+    match result {
+        Some(result) => result.map_err(|error| Error::General(error.to_string())),
+        None => Err(Error::HandshakeNotComplete),
     }
 }

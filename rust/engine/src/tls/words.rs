@@ -1,7 +1,5 @@
 //! Why TLS failed, in words for the program.
 
-use std::io;
-
 use rustls::{CertificateError, Error, InvalidMessage};
 
 /// Of an error of rustls.
@@ -16,6 +14,13 @@ pub fn reason(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::NotValidYet) => {
             "invalid peer certificate: certificate not valid yet".into()
         }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "invalid peer certificate: bad signature (RSA keys must have at least 2048 bits)".into()
+        }
+        Error::InvalidCertificate(
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "invalid peer certificate: signed with an algorithm that is not accepted (as SHA-1 is not)".into(),
         Error::InvalidCertificate(_) if is_ca_as_end_entity(error) => {
             "invalid peer certificate: unknown issuer (it is the certificate of a CA itself, \
              self-signed as a rule)"
@@ -27,14 +32,6 @@ pub fn reason(error: &Error) -> String {
         Error::General(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// Of an error of a stream, which may carry one of rustls.
-pub fn stream_reason(error: &io::Error) -> String {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>());
-    inner.map_or_else(|| error.to_string(), reason)
 }
 
 /// Whether a certificate was refused only because it may sign others.

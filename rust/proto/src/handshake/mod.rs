@@ -19,7 +19,7 @@ pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, Parame
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
-pub use request::{parse_request, Request, MAX_REQUEST_HEAD};
+pub use request::{parse_request, Request, RequestParts, MAX_REQUEST_HEAD};
 pub(crate) use response::{final_response, status_of};
 pub use response::{parse_response, Response, ResponseError, MAX_RESPONSE_HEAD};
 pub use server::{choose_subprotocol, encode_response};

@@ -1,6 +1,6 @@
 //! The answers that a server gives by itself, other than 101.
 
-use crate::http::Response;
+use crate::http::{status_text, Response};
 
 /// A request refused. Encoded, it announces that the connection is closed after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl From<Rejection> for Response {
 
 impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.status, self.text)
+        write!(f, "{}: {}", status_text(self.status), self.text)
     }
 }
 

@@ -64,6 +64,37 @@ pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rej
     })
 }
 
+/// A request's head that somebody else has read and taken to pieces.
+#[derive(Clone, Debug)]
+pub struct RequestParts {
+    /// Such as `GET`.
+    pub method: String,
+    /// The request target as it was sent.
+    pub target: String,
+    /// Such as `HTTP/1.1`.
+    pub version: String,
+    /// Names in any spelling, and values.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl RequestParts {
+    /// The upgrade that it asks for.
+    ///
+    /// # Errors
+    /// The [`Rejection`] to answer with.
+    pub fn upgrade(&self) -> Result<Request, Rejection> {
+        let headers = self.headers.iter();
+        let mut headers: Vec<_> = headers
+            .map(|(name, value)| Header { name, value })
+            .collect();
+        let mut parsed = httparse::Request::new(&mut headers);
+        parsed.method = Some(&self.method);
+        parsed.path = Some(&self.target);
+        parsed.version = (self.version == "HTTP/1.1").then_some(1);
+        upgrade(&parsed)
+    }
+}
+
 /// Whether this asks for a WebSocket at all. In HTTP/1.0 an Upgrade header has no meaning (RFC 9110 section 7.8).
 fn check_upgrade(parsed: &httparse::Request<'_, '_>) -> Result<(), Rejection> {
     let is_upgrade = parsed.method == Some("GET")
@@ -275,6 +306,34 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_judged_like_a_whole_one() {
+        let headers = |list: &[(&str, &str)]| -> Vec<(String, Vec<u8>)> {
+            list.iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect()
+        };
+        let mut parts = RequestParts {
+            method: "GET".to_owned(),
+            target: "/a%20b?q".to_owned(),
+            version: "HTTP/1.1".to_owned(),
+            headers: headers(&[
+                ("HOST", "h"),
+                ("UPGRADE", "websocket"),
+                ("CONNECTION", "Upgrade"),
+                ("SEC-WEBSOCKET-KEY", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ("SEC-WEBSOCKET-VERSION", "13"),
+            ]),
+        };
+        let whole = accepted(&format!("GET /a%20b?q HTTP/1.1\r\n{REST}\r\n"));
+        assert_eq!(parts.upgrade(), Ok(whole));
+        parts.version = "HTTP/1.0".to_owned();
+        assert_eq!(parts.upgrade().unwrap_err().status, 426);
+        parts.version = "HTTP/1.1".to_owned();
+        parts.headers[3].1.pop();
+        assert_eq!(parts.upgrade().unwrap_err().status, 400);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod response;
 
 pub use body::Body;
 pub use request::{parse, Incoming, Request};
+pub(crate) use response::status_text;
 pub use response::{Response, ResponseError, Terms};
 
 /// The longest request body accepted, in bytes.

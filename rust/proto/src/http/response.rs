@@ -37,6 +37,14 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// A status and what it means, as in a status line.
+pub(crate) fn status_text(status: u16) -> String {
+    let phrase = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    format!("{status} {}", phrase.unwrap_or(""))
+}
+
 /// A response that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
@@ -77,14 +85,16 @@ impl Response {
         !terms.keep_alive || self.values("Connection").any(says_so)
     }
 
+    /// Its status and what that means.
+    pub fn status_text(&self) -> String {
+        status_text(self.status)
+    }
+
     /// The bytes before the body. `date` is when this is sent, in the form of RFC 9110 section 5.6.7; a response that
     /// has a `Date` goes without.
     pub fn encode_head(&self, terms: Terms, date: Option<&str>) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        let phrase = StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason());
-        let line = format!("HTTP/1.1 {} {}\r\n", self.status, phrase.unwrap_or(""));
+        let line = format!("HTTP/1.1 {}\r\n", self.status_text());
         out.extend_from_slice(line.as_bytes());
         if let Some(connection) = self.connection(terms) {
             write_header(&mut out, "Connection", connection.as_bytes());

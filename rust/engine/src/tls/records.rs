@@ -1,0 +1,305 @@
+//! The records of an established connection: on the socket as they are, plaintext on this side.
+//!
+//! INVARIANT: between two calls a connection holds no plaintext, only the beginning of a record at
+//! most, and records that the kernel refused. So a descriptor that is not readable has nothing to read.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+
+use super::handshake::Handshake;
+use super::info::{Expected, TlsInfo};
+use super::session::{Session, Turn, OVERHEAD};
+use super::words;
+use crate::queue::{ChunkPool, SendQueue, Written};
+use crate::sys;
+
+/// Bytes that are encrypted at a time. What is beyond them waits in the send queue.
+const WRITTEN: usize = 128 * 1024;
+/// Plaintext of a record (RFC 8446 section 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// See the module.
+pub struct Tls {
+    session: Session,
+    /// What was read and is not done with: the beginning of a record.
+    partial: Vec<u8>,
+    /// Records that the kernel does not have.
+    unsent: Vec<u8>,
+    /// Bytes at the front of the send queue whose records are among these.
+    in_flight: usize,
+    /// Nothing more can be read: close_notify, an error, or the end of the stream.
+    ended: bool,
+    /// The session has failed, and must not be asked for anything any more.
+    failed: bool,
+    /// Why, until it is reported.
+    failure: Option<String>,
+    notified: bool,
+    /// Of a client: what it knows of the server beforehand.
+    expected: Option<Box<Expected>>,
+}
+
+/// Where plaintext goes: first into the message that is being assembled, then into the buffer.
+pub struct Sink<'a> {
+    /// That message, and how many bytes it lacks.
+    pub first: Option<(&'a mut Vec<u8>, usize)>,
+    /// The receive buffer.
+    pub second: &'a mut [u8],
+    /// Bytes in each.
+    pub filled: (usize, usize),
+}
+
+impl<'a> Sink<'a> {
+    /// Nothing is in it yet.
+    pub fn new(first: Option<(&'a mut Vec<u8>, usize)>, second: &'a mut [u8]) -> Self {
+        Sink {
+            first,
+            second,
+            filled: (0, 0),
+        }
+    }
+
+    /// INVARIANT: there is room, since records are longer than what is in them.
+    fn take(&mut self, bytes: &[u8]) {
+        let mut taken = 0;
+        if let Some((target, wanted)) = &mut self.first {
+            taken = bytes.len().min(*wanted);
+            target.extend_from_slice(&bytes[..taken]);
+            *wanted -= taken;
+            self.filled.0 += taken;
+        }
+        let start = self.filled.1;
+        let rest = &bytes[taken..];
+        self.second[start..start + rest.len()].copy_from_slice(rest);
+        self.filled.1 += rest.len();
+    }
+}
+
+impl Tls {
+    /// After the handshake, whose last bytes were sent. Also returns what the peer has sent behind it.
+    pub fn new(handshake: Handshake) -> (Self, Vec<u8>) {
+        let mut partial = handshake.incoming;
+        partial.shrink_to_fit();
+        let tls = Tls {
+            session: handshake.session,
+            partial,
+            unsent: Vec::new(),
+            in_flight: 0,
+            ended: false,
+            failed: false,
+            failure: None,
+            notified: false,
+            expected: None,
+        };
+        (tls, handshake.plaintext)
+    }
+
+    /// Notes what a client expects of its server.
+    pub fn expect(&mut self, expected: Expected) {
+        self.expected = Some(Box::new(expected));
+    }
+
+    /// What was agreed on.
+    pub fn info(&self) -> TlsInfo<'_> {
+        TlsInfo::new(&self.session, self.expected.as_deref())
+    }
+
+    /// Whether nothing more can be read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether there are records that the kernel does not have, of the session itself or others.
+    pub fn wants_write(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Bytes of a record that has not come in full.
+    pub fn held(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Why the session failed, once.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// Reads once into `wire`, and what is in it into the sink, which has room for as much. Like
+    /// recv(2), nothing at all is the end of the stream.
+    ///
+    /// # Errors
+    /// Whatever `read` says, which is recv(2); `WouldBlock` also when what came has no plaintext in it.
+    pub fn receive(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+        wire: &mut [u8],
+        sink: &mut Sink<'_>,
+    ) -> io::Result<(usize, usize)> {
+        let held = self.partial.len();
+        if held >= wire.len() {
+            // A message of the session itself, in records of a few bytes each.
+            self.fail("a message is too long".into());
+            return Ok((0, 0));
+        }
+        let count = read(&mut wire[held..])?;
+        wire[..held].copy_from_slice(&self.partial);
+        if count == 0 {
+            self.ended = true;
+        } else if !self.ended {
+            self.open(&mut wire[..held + count], sink);
+        }
+        if sink.filled == (0, 0) && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(sink.filled)
+    }
+
+    /// Decrypts what is there in full, and keeps the rest.
+    fn open(&mut self, bytes: &mut [u8], sink: &mut Sink<'_>) {
+        let mut start = 0;
+        loop {
+            let rest = &mut bytes[start..];
+            let mut take = |plain: &[u8]| sink.take(plain);
+            let (used, turn) = self.session.turn(rest, &mut self.unsent, &mut take);
+            start += used;
+            match turn {
+                Turn::Again => {}
+                Turn::Blocked | Turn::Open => break,
+                Turn::Ended => {
+                    self.ended = true;
+                    break;
+                }
+                Turn::Failed(error) => {
+                    self.fail(words::reason(&error));
+                    while self.session.wants_write() {
+                        let rest = &mut bytes[start..];
+                        self.session.turn(rest, &mut self.unsent, &mut |_| {});
+                    }
+                    break;
+                }
+            }
+        }
+        // An idle connection holds nothing.
+        self.partial = bytes[start..].to_vec();
+    }
+
+    fn fail(&mut self, why: String) {
+        self.ended = true;
+        self.failed = true;
+        self.failure = Some(why);
+    }
+
+    /// Offers the queue to the kernel as records: encrypted in order into `wire`, written together.
+    /// The queue keeps its bytes until the kernel has all of their records.
+    ///
+    /// # Errors
+    /// Whatever the kernel says, but for a full socket, which is [`Written::Part`]; `BrokenPipe` if
+    /// the session is over.
+    pub fn write(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        queue: &mut SendQueue,
+        pool: &mut ChunkPool,
+        wire: &mut [u8],
+    ) -> io::Result<Written> {
+        loop {
+            if !self.flush(fd)? {
+                queue.trim(pool);
+                return Ok(Written::Part);
+            }
+            queue.advance(std::mem::take(&mut self.in_flight), pool);
+            if queue.is_empty() {
+                return Ok(Written::All);
+            }
+            let room = wire.len().min(WRITTEN);
+            let length = self.seal_parts(queue.parts(), &mut wire[..room])?;
+            let sent = match sys::send_gathered(fd, &[IoSlice::new(&wire[..length])]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                result => result?,
+            };
+            if sent < length {
+                self.unsent = wire[sent..length].to_vec();
+                queue.trim(pool);
+                return Ok(Written::Part);
+            }
+        }
+    }
+
+    /// Encrypts what there is room for; returns how long the records are.
+    fn seal_parts<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        wire: &mut [u8],
+    ) -> io::Result<usize> {
+        let mut length = 0;
+        for mut part in parts {
+            while !part.is_empty() {
+                let take = part.len().min(plaintext_of(wire.len() - length));
+                if take == 0 {
+                    return Ok(length);
+                }
+                length += self.seal(&part[..take], &mut wire[length..])?;
+                self.in_flight += take;
+                part = &part[take..];
+            }
+        }
+        Ok(length)
+    }
+
+    fn seal(&mut self, plaintext: &[u8], wire: &mut [u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.session
+            .seal(&mut self.partial, plaintext, wire)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Encrypts `plaintext` behind what waits for [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// `BrokenPipe`: the session is over.
+    pub fn append(&mut self, plaintext: &[u8]) -> io::Result<()> {
+        let records = plaintext.len().div_ceil(RECORD);
+        let mut sealed = vec![0; plaintext.len() + records * OVERHEAD];
+        let length = self.seal(plaintext, &mut sealed)?;
+        self.unsent.extend_from_slice(&sealed[..length]);
+        Ok(())
+    }
+
+    /// Writes the records that wait. Returns whether the kernel has taken all.
+    ///
+    /// # Errors
+    /// Whatever the kernel says, but for a full socket.
+    pub fn flush(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        while !self.unsent.is_empty() {
+            match sys::send_gathered(fd, &[IoSlice::new(&self.unsent)]) {
+                Ok(sent) if sent == self.unsent.len() => self.unsent = Vec::new(),
+                Ok(sent) => {
+                    self.unsent.drain(..sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that nothing more will be sent (RFC 8446 section 6.1, close_notify). Returns whether
+    /// the kernel has taken it, or never will.
+    pub fn notify_end(&mut self, fd: BorrowedFd<'_>) -> bool {
+        if !self.notified && !self.failed {
+            let mut wire = [0; OVERHEAD];
+            let sealed = self.session.seal_end(&mut self.partial, &mut wire);
+            // A session that cannot say so ends without it.
+            self.unsent.extend_from_slice(&wire[..sealed.unwrap_or(0)]);
+        }
+        self.notified = true;
+        self.flush(fd).unwrap_or(true)
+    }
+}
+
+/// Of how much plaintext the records have room there, for sure.
+fn plaintext_of(room: usize) -> usize {
+    let whole = room / (RECORD + OVERHEAD);
+    whole * RECORD + (room % (RECORD + OVERHEAD)).saturating_sub(OVERHEAD)
+}

@@ -1,0 +1,362 @@
+/* EV::Websockets::Context::adopt: from a Perl handle, or a PSGI environment,
+ * to a call of the engine.
+ *
+ * The handle is looked at last, and changed only when nothing else can croak:
+ * for some servers, reading psgix.io from the environment gives the connection
+ * out of their hands.
+ */
+#include "websockets.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+/* ---- the handle ---- */
+
+/* NULL: it is none. Not sv_2io, which croaks in its own words then. */
+static IO *io_of(pTHX_ SV *fh)
+{
+    SV *glob = SvROK(fh) ? SvRV(fh) : fh;
+
+    PERL_UNUSED_CONTEXT;
+    if (SvTYPE(glob) == SVt_PVIO)
+        return (IO *)glob;
+    return isGV_with_GP(glob) ? GvIO((GV *)glob) : NULL;
+}
+
+/* NULL: it is no open handle. */
+PerlIO *ws_file_of(pTHX_ SV *fh)
+{
+    IO *io = io_of(aTHX_ fh);
+
+    return io ? IoIFP(io) : NULL;
+}
+
+/* Handles whose bytes are not those of their descriptor. */
+static void refuse_indirect(pTHX_ SV *fh)
+{
+    IO *io = io_of(aTHX_ fh);
+
+    if (sv_isobject(fh) && sv_derived_from(fh, "IO::Socket::SSL"))
+        croak("adopt: fh is an IO::Socket::SSL handle, whose TLS session cannot be taken over");
+    if (sv_isobject(fh) && sv_derived_from(fh, "AnyEvent::Handle"))
+        croak("Invalid filehandle: of an AnyEvent::Handle give its fh, and its rbuf as initial_data, unless it has TLS");
+    if (io && SvRMAGICAL((SV *)io) && mg_find((SV *)io, PERL_MAGIC_tiedscalar))
+        croak("adopt: fh is a tied handle, whose bytes are not those of a descriptor");
+}
+
+static IO *socket_of(pTHX_ SV *fh)
+{
+    struct stat status;
+    IO *io;
+
+    refuse_indirect(aTHX_ fh);
+    io = io_of(aTHX_ fh);
+    if (!io || !IoIFP(io) || PerlIO_fileno(IoIFP(io)) < 0)
+        croak("Invalid filehandle");
+    if (fstat(PerlIO_fileno(IoIFP(io)), &status) != 0 || !S_ISSOCK(status.st_mode))
+        croak("adopt: file handle is not a socket");
+    return io;
+}
+
+/* Appends what Perl has read from the descriptor and nobody has from the handle.
+ * Reading no more than is buffered does not touch the descriptor. There can be
+ * several buffers, one below the other: ungetc and its kin make another. */
+static void take_buffered(pTHX_ PerlIO *file, SV *data)
+{
+    SSize_t count;
+
+    while (PerlIO_fast_gets(file) && (count = PerlIO_get_cnt(file)) > 0) {
+        char *end = SvGROW(data, SvCUR(data) + (STRLEN)count + 1) + SvCUR(data);
+
+        count = PerlIO_read(file, end, (Size_t)count);
+        if (count <= 0)
+            return;
+        SvCUR_set(data, SvCUR(data) + (STRLEN)count);
+        *SvEND(data) = '\0';
+    }
+}
+
+/* What was printed to the handle goes out before anything of ours. */
+static void flush(pTHX_ IO *io)
+{
+    if (IoOFP(io) && PerlIO_flush(IoOFP(io)) != 0)
+        croak("Failed to adopt socket: what was printed to it cannot be sent: %s", Strerror(errno));
+}
+
+/* ---- the environment ---- */
+
+static HV *env_option(pTHX_ const ws_options *o)
+{
+    SV *env = o->value[WS_OPT_ENV];
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_ENV))
+        return NULL;
+    if (!SvROK(env) || SvTYPE(SvRV(env)) != SVt_PVHV)
+        croak("adopt: env must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ env)));
+    return (HV *)SvRV(env);
+}
+
+/* A mortal copy, or NULL. Only what is asked for is read: others may be magical. */
+static SV *env_value(pTHX_ HV *env, const char *key)
+{
+    SV **slot = hv_fetch(env, key, (I32)strlen(key), 0);
+    SV *value = slot ? sv_mortalcopy(*slot) : NULL;
+
+    return value && SvOK(value) ? value : NULL;
+}
+
+static evws_bytes env_string(pTHX_ HV *env, const char *key)
+{
+    SV *value = env_value(aTHX_ env, key);
+    SV *plain = value ? ws_plain_scalar(aTHX_ value) : NULL;
+    evws_bytes text = { NULL, 0 };
+    STRLEN length;
+
+    if (value && !plain)
+        croak("adopt: env: %s must be a string", key);
+    if (plain) {
+        text.data = (const uint8_t *)SvPV(plain, length);
+        text.length = length;
+    }
+    return text;
+}
+
+/* Percent-encoded, but for what a path may contain (RFC 3986 section 3.3). */
+static void append_path(pTHX_ SV *target, evws_bytes path)
+{
+    size_t i;
+
+    for (i = 0; i < path.length; i++) {
+        char c = (char)path.data[i];
+
+        if (isWORDCHAR_A(c) || (c && strchr("/-.~!$&'()*+,;=:@", c)))
+            sv_catpvn(target, &c, 1);
+        else
+            sv_catpvf(target, "%%%02X", (unsigned)path.data[i]);
+    }
+}
+
+/* The request target as it was sent; some servers leave out REQUEST_URI. */
+static evws_bytes env_target(pTHX_ HV *env)
+{
+    evws_bytes target = env_string(aTHX_ env, "REQUEST_URI");
+    evws_bytes query;
+    SV *made;
+
+    if (target.length)
+        return target;
+    made = sv_2mortal(newSVpvs(""));
+    append_path(aTHX_ made, env_string(aTHX_ env, "SCRIPT_NAME"));
+    append_path(aTHX_ made, env_string(aTHX_ env, "PATH_INFO"));
+    if (!SvCUR(made))
+        sv_setpvs(made, "/");
+    query = env_string(aTHX_ env, "QUERY_STRING");
+    if (query.length)
+        sv_catpvf(made, "?%.*s", (int)query.length, (const char *)query.data);
+    target.data = (const uint8_t *)SvPVX(made);
+    target.length = SvCUR(made);
+    return target;
+}
+
+/* HTTP_SEC_WEBSOCKET_KEY is SEC-WEBSOCKET-KEY. NULL: it is no header. */
+static SV *header_name(pTHX_ SV *key)
+{
+    STRLEN length;
+    const char *text = SvPV(key, length);
+    char *name;
+    SV *sv;
+
+    if (length > 5 && memEQ(text, "HTTP_", 5)) {
+        text += 5;
+        length -= 5;
+    }
+    else if (strNE(text, "CONTENT_LENGTH") && strNE(text, "CONTENT_TYPE"))
+        return NULL;
+    sv = newSVpvn_flags(text, length, SVs_TEMP);
+    for (name = SvPVX(sv); *name; name++)
+        if (*name == '_')
+            *name = '-';
+    return sv;
+}
+
+/* The array is built in the string buffer of a mortal. */
+static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
+{
+    SV *buffer = sv_2mortal(newSVpvs(""));
+    HE *entry;
+
+    hv_iterinit(env);
+    while ((entry = hv_iternext(env))) {
+        SV *key = sv_mortalcopy(hv_iterkeysv(entry));
+        SV *name = header_name(aTHX_ key);
+        evws_header header;
+
+        if (!name)
+            continue;
+        header.name.data = (const uint8_t *)SvPVX(name);
+        header.name.length = SvCUR(name);
+        header.value = env_string(aTHX_ env, SvPV_nolen(key));
+        if (header.value.data)
+            sv_catpvn(buffer, (const char *)&header, sizeof header);
+    }
+    out->headers = (evws_header *)SvPVX(buffer);
+    out->header_count = SvCUR(buffer) / sizeof(evws_header);
+}
+
+static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
+{
+    out->method = env_string(aTHX_ env, "REQUEST_METHOD");
+    out->target = env_target(aTHX_ env);
+    out->version = env_string(aTHX_ env, "SERVER_PROTOCOL");
+    env_headers(aTHX_ env, out);
+}
+
+/* ---- options ---- */
+
+/* The kind of a socket whose upgrade is over, or 0. */
+static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
+{
+    bool upgraded = ws_option_flag(aTHX_ o, WS_OPT_UPGRADED, FALSE);
+    evws_bytes role;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_ROLE))
+        return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
+    role = ws_option_string(aTHX_ o, WS_OPT_ROLE);
+    if (role.length != 6 || (memNE(role.data, "client", 6) && memNE(role.data, "server", 6)))
+        croak("adopt: role must be 'client' or 'server' (got '%s')",
+              SvPV_nolen(ws_shown(aTHX_ o->value[WS_OPT_ROLE])));
+    if (memEQ(role.data, "server", 6))
+        return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
+    if (ws_option_given(aTHX_ o, WS_OPT_UPGRADED) && !upgraded)
+        croak("adopt: role 'client' is for a socket whose upgrade is over, and upgraded is false");
+    return EVWS_ADOPT_AS_CLIENT;
+}
+
+/* Without a request there is nothing that these could be for. */
+static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_options *options)
+{
+    static const struct { const char *name; ws_option option; } others[] = {
+        { "env", WS_OPT_ENV }, { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
+        { "handshake_timeout", WS_OPT_HANDSHAKE_TIMEOUT },
+    };
+    size_t i;
+
+    for (i = 0; i < C_ARRAY_LENGTH(others); i++)
+        if (ws_option_given(aTHX_ o, others[i].option))
+            croak("adopt: %s is for an upgrade, and that of this socket is over", others[i].name);
+    if (options->deflate.enabled)
+        croak("adopt: deflate is for an upgrade, and that of this socket is over");
+    if (options->protocol_count > 1)
+        croak("adopt: the upgrade of this socket is over: protocol must be the one that was agreed on");
+}
+
+static void adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
+{
+    HV *env = env_option(aTHX_ o);
+    ws_byte_list protocols;
+    ws_header_list headers;
+
+    Zero(out, 1, evws_adopt_options);
+    out->initial_data = ws_option_octets(aTHX_ o, WS_OPT_INITIAL_DATA);
+    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
+    out->protocols = protocols.item;
+    out->protocol_count = protocols.count;
+    ws_option_headers(aTHX_ o, &headers);
+    out->headers = headers.item;
+    out->header_count = headers.count;
+    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
+    ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
+    out->kind = upgraded_option(aTHX_ o);
+    if (out->kind) {
+        refuse_with_upgraded(aTHX_ o, out);
+        return;
+    }
+    out->kind = env ? EVWS_ADOPT_REQUESTED : EVWS_ADOPT_CLIENT;
+    if (env)
+        env_request(aTHX_ env, &out->request);
+}
+
+/* Mortal. */
+static SV *handle_option(pTHX_ const ws_options *o)
+{
+    HV *env = env_option(aTHX_ o);
+    SV *fh;
+
+    if (ws_option_given(aTHX_ o, WS_OPT_FH))
+        return o->value[WS_OPT_FH];
+    if (!env)
+        croak("fh parameter is required");
+    fh = env_value(aTHX_ env, "psgix.io");
+    if (!fh)
+        croak("adopt: env has no psgix.io: this server does not hand out its sockets; or give fh");
+    return fh;
+}
+
+static ws_callbacks *callbacks_new(pTHX_ const ws_options *o)
+{
+    SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
+    ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
+
+    callbacks->on_handshake = SvREFCNT_inc(on_handshake);
+    return callbacks;
+}
+
+static void release_callbacks(pTHX_ void *callbacks)
+{
+    ws_callbacks_unref(aTHX_ (ws_callbacks *)callbacks);
+}
+
+/* What was buffered goes back when the socket is refused: nothing happened. */
+static void adopt_socket(pTHX_ ws_context *ctx, evws_adopt_options *options, IO *io, uint64_t *id)
+{
+    SV *data = sv_2mortal(newSVpvs(""));
+    const STRLEN given = options->initial_data.length;
+
+    sv_catpvn(data, given ? (const char *)options->initial_data.data : "", given);
+    flush(aTHX_ io);
+    take_buffered(aTHX_ IoIFP(io), data);
+    options->fd = PerlIO_fileno(IoIFP(io));
+    options->initial_data.data = (const uint8_t *)SvPVX(data);
+    options->initial_data.length = SvCUR(data);
+    if (evws_adopt(ws_context_engine(aTHX_ ctx), options, id) == EVWS_STATUS_OK)
+        return;
+    if (SvCUR(data) > given)
+        (void)PerlIO_unread(IoIFP(io), SvPVX(data) + given, SvCUR(data) - given);
+    ws_context_croak(aTHX_ ctx);
+}
+
+SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
+{
+    ws_options o;
+    evws_adopt_options options;
+    ws_callbacks *callbacks;
+    ws_connection *conn;
+    SV *fh;
+    IO *io;
+    uint64_t id;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_ADOPT, args, count);
+    if (!ws_option_given(aTHX_ &o, WS_OPT_FH) && !ws_option_given(aTHX_ &o, WS_OPT_ENV))
+        croak("fh parameter is required");
+    if (ws_option_given(aTHX_ &o, WS_OPT_FH))
+        (void)socket_of(aTHX_ o.value[WS_OPT_FH]);
+    adopt_options(aTHX_ &o, &options);
+    ENTER;
+    callbacks = callbacks_new(aTHX_ &o);
+    SAVEDESTRUCTOR_X(release_callbacks, callbacks);
+    options.wants = ws_callbacks_wants(callbacks);
+    options.ask_handshake = callbacks->on_handshake != NULL;
+    if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx);
+    fh = handle_option(aTHX_ &o);
+    io = socket_of(aTHX_ fh);
+    adopt_socket(aTHX_ ctx, &options, io, &id);
+    conn = ws_connection_new(aTHX_ ctx, id, callbacks);
+    ws_connection_hold(aTHX_ conn, fh);
+    LEAVE;
+    WS_WAKE(ctx);
+    return newRV_inc(conn->sv);
+}
