@@ -34,12 +34,14 @@ my ($master, $reader) = do {
     ($pid, $r);
 };
 my $eof = 0;
+my $status;
 my $watcher;
 $watcher = EV::io($reader, EV::READ, sub {
     if (!sysread $reader, $said, 65536, length $said) { $eof = 1; undef $watcher }
 });
-END { kill KILL => $master if $master && !$eof }    # its workers end with it
+END { kill KILL => $master if $master && !defined $status }    # its workers end with it
 
+my $child = EV::child($master, 0, sub { $status = $_[0]->rstatus });
 my $context = EV::Websockets::Context->new;
 
 # A client that was greeted by a worker, and the worker's id and generation. One
@@ -80,10 +82,9 @@ run_until(sub { !kill 0, $other }, 'the old worker ends');
 ok(kill(0, $new), 'the new one goes on');
 
 kill TERM => $master;
-run_until(sub { $third->count('close') && $eof }, 'the end');
+run_until(sub { $third->count('close') && $eof && defined $status }, 'the end');
 is_deeply($third->last_of('close'), [ 1001, 'try again' ], 'is told as well');
-waitpid $master, 0;
-is($?, 0, 'the master ends well');
+is($status, 0, 'the master ends well');
 like($said, qr/^master: all workers have ended\n\z/m, 'after its workers');
 ok(!kill(0, $new), 'nobody is left behind');
 ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port), 'nor listens');
