@@ -1,10 +1,12 @@
 #!/usr/bin/env perl
-# A chat room. With --port it is a real server, until Ctrl-C:
+# A chat room, and the page to talk in. With --port it is a real server, until
+# Ctrl-C:
 #
 #     chat_server.pl --port 8080
 #
-# (talk to it with any WebSocket client; "/nick NAME" sets your name). Without
-# arguments it plays a short scene between two clients of its own and ends.
+# Open http://localhost:8080/ in as many browsers as you like; "/nick NAME" sets
+# your name. Without arguments it plays a short scene between two clients of its
+# own and ends.
 use strict;
 use warnings;
 use FindBin;
@@ -17,6 +19,7 @@ use constant MAX_QUEUE => 1024 * 1024;    # bytes a slow reader may be behind
 
 GetOptions('port=i' => \my $port) or die "usage: $0 [--port PORT]\n";
 
+my $page = do { local $/; <DATA> };
 my $ctx = EV::Websockets::Context->new;
 my %room;        # "$c" => $c; an object is the same one in all of its callbacks
 my $guests = 0;
@@ -40,6 +43,19 @@ my $bound = $ctx->listen(
     port             => $port || 0,
     name             => 'chat',
     max_message_size => 4096,
+    on_request       => sub {
+        my ($request) = @_;
+        return [ 404, [ 'Content-Type' => 'text/plain' ], ["There is only one page here.\n"] ]
+            if $request->{path} ne '/';
+        return [ 405, [ Allow => 'GET, HEAD' ], [] ] if $request->{method} !~ /\A(?:GET|HEAD)\z/;
+        return [ 200, [ 'Content-Type' => 'text/html; charset=utf-8' ], [$page] ];
+    },
+    on_handshake => sub {
+        my ($headers) = @_;
+        # The pages of other sites have no business here. What is no browser sends no Origin.
+        my $origin = $headers->{Origin};
+        return !defined $origin || $origin =~ m{\Ahttps?://\Q$headers->{Host}\E\z}i;
+    },
     on_connect       => sub {
         my ($c) = @_;
         $c->stash->{nick} = 'guest' . ++$guests;    # the stash is this connection's own hash
@@ -66,7 +82,8 @@ my $bound = $ctx->listen(
 );
 
 if (defined $port) {
-    print "chat server on ws://localhost:$bound/ - Ctrl-C ends it\n";
+    $| = 1;
+    print "chat server on http://localhost:$bound/ - Ctrl-C ends it\n";
     my $ctrl_c = EV::signal INT => sub {
         print "\nclosing ", scalar(keys %room), " connections\n";
         $ending = 1;
@@ -119,3 +136,50 @@ sub enter {
 print "a scene between two clients; run with --port PORT for a real server\n";
 enter('ann');
 EV::run;
+
+__DATA__
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Chat</title>
+<style>
+    body { font: 16px/1.4 sans-serif; max-width: 40em; margin: 2em auto; padding: 0 1em }
+    #lines { height: 60vh; overflow-y: auto; border: 1px solid #999; padding: .5em; white-space: pre-wrap }
+    form { display: flex; gap: .5em; margin-top: .5em }
+    input { flex: 1 }
+</style>
+<div id="lines"></div>
+<form>
+    <input id="text" autocomplete="off" maxlength="1000" placeholder="What you say, or /nick NAME" autofocus disabled>
+    <button disabled>Say</button>
+</form>
+<script>
+    const lines = document.getElementById('lines');
+    const text = document.getElementById('text');
+    const form = document.querySelector('form');
+
+    function show(line) {
+        const row = document.createElement('div');
+        row.textContent = line;             // text, whatever it looks like
+        lines.append(row);
+        row.scrollIntoView();
+    }
+
+    function open(delay) {
+        const socket = new WebSocket(location.href.replace(/^http/, 'ws').replace(/#.*/, ''));
+        const enable = on => form.querySelectorAll('input, button').forEach(it => it.disabled = !on);
+        socket.onopen = () => { delay = 500; enable(true); text.focus(); };
+        socket.onmessage = event => show(event.data);
+        socket.onclose = () => {
+            enable(false);
+            show('(no connection; trying again)');
+            setTimeout(open, delay, Math.min(2 * delay, 30000));
+        };
+        form.onsubmit = event => {
+            event.preventDefault();
+            if (text.value) socket.send(text.value);
+            text.value = '';
+        };
+    }
+    open(500);
+</script>

@@ -6,7 +6,7 @@ use EV;
 use EV::Websockets;
 use Events;
 use Pair;
-use ProxyServer;
+use ServerProgram;
 use RawServer;
 use Run;
 use Test::More;
@@ -47,10 +47,10 @@ sub refuses {
 my $nobody = 'ws://127.0.0.1:' . RawServer::unused_port() . '/';
 
 SKIP: {
-    skip 'tinyproxy is not installed', 1 if !ProxyServer::find('tinyproxy');
-    my $open   = ProxyServer->tinyproxy or die 'tinyproxy does not start';
-    my $locked = ProxyServer->tinyproxy('BasicAuth me secret') or die 'tinyproxy does not start';
-    my $narrow = ProxyServer->tinyproxy('ConnectPort 443') or die 'tinyproxy does not start';
+    skip 'tinyproxy is not installed', 1 if !ServerProgram::find('tinyproxy');
+    my $open   = ServerProgram->tinyproxy or die 'tinyproxy does not start';
+    my $locked = ServerProgram->tinyproxy('BasicAuth me secret') or die 'tinyproxy does not start';
+    my $narrow = ServerProgram->tinyproxy('ConnectPort 443') or die 'tinyproxy does not start';
     my ($open_at, $locked_at) = map { '127.0.0.1:' . $_->port } $open, $locked;
 
     passes('tinyproxy, by name', undef, "http://$open_at", 'localhost');
@@ -63,9 +63,9 @@ SKIP: {
 }
 
 SKIP: {
-    skip 'microsocks is not installed', 1 if !ProxyServer::find('microsocks');
-    my $open   = ProxyServer->microsocks or die 'microsocks does not start';
-    my $locked = ProxyServer->microsocks('-u', 'me', '-P', 'secret') or die 'microsocks does not start';
+    skip 'microsocks is not installed', 1 if !ServerProgram::find('microsocks');
+    my $open   = ServerProgram->microsocks or die 'microsocks does not start';
+    my $locked = ServerProgram->microsocks('-u', 'me', '-P', 'secret') or die 'microsocks does not start';
     my ($open_at, $locked_at) = map { '127.0.0.1:' . $_->port } $open, $locked;
 
     passes('microsocks, a name for it to look up', undef, "socks5h://$open_at", 'localhost');

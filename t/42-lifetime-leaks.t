@@ -160,6 +160,9 @@ leaks_nothing('croaks', sub {
         sub { $context->listen(name => undef) },
         sub { $context->listen(name => 'default') },
         sub { $context->listen(on_connect => sub { }, ssl_cert => 'x') },
+        sub { $context->listen(origins => [ qr/a/, '*', 'x' ]) },
+        sub { $context->listen(origins => [ qr/a/, undef ]) },
+        sub { $context->listen(on_request => sub { }, handshake_timeout => 'x') },
         sub { $context->adopt },
         sub { $conn->send('x') },
         sub { $conn->close(999) },
@@ -181,6 +184,47 @@ leaks_nothing('a paused connection with messages unread', sub {
     );
     wait_until(sub { $sent && $count == 3 });
 });
+
+# Requests that are no upgrade, and handshakes, whatever becomes of them.
+sub asked {
+    my ($what, $upgrade, %options) = @_;
+    leaks_nothing($what, sub {
+        my $context = EV::Websockets::Context->new;
+        my $port = $context->listen(%options);
+        my $peer = RawPeer->connect($port);
+        $upgrade ? $peer->upgrade(headers => { Origin => 'https://a.example', 'Sec-WebSocket-Protocol' => 'a, b' })
+            : $peer->put("POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+        wait_until(sub { defined $peer->head });
+    });
+    return;
+}
+for my $case (
+    [ 'a page',       sub { [ 200, [ 'X-A' => 1 ], [ 'a', 'b' ] ] } ],
+    [ 'a die',        sub { die "thrown on purpose\n" } ],
+    [ 'no response',  sub { [ 200, [ 'X-A', 1, 'X-B' ], [] ] } ],
+    [ 'a bad header', sub { [ 200, [ 'X-A', "\n" ], ['x'] ] } ],
+    [ 'a bad body',   sub { [ 200, [ 'X-A', 1 ], [ 'a', "\x{263A}" ] ] } ],
+) {
+    asked("on_request: $case->[0]", 0, on_request => $case->[1]);
+}
+my $timer;
+for my $case (
+    [ 'a response',     sub { [ 401, [ 'X-A' => 1 ], ['who?'] ] } ],
+    [ 'no response',    sub { [ 401, [ 'X-A', 1, 'X-B' ], [] ] } ],
+    [ 'accept inside',  sub { $_[1]->protocol('b'); $_[1]->accept({ 'X-A' => 1 }); 1 } ],
+    [ 'two picks',      sub { $_[1]->protocol($_) for qw(b a); my @all = $_[1]->protocols; $_[1]->reject } ],
+    [ 'accept later',   sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; $it->accept }); $it } ],
+    [ 'reject later',   sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; $it->reject(404) }); $it } ],
+    [ 'dropped later',  sub { my $it = $_[1]; $timer = EV::timer(0, 0, sub { undef $timer; undef $it }); $it } ],
+    [ 'dropped',        sub { $_[1] } ],
+    [ 'bad arguments',  sub { eval { $_[1]->reject(404, [ 'X-A' => "\n" ]) }; eval { $_[1]->protocol('c') }; 0 } ],
+    [ 'its questions',  sub { my $it = $_[1]; $it->headers->{Self} = 'x'; $_[0]{Also} = $it->peer_address; 1 } ],
+) {
+    asked("on_handshake: $case->[0]", 1, on_handshake => $case->[1]);
+}
+asked('origins', 1, origins => [ 'https://a.example', qr/b/ ]);
+asked('origins: a pattern', 1, origins => [qr/a/]);
+asked('origins: refused by a pattern', 1, origins => [qr/b/], on_handshake => sub { 1 });
 
 leaks_nothing('contexts and nothing else', sub {
     for (1 .. 10) {

@@ -13,13 +13,13 @@ use File::Path qw(mkpath);
 use File::Temp;
 use Interop ();
 use Interop::Talk;
-use ProxyServer;
+use ServerProgram;
 use Run;
 
 # wss:// with a browser, which trusts the test's own CA and no other.
 
 plan skip_all => 'Chromium is not installed' if !Chromium::find();
-my $certutil = ProxyServer::find('certutil') or plan skip_all => 'certutil (of libnss3-tools) is not installed';
+my $certutil = ServerProgram::find('certutil') or plan skip_all => 'certutil (of libnss3-tools) is not installed';
 
 my $made = Certificates->new;
 $made->ca($_) for qw(ca other);

@@ -10,13 +10,13 @@ use EV;
 use EV::Websockets;
 use Events;
 use Frame;
-use ProxyServer;
+use ServerProgram;
 use Run;
 
 # curl as a client of a listener with TLS: it offers HTTP/2, knows SNI and client
 # certificates, and has its own mind about who is to be trusted.
 
-my $curl = ProxyServer::find('curl') or plan skip_all => 'curl is not installed';
+my $curl = ServerProgram::find('curl') or plan skip_all => 'curl is not installed';
 
 my $made = Certificates->new;
 $made->ca('ca');

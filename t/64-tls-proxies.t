@@ -11,7 +11,7 @@ use EV;
 use EV::Websockets;
 use Events;
 use Pair;
-use ProxyServer;
+use ServerProgram;
 use Run;
 
 # wss:// through proxies: TLS is between the ends, and the proxy passes it on.
@@ -66,18 +66,18 @@ sub passes {
 }
 
 SKIP: {
-    skip 'tinyproxy is not installed', 2 if !ProxyServer::find('tinyproxy');
-    my $open   = ProxyServer->tinyproxy or die 'tinyproxy does not start';
-    my $locked = ProxyServer->tinyproxy('BasicAuth me secret') or die 'tinyproxy does not start';
+    skip 'tinyproxy is not installed', 2 if !ServerProgram::find('tinyproxy');
+    my $open   = ServerProgram->tinyproxy or die 'tinyproxy does not start';
+    my $locked = ServerProgram->tinyproxy('BasicAuth me secret') or die 'tinyproxy does not start';
     passes('tinyproxy', $open, 'http://127.0.0.1:' . $open->port);
     passes('tinyproxy with a password', $locked, 'http://me:secret@127.0.0.1:' . $locked->port);
 }
 
 SKIP: {
-    skip 'microsocks is not installed', 2 if !ProxyServer::find('microsocks');
+    skip 'microsocks is not installed', 2 if !ServerProgram::find('microsocks');
     for (['socks5'], ['socks5h', '-u', 'me', '-P', 'secret']) {
         my ($scheme, @options) = @$_;
-        my $server = ProxyServer->microsocks(@options) or die 'microsocks does not start';
+        my $server = ServerProgram->microsocks(@options) or die 'microsocks does not start';
         passes("microsocks, $scheme", $server, "$scheme://" . (@options ? 'me:secret@' : '') . '127.0.0.1:' . $server->port);
     }
 }

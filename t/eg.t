@@ -15,6 +15,14 @@ use constant SECONDS => 60;    # for one program
 my $eg = "$FindBin::Bin/../eg";
 
 my %shows = (
+    'auth_later.pl' => [
+        qr/^nobody: .*401 Unauthorized$/m,
+        qr/^ann: let in as ann\nann: welcome$/m,
+        qr/^mallory: .*403 Forbidden$/m,
+        qr/^bob: let in as bob\nbob: welcome$/m,
+        qr/^carol: .*500 Internal Server Error$/m,
+        qr/^dave: .*503 Service Unavailable$/m,
+    ],
     'backpressure.pl' => [
         qr/^received 500 chunks,\s+31\.2 MiB$/m,
         qr/^total    500 chunks, 32768000 bytes, closed with 1000 \(end of stream\)$/m,
@@ -33,14 +41,29 @@ my %shows = (
         qr/^\[bob sees\] \* ann left$/m,
         qr/^\[bob\] gone$/m,
     ],
+    'cluster_chat.pl' => [
+        qr/^\[ann sees\] \* bob is here$/m,
+        qr/^\[bob sees\] ann: hello, bob!$/m,
+        qr/^\[ann sees\] bob: hello, ann\.$/m,
+        qr/^\[ann sees\] \* bob has left\neverything has stopped$/m,
+    ],
     'compression.pl' => [
         qr/^plain: +15402 bytes to send \(no extension\)\n +15402 bytes in 100 messages$/m,
         qr/^each by itself: +1[0-4][0-9]{3} bytes to send \(permessage-deflate;.*_no_context_takeover\)\n +15402 bytes in 100 messages$/m,
         qr/^with takeover: +[1-4][0-9]{3} bytes to send \(permessage-deflate\)\n +15402 bytes in 100 messages$/m,
     ],
+    'coro.pl' => [
+        (map { my $name = $_; map { qr/^$name $_$/m } "gets 'here you are, $name: .*'", 'leaves' } qw(ann bob)),
+        qr/^everyone has left$/m,
+    ],
     'echo_test.pl' => [
         qr/^server: a client came from 127\.0\.0\.1$/m,
         qr/^client: got 'good bye' back\nclient: closed with code 1000$/m,
+    ],
+    'future.pl' => [
+        qr/^ann: 'stressed' backwards is 'desserts'$/m,
+        (map { qr/^$_: the server has closed$/m } qw(ann bob)),
+        qr/^together: 2 \+ 1 words\nno message in time\nfailed: .*Connection refused.*\ndone$/m,
     ],
     'graceful_shutdown.pl' => [
         (map { qr/^client $_: got 'last words'$/m } 1 .. 3),
@@ -128,14 +151,29 @@ my %shows = (
     ],
 );
 
-# These make certificates.
-my %needs_openssl = map { $_ => 1 } 'mutual_tls.pl', 'self_signed.pl', 'tls_server.pl';
-my $has_openssl = grep { -x File::Spec->catfile($_, 'openssl') } File::Spec->path;
+# What some of them need beside the module: programs, and modules of Perl.
+my %needs = (
+    'cluster_chat.pl' => [qw(redis-server AnyEvent::Redis)],
+    'coro.pl'         => [qw(Coro)],
+    'future.pl'       => [qw(Future Future::AsyncAwait)],
+    map({ $_ => ['openssl'] } qw(mutual_tls.pl self_signed.pl tls_server.pl)),    # they make certificates
+);
+
+sub missing {
+    my ($need) = @_;
+    (my $file = "$need.pm") =~ s{::}{/}g;
+    return !grep { !ref && -e "$_/$file" } @INC if $need =~ /\A[A-Z]/;    # not loaded here: Coro changes the process
+    return !grep { -x File::Spec->catfile($_, $need) } File::Spec->path;
+}
 
 my @programs = sort map { basename($_) } glob "$eg/*.pl";
 is_deeply(\@programs, [ sort keys %shows ], 'every program of eg/ has a row here');
 
-for my $program (grep { $shows{$_} && ($has_openssl || !$needs_openssl{$_}) } @programs) {
+for my $program (grep { $shows{$_} } @programs) {
+    if (my @missing = grep { missing($_) } @{ $needs{$program} || [] }) {
+        diag("$program is not run: @missing not installed");
+        next;
+    }
     my $out = ends_well($program, SECONDS, "$eg/$program");
     like($out, $_, "$program: prints what it should") for @{ $shows{$program} };
 }

@@ -115,6 +115,14 @@ C<new>, C<connect>, C<listen>, C<adopt>, and their options.
 
 The methods of a connection, the callbacks, close codes, backpressure.
 
+=item L<EV::Websockets::Handshake>
+
+Who may come in: C<on_handshake>, decisions that come later, origins.
+
+=item L<EV::Websockets::HTTP>
+
+Pages and health checks on a listener's port: C<on_request>.
+
 =item L<EV::Websockets::TLS>
 
 C<wss://> for clients and listeners.
@@ -259,7 +267,7 @@ true of all the messages of a connection, and not only of those that have both.
 =item *
 
 The request head of a client is limited to 16 KiB and 128 headers and must be
-complete within 30 seconds. After that, nothing times out by itself: ping
+complete within 30 seconds, or C<handshake_timeout>. After that, nothing times out by itself: ping
 your clients and close those that do not answer (F<eg/keepalive.pl>), and limit
 the number of connections in C<on_handshake> if you expect many.
 
@@ -273,7 +281,8 @@ when 64 KiB of them wait, and 30 seconds later it is cut off.
 =item *
 
 A browser sends your cookies with a WebSocket request from any page. Servers
-that identify users by cookies have to check C<Origin> in C<on_handshake>.
+that identify users by cookies have to say which pages they expect, with C<origins>: see
+L<ORIGINS|EV::Websockets::Handshake/ORIGINS>.
 
 =item *
 
@@ -385,6 +394,15 @@ once.
 =item *
 
 Repeated headers can be sent, by an array reference.
+
+=item *
+
+C<on_handshake> may answer with a response of its own, choose the subprotocol, and decide
+later; C<origins> refuses the pages of others.
+
+=item *
+
+C<on_request> answers plain requests.
 
 =item *
 

@@ -32,12 +32,19 @@ sub serve {
     });
 }
 
-# Opens /page of that server, with these URLs in its query. home => a folder for
-# what Chromium looks for in the home directory, its NSS database among it.
+# Opens a page. home => a folder for what Chromium looks for in the home directory,
+# its NSS database among it.
+sub start {
+    my ($class, $url, %o) = @_;
+    my $self = bless { profile => File::Temp->newdir, owner => $$ }, $class;
+    $self->{pid} = $self->_start($url, %o);
+    return $self;
+}
+
+# Opens /page of that server, with these URLs in its query.
 sub visit {
     my ($class, $http, $urls, %o) = @_;
-    my $self = bless { profile => File::Temp->newdir, owner => $$ }, $class;
-    $self->{pid} = $self->_start('http://127.0.0.1:' . $http->port . '/page?' . join('&', map { "url=$_" } @$urls), %o);
+    my $self = $class->start('http://127.0.0.1:' . $http->port . '/page?' . join('&', map { "url=$_" } @$urls), %o);
     # Starting takes it a while on a busy machine.
     my $there = 0;
     for my $try (1 .. 3) {
@@ -67,10 +74,18 @@ sub _start {
     POSIX::_exit(127);
 }
 
+# What it has said so far.
+sub said {
+    my ($self) = @_;
+    open my $log, '<', "$self->{profile}/log" or return '';
+    local $/;
+    my $text = <$log>;
+    return defined $text ? $text : '';
+}
+
 sub show_log {
     my ($self) = @_;
-    open my $log, '<', "$self->{profile}/log" or return;
-    my @lines = <$log>;
+    my @lines = split /^/, $self->said;
     diag @lines > 15 ? @lines[ -15 .. -1 ] : @lines;
     return;
 }

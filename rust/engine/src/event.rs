@@ -68,7 +68,8 @@ pub struct Wants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A client asks `listener` for an upgrade: answer with
-    /// [`Context::answer_handshake`](crate::Context::answer_handshake).
+    /// [`Context::accept_handshake`](crate::Context::accept_handshake) or
+    /// [`Context::reject_handshake`](crate::Context::reject_handshake).
     Handshake {
         /// The connection.
         id: Id,

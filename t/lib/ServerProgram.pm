@@ -1,7 +1,7 @@
-package ProxyServer;
+package ServerProgram;
 
-# A proxy program of the system, on a port of 127.0.0.1, for as long as the
-# object lives.
+# A server in a process of its own, on a port of 127.0.0.1, for as long as the
+# object lives: proxies, load balancers, databases.
 
 use strict;
 use warnings;
@@ -19,29 +19,39 @@ sub find {
     return $found;
 }
 
-# new(sub { my ($port) = @_; return @command }): undef if it does not come up.
+# new(sub { my ($port) = @_; return @command }, $port): undef if it does not
+# come up. Without a port, one that is free.
 sub new {
-    my ($class, $command) = @_;
+    my ($class, $command, $port) = @_;
     # Another process may take the port between looking for it and using it.
     for (1 .. 5) {
-        my $self = bless { port => RawServer::unused_port(), owner => $$, output => File::Temp->new }, $class;
+        my $self = bless { port => $port || RawServer::unused_port(), owner => $$, output => File::Temp->new }, $class;
         $self->{pid} = $self->_start($command->($self->{port}));
         return $self if wait_until(sub { $self->_is_up || $self->_has_ended }) && $self->{pid};
     }
     return undef;
 }
 
-sub tinyproxy {
-    my ($class, @settings) = @_;
+# configured(sub { my ($port) = @_; return $text }, sub { my ($file) = @_; return @command })
+sub configured {
+    my ($class, $text, $command) = @_;
     my $file = File::Temp->new;
     return $class->new(sub {
         my ($port) = @_;
         seek $file, 0, 0;
         truncate $file, 0;
-        print {$file} map { "$_\n" } "Port $port", 'Listen 127.0.0.1', 'Timeout 60', 'MaxClients 20', @settings;
+        print {$file} $text->($port);
         $file->flush;
-        return (find('tinyproxy'), '-d', '-c', $file->filename);
+        return $command->($file->filename);
     });
+}
+
+sub tinyproxy {
+    my ($class, @settings) = @_;
+    return $class->configured(
+        sub { return map { "$_\n" } "Port $_[0]", 'Listen 127.0.0.1', 'Timeout 60', 'MaxClients 20', @settings },
+        sub { return (find('tinyproxy'), '-d', '-c', $_[0]) },
+    );
 }
 
 sub microsocks {
@@ -71,6 +81,26 @@ sub _has_ended {
 }
 
 sub port { return $_[0]{port} }
+
+# What it has printed.
+sub output {
+    my ($self) = @_;
+    open my $again, '<', $self->{output}->filename or die "open: $!";
+    local $/;
+    return scalar <$again>;
+}
+
+# Asks it to end, and waits for that. Its status, as in $?.
+sub terminate {
+    my ($self) = @_;
+    my $pid = $self->{pid} or return;
+    my $status;
+    local $?;
+    kill TERM => $pid;
+    wait_until(sub { waitpid($pid, POSIX::WNOHANG()) == $pid and defined($status = $?) }) or return;
+    delete $self->{pid};
+    return $status;
+}
 
 sub stop {
     my ($self) = @_;

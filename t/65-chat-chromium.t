@@ -1,0 +1,152 @@
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/lib";
+use Test::More;
+
+use Chromium;
+use EV;
+use EV::Websockets;
+use IO::Handle;
+use JSON::PP;
+use POSIX ();
+use Run;
+
+# eg/chat_server.pl and its page: two tabs of a browser talk to each other. The
+# browser does what its own WebSocket, the DevTools protocol, is told.
+
+plan skip_all => 'Chromium is not installed' if !Chromium::find();
+
+# ---- the server, as it is started from a shell ----
+
+pipe my $out, my $in or die "pipe: $!";
+my $server = fork;
+defined $server or die "fork: $!";
+if (!$server) {
+    open STDOUT, '>&', $in;
+    { no warnings 'exec'; exec $^X, (map { "-I$_" } grep { !ref } @INC), "$Bin/../eg/chat_server.pl", '--port', 0 }
+    POSIX::_exit(127);
+}
+close $in;
+my $browser;
+END {
+    undef $browser;
+    local $?;
+    kill TERM => $server if $server;
+}
+
+$out->blocking(0);
+my $printed = '';
+my $reader = EV::io($out, EV::READ(), sub { sysread $out, $printed, 4096, length $printed });
+run_until(sub { $printed =~ m{http://localhost:\d+/} }, 'the server says where it is');
+my ($url) = $printed =~ m{(http://localhost:\d+/)};
+
+# ---- the browser ----
+
+my $context = EV::Websockets::Context->new(proxy => '');
+my ($devtools, %answer);
+my $serial = 0;
+
+sub start_browser {
+    $browser = Chromium->start('about:blank');
+    my $address;
+    # Starting takes it a while on a busy machine.
+    for my $try (1 .. 3) {
+        last if wait_until(sub { ($address) = $browser->said =~ m{DevTools listening on (ws://\S+)} });
+    }
+    ok($address, 'the browser is there') or $browser->show_log;
+    my ($open, $failed);
+    $devtools = $context->connect(
+        url        => $address,
+        on_connect => sub { $open = 1 },
+        on_error   => sub { $failed = $_[1] },
+        on_message => sub { my $said = decode_json($_[1]); $answer{ $said->{id} } = $said if $said->{id} },
+    );
+    run_until(sub { $open || $failed }, 'and listens to us');
+    is($failed, undef, 'without an error');
+    return;
+}
+
+# Calls a method of the protocol, for a tab or the browser itself: the result.
+sub call {
+    my ($tab, $method, %parameters) = @_;
+    my $id = ++$serial;
+    $devtools->send(encode_json({ id => $id, method => $method, params => \%parameters,
+        defined $tab ? (sessionId => $tab) : () }));
+    wait_until(sub { $answer{$id} }) or die "$method: no answer\n";
+    my $said = delete $answer{$id};
+    die "$method: $said->{error}{message}\n" if $said->{error};
+    return $said->{result};
+}
+
+sub evaluate {
+    my ($tab, $script) = @_;
+    my $result = call($tab, 'Runtime.evaluate', expression => $script, returnByValue => JSON::PP::true);
+    die "$script: $result->{exceptionDetails}{text}\n" if $result->{exceptionDetails};
+    return $result->{result}{value};
+}
+
+my %target;
+sub new_tab {
+    my ($where) = @_;
+    my $target = call(undef, 'Target.createTarget', url => $where)->{targetId};
+    my $tab = call(undef, 'Target.attachToTarget', targetId => $target, flatten => JSON::PP::true)->{sessionId};
+    $target{$tab} = $target;
+    return $tab;
+}
+
+sub shows {
+    my ($tab, $line, $name) = @_;
+    my $script = '[...document.querySelectorAll("#lines div")].map(row => row.textContent).join("\n")';
+    my $text;
+    my $seen = wait_until(sub {
+        $text = evaluate($tab, "document.getElementById('lines') ? $script : ''");
+        return "\n$text\n" =~ /\n\Q$line\E\n/;
+    });
+    ok($seen, $name) or diag("the page shows:\n$text");
+    return;
+}
+
+sub type {
+    my ($tab, $text) = @_;
+    wait_until(sub { evaluate($tab, 'document.querySelector("button") && !document.querySelector("button").disabled') });
+    evaluate($tab, 'document.getElementById("text").value = ' . JSON::PP->new->allow_nonref->encode($text)
+        . '; document.querySelector("button").click()');
+    return;
+}
+
+start_browser();
+my $ann = new_tab($url);
+shows($ann, '* guest1 joined', 'a page is in the chat');
+type($ann, '/nick ann');
+shows($ann, '* guest1 is now ann', 'it has a name');
+my $bob = new_tab($url);
+shows($ann, '* guest2 joined', 'the first page sees the second come');
+type($bob, '/nick bob');
+shows($ann, '* guest2 is now bob', 'and its name');
+type($ann, 'hello, bob!');
+shows($bob, 'ann: hello, bob!', 'the second page sees what the first says');
+type($bob, "hello, ann \x{263A}");
+shows($ann, "bob: hello, ann \x{263A}", 'and the first what the second says');
+type($ann, '<img src=x onerror=alert(1)>');
+shows($bob, 'ann: <img src=x onerror=alert(1)>', 'text is text');
+is(evaluate($bob, 'document.querySelectorAll("img").length'), 0, 'and not HTML');
+is(evaluate($bob, 'performance.getEntriesByType("navigation")[0].responseStatus'), 200, 'the page came with 200')
+    if evaluate($bob, '"responseStatus" in performance.getEntriesByType("navigation")[0]');
+call(undef, 'Target.closeTarget', targetId => $target{$bob});
+shows($ann, '* bob left', 'the first page sees the second go');
+
+# A page of another site: 127.0.0.1 is not localhost for a browser.
+(my $elsewhere = $url) =~ s/localhost/127.0.0.1/;
+my $other = new_tab("${elsewhere}nothing");
+(my $chat = $url) =~ s/^http/ws/;
+wait_until(sub { evaluate($other, 'document.readyState') eq 'complete' });
+evaluate($other, "window.seen = []; for (const [name, url] of [['theirs', '$chat'], ['own', location.origin.replace('http', 'ws')]]) {"
+    . 'const socket = new WebSocket(url); socket.onopen = () => seen.push(name + " open"); socket.onerror = () => seen.push(name + " refused") }');
+my $seen;
+run_until(sub { ($seen = evaluate($other, 'seen.sort().join()')) =~ /,/ }, 'pages of two sites ask for the chat');
+is($seen, 'own open,theirs refused', 'only that of the same site is let in');
+
+$devtools->close;
+finish();
