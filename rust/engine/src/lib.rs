@@ -2,6 +2,10 @@
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
 //! those that look names up.
 
+// What the integration tests share is used by unit tests as well.
+#[cfg(test)]
+extern crate self as evws_engine;
+
 mod adopt;
 mod answer;
 mod attempts;
@@ -26,6 +30,8 @@ mod shutdown;
 mod slots;
 mod socket_file;
 mod sys;
+#[cfg(test)]
+mod time_tests;
 mod tls;
 mod watch;
 

@@ -209,3 +209,24 @@ impl Slots {
             .map(|slot| std::mem::take(&mut slot.source))
     }
 }
+
+#[cfg(test)]
+impl Slots {
+    /// As if `time` had gone by: every deadline is nearer by it.
+    pub fn pass(&mut self, time: Duration) {
+        let now = Instant::now();
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let id = u64::from(slot.generation) << 32 | index as u64;
+            if let Some(left) = slot.deadline.map(|at| at.saturating_duration_since(now)) {
+                self.set_deadline(id, Some(left.saturating_sub(time)));
+            }
+        }
+    }
+
+    /// How many sources are like this.
+    pub fn count(&self, is_one: impl Fn(&Source) -> bool) -> usize {
+        let sources = self.slots.iter().map(|slot| &slot.source);
+        sources.filter(|source| is_one(source)).count()
+    }
+}

@@ -107,6 +107,7 @@ impl Desk {
 
     /// Sets the one deadline of the future, or drops it.
     pub fn set_deadline(&self, after: Option<Duration>) {
+        self.late.set(false);
         self.deadline.set(Some(after));
     }
 
@@ -129,10 +130,11 @@ impl Desk {
         let mut work = pin!(work);
         poll_fn(|context| {
             let result = work.as_mut().poll(context);
-            match (result, self.late.take()) {
-                (Poll::Ready(result), _) => Poll::Ready(Ok(result)),
-                (Poll::Pending, true) => Poll::Ready(Err(Late)),
-                (Poll::Pending, false) => Poll::Pending,
+            match result {
+                // The rest of what it is a part of is late all the same: only another deadline takes that back.
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending if self.late.take() => Poll::Ready(Err(Late)),
+                Poll::Pending => Poll::Pending,
             }
         })
         .await
