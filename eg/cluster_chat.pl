@@ -145,7 +145,7 @@ package main;
 sub serve {
     my ($redis_at, $port, $out) = @_;
     my $ctx = EV::Websockets::Context->new;
-    my (%clients, $listening, $stopping);
+    my (%clients, $listening);
 
     my $tell_ours = sub {
         my ($line) = @_;
@@ -173,7 +173,6 @@ sub serve {
                 my ($c) = @_;
                 delete $clients{$c};
                 $room->say('* ' . $c->stash->{name} . ' has left');
-                EV::break if $stopping && !%clients;
             },
         );
         print $out "listening on port $listening\n";
@@ -195,9 +194,7 @@ sub serve {
 
     # 1001 has clients come back, and the load balancer leads them elsewhere.
     my $term = EV::signal(TERM => sub {
-        $stopping = EV::timer(5, 0, sub { EV::break });
-        $_->close(1001, 'server is stopping') for values %clients;
-        EV::break if !%clients;
+        $ctx->shutdown(reason => 'server is stopping', timeout => 5, cb => sub { EV::break });
     });
     EV::run;
 }

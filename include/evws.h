@@ -1371,8 +1371,8 @@ evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, ui
 evws_status evws_reload_tls(struct evws_context *context, const uint64_t *listeners, size_t count);
 
 /**
- * Writes what the TLS of a connection has agreed on, lent until the next call on the context.
- * Returns false if it has none, or the connection is not connected.
+ * Writes what the TLS of a connection has agreed on, also of one whose request waits for an answer,
+ * lent until the next call on the context. Returns false if it has none, or is not connected.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to

@@ -5,30 +5,17 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use Test::More;
 
-BEGIN {
-    plan skip_all => 'Test::LeakTrace is not installed' unless eval { require Test::LeakTrace; 1 };
-}
-
 use EV;
+use Adopt ();
 use EV::Websockets;
+use Leaks;
 use RawPeer;
 use RawServer;
 use Run;
 use Stage;
-use Test::LeakTrace qw(no_leaks_ok leaked_count);
+use Test::LeakTrace qw(leaked_count);
 
 # No Perl value is left behind, whatever a callback does.
-
-# The first run fills caches (method lookup, pads of the helpers), as first runs do.
-sub leaks_nothing {
-    my ($what, $code) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    # The warnings that t/lib/Run.pm keeps are no leak.
-    my $run = sub { $code->(); warned() };
-    $run->() for 1 .. 2;
-    no_leaks_ok { $run->() } $what;
-    return;
-}
 
 # The tracing itself has to be able to see a leak.
 is leaked_count(sub { my $cycle = []; push @$cycle, $cycle }) > 0, 1, 'a leak would be seen';
@@ -86,6 +73,34 @@ leaks_nothing('echoes with all options', sub {
     );
     wait_until(sub { $closed });
     my @open = $context->connections;
+});
+
+leaks_nothing('adopted sockets: accepted, refused, upgraded before, in a PSGI environment', sub {
+    my $context = EV::Websockets::Context->new;
+    my $request = Adopt::request();
+    my ($open, $over) = (0, 0);
+    my %count = (on_connect => sub { $_[0]->send($open++) }, on_close => sub { $over++ }, on_error => sub { $over++ });
+    my @far;
+    for my $options (
+        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 } ],
+        [ initial_data => $request, on_handshake => sub { 0 } ],
+        [ initial_data => substr $request, 0, 20 ],
+        [ upgraded => 1 ],
+        [ role => 'client', protocol => 'b' ],
+        [ env => {
+            REQUEST_METHOD => 'GET', SERVER_PROTOCOL => 'HTTP/1.1', PATH_INFO => '/', HTTP_HOST => 'h',
+            HTTP_UPGRADE => 'websocket', HTTP_CONNECTION => 'upgrade', HTTP_SEC_WEBSOCKET_VERSION => 13,
+            HTTP_SEC_WEBSOCKET_KEY => 'dGhlIHNhbXBsZSBub25jZQ==' } ],
+    ) {
+        my ($near, $far) = Adopt::unix_pair();
+        push @far, $far;
+        $context->adopt(fh => $near, @$options, %count);
+        eval { $context->adopt(fh => $near, initial_data => "\0", on_connect => sub { $near }) };
+        eval { $context->adopt(fh => $near, on_connect => sub { $near }, on_close => 1) };
+    }
+    wait_until(sub { $open == 4 && $over == 1 });
+    @far = ();
+    wait_until(sub { $over == 6 });
 });
 
 leaks_nothing('a rejected handshake', sub {

@@ -107,6 +107,32 @@ subtest 'ends without a Close' => sub {
     }
 };
 
+subtest 'our close_notify' => sub {
+    my $sent = qr/<<< TLS[^\n]*Alert[^\n]*close_notify/;
+    for my $version ('-tls1_2', '-tls1_3') {
+        for my $way ('closed', 'without its context') {
+            my $messages = $made->file("messages$version");
+            my $pair = Pair->listen(listen => { $made->listen_with('server_ec') });
+            my $peer = OpenSSLPeer->client($made, $pair->port, $ca, $version, '-msg', '-msgfile', $messages);
+            converse($peer, $pair->server);
+            if ($way eq 'closed') { $peer->{raw}->send_close(1000) }
+            else { undef $pair->{context} }
+            run_until(sub { $peer->{raw}->eof }, "$version, $way: openssl has seen the end");
+            like $made->read("messages$version"), $sent, 'told by TLS';
+        }
+    }
+    my $messages = $made->file('messages');
+    my ($peer, $port) = OpenSSLPeer->server($made, 'server_ec', '-msg', '-msgfile', $messages);
+    my $context = EV::Websockets::Context->new(ssl_ca => $ca);
+    my $client = Events->new;
+    my $conn = $context->connect(url => "wss://127.0.0.1:$port/", $client->handlers);
+    run_until(sub { defined $peer->{raw}->head }, 'a request');
+    $peer->{raw}->accept;
+    run_until(sub { $client->count('connect') }, 'connected to openssl');
+    $peer->{raw}->send_close(1000);
+    run_until(sub { $client->count('close') && $made->read('messages') =~ $sent }, 'which is told, too');
+};
+
 subtest 'records that cannot be decrypted' => sub {
     my $pair = Pair->listen(listen => { $made->listen_with('server_ec') });
     my $upstream;

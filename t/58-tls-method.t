@@ -73,6 +73,44 @@ subtest 'a server that was not verified' => sub {
     is $pair->s->tls->{server_name}, undef, 'which TLS does not send';
 };
 
+subtest 'before the upgrade' => sub {
+    $made->issue('alice', issuer => 'ca', san => undef);
+    my (@asked, @requested, $later);
+    my $pair = Pair->listen(listen => {
+        %listen,
+        ssl_verify_client => 'optional',
+        ssl_client_ca     => $ca,
+        on_handshake      => sub {
+            my ($headers, $handshake) = @_;
+            push @asked, $handshake->tls;
+            $later = $handshake;
+            return $asked[-1]{verified};
+        },
+        on_request => sub { push @requested, $_[0]{tls}; return [200, [], ['hello']] },
+    });
+    my $context = EV::Websockets::Context->new(ssl_ca => $ca);
+    my $url = 'wss://localhost:' . $pair->port . '/';
+    is outcome($context, $url, $made->listen_with('alice'), then => sub { is_deeply $asked[0], $pair->server->conn->tls, 'on_handshake knows what on_connect will' if run_until(sub { $pair->server->count('connect') }, 'connected') }),
+        undef, 'a client with a certificate';
+    ok $asked[0]{peer_certificate} eq $made->der('alice'), 'the certificate';
+    like outcome($context, $url), qr/403/, 'on_handshake can refuse who has none';
+    is_deeply [@{ $asked[1] }{qw(peer_certificate verified server_name)}], [undef, 0, 'localhost'], 'as it knows that';
+    is $later->tls, undef, 'nothing when it is over';
+
+    my $peer = OpenSSLPeer->client($made, $pair->port, $ca, '-cert', $made->file('alice.pem'), '-key', $made->file('alice.key'));
+    $peer->raw->put("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    run_until(sub { $peer->raw->eof }, 'a request that is no upgrade');
+    is $peer->raw->status, 200, 'is answered';
+    ok $requested[0]{peer_certificate} eq $made->der('alice'), 'by on_request, which knows the certificate';
+
+    my $plain = Pair->listen(listen => {
+        on_handshake => sub { push @asked, $_[1]->tls; 1 },
+        on_request   => sub { push @requested, $_[0]{tls}; return [200, [], []] },
+    });
+    outcome($context, 'ws://127.0.0.1:' . $plain->port);
+    is $asked[-1], undef, 'undef without TLS';
+};
+
 subtest 'openssl at the other end' => sub {
     for my $version ('-tls1_2', '-tls1_3') {
         my $pair = Pair->listen(listen => {%listen});

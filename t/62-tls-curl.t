@@ -43,10 +43,9 @@ sub curl {
     # -q: no .curlrc
     my $pid = open my $out, '-|', $curl, '-q', qw(-sS --noproxy * --max-time 60 --no-buffer), @arguments or die "curl: $!";
     binmode $out;
-    my ($got, $ended, $status) = ('', 0);
-    my $watcher;
-    $watcher = EV::io($out, EV::READ(), sub { sysread $out, $got, 65536, length $got or $ended = 1, undef $watcher });
-    # The loop takes the status of every child: close() may come too late for it.
+    my ($got, $ended, $status) = ('', 0, undef);
+    my $watcher = EV::io($out, EV::READ(), sub { sysread $out, $got, 65536, length $got or $ended = 1 });
+    # EV waits for every child there is: close would find none.
     my $child = EV::child($pid, 0, sub { $status = $_[0]->rstatus });
     run_until(sub { $ended && defined $status || $until && $got =~ $until }, 'curl has ended, or has what it came for');
     kill 'KILL', $pid if !defined $status;

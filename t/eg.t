@@ -15,6 +15,9 @@ use constant SECONDS => 60;    # for one program
 my $eg = "$FindBin::Bin/../eg";
 
 my %shows = (
+    'adopt_server.pl' => [
+        qr/^server: a client of \/chat\nclient: hello\nserver: closed with 1000\nclient: closed with 1000$/m,
+    ],
     'auth_later.pl' => [
         qr/^nobody: .*401 Unauthorized$/m,
         qr/^ann: let in as ann\nann: welcome$/m,
@@ -59,6 +62,12 @@ my %shows = (
     'echo_test.pl' => [
         qr/^server: a client came from 127\.0\.0\.1$/m,
         qr/^client: got 'good bye' back\nclient: closed with code 1000$/m,
+    ],
+    'feersum_native.pl' => [
+        qr/^server: a client of \/chat\nclient: hello, too\nserver: closed with 1000\nclient: closed with 1000$/m,
+    ],
+    'feersum_psgi.pl' => [
+        qr/^server: a client of \/chat\nclient: hello, too\nserver: closed with 1000\nclient: closed with 1000$/m,
     ],
     'future.pl' => [
         qr/^ann: 'stressed' backwards is 'desserts'$/m,
@@ -143,6 +152,9 @@ my %shows = (
         qr/^client: the server is who it says$/m,
         qr/^client: got 'hello' back\nclient: closed with code 1000$/m,
     ],
+    'twiggy_psgi.pl' => [
+        qr/^server: a client of \/chat\nclient: hello, too\nserver: closed with 1000\nclient: closed with 1000$/m,
+    ],
     'unix_socket.pl' => [
         qr/^server: listening, file mode 0600$/m,
         qr/^server: a client from this machine asks for \/reverse\?lang=en$/m,
@@ -155,6 +167,8 @@ my %shows = (
 my %needs = (
     'cluster_chat.pl' => [qw(redis-server AnyEvent::Redis)],
     'coro.pl'         => [qw(Coro)],
+    map({ $_ => ['Feersum'] } qw(feersum_native.pl feersum_psgi.pl)),
+    'twiggy_psgi.pl'  => ['Twiggy'],
     'future.pl'       => [qw(Future Future::AsyncAwait)],
     map({ $_ => ['openssl'] } qw(mutual_tls.pl self_signed.pl tls_server.pl)),    # they make certificates
 );

@@ -44,6 +44,13 @@ CODE:
 OUTPUT:
     RETVAL
 
+SV *
+tls(ws_handshake *self)
+CODE:
+    RETVAL = ws_tls_of(aTHX_ self->ctx, self->id);
+OUTPUT:
+    RETVAL
+
 bool
 is_pending(ws_handshake *self)
 CODE:

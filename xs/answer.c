@@ -59,6 +59,8 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
         store(aTHX_ hash, "uri", ws_bytes_sv(aTHX_ request.target));
         store(aTHX_ hash, "protocol", ws_bytes_sv(aTHX_ request.version));
         store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
+        if (request.is_secure)
+            store(aTHX_ hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
     }
     store_header(aTHX_ hash, "path", headers, "Path");
     store_header(aTHX_ hash, "query", headers, "Query");

@@ -1,4 +1,4 @@
-/* TLS: the options of connect and listen, and $conn->tls.
+/* TLS: the options of connect and listen, and what was agreed on.
  *
  * What a program relies on for its safety is never guessed at: an option that
  * says nothing clear, or nothing without another one, croaks.
@@ -143,7 +143,7 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
     alpn_option(aTHX_ o, out);
 }
 
-/* ---- $conn->tls ---- */
+/* ---- what was agreed on ---- */
 
 static void store(pTHX_ HV *hash, const char *name, SV *value)
 {
@@ -155,13 +155,13 @@ static void store_text(pTHX_ HV *hash, const char *name, evws_bytes text)
     store(aTHX_ hash, name, text.data ? newSVpvn((const char *)text.data, text.length) : newSV(0));
 }
 
-/* A hash reference of its own for each call, or undef. */
-SV *ws_tls(pTHX_ ws_connection *conn)
+/* Of an open connection, or of one that waits for an answer: a hash reference of its own for each call, or undef. */
+SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id)
 {
     evws_tls_info info;
     HV *hash;
 
-    if (!conn || !conn->open || !evws_tls(conn->ctx->engine, conn->id, &info))
+    if (!ctx->engine || !evws_tls(ctx->engine, id, &info))
         return newSV(0);
     hash = newHV();
     store_text(aTHX_ hash, "version", info.version);
@@ -172,4 +172,9 @@ SV *ws_tls(pTHX_ ws_connection *conn)
     store(aTHX_ hash, "verified", newSViv(info.verified));
     store(aTHX_ hash, "resumed", newSViv(info.resumed));
     return newRV_noinc((SV *)hash);
+}
+
+SV *ws_tls(pTHX_ ws_connection *conn)
+{
+    return conn && conn->open ? ws_tls_of(aTHX_ conn->ctx, conn->id) : newSV(0);
 }

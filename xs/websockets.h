@@ -247,6 +247,7 @@ void ws_warn_unknown(pTHX_ const char *method, SV *name);
 /* ---- tls.c ---- */
 void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out);
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
+SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 SV *ws_tls(pTHX_ ws_connection *conn);
 
 /* ---- listener.c ---- */

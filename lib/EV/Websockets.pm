@@ -131,6 +131,10 @@ C<wss://> for clients and listeners.
 
 permessage-deflate.
 
+=item L<EV::Websockets::Neighbours>
+
+AnyEvent, Mojolicious, IO::Async, futures, coroutines, and several loops.
+
 =back
 
 The directory F<eg/> of the distribution has many short programs, each of

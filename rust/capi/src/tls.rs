@@ -96,8 +96,8 @@ pub unsafe extern "C" fn evws_reload_tls(
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
-/// Writes what the TLS of a connection has agreed on, lent until the next call on the context.
-/// Returns false if it has none, or the connection is not connected.
+/// Writes what the TLS of a connection has agreed on, also of one whose request waits for an answer,
+/// lent until the next call on the context. Returns false if it has none, or is not connected.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to

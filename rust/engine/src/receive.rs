@@ -217,7 +217,7 @@ impl Context {
         let result = if let Some(tls) = &mut link.tls {
             // What is in records is shorter than they are: there is room for it.
             wire.resize(BUFFER, 0);
-            // As with readv(2): no more than there is memory for.
+            // As with recvmsg(2): no more than there is memory for.
             let target = direct_target.map(|target| {
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))

@@ -6,6 +6,7 @@ use rustls::pki_types::ServerName;
 use crate::connect::CallError;
 use crate::context::Context;
 use crate::establish::client::Secure;
+use crate::establish::desk::Awaited;
 use crate::event::Id;
 use crate::tls::client::ClientTls;
 use crate::tls::info::TlsInfo;
@@ -59,9 +60,16 @@ impl Context {
         Ok(())
     }
 
-    /// What a connection's TLS has agreed on; `None` if it has none, or is not connected.
+    /// What a connection's TLS has agreed on, also of one whose request waits for an answer; `None` if
+    /// it has none, or is not connected.
     pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
-        self.known(id)?.tls.as_ref().map(|tls| tls.info())
+        match self.awaited(id) {
+            Some(Awaited::Handshake(..) | Awaited::Request(_)) => {
+                let establishing = &self.slots.pending(id)?.establishing;
+                establishing.info().map(|kept| kept.info())
+            }
+            _ => self.known(id)?.tls.as_ref().map(|tls| tls.info()),
+        }
     }
 }
 

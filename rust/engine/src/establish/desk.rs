@@ -1,6 +1,6 @@
 //! What a future needs from outside its socket: answers, and a deadline.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{poll_fn, Future};
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use evws_proto::http::{Request, Response};
 use tokio::sync::oneshot;
 
 use crate::tls::handshake::{Handshake, Step};
+use crate::tls::info::KeptInfo;
 
 /// What the program said to a handshake.
 pub enum Decision {
@@ -89,6 +90,8 @@ pub struct Desk {
     /// The deadline that the future has set anew, until the engine takes it up.
     deadline: Cell<Option<Option<Duration>>>,
     late: Cell<bool>,
+    /// What TLS has agreed on, for a program that is asked.
+    secured: OnceCell<KeptInfo>,
 }
 
 /// The deadline has passed.
@@ -114,6 +117,17 @@ impl Desk {
     /// What the last poll has set.
     pub fn take_deadline(&self) -> Option<Option<Duration>> {
         self.deadline.take()
+    }
+
+    /// Keeps what TLS has agreed on: the session itself is the future's.
+    pub fn keep_info(&self, info: KeptInfo) {
+        // There is one handshake.
+        let _ = self.secured.set(info);
+    }
+
+    /// What was kept.
+    pub fn info(&self) -> Option<&KeptInfo> {
+        self.secured.get()
     }
 
     /// The engine says that the deadline has passed, and polls.

@@ -23,6 +23,7 @@ use evws_proto::handshake::{Headers, Negotiated};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
+use crate::tls::info::KeptInfo;
 use crate::tls::records::Tls;
 use desk::{Awaited, Desk, Question};
 use race::Attempt;
@@ -99,6 +100,11 @@ impl Establishing {
     /// The deadline that the last poll has set, if it has.
     pub fn take_deadline(&mut self) -> Option<Option<Duration>> {
         self.desk.take_deadline()
+    }
+
+    /// What TLS has agreed on, where the program is asked.
+    pub fn info(&self) -> Option<&KeptInfo> {
+        self.desk.info()
     }
 
     /// The deadline has passed: the next poll is to know.

@@ -95,6 +95,9 @@ pub async fn establish(
         }
         None => Transport::Plain(stream),
     };
+    if let (Transport::Secured(secured), true) = (&transport, policy.ask || policy.serve) {
+        desk.keep_info(secured.tls.info().into());
+    }
     let mut server = Server {
         transport,
         socket,

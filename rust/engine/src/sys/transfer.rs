@@ -1,4 +1,5 @@
-//! Bytes from and to sockets.
+//! Bytes from and to sockets. No call waits, also if another owner of the socket has made it a
+//! blocking one: Feersum does, when it gives up a connection that was adopted.
 
 use std::io;
 use std::mem;
@@ -17,7 +18,12 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: the pointer and length are those of a live, writable slice.
         let result = check_size(unsafe {
-            libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0)
+            libc::recv(
+                fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+            )
         });
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -30,7 +36,7 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// was read, and what is beyond into `second`. Returns how many bytes went into each.
 ///
 /// # Errors
-/// Whatever readv(2) says; an interrupted call is made again.
+/// Whatever recvmsg(2) says; an interrupted call is made again.
 pub fn receive_two(
     fd: BorrowedFd<'_>,
     first: &mut Vec<u8>,
@@ -40,7 +46,7 @@ pub fn receive_two(
     loop {
         let spare = first.spare_capacity_mut();
         let room = spare.len().min(wanted);
-        let parts = [
+        let mut parts = [
             libc::iovec {
                 iov_base: spare.as_mut_ptr().cast(),
                 iov_len: room,
@@ -50,9 +56,14 @@ pub fn receive_two(
                 iov_len: second.len(),
             },
         ];
+        // SAFETY: msghdr is plain data for which all zeros are a value.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _;
         // SAFETY: each part describes writable memory of its length: spare capacity, and a slice.
-        let result =
-            check_size(unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), parts.len() as i32) });
+        let result = check_size(unsafe {
+            libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT)
+        });
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -72,9 +83,9 @@ pub fn receive_two(
 /// Whatever sendmsg(2) says; an interrupted call is made again.
 pub fn send_gathered(fd: BorrowedFd<'_>, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(any(target_os = "macos", target_os = "ios"))]
-    const FLAGS: i32 = 0;
+    const FLAGS: i32 = libc::MSG_DONTWAIT;
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
-    const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     loop {
         let result = if let [only] = parts {
             // SAFETY: the pointer and length are those of a live slice.

@@ -61,6 +61,47 @@ impl<'a> TlsInfo<'a> {
     }
 }
 
+/// The same, kept apart from the session.
+#[derive(Debug)]
+pub struct KeptInfo {
+    version: &'static str,
+    cipher: &'static str,
+    alpn: Option<Box<[u8]>>,
+    server_name: Option<Box<str>>,
+    certificate: Option<Box<[u8]>>,
+    verified: bool,
+    resumed: bool,
+}
+
+impl From<TlsInfo<'_>> for KeptInfo {
+    fn from(info: TlsInfo<'_>) -> Self {
+        KeptInfo {
+            version: info.version,
+            cipher: info.cipher,
+            alpn: info.alpn.map(Box::from),
+            server_name: info.server_name.map(Box::from),
+            certificate: info.certificate.map(Box::from),
+            verified: info.verified,
+            resumed: info.resumed,
+        }
+    }
+}
+
+impl KeptInfo {
+    /// As it was.
+    pub fn info(&self) -> TlsInfo<'_> {
+        TlsInfo {
+            version: self.version,
+            cipher: self.cipher,
+            alpn: self.alpn.as_deref(),
+            server_name: self.server_name.as_deref(),
+            certificate: self.certificate.as_deref(),
+            verified: self.verified,
+            resumed: self.resumed,
+        }
+    }
+}
+
 /// rustls has names of its own for the suites of TLS 1.3.
 fn cipher_name(suite: CipherSuite) -> &'static str {
     match suite {
