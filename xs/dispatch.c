@@ -25,7 +25,7 @@ struct ws_frame {
     SV *code;                   /* what is called; NULL: nothing is */
     SV *arg[WS_MAX_ARGS];
     int args;
-    AV *origins;                /* patterns, one of which the Origin has to match before `code` is called; owned, or NULL */
+    AV *origins;                /* patterns, one of which the Origin has to match first; owned, or NULL */
     ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
     bool answered;              /* the event asks nothing, or got its answer, or will get it later */
     U32 refusal;                /* the status to answer with if it gets none */

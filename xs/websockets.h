@@ -43,7 +43,7 @@ typedef struct ws_listener {
     ws_callbacks *callbacks;
     SV *on_handshake;                       /* or NULL */
     SV *on_request;                         /* or NULL */
-    AV *origins;                            /* patterns, one of which a foreign Origin has to match; or NULL */
+    AV *origins;                            /* patterns, one of which a foreign Origin has to match, or NULL */
 } ws_listener;
 
 /* State of one interpreter. */
