@@ -18,6 +18,15 @@ use Test::More;
 my $limit = $ENV{EVWS_TEST_LIMIT};
 if (!$limit) {
     plan(skip_all => 'needs a bash whose ulimit knows -u') if system('bash', '-c', 'ulimit -u 1') != 0;
+    my $made = eval { require Certificates; Certificates->new };
+    if ($made) {
+        $made->ca('ca');
+        $made->issue('server', issuer => 'ca');
+        # Read by a user who may not be root.
+        chmod 0755, "$made->{folder}";
+        chmod 0644, $made->file('server.key');
+        $ENV{EVWS_TEST_FOLDER} = "$made->{folder}";
+    }
     for my $processes (1, 2) {
         local $ENV{EVWS_TEST_LIMIT} = $processes;
         my $out = ends_well("at most $processes", 60, $0);
@@ -63,4 +72,28 @@ my $port = $context->listen(on_message => sub { $_[0]->send($_[1]) });
 my $other = Events->new;
 $context->connect(url => "ws://127.0.0.1:$port/", $other->handlers(on_connect => sub { $_[0]->send('fine') }));
 run_until(sub { $other->count('message') }, 'the context goes on with addresses');
+
+# What threads are to do of a crowd of TLS handshakes is done without them.
+SKIP: {
+    my $folder = $ENV{EVWS_TEST_FOLDER};
+    skip 'no openssl', 2 if !$folder;
+    my $crowd = 30;
+    my ($echoed, @errors) = (0);
+    my $secure = EV::Websockets::Context->new(ssl_ca => "$folder/ca.pem");
+    my $port = $secure->listen(
+        ssl_cert   => "$folder/server.pem",
+        ssl_key    => "$folder/server.key",
+        on_message => sub { $_[0]->send($_[1]) },
+    );
+    my @conns = map {
+        $secure->connect(
+            url        => "wss://127.0.0.1:$port",
+            on_connect => sub { $_[0]->send('fine') },
+            on_message => sub { $echoed++ },
+            on_error   => sub { push @errors, $_[1] },
+        );
+    } 1 .. $crowd;
+    run_until(sub { $echoed + @errors == $crowd }, 'a crowd is decided');
+    is_deeply(\@errors, [], 'and all is fine');
+}
 finish();
