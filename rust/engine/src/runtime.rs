@@ -120,7 +120,8 @@ impl Crew {
         }
         self.helpers.fetch_add(1, Ordering::Relaxed);
         let helper = Helper(Arc::clone(self));
-        // In a task of its own, which panics if the thread has gone to somebody else meanwhile.
+        // In a task of its own, which panics if the thread has gone to somebody else meanwhile: a panic
+        // here would take a job with it, whose connection then waits for nothing.
         tokio::spawn(async move {
             if ask_for_a_thread().is_ok() {
                 tokio::task::spawn_blocking(move || helper.work());
