@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # How long many TLS handshakes at once hold up a timer of 1 ms on the same loop, at worst. This process is the server,
-# or with --client the client; the other end is a process of its own. With --inline the system refuses this process
+# or with --client the clients; the other end is a process of its own. With --inline the system refuses this process
 # every thread (needs Linux and prlimit), so that all the arithmetic is done on the loop.
 use strict;
 use warnings;
@@ -10,7 +10,8 @@ use EV;
 use EV::Websockets;
 use Certificate;
 use Getopt::Long;
-use Measure qw(clocks line refuse_threads whole);
+use IO::Socket::INET;
+use Measure qw(clocks fork_peer line refuse_threads whole);
 
 my ($handshakes, $key, $client, $inline) = (200, 'rsa', 0, 0);
 GetOptions('handshakes=s' => \$handshakes, 'key=s' => \$key, client => \$client, inline => \$inline) && !@ARGV
@@ -19,22 +20,21 @@ $handshakes = whole('handshakes', $handshakes, 1);
 
 my $certificate = Certificate->new($key);
 my ($context, @conns, $end, $failure);
-my $connected = 0;
-pipe my $from_server, my $to_client or die "pipe: $!\n";
-pipe my $ending, my $alive or die "pipe: $!\n";
-my $peer = fork;
-defined $peer or die "fork: $!\n";
-if (!$peer) {
-    close $alive;
-    my $end_of_other = EV::io($ending, EV::READ, sub { exit });
-    $client ? serve() : connect_all();
+my ($begin, $wall, $last, $worst, $ticks, $connected) = (0) x 6;
+my $peer = fork_peer(sub {
+    my ($port) = @_;
+    $client ? serve($port) : connect_all($port);
     EV::run;
-    exit;
-}
-
-my ($begin, $wall, $last, $worst, $ticks) = (0, 0, 0, 0, 0);
+});
 my $allow = $inline ? refuse_threads() : sub { };
-$client ? connect_all() : serve();
+if ($client) {
+    # A port that is free: the other process listens there next.
+    my $port = EV::Websockets::Context->new(proxy => '')->listen(port => 0);
+    $peer->start($port);
+    wait_for($port);
+    connect_all($port);
+}
+else { $peer->start(serve(0)) }
 my $timer = EV::timer 0.001, 0.001, sub {
     my ($now) = clocks();
     $worst = $now - $last - 0.001 if $last && $worst < $now - $last - 0.001;
@@ -43,23 +43,31 @@ my $timer = EV::timer 0.001, 0.001, sub {
 };
 EV::run;
 $allow->();
-close $alive;
-waitpid $peer, 0;
+$peer->stop;
 die "$failure\n" if $failure;
 my $role = $client ? 'client' : 'server';
 line('stall', role => $role, handshakes => $handshakes, key => $key, inline => $inline, worst_ms => 1000 * $worst,
     wall_ms => 1000 * $wall, ticks => $ticks);
 
 sub serve {
+    my ($port) = @_;
     $context = EV::Websockets::Context->new(proxy => '');
-    my $port = $context->listen(port => 0, $certificate->server, on_connect => sub { push @conns, $_[0]; connected() });
-    syswrite $to_client, "$port\n";
     ($begin) = clocks();
+    return $context->listen(
+        port       => $port,
+        $certificate->server,
+        on_connect => sub { push @conns, $_[0]; connected() },
+    );
+}
+
+sub wait_for {
+    my ($port) = @_;
+    until (IO::Socket::INET->new("127.0.0.1:$port")) { select undef, undef, undef, 0.01 }
     return;
 }
 
 sub connect_all {
-    chomp(my $port = readline $from_server);
+    my ($port) = @_;
     $context = EV::Websockets::Context->new(proxy => '', $certificate->client);
     ($begin) = clocks();
     for (1 .. $handshakes) {

@@ -229,6 +229,22 @@ typedef struct evws_adopt_options {
    */
   uint32_t wants;
   /**
+   * As for a listener, and so are the next three.
+   */
+  bool check_origin;
+  /**
+   * The pages that may ask for an upgrade.
+   */
+  const struct evws_bytes *origins;
+  /**
+   * How many there are.
+   */
+  size_t origin_count;
+  /**
+   * Whether you decide on others.
+   */
+  bool ask_origin;
+  /**
    * Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
    */
   bool ask_handshake;

@@ -2,6 +2,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Certificates;
 use EV;
 use EV::Websockets;
 use Events;
@@ -13,11 +14,18 @@ use Test::More;
 # The system refuses the resolver its first thread: that ended the context, with every signal
 # blocked from then on. It is an error of the one connection.
 # Or it refuses the second one: that was an error too, with the runtime's own words on STDERR.
+# And of a crowd of TLS handshakes one was lost with it: its connection came to nothing, silently.
 
 # The file runs itself again with limits of its own, which hold for no root.
 my $limit = $ENV{EVWS_TEST_LIMIT};
 if (!$limit) {
     plan(skip_all => 'needs a bash whose ulimit knows -u') if system('bash', '-c', 'ulimit -u 1') != 0;
+    my $certificates = Certificates->new;
+    $certificates->issue('self', issuer => 'self');
+    $ENV{EVWS_TEST_SELF} = $certificates->file('self');
+    # The ones below are nobody's.
+    chmod 0755, $certificates->file('.');
+    chmod 0644, map { $certificates->file("self.$_") } qw(pem key);
     for my $processes (1, 2) {
         local $ENV{EVWS_TEST_LIMIT} = $processes;
         my $out = ends_well("at most $processes", 60, $0);
@@ -63,4 +71,11 @@ my $port = $context->listen(on_message => sub { $_[0]->send($_[1]) });
 my $other = Events->new;
 $context->connect(url => "ws://127.0.0.1:$port/", $other->handlers(on_connect => sub { $_[0]->send('fine') }));
 run_until(sub { $other->count('message') }, 'the context goes on with addresses');
+
+my ($cert, $key) = map { "$ENV{EVWS_TEST_SELF}.$_" } qw(pem key);
+my $secure = $context->listen(ssl_cert => $cert, ssl_key => $key);
+my @crowd  = map { Events->new } 1 .. 40;
+$context->connect(url => "wss://127.0.0.1:$secure/", ssl_ca => $cert, $_->handlers) for @crowd;
+run_until(sub { !grep { !@{ $_->log } } @crowd }, 'a crowd of handshakes ends');
+is_deeply([ map { $_->order } @crowd ], [ ('connect') x @crowd ], 'all are connected');
 finish();

@@ -21,6 +21,8 @@ use Test::More;
 # Where listen listens: host, backlog, reuse_port, fd; and what listeners tells about it.
 
 my $has_ipv6 = eval { require IO::Socket::IP; IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) };
+# Elsewhere than on Linux, 127.0.0.1 is often the only one of its network.
+my $has_second = IO::Socket::INET->new(LocalAddr => '127.0.0.2', LocalPort => 0, Listen => 1);
 my $dir = tempdir('evwsXXXXXX', TMPDIR => 1, CLEANUP => 1);
 
 sub errno { my ($number) = @_; local $! = $number; return "$!" }
@@ -45,14 +47,15 @@ sub takes {
     my $context = EV::Websockets::Context->new;
     my $port = $context->listen(host => '127.0.0.1', name => 'here');
     served($port, '127.0.0.1', 'one address');
-    ok(!takes('127.0.0.2', $port), 'another address of the machine is not listened at');
+    ok(!takes('127.0.0.2', $port), 'another address of the machine is not listened at') if $has_second;
     ok(!takes('::1', $port), 'nor is IPv6') if $has_ipv6;
     is_deeply([ $context->listeners ],
         [ { name => 'here', port => $port, hosts => ['127.0.0.1'], path => undef, tls => 0 } ], 'listeners says so');
 }
 
 # Several, in either form, have one port, also when it is any free one.
-for my $hosts ([ '127.0.0.1', '127.0.0.2' ], '127.0.0.1, 127.0.0.2', [ '127.0.0.1', '127.0.0.2', '127.0.0.1' ]) {
+my @several = ([ '127.0.0.1', '127.0.0.2' ], '127.0.0.1, 127.0.0.2', [ '127.0.0.1', '127.0.0.2', '127.0.0.1' ]);
+for my $hosts ($has_second ? @several : ()) {
     my $context = EV::Websockets::Context->new;
     my $port = $context->listen(host => $hosts);
     served($port, $_, 'several') for '127.0.0.1', '127.0.0.2';
@@ -117,12 +120,12 @@ SKIP: {
     is($contexts[1]->listen(host => '127.0.0.1', port => $port, reuse_port => 1, on_connect => sub { $accepted[1]++ }),
         $port, 'the same port again');
     my @peers;
-    while (@peers < 200 && grep { !$_ } @accepted) {
+    while ($^O eq 'linux' && @peers < 200 && grep { !$_ } @accepted) {
         push @peers, RawPeer->connect($port)->upgrade;
         wait_until(sub { $peers[-1]->head });
         wait_until(sub { $accepted[0] + $accepted[1] == @peers });
     }
-    ok($accepted[0] && $accepted[1], 'connections are spread over both');
+    ok($accepted[0] && $accepted[1], 'connections are spread over both') if $^O eq 'linux';
     my $in_use = errno(EADDRINUSE);
     croaks_like { EV::Websockets::Context->new->listen(host => '127.0.0.1', port => $port) }
         qr/\Alisten: failed to bind host '127\.0\.0\.1', port $port: .*\Q$in_use\E.* at \Q$0\E line/,

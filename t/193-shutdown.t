@@ -140,6 +140,32 @@ sub raw {
     is($server->{events}->order, '', 'the server heard of nobody');
 }
 
+# Sockets that were adopted are no different.
+{
+    my $listening = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 5) or die "listen: $!";
+    my $context   = EV::Websockets::Context->new;
+    my (@peers, @events, @kept);
+    for (1 .. 2) {
+        push @peers, RawPeer->connect($listening->sockport);
+        push @kept, scalar $listening->accept;
+        push @events, Events->new;
+        $context->adopt(fh => $kept[-1], $events[-1]->handlers);
+    }
+    $peers[0]->upgrade;
+    run_until(sub { $events[0]->count('connect') && $peers[0]->head }, 'one is open, and one is waited for');
+    my $done;
+    $context->shutdown(timeout => 3600, cb => sub { $done = "cut $_[0]" });
+    run_until(sub { $peers[0]->close_read && $peers[1]->head }, 'both are told');
+    is($peers[1]->status, 408, 'each in its way');
+    $peers[0]->send_close(1001);
+    $peers[1]->hang_up;
+    run_until(sub { $done }, 'both have ended');
+    is($done, 'cut 0', 'in order');
+    is($events[0]->order, 'connect close', 'the one that was open');
+    is($events[1]->order, 'error', 'and the other');
+    croaks_with { $context->adopt(fh => $kept[0]) } 'adopt: the context has been shut down', 'nothing is adopted any more';
+}
+
 # Further calls join: the time becomes shorter, never longer, and each cb is called.
 {
     my $server = server();

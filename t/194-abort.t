@@ -9,6 +9,7 @@ use Events;
 use File::Spec;
 use File::Temp qw(tempdir);
 use Frame;
+use IO::Socket::INET;
 use Pair;
 use RawPeer;
 use RawServer;
@@ -166,6 +167,27 @@ run_until(sub { $silent->last_peer->eof }, 'the server sees the end');
             is($events->order, 'error', "$name: that is all");
         }
     }
+}
+
+# Adopted: before the request has come, and after the upgrade. The program has the handle still,
+# and the peer sees the end all the same.
+for my $phase ('no request', 'upgraded') {
+    my $listening = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or die "listen: $!";
+    my $peer    = RawPeer->connect($listening->sockport);
+    my $fh      = $listening->accept;
+    my $context = EV::Websockets::Context->new;
+    my $events  = Events->new;
+    my $conn    = $context->adopt(fh => $fh, $events->handlers);
+    if ($phase eq 'upgraded') {
+        $peer->upgrade;
+        run_until(sub { $events->count('connect') }, 'adopted: upgraded');
+        $conn->send('x' x 1000);
+    }
+    $conn->abort;
+    run_until(sub { $events->count($phase eq 'upgraded' ? 'close' : 'error') && $peer->eof }, "adopted: $phase: both ends hear");
+    settle();
+    is($events->order, $phase eq 'upgraded' ? 'connect close' : 'error', "adopted: $phase: once");
+    is(scalar @{ $peer->frames }, 0, "adopted: $phase: nothing was sent");
 }
 
 # From inside of callbacks.

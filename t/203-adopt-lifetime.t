@@ -272,6 +272,26 @@ subtest 'a decision later' => sub {
     }
 };
 
+subtest 'origins, with patterns' => sub {
+    for my $case (
+        [ 'https://here.example', 101 ], [ 'https://a.there.example', 101 ], [ 'https://42.example', 101 ],
+        [ 'https://evil.example', 403 ], [ undef, 101 ],
+    ) {
+        my ($origin, $status) = @$case;
+        my ($near, $far) = unix_pair();
+        my ($peer, $events) = (peer_on($far), Events->new);
+        $context->adopt(fh => $near, initial_data => request(headers => { Origin => $origin }), $events->handlers,
+            origins => [ 'https://here.example', '*.there.example', qr{\Ahttps://\d+\.example\z} ]);
+        run_until(sub { defined $peer->head }, (defined $origin ? $origin : 'no page') . ' is answered');
+        is($peer->status, $status, "with $status");
+        run_until(sub { $events->count($status == 101 ? 'connect' : 'error') }, 'and we know');
+        $events->conn->abort if $events->conn;
+    }
+    my ($near) = unix_pair();
+    croaks_like { $context->adopt(fh => $near, origins => ['x y']) } qr/\Aadopt: origins: /, 'an origin that is none';
+    croaks_like { $context->adopt(fh => $near, upgraded => 1, origins => ['*']) } qr/\Aadopt: origins is for an upgrade/, 'too late';
+};
+
 subtest 'nobody decides, and no request comes' => sub {
     for my $case ([ request(), 503 ], [ 'GET / HTTP/1.1', 408 ]) {
         my ($given, $status) = @$case;

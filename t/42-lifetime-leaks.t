@@ -82,7 +82,7 @@ leaks_nothing('adopted sockets: accepted, refused, upgraded before, in a PSGI en
     my %count = (on_connect => sub { $_[0]->send($open++) }, on_close => sub { $over++ }, on_error => sub { $over++ });
     my @far;
     for my $options (
-        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 } ],
+        [ initial_data => $request, protocol => 'a', headers => { 'X-A' => 1 }, on_handshake => sub { 1 }, origins => [qr{x}] ],
         [ initial_data => $request, on_handshake => sub { 0 } ],
         [ initial_data => substr $request, 0, 20 ],
         [ upgraded => 1 ],
@@ -101,6 +101,31 @@ leaks_nothing('adopted sockets: accepted, refused, upgraded before, in a PSGI en
     wait_until(sub { $open == 4 && $over == 1 });
     @far = ();
     wait_until(sub { $over == 6 });
+});
+
+leaks_nothing('listeners that stop, connections that are aborted, a shutdown', sub {
+    my $context = EV::Websockets::Context->new;
+    my ($held, $over, $cut) = ([], 0);
+    my $port = $context->listen(
+        host => [ '127.0.0.1', 'localhost' ], backlog => 5, reuse_port => 1, name => 'n',
+        on_connect => sub { $_[0]->send("$held"); $_[0]->abort },
+        on_close   => sub { $over++ },
+    );
+    $context->listen(host => '127.0.0.1', reuse_port => 1, on_message => sub { $held });
+    my @listeners = $context->listeners;
+    my %ends = (on_error => sub { $over++ }, on_close => sub { $over++ });
+    $context->stop_listening($context->listen(on_message => sub { $held }));
+    $context->connect(url => "ws://127.0.0.1:$port/", %ends);
+    $context->connect(url => "ws://127.0.0.1:$port/", %ends)->abort;
+    wait_until(sub { $over == 3 });
+    eval { $context->stop_listening('nowhere') };
+    eval { $context->listen(host => $_, on_message => sub { $held }) } for [], [''], { }, [ '127.0.0.1', '192.0.2.1' ];
+    eval { $context->listen(fd => $_, on_message => sub { $held }) } for -1, 4000, {};
+    eval { $context->shutdown(@$_, cb => sub { $held }) } for [ code => 1 ], [ timeout => 'soon' ], [ reason => [] ];
+    $context->shutdown(timeout => 30, reason => 'r', cb => sub { $cut = "$held" });
+    $context->shutdown;
+    wait_until(sub { defined $cut });
+    $context->shutdown(cb => sub { $held });
 });
 
 leaks_nothing('a rejected handshake', sub {

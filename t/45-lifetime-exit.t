@@ -49,6 +49,26 @@ exit 1;
 PROGRAM
 }
 
+ends_quietly('exit in on_request', 7, <<'PROGRAM');
+use RawPeer;
+my $context = EV::Websockets::Context->new;
+my $port = $context->listen(on_request => sub { exit 7 });
+my $peer = RawPeer->connect($port)->put("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+EV::run;
+PROGRAM
+
+for my $kept ('our $kept', 'my $kept') {
+    ends_quietly("the end of a program with a handshake to decide, $kept", 0, <<"PROGRAM");
+use RawPeer;
+my \$context = EV::Websockets::Context->new;
+$kept;
+my \$port = \$context->listen(on_handshake => sub { \$kept = \$_[1]; EV::break; return \$_[1] });
+my \$peer = RawPeer->connect(\$port)->upgrade;
+EV::run;
+exit 1 unless \$kept->is_pending;
+PROGRAM
+}
+
 ends_quietly('the end of a program that is connected', 0, <<'PROGRAM');
 my ($context, $up) = EV::Websockets::Context->new;
 my $port = $context->listen(on_connect => sub { $up = 1; EV::break });

@@ -84,6 +84,19 @@ EV::run;
 $other->close;
 threads->create(sub { 1 })->join;
 PROGRAM
+        'a thread while a handshake waits' => <<'PROGRAM',
+my ($handshake, $answer);
+my $asking = $context->listen(on_handshake => sub { $handshake = $_[1]; EV::break; return $_[1] });
+my $other = $context->connect(url => "ws://127.0.0.1:$asking/", on_connect => sub { $answer = 1; EV::break },
+    on_error => sub { print "$_[1]\n"; EV::break });
+EV::run;
+threads->create(sub { eval { $handshake->accept }; undef $handshake; 1 })->join for 1 .. 2;
+print "decided\n" if !$handshake->is_pending;
+$handshake->accept;
+EV::run;
+print "no answer\n" if !$answer;
+$other->close;
+PROGRAM
         'a thread in a callback' => <<'PROGRAM',
 $context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { threads->create(sub { 1 })->join; EV::break });
 EV::run;

@@ -97,6 +97,25 @@ SKIP: {
     @connects = split /\n/, output_of('curl', @tls, map({ ("$https/echo?$_", '-o', "$folder/$_") } 1 .. 5),
         '-w', '%{num_connects}\n');
     is(join(' ', @connects), '1 0 0 0 0', 'curl: five pages over one session');
+
+    # More requests in one record than are read at a time.
+    skip 'Python is not installed', 1 if !found('python3');
+    my $script = <<'PYTHON';
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+with context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))), server_hostname="localhost") as s:
+    s.sendall(b"".join(b"GET /echo?%d HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (i, b"Connection: close\r\n" if i == 399 else b"")
+        for i in range(400)))
+    got = b""
+    while True:
+        part = s.recv(65536)
+        if not part: break
+        got += part
+answers = [part.split(b"HTTP/1.1 ")[0] for part in got.split(b"\r\n\r\n")[1:]]
+print(answers == [b"GET|/echo|%d|" % i for i in range(400)])
+PYTHON
+    is(output_of('Python', 'python3', '-c', $script, $secure, $made->file('ca.pem')), "True\n",
+        'Python: 400 requests at once over TLS');
 }
 
 SKIP: {

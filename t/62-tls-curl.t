@@ -43,13 +43,16 @@ sub curl {
     # -q: no .curlrc
     my $pid = open my $out, '-|', $curl, '-q', qw(-sS --noproxy * --max-time 60 --no-buffer), @arguments or die "curl: $!";
     binmode $out;
-    my ($got, $ended) = ('', 0);
+    my ($got, $ended, $status) = ('', 0, undef);
     my $watcher = EV::io($out, EV::READ(), sub { sysread $out, $got, 65536, length $got or $ended = 1 });
-    run_until(sub { $ended || $until && $got =~ $until }, 'curl has ended, or has what it came for');
-    kill 'KILL', $pid if !$ended;
+    # EV waits for every child there is: close would find none.
+    my $child = EV::child($pid, 0, sub { $status = $_[0]->rstatus });
+    run_until(sub { $ended && defined $status || $until && $got =~ $until }, 'curl has ended, or has what it came for');
+    kill 'KILL', $pid if !defined $status;
+    wait_until(sub { defined $status });
     undef $watcher;
     close $out;
-    return ($got, $? >> 8);
+    return ($got, $status >> 8);
 }
 
 subtest 'an upgrade' => sub {

@@ -9,7 +9,6 @@ use Chromium;
 use EV;
 use EV::Websockets;
 use IO::Handle;
-use JSON::PP;
 use POSIX ();
 use Run;
 
@@ -17,6 +16,7 @@ use Run;
 # browser does what its own WebSocket, the DevTools protocol, is told.
 
 plan skip_all => 'Chromium is not installed' if !Chromium::find();
+plan skip_all => 'JSON::PP is not installed' if !eval { require JSON::PP; 1 };
 
 # ---- the server, as it is started from a shell ----
 
@@ -61,7 +61,7 @@ sub start_browser {
         url        => $address,
         on_connect => sub { $open = 1 },
         on_error   => sub { $failed = $_[1] },
-        on_message => sub { my $said = decode_json($_[1]); $answer{ $said->{id} } = $said if $said->{id} },
+        on_message => sub { my $said = JSON::PP::decode_json($_[1]); $answer{ $said->{id} } = $said if $said->{id} },
     );
     run_until(sub { $open || $failed }, 'and listens to us');
     is($failed, undef, 'without an error');
@@ -72,7 +72,7 @@ sub start_browser {
 sub call {
     my ($tab, $method, %parameters) = @_;
     my $id = ++$serial;
-    $devtools->send(encode_json({ id => $id, method => $method, params => \%parameters,
+    $devtools->send(JSON::PP::encode_json({ id => $id, method => $method, params => \%parameters,
         defined $tab ? (sessionId => $tab) : () }));
     wait_until(sub { $answer{$id} }) or die "$method: no answer\n";
     my $said = delete $answer{$id};
@@ -82,7 +82,7 @@ sub call {
 
 sub evaluate {
     my ($tab, $script) = @_;
-    my $result = call($tab, 'Runtime.evaluate', expression => $script, returnByValue => JSON::PP::true);
+    my $result = call($tab, 'Runtime.evaluate', expression => $script, returnByValue => \1);
     die "$script: $result->{exceptionDetails}{text}\n" if $result->{exceptionDetails};
     return $result->{result}{value};
 }
@@ -91,7 +91,7 @@ my %target;
 sub new_tab {
     my ($where) = @_;
     my $target = call(undef, 'Target.createTarget', url => $where)->{targetId};
-    my $tab = call(undef, 'Target.attachToTarget', targetId => $target, flatten => JSON::PP::true)->{sessionId};
+    my $tab = call(undef, 'Target.attachToTarget', targetId => $target, flatten => \1)->{sessionId};
     $target{$tab} = $target;
     return $tab;
 }

@@ -109,6 +109,13 @@ my %shows = (
         qr/^mallory: not let in: .*UnknownCA$/m,
         qr/^nobody: not let in: .*CertificateRequired$/m,
     ],
+    'prefork.pl' => [
+        qr/^master [0-9]+: 3 workers at port [0-9]+$/m,
+        qr/^client: kills worker ([0-9]+)$(?s:.*)^master: worker \1 has died \(status 9\)$/m,
+        qr/^client: disconnected with 1006$(?s:.*)^client: is served by worker [0-9]+; reloads$/m,
+        qr/^client: disconnected with 1001 \(try again\)\nclient: is served by worker [0-9]+ of the next generation/m,
+        qr/^master: all workers have ended$/m,
+    ],
     'proxy.pl' => [
         qr/^gateway: .* backend paused meanwhile$/m,
         qr/^client: 32 of 32 MiB, closed with 1000 \(that was all\)$/m,

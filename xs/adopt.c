@@ -236,7 +236,7 @@ static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
 static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_options *options)
 {
     static const struct { const char *name; ws_option option; } others[] = {
-        { "env", WS_OPT_ENV }, { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
+        { "env", WS_OPT_ENV }, { "origins", WS_OPT_ORIGINS }, { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
         { "handshake_timeout", WS_OPT_HANDSHAKE_TIMEOUT },
     };
     size_t i;
@@ -250,10 +250,12 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
         croak("adopt: the upgrade of this socket is over: protocol must be the one that was agreed on");
 }
 
-static void adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
+/* Returns the patterns among the origins, which are the caller's to keep. */
+static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
 {
     HV *env = env_option(aTHX_ o);
-    ws_byte_list protocols;
+    ws_byte_list protocols, origins;
+    AV *patterns = ws_option_patterns(aTHX_ o, &origins);
     ws_header_list headers;
 
     Zero(out, 1, evws_adopt_options);
@@ -266,16 +268,21 @@ static void adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
     out->header_count = headers.count;
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    out->check_origin = ws_option_given(aTHX_ o, WS_OPT_ORIGINS);
+    out->origins = origins.item;
+    out->origin_count = origins.count;
+    out->ask_origin = patterns != NULL;
     out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
     ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
     out->kind = upgraded_option(aTHX_ o);
     if (out->kind) {
         refuse_with_upgraded(aTHX_ o, out);
-        return;
+        return NULL;
     }
     out->kind = env ? EVWS_ADOPT_REQUESTED : EVWS_ADOPT_CLIENT;
     if (env)
         env_request(aTHX_ env, &out->request);
+    return patterns;
 }
 
 /* Mortal. */
@@ -294,12 +301,13 @@ static SV *handle_option(pTHX_ const ws_options *o)
     return fh;
 }
 
-static ws_callbacks *callbacks_new(pTHX_ const ws_options *o)
+static ws_callbacks *callbacks_new(pTHX_ const ws_options *o, AV *origins)
 {
     SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
     ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
 
     callbacks->on_handshake = SvREFCNT_inc(on_handshake);
+    callbacks->origins = (AV *)SvREFCNT_inc((SV *)origins);
     return callbacks;
 }
 
@@ -333,6 +341,7 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     evws_adopt_options options;
     ws_callbacks *callbacks;
     ws_connection *conn;
+    AV *origins;
     SV *fh;
     IO *io;
     uint64_t id;
@@ -343,9 +352,9 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
         croak("fh parameter is required");
     if (ws_option_given(aTHX_ &o, WS_OPT_FH))
         (void)socket_of(aTHX_ o.value[WS_OPT_FH]);
-    adopt_options(aTHX_ &o, &options);
+    origins = adopt_options(aTHX_ &o, &options);
     ENTER;
-    callbacks = callbacks_new(aTHX_ &o);
+    callbacks = callbacks_new(aTHX_ &o, origins);
     SAVEDESTRUCTOR_X(release_callbacks, callbacks);
     options.wants = ws_callbacks_wants(callbacks);
     options.ask_handshake = callbacks->on_handshake != NULL;

@@ -179,22 +179,6 @@ static void listen_check(pTHX_ const ws_options *o)
     }
 }
 
-/* Patterns are matched by Perl, the rest by the engine. Returns the patterns, mortal, or NULL. */
-static AV *origin_options(pTHX_ const ws_options *o, evws_listen_options *out)
-{
-    ws_byte_list origins;
-    AV *patterns;
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_ORIGINS))
-        return NULL;
-    patterns = ws_option_origins(aTHX_ o, &origins);
-    out->check_origin = TRUE;
-    out->origins = origins.item;
-    out->origin_count = origins.count;
-    out->ask_origin = av_len(patterns) >= 0;
-    return out->ask_origin ? patterns : NULL;
-}
-
 static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     ws_byte_list protocols;
@@ -238,6 +222,7 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_listen_options options;
     ws_listener *listener;
+    ws_byte_list list;
     AV *origins;
     uint16_t port;
 
@@ -245,7 +230,11 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
     listen_check(aTHX_ &o);
     listen_options(aTHX_ &o, &options);
-    origins = origin_options(aTHX_ &o, &options);
+    origins = ws_option_patterns(aTHX_ &o, &list);
+    options.check_origin = ws_option_given(aTHX_ &o, WS_OPT_ORIGINS);
+    options.origins = list.item;
+    options.origin_count = list.count;
+    options.ask_origin = origins != NULL;
     ws_context_engine(aTHX_ ctx);
     listener = listener_new(aTHX_ &o, origins);
     options.ask_handshake = listener->on_handshake != NULL;

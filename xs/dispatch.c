@@ -25,7 +25,7 @@ struct ws_frame {
     SV *code;                   /* what is called; NULL: nothing is */
     SV *arg[WS_MAX_ARGS];
     int args;
-    AV *origins;                /* patterns, one of which the Origin has to match before `code` is called; owned, or NULL */
+    AV *origins;                /* patterns, one of which the Origin has to match first; owned, or NULL */
     ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
     bool answered;              /* the event asks nothing, or got its answer, or will get it later */
     U32 refusal;                /* the status to answer with if it gets none */
@@ -136,8 +136,8 @@ static void take_question(pTHX_ ws_frame *f)
         f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
     } else {
         f->code = SvREFCNT_inc(listener ? listener->on_handshake : adopted->callbacks->on_handshake);
-        if (listener && f->event.is_foreign)
-            f->origins = (AV *)SvREFCNT_inc((SV *)listener->origins);
+        if (f->event.is_foreign)
+            f->origins = (AV *)SvREFCNT_inc((SV *)(listener ? listener->origins : adopted->callbacks->origins));
         f->arg[f->args++] = headers_rv(aTHX_ f);
         f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));
         f->target = f->handshake->sv;

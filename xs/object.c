@@ -72,6 +72,7 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         SvREFCNT_dec(callbacks->on[i]);
     SvREFCNT_dec(callbacks->on_handshake);
+    SvREFCNT_dec((SV *)callbacks->origins);
     Safefree(callbacks);
 }
 
@@ -347,15 +348,16 @@ bool ws_is_handshake(pTHX_ SV *sv)
     return object_magic(aTHX_ sv, &handshake_vtbl) != NULL;
 }
 
-/* Nobody can decide any more. In a forked child the client is the parent's. */
+/* Nobody can decide any more. In a forked child the client is the parent's, and at
+ * global destruction the loop may be gone. */
 static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
 {
     ws_handshake *handshake = (ws_handshake *)mg->mg_ptr;
 
     PERL_UNUSED_ARG(sv);
-    if (!handshake || PL_dirty)
+    if (!handshake)
         return 0;
-    if (getpid() == handshake->ctx->pid)
+    if (!PL_dirty && getpid() == handshake->ctx->pid)
         ws_handshake_refuse(aTHX_ handshake, 500);
     SvREFCNT_dec((SV *)handshake->headers);
     SvREFCNT_dec((SV *)handshake->protocols);

@@ -56,7 +56,7 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "on_handshake",     WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "on_request",       WS_FOR_LISTEN },
     { "handshake_timeout", WS_FOR_LISTEN | WS_FOR_ADOPT },
-    { "origins",          WS_FOR_LISTEN },
+    { "origins",          WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "timeout",          WS_FOR_SHUTDOWN },
     { "code",             WS_FOR_SHUTDOWN },
     { "reason",           WS_FOR_SHUTDOWN },
@@ -386,7 +386,7 @@ void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *o
 }
 
 /* The entries of `origins` that are strings, and a mortal array of those that are patterns. */
-AV *ws_option_origins(pTHX_ const ws_options *o, ws_byte_list *out)
+static AV *origins_option(pTHX_ const ws_options *o, ws_byte_list *out)
 {
     SV *buffer = sv_2mortal(newSVpvs(""));
     SV *value = o->value[WS_OPT_ORIGINS];
@@ -407,6 +407,18 @@ AV *ws_option_origins(pTHX_ const ws_options *o, ws_byte_list *out)
     out->item = (evws_bytes *)SvPVX(buffer);
     out->count = SvCUR(buffer) / sizeof(evws_bytes);
     return patterns;
+}
+
+/* The same where it may not be given. Patterns are matched by Perl, the rest by the engine. NULL: there are none. */
+AV *ws_option_patterns(pTHX_ const ws_options *o, ws_byte_list *out)
+{
+    AV *patterns = NULL;
+
+    out->item = NULL;
+    out->count = 0;
+    if (ws_option_given(aTHX_ o, WS_OPT_ORIGINS))
+        patterns = origins_option(aTHX_ o, out);
+    return patterns && av_len(patterns) >= 0 ? patterns : NULL;
 }
 
 /* `value` is a mortal copy. */

@@ -3,7 +3,7 @@
  */
 #include "websockets.h"
 
-#define WS_OWN_BUFFER 4096                      /* bytes; smaller payloads never have memory of their own */
+#define WS_OWN_BUFFER 4096                      /* bytes; for less the engine is not asked: it would rather have it copied */
 #define WS_SPARE_PAYLOAD_LIMIT (256 * 1024)     /* bytes; a larger buffer is not kept */
 
 /* A reference to `target`, in the context's spare scalar when it is there. */

@@ -34,6 +34,7 @@ typedef struct ws_callbacks {
     U32 refs;
     SV *on[WS_CALLBACK_COUNT];              /* a CV, an object with &{}, or NULL */
     SV *on_handshake;                       /* of an adopted connection; or NULL */
+    AV *origins;                            /* and its patterns of them, see ws_listener */
 } ws_callbacks;
 
 typedef struct ws_listener {
@@ -42,7 +43,7 @@ typedef struct ws_listener {
     ws_callbacks *callbacks;
     SV *on_handshake;                       /* or NULL */
     SV *on_request;                         /* or NULL */
-    AV *origins;                            /* patterns, one of which a foreign Origin has to match; or NULL */
+    AV *origins;                            /* patterns, one of which a foreign Origin has to match, or NULL */
 } ws_listener;
 
 /* State of one interpreter. */
@@ -234,7 +235,7 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
 SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
 evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
 void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out);
-AV *ws_option_origins(pTHX_ const ws_options *o, ws_byte_list *out);
+AV *ws_option_patterns(pTHX_ const ws_options *o, ws_byte_list *out);
 void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
 void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);

@@ -41,7 +41,7 @@ my %options   = (
     new     => [qw(loop proxy proxy_port ssl_cert ssl_key ssl_ca ssl_init)],
     connect => [qw(url protocol headers ssl_verify connect_timeout), @common, @callbacks],
     listen  => [qw(port name protocol ssl_cert ssl_key ssl_ca headers on_handshake), @common],
-    adopt   => [qw(fh initial_data)],
+    adopt   => [qw(fh env initial_data protocol headers deflate origins on_handshake handshake_timeout upgraded role), @common],
 );
 
 for my $method (sort keys %options) {

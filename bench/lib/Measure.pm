@@ -10,7 +10,10 @@ use File::Basename qw(dirname);
 use File::Spec;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID);
 
-our @EXPORT_OK = qw(against clocks floor_server line median on_cpu our_server output parse_line refuse_threads whole);
+our @EXPORT_OK = qw(
+    against all_descriptors clocks floor_server fork_peer line median on_cpu our_server output parse_line refuse_threads
+    rss whole
+);
 
 our $BENCH = File::Spec->rel2abs(dirname(dirname(__FILE__)));
 our $ROOT  = dirname($BENCH);
@@ -65,6 +68,54 @@ sub output {
     my $text = do { local $/; <$pipe> };
     close $pipe or die "failed (status $?): @command\n";
     return defined $text ? $text : '';
+}
+
+# Begins the program again with as many descriptors as the system allows.
+sub all_descriptors {
+    return if $ENV{BENCH_ALL_DESCRIPTORS}++;
+    my @perl = ($^X, (map { "-I$_" } grep { !ref } @INC), $0, @ARGV);
+    exec 'sh', '-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', @perl;
+    die "cannot run sh: $!\n";
+}
+
+# VmRSS of this process, in KiB.
+sub rss {
+    open my $status, '<', '/proc/self/status' or die "/proc/self/status: $!\n";
+    return { map { /^(\w+):\s+([0-9]+)/ ? ($1, $2) : () } <$status> }->{VmRSS};
+}
+
+# A child that waits for a port, and then runs $code with it on the second CPU until this process stops it or ends.
+sub fork_peer {
+    my ($code) = @_;
+    pipe my $port_read, my $port_write or die "pipe: $!\n";
+    my $child = fork;
+    defined $child or die "fork: $!\n";
+    if ($child) {
+        close $port_read;
+        return bless { child => $child, pipe => $port_write }, 'Measure::Peer';
+    }
+    close $port_write;
+    my $port = readline $port_read;
+    defined $port or exit;
+    chomp $port;
+    EV::default_loop()->loop_fork;
+    system("taskset -cp 1 $$ >/dev/null 2>&1");
+    my $end = EV::io($port_read, EV::READ(), sub { exit });
+    $code->($port);
+    exit;
+}
+
+sub Measure::Peer::start {
+    my ($self, $port) = @_;
+    syswrite $self->{pipe}, "$port\n";
+    return;
+}
+
+sub Measure::Peer::stop {
+    my ($self) = @_;
+    close $self->{pipe};
+    waitpid $self->{child}, 0;
+    return;
 }
 
 # From now on the system refuses this process every thread and child, as it does where a limit is reached. The limit does

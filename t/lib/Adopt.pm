@@ -4,6 +4,7 @@ package Adopt;
 
 use strict;
 use warnings;
+use EV;
 use Events;
 use IO::Handle;
 use IO::Socket::INET;
@@ -50,6 +51,35 @@ sub connected {
     my $conn = $context->adopt(fh => $near, initial_data => request(), $events->handlers(%o));
     Run::wait_until(sub { $events->count('connect') && defined $peer->head }) or die "no upgrade\n";
     return ($near, $peer, $events, $conn);
+}
+
+package Adopt::Server;
+
+# What a context is to those who call listen on it, with sockets that this has
+# accepted itself.
+sub new {
+    my ($class, $context, $count) = @_;    # counts what it adopts in $$count
+    return bless { context => $context, count => $count }, $class;
+}
+
+sub listen {
+    my ($self, %options) = @_;
+    my ($context, $count) = @$self{qw(context count)};
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16, Blocking => 0)
+        or die "cannot listen: $@\n";
+    # A listener does not tell about those that it refuses.
+    my ($on_connect, $on_error, %open) = delete @options{qw(on_connect on_error)};
+    $self->{watcher} = EV::io($listener, EV::READ(), sub {
+        my $fh = $listener->accept or return;
+        $$count++;
+        $context->adopt(
+            fh         => $fh,
+            on_connect => sub { $open{ $_[0] } = 1; $on_connect->(@_) },
+            on_error   => sub { $on_error->(@_) if $open{ $_[0] } },
+            %options,
+        );
+    });
+    return $listener->sockport;
 }
 
 1;

@@ -5,9 +5,10 @@ package HttpPeer;
 
 use strict;
 use warnings;
-use parent -norequire, 'RawPeer';
 use RawPeer;
 use Run;
+
+our @ISA = ('RawPeer');
 
 # A head is cut off only where there is an upgrade.
 sub _cut_head {

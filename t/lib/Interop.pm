@@ -140,13 +140,16 @@ sub our_client {
 
 # Our server against a peer's client. $start->($url, ...) makes the peer connect
 # to the URLs in turn, each when the one before has ended; $offers says what its
-# Sec-WebSocket-Extensions looks like. listen => [...] has a certificate, for wss.
+# Sec-WebSocket-Extensions looks like. listen => [...] has a certificate, for wss;
+# adopt => $code gives what listens in place of the context that it is called with.
 sub our_server {
     my ($name, $start, $closed, $offers, %quirk) = @_;
     subtest "our server, client: $name" => sub {
         my $context = EV::Websockets::Context->new;
         my $listen = delete $quirk{listen};
-        my $listener = accept_on($context, @{ $listen || [] });
+        my $adopt = delete $quirk{adopt};
+        my $server = $adopt ? $adopt->($context) : $context;
+        my $listener = accept_on($server, @{ $listen || [] });
         my $base = ($listen ? 'wss' : 'ws') . '://127.0.0.1:' . $listener->{port};
         $start->(("$base/talk%20to?x=%31") x 5, "$base/forbidden", "$base/last");
 
@@ -168,6 +171,7 @@ sub our_server {
 
         $talk = $next->();
         greet($talk, 'from ours');
+        undef $server;
         undef $context;
         is_deeply $closed->(), [1006, ''], 'a destroyed context ends the connection without a Close';
         is $talk->{closes}, 0, 'of which our side is told nothing';

@@ -43,11 +43,12 @@ unsafe fn convert(options: &evws_adopt_options) -> Result<AdoptOptions, CallErro
         }
     };
     // SAFETY: the caller's promise.
-    let (initial_data, protocols, headers) = unsafe {
+    let (initial_data, protocols, headers, origins) = unsafe {
         (
             options.initial_data.borrow().to_vec(),
             strings(options.protocols, options.protocol_count),
             headers(options.headers, options.header_count),
+            strings(options.origins, options.origin_count),
         )
     };
     Ok(AdoptOptions {
@@ -56,6 +57,8 @@ unsafe fn convert(options: &evws_adopt_options) -> Result<AdoptOptions, CallErro
         initial_data,
         protocols,
         headers,
+        origins: options.check_origin.then_some(origins),
+        ask_origin: options.ask_origin,
         ask: options.ask_handshake,
         timeout: timeout(options.handshake_timeout),
         settings: Settings {

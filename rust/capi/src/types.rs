@@ -436,6 +436,14 @@ pub struct evws_adopt_options {
     pub validate_utf8: bool,
     /// Bits of `EVWS_WANT_*`.
     pub wants: u32,
+    /// As for a listener, and so are the next three.
+    pub check_origin: bool,
+    /// The pages that may ask for an upgrade.
+    pub origins: *const evws_bytes,
+    /// How many there are.
+    pub origin_count: usize,
+    /// Whether you decide on others.
+    pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
     pub ask_handshake: bool,
     /// Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evws_proto::connection::Config;
-use evws_proto::handshake::{self, Headers, Rejection, Request, RequestParts};
+use evws_proto::handshake::{self, Headers, Origins, Rejection, Request, RequestParts};
 use evws_proto::Role;
 
-use crate::connect::{check_deflate, check_response, CallError};
+use crate::connect::{check_deflate, check_response, origins, CallError};
 use crate::context::Context;
 use crate::establish::desk::Desk;
 use crate::establish::server::{self, Policy, Received};
@@ -47,6 +47,10 @@ pub struct AdoptOptions {
     pub protocols: Vec<String>,
     /// Further headers of the response.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The pages that may ask for an upgrade, see [`ListenOptions`](crate::ListenOptions); `None`: all.
+    pub origins: Option<Vec<String>>,
+    /// Whether the program decides on others.
+    pub ask_origin: bool,
     /// Whether the program decides on the request.
     pub ask: bool,
     /// How long each step before the end of the upgrade may take, see
@@ -70,6 +74,7 @@ impl AdoptOptions {
     fn request(&self) -> Result<Option<Request>, CallError> {
         check_deflate("adopt", &self.settings)?;
         check_response("adopt", &self.protocols, &self.headers)?;
+        origins("adopt", self.origins.as_deref())?;
         self.read_request()
             .map_err(|rejection| CallError::Invalid(format!("Failed to adopt socket: {rejection}")))
     }
@@ -99,12 +104,13 @@ impl Context {
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.check_open("adopt")?;
         let request = options.request()?;
+        let origins = origins("adopt", options.origins.as_deref())?;
         let fd = take_over(options.fd)?;
         Ok(match options.kind {
             AdoptedAs::Upgraded(role) => self.adopt_upgraded(fd, role, options),
-            AdoptedAs::Requested(_) => self.adopt_request(fd, request, options),
+            AdoptedAs::Requested(_) => self.adopt_request(fd, request, origins, options),
             // It is still at the front of the initial data.
-            AdoptedAs::Client => self.adopt_request(fd, None, options),
+            AdoptedAs::Client => self.adopt_request(fd, None, origins, options),
         })
     }
 
@@ -112,6 +118,7 @@ impl Context {
         &mut self,
         fd: OwnedFd,
         request: Option<Request>,
+        origins: Option<Origins>,
         options: AdoptOptions,
     ) -> Id {
         let policy = Policy {
@@ -120,8 +127,8 @@ impl Context {
             headers: options.headers,
             ask: options.ask,
             serve: false,
-            origins: None,
-            ask_origin: false,
+            origins,
+            ask_origin: options.ask_origin,
             timeout: options.timeout,
             stopped: Cell::new(false),
             tls: None,

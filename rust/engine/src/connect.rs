@@ -178,9 +178,7 @@ impl Context {
         self.check_open("listen")?;
         check_deflate("listen", &options.settings)?;
         check_response("listen", &options.protocols, &options.headers)?;
-        let origins = options.origins.as_deref().map(Origins::parse).transpose();
-        let origins =
-            origins.map_err(|error| CallError::Invalid(format!("listen: origins: {error}")))?;
+        let origins = origins("listen", options.origins.as_deref())?;
         let tls = options.tls.map(secure::listener).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
@@ -270,6 +268,15 @@ pub(crate) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallE
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
     }
+}
+
+/// The pages that a server lets in. `call` is its name in the text of the error.
+pub(crate) fn origins(
+    call: &str,
+    origins: Option<&[String]>,
+) -> Result<Option<Origins>, CallError> {
+    let parsed = origins.map(Origins::parse).transpose();
+    parsed.map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))
 }
 
 /// Checks what a server's response may contain. `call` is its name in the text of the error.

@@ -118,6 +118,10 @@ impl Crew {
         if self.receiver.len() < 2 || self.helpers.load(Ordering::Relaxed) >= self.most {
             return;
         }
+        // A panic would take a job with it, whose connection then waits for nothing.
+        if ask_for_a_thread().is_err() {
+            return;
+        }
         self.helpers.fetch_add(1, Ordering::Relaxed);
         let crew = Arc::clone(self);
         tokio::task::spawn_blocking(move || {

@@ -4,6 +4,33 @@
 //! ([`crate::establish`]); [`records`] is what the hot path reads and writes through. Files are read,
 //! and configurations made, when `connect`, `listen` or `reload_tls` are called.
 
+/// The part of a verifier of either role that its `chain` does as it is: who has signed what.
+macro_rules! signatures_by_chain {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &rustls::pki_types::CertificateDer<'_>,
+            dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            self.chain.verify_tls12_signature(message, cert, dss)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &rustls::pki_types::CertificateDer<'_>,
+            dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            self.chain.verify_tls13_signature(message, cert, dss)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            self.chain.supported_verify_schemes()
+        }
+    };
+}
+
 pub mod client;
 pub mod clients;
 pub mod handshake;

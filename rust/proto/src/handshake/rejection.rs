@@ -23,7 +23,7 @@ impl Rejection {
             426 => "This is a WebSocket server: an upgrade is required.",
             431 => "The request's head is too large.",
             500 => "The server failed to answer this request.",
-            503 => "The server did not decide on this connection in time.",
+            503 => "The server cannot answer this request now.",
             _ => "The request was refused.",
         };
         Self { status, text }
