@@ -387,6 +387,12 @@ proxied because of the environment.
 
 =item *
 
+Listeners verify the certificates of clients, have several of their own by name, and read
+them again while they run; connections tell what TLS has agreed on. See
+L<EV::Websockets::TLS>.
+
+=item *
+
 Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 
 =item *
