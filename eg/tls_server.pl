@@ -3,7 +3,8 @@
 # the server, and a client that trusts the CA. openssl makes all of them.
 #
 #   perl eg/tls_server.pl                      a client of its own, and the end
-#   perl eg/tls_server.pl CHAIN.pem KEY.pem    serves with your files until Ctrl-C
+#   perl eg/tls_server.pl CHAIN.pem KEY.pem    serves with your files until Ctrl-C, and
+#                                              reads them again when it gets a SIGHUP
 use strict;
 use warnings;
 use FindBin;
@@ -54,6 +55,12 @@ my $port = $ctx->listen(
     on_message       => sub { $_[2] ? $_[0]->send_binary($_[1]) : $_[0]->send($_[1]) },
 );
 print "server: listening on wss://localhost:$port/\n";
+
+# For certificates that are renewed while the server runs.
+my $renewed = @ARGV && EV::signal('HUP', sub {
+    if (eval { $ctx->reload_tls($port); 1 }) { print "server: has read its files again\n" }
+    else                                     { warn "server: keeps what it has: $@" }
+});
 
 if (!@ARGV) {
     $ctx->connect(

@@ -118,17 +118,31 @@ impl Crew {
         if self.receiver.len() < 2 || self.helpers.load(Ordering::Relaxed) >= self.most {
             return;
         }
-        // A panic would take a job with it, whose connection then waits for nothing.
-        if ask_for_a_thread().is_err() {
-            return;
-        }
         self.helpers.fetch_add(1, Ordering::Relaxed);
-        let crew = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            while let Ok(job) = crew.receiver.try_recv() {
-                job();
+        let helper = Helper(Arc::clone(self));
+        // In a task of its own, which panics if the thread has gone to somebody else meanwhile: a panic
+        // here would take a job with it, whose connection then waits for nothing.
+        tokio::spawn(async move {
+            if ask_for_a_thread().is_ok() {
+                tokio::task::spawn_blocking(move || helper.work());
             }
-            crew.helpers.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+}
+
+/// One that does jobs until there are none.
+struct Helper(Arc<Crew>);
+
+impl Helper {
+    fn work(&self) {
+        while let Ok(job) = self.0.receiver.try_recv() {
+            job();
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.0.helpers.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,8 +8,8 @@ use rustls::{ClientConfig, Error, ServerConfig};
 
 use super::session::{Session, Turn};
 
-/// Bytes that wait for the rest of a message. An honest handshake is a tenth of that.
-const LIMIT: usize = 256 * 1024;
+/// Bytes that wait for the rest of a message, which rustls allows 64 KiB. An honest one has a tenth of that.
+const LIMIT: usize = 80 * 1024;
 
 /// How far a handshake has come.
 pub enum Progress {

@@ -303,3 +303,6 @@ fn plaintext_of(room: usize) -> usize {
     let whole = room / (RECORD + OVERHEAD);
     whole * RECORD + (room % (RECORD + OVERHEAD)).saturating_sub(OVERHEAD)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The session of a connection against one of rustls's usual form.
+
+use super::*;
+use crate::tls::handshake::{Progress, Step};
+use crate::tls::provider;
+use evws_proto::frame::{encode, encoded_len, Opcode};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// A server of ours, and a client of rustls's usual form at the other end of a pair of sockets.
+struct Pair {
+    tls: Tls,
+    ours: UnixStream,
+    client: ClientConnection,
+    theirs: UnixStream,
+}
+
+fn configurations(
+    version: &'static SupportedProtocolVersion,
+) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.key_pair.serialize_der().into());
+    let server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+impl Pair {
+    /// Shakes hands, with `step` bytes at a time towards us.
+    fn new(version: &'static SupportedProtocolVersion, step: usize) -> Self {
+        let (server, client) = configurations(version);
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(client, name).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let mut rest = hello.split_off(step.min(hello.len()));
+        let mut handshake = Step::Server(server, hello).take().unwrap();
+        loop {
+            let outgoing = std::mem::take(&mut handshake.outgoing);
+            let mut unread = &outgoing[..];
+            while !unread.is_empty() {
+                client.read_tls(&mut unread).unwrap();
+                client.process_new_packets().unwrap();
+            }
+            match handshake.progress {
+                Progress::Done => break,
+                Progress::Waiting => {}
+                _ => panic!("the handshake has failed"),
+            }
+            while client.wants_write() {
+                client.write_tls(&mut rest).unwrap();
+            }
+            assert!(!rest.is_empty(), "both sides wait");
+            handshake
+                .incoming
+                .extend(rest.drain(..step.min(rest.len())));
+            handshake = Step::Next(handshake).take().unwrap();
+        }
+        assert!(!client.is_handshaking());
+        let (tls, plaintext) = Tls::new(*handshake);
+        assert_eq!(plaintext, b"");
+        Pair {
+            tls,
+            ours,
+            client,
+            theirs,
+        }
+    }
+
+    /// What we read of what is there, `step` bytes at a time.
+    fn receive(&mut self, step: usize) -> Vec<u8> {
+        let (mut wire, mut buffer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        let mut received = Vec::new();
+        loop {
+            let mut first = Vec::new();
+            // A part of it goes into a message, the rest into the buffer.
+            let mut sink = Sink::new(Some((&mut first, 5)), &mut buffer);
+            let mut dry = false;
+            let read = |bytes: &mut [u8]| {
+                let length = step.min(bytes.len());
+                let result = sys::receive(self.ours.as_fd(), &mut bytes[..length]);
+                dry = result.is_err();
+                result
+            };
+            let result = self.tls.receive(read, &mut wire, &mut sink);
+            if let Ok((direct, length)) = result {
+                assert_eq!(first.len(), direct);
+                received.extend(first);
+                received.extend(&buffer[..length]);
+            }
+            if dry || self.tls.has_ended() {
+                return received;
+            }
+        }
+    }
+
+    fn client_sends(&mut self, bytes: &[u8]) {
+        self.client.writer().write_all(bytes).unwrap();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut self.theirs).unwrap();
+        }
+    }
+
+    /// Sends a payload as the hot path does, and returns what the client has of it.
+    fn send(&mut self, payload: &[u8]) -> Vec<u8> {
+        let (mut pool, mut queue) = (ChunkPool::default(), SendQueue::default());
+        let length = encoded_len(payload.len(), false);
+        queue.append(&mut pool, length, payload.len(), |out| {
+            encode(true, Opcode::Binary, payload, None, out);
+        });
+        let mut wire = vec![0; 64 * 1024];
+        let mut got = Vec::new();
+        loop {
+            let written = self
+                .tls
+                .write(self.ours.as_fd(), &mut queue, &mut pool, &mut wire)
+                .unwrap();
+            while self.client.read_tls(&mut self.theirs).is_ok_and(|n| n > 0) {
+                self.client.process_new_packets().unwrap();
+                // At the end of what is there it says that it would block.
+                let _ = self.client.reader().read_to_end(&mut got);
+            }
+            if written == Written::All {
+                assert_eq!(queue.payload(), 0);
+                return got;
+            }
+            assert!(queue.payload() > 0);
+        }
+    }
+}
+
+#[test]
+fn records_may_arrive_in_any_pieces() {
+    for version in [&TLS12, &TLS13] {
+        for step in [1, 2, 3, 7, 100, 20_000] {
+            let mut pair = Pair::new(version, step);
+            let sent: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
+            pair.client_sends(&sent[..3]);
+            pair.client_sends(&sent[3..]);
+            assert!(pair.receive(step) == sent, "{step} bytes at a time");
+            assert_eq!(pair.tls.partial.capacity(), 0, "nothing is kept");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_goes_out_later_and_counts_until_then() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::new(version, 100);
+        let payload: Vec<u8> = (0..3_000_000u32).map(|n| (n >> 3) as u8).collect();
+        let mut expected = Vec::new();
+        encode(true, Opcode::Binary, &payload, None, &mut expected);
+        assert!(pair.send(&payload) == expected);
+        assert_eq!(pair.tls.unsent.capacity(), 0, "nothing is kept");
+    }
+}
+
+#[test]
+fn keys_are_changed_by_either_side() {
+    let mut pair = Pair::new(&TLS13, 100);
+    for round in 0..3 {
+        // It asks for new keys of ours, too, which come with what we send next.
+        pair.client.refresh_traffic_keys().unwrap();
+        pair.client_sends(b"with new keys");
+        assert_eq!(pair.receive(11), b"with new keys", "round {round}");
+        assert_eq!(pair.send(b"ours")[2..], *b"ours", "round {round}");
+    }
+}
+
+#[test]
+fn close_notify_goes_both_ways_once() {
+    let mut pair = Pair::new(&TLS13, 100);
+    assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    pair.client.read_tls(&mut pair.theirs).unwrap();
+    let state = pair.client.process_new_packets().unwrap();
+    assert!(state.peer_has_closed());
+    pair.client_sends(b"a last word");
+    pair.client.send_close_notify();
+    pair.client_sends(b"");
+    assert_eq!(pair.receive(1000), b"a last word");
+    assert!(pair.tls.has_ended() && pair.tls.take_failure().is_none());
+}
+
+#[test]
+fn a_forged_record_ends_the_session_with_an_alert() {
+    let mut pair = Pair::new(&TLS13, 100);
+    pair.client_sends(b"before");
+    let mut forged = b"\x17\x03\x03\x00\x20".to_vec();
+    forged.extend([7; 32]);
+    pair.theirs.write_all(&forged).unwrap();
+    assert_eq!(pair.receive(1000), b"before");
+    assert!(pair.tls.has_ended() && pair.tls.wants_write());
+    assert!(pair.tls.take_failure().unwrap().contains("decrypt"));
+    assert!(pair.tls.flush(pair.ours.as_fd()).unwrap());
+    pair.client.read_tls(&mut pair.theirs).unwrap();
+    let told = pair.client.process_new_packets().unwrap_err();
+    assert!(told.to_string().contains("BadRecordMac"), "{told}");
+    assert!(pair.tls.append(b"no more").is_err());
+}
