@@ -225,6 +225,7 @@ sub start {
     my ($code) = @_;
     defined(my $pid = fork) or die "fork: $!";
     return $pid if $pid;
+    EV::default_loop()->loop_fork;    # else both wait on one epoll descriptor, and take each other's signals
     $code->();
     POSIX::_exit(0);    # what the parent made is the parent's to clean up
 }

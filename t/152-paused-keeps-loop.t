@@ -13,6 +13,7 @@ pipe(my $read, my $write) or die "pipe: $!";
 my $child = fork;
 defined $child or die "fork: $!";
 if (!$child) {
+    EV::default_loop()->loop_fork;
     close $read;
     my $server = EV::Websockets::Context->new(proxy => '');
     my $port = $server->listen(port => 0, on_close => sub { EV::break });

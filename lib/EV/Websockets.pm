@@ -237,7 +237,15 @@ A child process made by C<fork> has copies of the sockets, which it must not
 use: a connection has one owner. Let the child drop the context that it
 inherited, or just leave it alone: in a process that did not make it, a context
 sends nothing when it is destroyed, and the parent's connections go on
-undisturbed. The child may make contexts of its own.
+undisturbed. The child may make contexts of its own, when it has called
+C<loop_fork> on the loop: libev waits on a descriptor (of epoll or kqueue) that a
+child inherits too, and two processes that use it take each other's events.
+
+    defined(my $pid = fork) or die "fork: $!";
+    if (!$pid) {
+        EV::default_loop->loop_fork;
+        ...
+    }
 
 The module starts no thread, except when a name has to be resolved for
 C<connect>: that waits in a thread of its own, so that the loop does not. And
