@@ -7,6 +7,7 @@ use Test::More;
 
 use EV;
 use EV::Websockets;
+use HttpPeer;
 use Pair;
 use POSIX ();
 use RawPeer;
@@ -193,6 +194,51 @@ subtest 'in a callback' => sub {
     run_until(sub { @got >= 2 }, 'the parent goes on');
     settle();
     is_deeply \@got, [qw(before after)], 'each message once';
+};
+
+# A child that was forked in on_request or on_handshake and left with exit answered the parent's
+# client on the way out: 500 or 403, and for an upgrade that was the end of the connection.
+subtest 'in a callback that is asked for an answer' => sub {
+    my $context = EV::Websockets::Context->new;
+    my @kept;
+    my $port = $context->listen(
+        on_request => sub {
+            in_child('exit in on_request', sub { 1 }, 'exit');
+            return [200, ['Connection' => 'close'], ["of the parent\n"]];
+        },
+        on_handshake => sub {
+            my ($headers, $handshake) = @_;
+            in_child('exit in on_handshake', sub { 1 }, 'exit');
+            in_child('a handshake dropped', sub { undef $handshake; @_ = (); 1 }, 'exit');
+            push @kept, $handshake;
+            in_child('a handshake kept', sub { 1 }, 'exit');
+            return 1;
+        },
+    );
+    my $asking = HttpPeer->connect($port);
+    $asking->ask(GET => '/');
+    run_until(sub { $asking->eof }, 'a request is answered');
+    is_deeply [map { $_->{body} } $asking->responses], ["of the parent\n"], 'once, by the parent';
+    my $upgrading = RawPeer->connect($port);
+    $upgrading->upgrade;
+    run_until(sub { $upgrading->head || $upgrading->eof }, 'a handshake is decided');
+    like $upgrading->head, qr{\AHTTP/1\.1 101 }, 'by the parent';
+};
+
+# What a server does that goes into the background: the context is the child's then, and so are
+# its clients. A handshake that the child dropped was never answered.
+subtest 'a child that goes on with the context' => sub {
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen(on_handshake => sub { $_[1] }, on_request => sub { die "no page\n" });
+    my ($handshake, $request) = map { RawPeer->connect($port) } 1, 2;
+    $handshake->upgrade;
+    $request->put("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    in_child('the child answers', sub {
+        EV::default_loop->loop_fork;
+        local $SIG{__WARN__} = sub { };
+        wait_until(sub { $handshake->eof && $request->eof });
+        return join(' ', map { $_->status } $handshake, $request) eq '500 500';
+    });
 };
 
 finish;

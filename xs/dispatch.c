@@ -28,6 +28,7 @@ struct ws_frame {
     AV *origins;                /* patterns, one of which the Origin has to match first; owned, or NULL */
     ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
     bool answered;              /* the event asks nothing, or got its answer, or will get it later */
+    Pid_t asked;                /* the process that is to answer */
     U32 refusal;                /* the status to answer with if it gets none */
     /* What the eval caught. */
     const char *failed;         /* the handler that died; NULL: none */
@@ -129,6 +130,7 @@ static void take_question(pTHX_ ws_frame *f)
     ws_listener *listener = f->event.listener ? ws_watch_listener(watch, f->event.listener) : NULL;
     ws_connection *adopted = f->event.listener ? NULL : ws_watch_connection(watch, f->event.id);
 
+    f->asked = getpid();
     if (!listener && !adopted)
         return;
     if (f->event.kind == EVWS_EVENT_REQUEST) {
@@ -214,7 +216,8 @@ static void take_event(pTHX_ ws_frame *f)
         ws_connection_close(aTHX_ conn);
 }
 
-/* A question without an answer: its callback died, or is not there any more. */
+/* A question without an answer: its callback died, or is not there any more. A child that was
+ * forked in the callback, and has left it by exit, has nothing to say to the parent's client. */
 static void refuse(pTHX_ ws_frame *f)
 {
     evws_response response;
@@ -222,6 +225,8 @@ static void refuse(pTHX_ ws_frame *f)
     if (f->answered)
         return;
     f->answered = TRUE;
+    if (getpid() != f->asked)
+        return;
     if (f->handshake) {
         ws_handshake_refuse(aTHX_ f->handshake, f->refusal);
     } else if (f->ctx->engine) {

@@ -328,6 +328,7 @@ ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
     handshake->ctx = ctx;
     ctx->refs++;
     handshake->id = id;
+    handshake->pid = getpid();
     handshake->headers = (HV *)SvREFCNT_inc((SV *)headers);
     handshake->protocols = asked_protocols(aTHX_ ctx, id);
     handshake->sv = object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
@@ -357,7 +358,7 @@ static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
     PERL_UNUSED_ARG(sv);
     if (!handshake)
         return 0;
-    if (!PL_dirty && getpid() == handshake->ctx->pid)
+    if (!PL_dirty && getpid() == handshake->pid)
         ws_handshake_refuse(aTHX_ handshake, 500);
     SvREFCNT_dec((SV *)handshake->headers);
     SvREFCNT_dec((SV *)handshake->protocols);

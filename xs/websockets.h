@@ -96,6 +96,7 @@ struct ws_handshake {
     HV *headers;                            /* the hash that on_handshake gets, too */
     AV *protocols;                          /* those that the client asks for */
     SV *protocol;                           /* the one that was picked, or NULL */
+    Pid_t pid;                              /* whose client this is */
     bool decided;
 };
 
