@@ -409,14 +409,15 @@ static AV *origins_option(pTHX_ const ws_options *o, ws_byte_list *out)
     return patterns;
 }
 
-/* The same where it may not be given. Patterns are matched by Perl, the rest by the engine. NULL: there are none. */
+/* The same where it may not be given. Patterns are matched by Perl, the rest by the engine. NULL: there are none. An
+ * undef croaks: it is a mistake, and letting everybody in would be the wrong guess at what was meant. */
 AV *ws_option_patterns(pTHX_ const ws_options *o, ws_byte_list *out)
 {
     AV *patterns = NULL;
 
     out->item = NULL;
     out->count = 0;
-    if (ws_option_given(aTHX_ o, WS_OPT_ORIGINS))
+    if (o->value[WS_OPT_ORIGINS])
         patterns = origins_option(aTHX_ o, out);
     return patterns && av_len(patterns) >= 0 ? patterns : NULL;
 }

@@ -139,7 +139,8 @@ AnyEvent, Mojolicious, IO::Async, futures, coroutines, and several loops.
 
 The directory F<eg/> of the distribution has many short programs, each of
 which shows one thing: F<echo_test.pl> is the one to begin with,
-F<backpressure.pl> shows how to send a lot, F<chat_server.pl> is a small server.
+F<multi_conn.pl> has many connections, F<backpressure.pl> shows how to send a lot,
+F<chat_server.pl> is a small server.
 
 The interface is that of EV::Websockets 0.10, and programs written for it run
 unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
@@ -164,7 +165,7 @@ the bytes themselves if it holds bytes. Strings with characters from 0x80 to
 0xFF can be stored either way, so do not forget it. A text message that is not
 valid UTF-8 is a protocol error, for which peers close the connection with 1007.
 JSON encoders have a C<utf8> option, which does the encoding: see
-F<eg/json_protocol.pl>.
+F<eg/json_protocol.pl>. F<eg/binary_test.pl> sends bytes of every value, and text.
 
 =head1 LIFETIMES
 
@@ -172,11 +173,11 @@ A B<connection> lives as long as it is open, whether or not you hold a reference
 to it. The object is freed when it is closed and you have dropped your last
 reference. One that you keep longer is safe to use: its state is C<closed>.
 
-A B<context> lives as long as you hold it. Connections do not keep it. When its
-last reference goes, also from inside a callback, its listeners and sockets are
-closed, what is queued is offered to the operating system once, without
-waiting, and its connections become C<closed> without any callback being
-called. To end in order, use L<shutdown|EV::Websockets::Context/shutdown>. A program that exits with a context still in a
+A B<context> lives as long as you hold it. Connections do not keep it. When its last reference
+goes, also from inside a callback, its listeners and sockets are closed, what is queued is
+offered to the operating system once, without waiting, and its connections become C<closed>
+without any callback being called. To end in order, use
+L<shutdown|EV::Websockets::Context/shutdown>. A program that exits with a context still in a
 variable sends nothing more, not even what C<close> has queued.
 
 So this does not work, because the context is gone when the loop runs:
@@ -411,6 +412,17 @@ once.
 
 =item *
 
+TLS is rustls, and needs no OpenSSL. C<connect> and C<listen> have more options for it (the
+certificates of clients, several certificates by name, ALPN), L<tls|EV::Websockets::Connection/tls>
+tells what was agreed on, and L<reload_tls|EV::Websockets::Context/reload_tls> reads renewed
+certificates. See L<EV::Websockets::TLS>.
+
+=item *
+
+C<adopt> takes a PSGI environment, the options of an upgrade, and sockets whose upgrade is over.
+
+=item *
+
 Repeated headers can be sent, by an array reference.
 
 =item *
@@ -420,7 +432,16 @@ later; C<origins> refuses the pages of others.
 
 =item *
 
-C<on_request> answers plain requests.
+C<on_request> answers plain requests; without it they get C<426>.
+
+=item *
+
+A handshake that takes too long is ended (C<handshake_timeout>). After
+C<close> a peer that is silent is cut after 10 seconds, and one that goes on sending after 60.
+
+=item *
+
+Callbacks may switch coroutines (L<Coro>).
 
 =item *
 

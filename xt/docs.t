@@ -1,0 +1,115 @@
+# The pages are true to the tree: every source file is in the map of
+# docs/ARCHITECTURE.md, every function of the C interface in docs/c-abi.md, every
+# example in a page, and links between the pages lead somewhere.
+use strict;
+use warnings;
+use ExtUtils::Manifest qw(maniread);
+use Pod::Simple::SimpleTree;
+use Test::More;
+
+my @distributed = sort keys %{ maniread() };
+my @pods        = ('lib/EV/Websockets.pm', glob 'lib/EV/Websockets/*.pod');
+
+sub slurp {
+    my ($file) = @_;
+    open my $in, '<', $file or die "$file: $!";
+    local $/;
+    return scalar <$in>;
+}
+
+# ---- the map ----
+
+# The files of a table's row, which are written below the directory of its
+# section; one without a directory is in that of the one before it.
+sub files_of_row {
+    my ($directory, $row) = @_;
+    my ($first) = $row =~ /\A\|([^|]*)\|/;
+    my @names   = $first =~ /`([^`]+)`/g;
+    @names = map { "sys/$_" } $row =~ /`(\w+\.rs)`/g if "@names" eq 'sys/';
+    my ($below, @files) = ('');
+    for my $name (@names) {
+        $below = $1 if $name =~ m{\A(.*/)};
+        my $path = $name =~ m{/} ? $name : "$below$name";
+        push @files, -e "$directory/src/$path" ? "$directory/src/$path" : "$directory/$path";
+    }
+    return @files;
+}
+
+my (%listed, $directory);
+for my $line (split /\n/, slurp('docs/ARCHITECTURE.md')) {
+    if ($line =~ /\A#/) {
+        ($directory) = $line =~ m{\A### ((?:rust/)?\w+): };
+    }
+    elsif ($directory && $line =~ /\A\| `/) {
+        $listed{$_}++ for files_of_row($directory, $line);
+    }
+}
+my %source = map { $_ => 1 } grep { m{\Axs/|\Arust/\w+/(?:src/|build\.rs|cbindgen)} } @distributed;
+cmp_ok(scalar keys %source, '>', 50, 'there are sources');
+is_deeply(\%listed, \%source, 'docs/ARCHITECTURE.md lists every file once, and none that is gone');
+
+# ---- the C interface ----
+
+my $header = slurp('include/evws.h');
+$header =~ s{/\*.*?\*/}{}gs;
+my %function = map { $_ => 1 } $header =~ /\b(evws_\w+)\s*\(/g;
+my %told     = map { $_ => 1 } slurp('docs/c-abi.md') =~ /\b(evws_\w+)/g;
+cmp_ok(scalar keys %function, '>', 30, 'there are functions');
+is_deeply([ grep { !$told{$_} } sort keys %function ], [], 'docs/c-abi.md names every function');
+
+# ---- the examples ----
+
+my $pages = join '', map { slurp($_) } @pods, 'README.md';
+is_deeply([ grep { my ($name) = m{\Aeg/(.*)}; $name && $pages !~ /\b\Q$name\E\b/ } @distributed ],
+    [], 'every example is mentioned in the manual');
+
+# ---- links, and lines ----
+
+my (%target, @links);
+
+sub text_of {
+    my ($node) = @_;
+    return $node unless ref $node;
+    my (undef, undef, @inside) = @$node;
+    return join '', map { text_of($_) } @inside;
+}
+
+sub look_at {
+    my ($page, $node) = @_;
+    return unless ref $node;
+    my ($kind, $attributes, @inside) = @$node;
+    $target{$page}{ text_of($node) } = 1 if $kind =~ /\A(?:head|item-text)/;
+    push @links, [ $page, $attributes ] if $kind eq 'L' && $attributes->{type} eq 'pod';
+    look_at($page, $_) for @inside;
+}
+
+for my $file (@pods) {
+    (my $page = $file) =~ s{\Alib/|\.(?:pm|pod)\z}{}g;
+    $page =~ s{/}{::}g;
+    look_at($page, Pod::Simple::SimpleTree->new->parse_file($file)->root);
+}
+my @broken;
+for my $link (@links) {
+    my ($page, $to) = @$link;
+    my $other   = defined $to->{to} ? "$to->{to}" : $page;
+    my $section = $to->{section};
+    next if $other !~ /\AEV::Websockets\b/;
+    push @broken, "$page: $to->{raw}"
+        if !$target{$other} || defined $section && !$target{$other}{"$section"};
+}
+cmp_ok(scalar @links, '>', 50, 'there are links');
+is_deeply(\@broken, [], 'links between the pages lead somewhere');
+
+my @long;
+for my $file (@pods) {
+    my $number = 0;
+    my $pod    = 0;
+    for my $line (split /\n/, slurp($file)) {
+        $number++;
+        $pod = $line !~ /\A=cut\b/ if $line =~ /\A=[a-z]/;
+        push @long, "$file: $number" if $pod && length $line > 100;
+    }
+}
+is_deeply(\@long, [], 'no line of a page is longer than 100 characters');
+
+done_testing;
