@@ -314,4 +314,19 @@ for my $name (qw(connect message pong close drain)) {
     run_until(sub { $over }, 'is not waited for longer than that');
 }
 
+# Requests that had come, and were read only when the shutdown began, were passed on to the program: it let
+# clients in that were told nothing then, and cut in the end.
+for my $request ("GET / HTTP/1.1\r\nHost: test\r\n\r\n", RawPeer->request) {
+    my (@asked, $over);
+    my $server = server(on_handshake => sub { push @asked, 'handshake'; 1 }, on_request => sub { push @asked, 'request'; [ 200, [], [] ] });
+    my $raw = RawPeer->connect($server->{port});
+    settle();
+    syswrite $raw->{fh}, $request;
+    $server->{context}->shutdown(timeout => 3600, cb => sub { $over = 1 });
+    run_until(sub { $over && $raw->eof }, 'who asks while the shutdown begins is not waited for');
+    is($raw->status, 503, 'but turned away');
+    is_deeply(\@asked, [], 'without asking the program');
+    is($server->{events}->order, '', 'which never hears of it');
+}
+
 finish();

@@ -290,7 +290,8 @@ pub(crate) fn check_response(
     let is_token = |name: &&String| handshake::is_token(name.as_bytes());
     match protocols.iter().find(|name| !is_token(name)) {
         Some(name) => Err(CallError::Invalid(format!(
-            "{call}: protocol '{name}' is not a token (RFC 6455 section 11.3.4)"
+            "{call}: protocol '{}' is not a token (RFC 6455 section 11.3.4)",
+            name.escape_debug()
         ))),
         None => Ok(()),
     }

@@ -19,6 +19,7 @@ use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
 use crate::resolver::{Answer, Found, Resolver};
+use crate::shutdown::unavailable;
 use crate::slots::Source;
 use crate::sys;
 use crate::tls::handshake::Step;
@@ -186,6 +187,15 @@ impl Context {
                 }
                 None => Awaited::Step(answer),
             },
+            // Nobody is let in any more, so the program need not be asked. The receivers are the future's.
+            Question::Handshake { answer, .. } if self.refuses => {
+                let _ = answer.send(Decision::Reject(unavailable()));
+                return true;
+            }
+            Question::Request { answer, .. } if self.refuses => {
+                let _ = answer.send(unavailable());
+                return true;
+            }
             Question::Handshake {
                 headers,
                 protocols,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use evws_proto::connection::State;
+use evws_proto::http::Response;
 use evws_proto::Role;
 
 use crate::answer::usual_response;
@@ -24,6 +25,13 @@ pub(crate) struct Shutdown {
     cut: usize,
     /// The call is as recent as the turn of the loop: its event comes in the next one.
     fresh: bool,
+}
+
+/// What whoever asks is told from now on.
+pub(crate) fn unavailable() -> Response {
+    let mut response = usual_response(503);
+    response.headers.push(("Connection".into(), "close".into()));
+    response
 }
 
 impl Context {
@@ -80,14 +88,12 @@ impl Context {
         if role == Some(Role::Client) {
             return self.give_up(id, "the context is shutting down".into(), true);
         }
-        let mut response = usual_response(503);
         match self.awaited(id) {
             Some(Awaited::Handshake(..)) => {
-                self.decide(id, Decision::Reject(response));
+                self.decide(id, Decision::Reject(unavailable()));
             }
             Some(Awaited::Request(_)) => {
-                response.headers.push(("Connection".into(), "close".into()));
-                self.respond(id, response);
+                self.respond(id, unavailable());
             }
             Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
                 let Some(pending) = self.slots.pending_mut(id) else {
