@@ -730,6 +730,41 @@ typedef struct evws_tls_info {
 } evws_tls_info;
 
 /**
+ * They are not asked for one.
+ */
+#define EVWS_VERIFY_CLIENT_NO 0
+
+/**
+ * They are asked, and those who have none are let in.
+ */
+#define EVWS_VERIFY_CLIENT_OPTIONAL 1
+
+/**
+ * Nobody is let in without.
+ */
+#define EVWS_VERIFY_CLIENT_REQUIRED 2
+
+/**
+ * A client's, which will send its upgrade request, or the rest of it.
+ */
+#define EVWS_ADOPT_CLIENT 1
+
+/**
+ * A client's, whose request somebody has read.
+ */
+#define EVWS_ADOPT_REQUESTED 2
+
+/**
+ * A connection whose upgrade is over; we are the server.
+ */
+#define EVWS_ADOPT_AS_SERVER 3
+
+/**
+ * A connection whose upgrade is over; we are the client.
+ */
+#define EVWS_ADOPT_AS_CLIENT 4
+
+/**
  * It did what it should.
  */
 #define EVWS_STATUS_OK 0
@@ -870,41 +905,6 @@ typedef struct evws_tls_info {
  * Ended; also every stale id.
  */
 #define EVWS_STATE_CLOSED 4
-
-/**
- * They are not asked for one.
- */
-#define EVWS_VERIFY_CLIENT_NO 0
-
-/**
- * They are asked, and those who have none are let in.
- */
-#define EVWS_VERIFY_CLIENT_OPTIONAL 1
-
-/**
- * Nobody is let in without.
- */
-#define EVWS_VERIFY_CLIENT_REQUIRED 2
-
-/**
- * A client's, which will send its upgrade request, or the rest of it.
- */
-#define EVWS_ADOPT_CLIENT 1
-
-/**
- * A client's, whose request somebody has read.
- */
-#define EVWS_ADOPT_REQUESTED 2
-
-/**
- * A connection whose upgrade is over; we are the server.
- */
-#define EVWS_ADOPT_AS_SERVER 3
-
-/**
- * A connection whose upgrade is over; we are the client.
- */
-#define EVWS_ADOPT_AS_CLIENT 4
 
 #ifdef __cplusplus
 extern "C" {

@@ -8,6 +8,7 @@ use EV::Websockets;
 use Events;
 use File::Temp qw(tempdir);
 use Frame;
+use HttpPeer;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use RawPeer;
@@ -160,5 +161,20 @@ croaks_like { $context->stop_listening({}) }
 $context->DESTROY;
 croaks_with { $context->stop_listening(1) } 'Context has been destroyed', 'a context that is gone';
 is_deeply([ $context->listeners ], [], 'has no listeners');
+
+# A connection kept for a further request had its loop run on until handshake_timeout, and for ever
+# without one. A request that has come already is answered, and that is the end.
+{
+    my $own = EV::Websockets::Context->new;
+    my $port = $own->listen(handshake_timeout => 0, on_request => sub { [ 200, [], ["of $_[0]{path}\n"] ] });
+    my ($idle, $asking) = map { HttpPeer->connect($port) } 1, 2;
+    is($_->fetch(GET => '/first')->{body}, "of /first\n", 'a request is answered') for $idle, $asking;
+    syswrite $asking->{fh}, $asking->bytes_of(GET => '/second');
+    $asking->expects('GET');
+    $own->stop_listening($port);
+    run_until(sub { $idle->eof && $asking->eof }, 'the connections end');
+    is_deeply([ map { $_->{body} } $asking->responses ], [ "of /first\n", "of /second\n" ], 'after the request that was there');
+    is(scalar(my @all = $idle->responses), 1, 'and nothing is said to the one that did not ask');
+}
 
 finish();

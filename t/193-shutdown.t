@@ -7,6 +7,7 @@ use EV::Websockets;
 use Events;
 use File::Temp qw(tempdir);
 use Frame;
+use HttpPeer;
 use IO::Socket::INET;
 use RawPeer;
 use RawServer;
@@ -281,6 +282,36 @@ for my $name (qw(connect message pong close drain)) {
     like("@warnings", qr/\AEV::Websockets: shutdown: unknown option 'patience'/, 'an unknown option');
     $context->DESTROY;
     croaks_with { $context->shutdown } 'Context has been destroyed', 'a context that is gone';
+}
+
+# A client in the midst of a long page had the rest of it cut off, although it went on reading and
+# there was time for that. No further request of it is answered.
+{
+    my ($over, @asked);
+    my $page = 'x' x 10_000_000;
+    my $server = server(on_request => sub { push @asked, $_[0]{path}; [ 200, [], [$page] ] });
+    my $peer = HttpPeer->connect($server->{port});
+    $peer->stop_reading;
+    $peer->ask(GET => '/page');
+    $peer->ask(GET => '/next');
+    run_until(sub { @asked }, 'a page is asked for');
+    settle();
+    $server->{context}->shutdown(timeout => 3600, cb => sub { $over = 1 });
+    settle();
+    ok(!$over, 'shutdown waits for the client to take it');
+    $peer->start_reading;
+    run_until(sub { $over && $peer->eof }, 'then it is over');
+    is_deeply([ map { length $_->{body} } $peer->responses ], [ length $page ], 'the client has all of it');
+    is_deeply(\@asked, ['/page'], 'and no other');
+
+    my $stalled = server(on_request => sub { push @asked, 'stalled'; [ 200, [], [$page] ] });
+    my $deaf = HttpPeer->connect($stalled->{port});
+    $deaf->stop_reading;
+    $deaf->ask(GET => '/');
+    run_until(sub { $asked[-1] eq 'stalled' }, 'one who asks and does not read');
+    $over = 0;
+    $stalled->{context}->shutdown(timeout => 0.1, cb => sub { $over = 1 });
+    run_until(sub { $over }, 'is not waited for longer than that');
 }
 
 finish();

@@ -4,6 +4,40 @@
  */
 #include "websockets.h"
 
+/* ---- calls into Perl: these may die ---- */
+
+/* What is returned, as a mortal copy. */
+SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
+{
+    dSP;
+    SV *returned;
+    int i;
+
+    PUSHMARK(SP);
+    EXTEND(SP, args);
+    for (i = 0; i < args; i++)
+        PUSHs(arg[i]);
+    PUTBACK;
+    call_sv(code, G_SCALAR);
+    SPAGAIN;
+    returned = sv_mortalcopy(POPs);
+    PUTBACK;
+    return returned;
+}
+
+/* Whether the Origin among the headers matches one of the patterns. They can
+ * hold Perl code, so Perl matches them. */
+bool ws_origin_matches(pTHX_ AV *origins, SV *headers)
+{
+    SV *arg[2];
+    SV *matches;
+
+    arg[0] = headers;
+    arg[1] = sv_2mortal(newRV_inc((SV *)origins));
+    matches = ws_call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_is_from", 0), arg, 2);
+    return SvTRUE(matches) ? TRUE : FALSE;
+}
+
 /* ---- the request ---- */
 
 SV *ws_bytes_sv(pTHX_ evws_bytes bytes)

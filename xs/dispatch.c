@@ -303,40 +303,6 @@ static void call(pTHX_ ws_frame *f, I32 flags)
     PL_stack_sp = PL_stack_base + base;
 }
 
-/* What is returned, as a mortal copy. */
-static SV *call_scalar(pTHX_ SV *code, SV **arg, int args)
-{
-    dSP;
-    SV *returned;
-    int i;
-
-    PUSHMARK(SP);
-    EXTEND(SP, WS_MAX_ARGS);
-    for (i = 0; i < args; i++)
-        PUSHs(arg[i]);
-    PUTBACK;
-    call_sv(code, G_SCALAR);
-    SPAGAIN;
-    returned = sv_mortalcopy(POPs);
-    PUTBACK;
-    return returned;
-}
-
-/* Whether the Origin matches one of the patterns. They can hold Perl code, so Perl matches them. */
-static bool is_from_here(pTHX_ ws_frame *f)
-{
-    AV *origins = f->origins;
-    SV *arg[2];
-
-    arg[0] = f->arg[0];
-    arg[1] = sv_2mortal(newRV_inc((SV *)origins));
-    if (!SvTRUE(call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_is_from", 0), arg, 2)))
-        return FALSE;
-    f->origins = NULL;
-    SvREFCNT_dec((SV *)origins);
-    return f->ctx->engine != NULL;
-}
-
 /* What the callback returns counts. Reading it can run Perl code (overloading, tie). */
 static void call_for_answer(pTHX_ ws_frame *f)
 {
@@ -344,11 +310,11 @@ static void call_for_answer(pTHX_ ws_frame *f)
 
     ENTER;
     SAVETMPS;
-    if (f->origins && !is_from_here(aTHX_ f)) {
+    if (f->origins && !(ws_origin_matches(aTHX_ f->origins, f->arg[0]) && f->ctx->engine)) {
         refuse(aTHX_ f);
     } else {
         if (f->code)
-            returned = call_scalar(aTHX_ f->code, f->arg, f->args);
+            returned = ws_call_scalar(aTHX_ f->code, f->arg, f->args);
         /* From here on a die is about what was returned. */
         f->refusal = 500;
         if (f->handshake)

@@ -186,6 +186,8 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
 void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
+SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
+bool ws_origin_matches(pTHX_ AV *origins, SV *headers);
 bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status);
 void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned);
 

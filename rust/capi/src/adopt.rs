@@ -5,6 +5,7 @@ use evws_engine::{AdoptOptions, AdoptedAs, CallError, RequestParts, Role, Settin
 use crate::context::evws_context;
 use crate::guard::guard;
 use crate::open::{deflate, headers, strings, timeout, wants};
+use crate::options::*;
 use crate::types::*;
 
 /// # Safety

@@ -14,6 +14,7 @@ mod guard;
 mod listener;
 pub mod memory;
 pub mod open;
+pub mod options;
 mod proxy;
 mod tls;
 pub mod types;

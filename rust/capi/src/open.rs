@@ -8,6 +8,7 @@ use evws_engine::{
 
 use crate::context::evws_context;
 use crate::guard::guard;
+use crate::options::*;
 use crate::tls::{client_tls, server_tls};
 use crate::types::*;
 

@@ -9,6 +9,7 @@ use evws_engine::{ClientTls, NamedCertificate, ServerTls, VerifyClient};
 use crate::context::evws_context;
 use crate::guard::{guard, guard_read};
 use crate::open::strings;
+use crate::options::*;
 use crate::types::*;
 
 /// # Safety

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::bind::{Bound, ListenerAddress};
 use crate::context::Context;
+use crate::establish::desk::Phase;
 use crate::establish::server::Policy;
 use crate::event::{Id, Interest, Queued};
-use crate::pending::Settings;
+use crate::pending::{Origin, Settings};
 use crate::slots::Source;
 use crate::socket_file::SocketFile;
 use crate::sys;
@@ -151,8 +152,24 @@ impl Context {
         }
         self.listeners -= 1;
         self.forget_idle_memory();
+        self.end_idle(id);
         self.end_listener(id);
         true
+    }
+
+    /// Ends the connections of a stopped listener that are only kept for a further request. One that has come already is
+    /// answered.
+    fn end_idle(&mut self, listener: Id) {
+        let is_idle = |source: &Source| {
+            matches!(source, Source::Pending(pending) if pending.origin == Origin::Listener(listener)
+                && pending.establishing.phase() == Phase::Idle)
+        };
+        for id in self.slots.ids(is_idle) {
+            if let Some(pending) = self.slots.pending_mut(id) {
+                pending.establishing.expire();
+            }
+            self.advance(id, true);
+        }
     }
 
     fn release_acceptor(&mut self, token: Id) {

@@ -8,7 +8,7 @@ use evws_proto::Role;
 use crate::answer::usual_response;
 use crate::connect::CallError;
 use crate::context::Context;
-use crate::establish::desk::{Awaited, Decision};
+use crate::establish::desk::{Awaited, Decision, Phase};
 use crate::event::{Event, Id, Queued};
 use crate::link::Stage;
 use crate::pending::Pending;
@@ -73,7 +73,8 @@ impl Context {
     }
 
     /// Ends a connection that is being established. Whoever waits for an answer of the program gets
-    /// one, and whoever takes too long for a request is told that: no more time is left for it.
+    /// one, whoever takes one may go on to its end, which is that of the connection, and whoever takes
+    /// too long for a request is told that: no more time is left for it.
     fn turn_away(&mut self, id: Id) {
         let role = self.slots.pending(id).map(Pending::role);
         if role == Some(Role::Client) {
@@ -89,10 +90,13 @@ impl Context {
                 self.respond(id, response);
             }
             Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
-                if let Some(pending) = self.slots.pending_mut(id) {
+                let Some(pending) = self.slots.pending_mut(id) else {
+                    return;
+                };
+                if pending.establishing.phase() != Phase::Answering {
                     pending.establishing.expire();
+                    self.advance(id, false);
                 }
-                self.advance(id, false);
             }
         }
     }

@@ -83,6 +83,18 @@ pub enum Awaited {
     Request(oneshot::Sender<Response>),
 }
 
+/// Where a server's connection stands, for those who want it to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Its client has something to say, or the program.
+    #[default]
+    Asking,
+    /// It takes a response.
+    Answering,
+    /// It has had one, and nobody has said anything since.
+    Idle,
+}
+
 /// Where a future and the engine meet.
 #[derive(Default)]
 pub struct Desk {
@@ -90,6 +102,8 @@ pub struct Desk {
     /// The deadline that the future has set anew, until the engine takes it up.
     deadline: Cell<Option<Option<Duration>>>,
     late: Cell<bool>,
+    /// Where the future stands, if it is a server's.
+    pub phase: Cell<Phase>,
     /// What TLS has agreed on, for a program that is asked.
     secured: OnceCell<KeptInfo>,
 }

@@ -6,7 +6,7 @@ use evws_proto::handshake::Rejection;
 use evws_proto::http::{Body, Request, Response, Terms, CONTINUE};
 use tokio::sync::oneshot;
 
-use super::desk::Question;
+use super::desk::{Phase, Question};
 use super::server::{gone, Server};
 use super::transport::Transport;
 use super::Failure;
@@ -34,7 +34,7 @@ impl Server {
         let response = self.ask_answer(request, body).await;
         terms.keep_alive &= !self.policy.stopped.get();
         self.answer(&response, terms).await?;
-        if response.is_last(terms) {
+        if response.is_last(terms) || self.policy.stopped.get() {
             return self.end(gone(None)).await;
         }
         drop(response);
@@ -63,19 +63,25 @@ impl Server {
     ) -> Result<(), Failure> {
         let date = httpdate::fmt_http_date(SystemTime::now());
         let mut head = response.encode_head(terms, Some(&date));
-        let body = response.sent_body(terms);
+        let mut body = response.sent_body(terms);
         if body.len() <= SMALL_BODY {
             head.extend_from_slice(body);
-            return self.write(&head).await;
+            body = &[];
         }
+        self.desk.phase.set(Phase::Answering);
         self.write(&head).await?;
-        self.write(body).await
+        self.write(body).await?;
+        self.desk.phase.set(Phase::Asking);
+        Ok(())
     }
 
     /// The next request waits for the next turn of the loop, so that a client with many of them does not have it for
     /// itself. What TLS holds back makes no socket readable.
     async fn await_next(&mut self) -> Result<(), Failure> {
         self.desk.set_deadline(self.policy.timeout);
+        if self.input.is_empty() {
+            self.desk.phase.set(Phase::Idle);
+        }
         match (&self.transport, self.input.is_empty()) {
             (Transport::Plain(_), true) => self.wait(Interest::READ).await,
             _ => self.wait(Interest::WRITE).await,

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::event::{Id, Interest};
 use crate::tls::info::KeptInfo;
 use crate::tls::records::Tls;
-use desk::{Awaited, Desk, Question};
+use desk::{Awaited, Desk, Phase, Question};
 use race::Attempt;
 use stream::Socket;
 
@@ -105,6 +105,11 @@ impl Establishing {
     /// What TLS has agreed on, where the program is asked.
     pub fn info(&self) -> Option<&KeptInfo> {
         self.desk.info()
+    }
+
+    /// Where a server's connection stands.
+    pub fn phase(&self) -> Phase {
+        self.desk.phase.get()
     }
 
     /// The deadline has passed: the next poll is to know.

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::desk::{Decision, Desk, Late, Question};
+use super::desk::{Decision, Desk, Late, Phase, Question};
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{poll_more, read_more, secure, Established, Failure};
@@ -183,6 +183,7 @@ impl Server {
         match self.desk.in_time(read).await {
             Ok(Ok(count)) if count > 0 => {
                 if idle {
+                    self.desk.phase.set(Phase::Asking);
                     self.desk.set_deadline(self.policy.timeout);
                 }
                 Ok(())

@@ -1,0 +1,253 @@
+//! What connections and listeners are made with.
+
+use crate::types::*;
+
+/// What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
+/// `EVWS_STATUS_INVALID`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_deflate_options {
+    /// Whether it is offered, or accepted. If not, nothing else here counts.
+    pub enabled: bool,
+    /// The server is to forget what it sent after each message.
+    pub server_no_context_takeover: bool,
+    /// The client is to forget what it sent after each message.
+    pub client_no_context_takeover: bool,
+    /// The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+    pub server_max_window_bits: u8,
+    /// The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+    pub client_max_window_bits: u8,
+    /// Bytes; a message with fewer goes out as it is.
+    pub threshold: u64,
+    /// From 1, fast, to 9, small.
+    pub level: u8,
+    /// Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
+    /// context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
+    /// the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
+    /// without context takeover if not even its part fits, and our window is made smaller, down to 9
+    /// bits, or used for one message at a time, until the rest fits.
+    pub memory: u64,
+}
+
+/// How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
+/// not given.
+#[repr(C)]
+pub struct evws_client_tls {
+    /// Whether the server's certificate is checked.
+    pub verify: bool,
+    /// Trusted roots, in place of the system's.
+    pub ca: evws_bytes,
+    /// The client's certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// The name that the server is to prove; not given: the URL's.
+    pub server_name: evws_bytes,
+    /// Protocols for ALPN, the preferred one first.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+pub type evws_verify_client = u32;
+
+/// They are not asked for one.
+pub const EVWS_VERIFY_CLIENT_NO: evws_verify_client = 0;
+/// They are asked, and those who have none are let in.
+pub const EVWS_VERIFY_CLIENT_OPTIONAL: evws_verify_client = 1;
+/// Nobody is let in without.
+pub const EVWS_VERIFY_CLIENT_REQUIRED: evws_verify_client = 2;
+
+/// A certificate for clients that ask for a name (SNI). Files are PEM.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_named_certificate {
+    /// `example.org`, or `*.example.org` for all names with one more label.
+    pub host: evws_bytes,
+    /// The certificate and the others of its chain.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+}
+
+/// What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
+#[repr(C)]
+pub struct evws_server_tls {
+    /// The server's certificate and the others of its chain; not given: no TLS.
+    pub cert: evws_bytes,
+    /// Its key.
+    pub key: evws_bytes,
+    /// Further certificates for the chain.
+    pub ca: evws_bytes,
+    /// One of `EVWS_VERIFY_CLIENT_*`.
+    pub verify_client: evws_verify_client,
+    /// The roots that clients' certificates lead to.
+    pub client_ca: evws_bytes,
+    /// Other certificates, for some of the names that clients ask for.
+    pub sni: *const evws_named_certificate,
+    /// How many there are.
+    pub sni_count: usize,
+    /// Protocols for ALPN, the preferred one first; none: what clients offer is left without an
+    /// answer. Otherwise a client that offers others only is refused.
+    pub alpn: *const evws_bytes,
+    /// How many there are.
+    pub alpn_count: usize,
+}
+
+/// What a client connects with.
+#[repr(C)]
+pub struct evws_connect_options {
+    /// `ws://host[:port][/path][?query]`, `wss://`, or `ws+unix:/path/of.sock[:/path][?query]`
+    pub url: evws_bytes,
+    /// Subprotocols, the preferred one first.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of the request, with names as they are to be sent.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Seconds from the call to the end of the upgrade; 0 or less: as long as it takes.
+    pub connect_timeout: f64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// Compression: what is offered.
+    pub deflate: evws_deflate_options,
+    /// For `wss://`.
+    pub tls: evws_client_tls,
+}
+
+/// What a listener accepts with.
+#[repr(C)]
+pub struct evws_listen_options {
+    /// 0: any free one.
+    pub port: u16,
+    /// Addresses or names that have this port on this machine; none: all addresses of both families.
+    /// A name that the system has to ask a server for blocks the call.
+    pub hosts: *const evws_bytes,
+    /// How many there are.
+    pub host_count: usize,
+    /// Whether other sockets may be bound to the same port, and connections are spread over them.
+    pub reuse_port: bool,
+    /// Whether `fd` is to be listened at, in place of a port.
+    pub has_fd: bool,
+    /// A listening stream socket that somebody else has made. It is duplicated, and becomes
+    /// non-blocking.
+    pub fd: i32,
+    /// How many connections may wait to be accepted, as far as the system allows; 0: as many as it
+    /// does. Of no use with `fd`.
+    pub backlog: i32,
+    /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+    pub path: evws_bytes,
+    /// The permissions of its file; negative: those that the umask leaves.
+    pub mode: i32,
+    /// Subprotocols that may be chosen; none: none is.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of every response.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
+    pub check_origin: bool,
+    /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+    pub origins: *const evws_bytes,
+    /// How many there are.
+    pub origin_count: usize,
+    /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
+    pub ask_origin: bool,
+    /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
+    pub ask_handshake: bool,
+    /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
+    /// answered with 426.
+    pub serve_requests: bool,
+    /// Seconds that each step before the end of an upgrade may take: the client's request, the
+    /// answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
+    /// as it takes.
+    pub handshake_timeout: f64,
+    /// Compression: what is accepted.
+    pub deflate: evws_deflate_options,
+    /// For `wss://`.
+    pub tls: evws_server_tls,
+}
+
+/// What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
+pub type evws_adopt_kind = u32;
+
+/// A client's, which will send its upgrade request, or the rest of it.
+pub const EVWS_ADOPT_CLIENT: evws_adopt_kind = 1;
+/// A client's, whose request somebody has read.
+pub const EVWS_ADOPT_REQUESTED: evws_adopt_kind = 2;
+/// A connection whose upgrade is over; we are the server.
+pub const EVWS_ADOPT_AS_SERVER: evws_adopt_kind = 3;
+/// A connection whose upgrade is over; we are the client.
+pub const EVWS_ADOPT_AS_CLIENT: evws_adopt_kind = 4;
+
+/// A request for an upgrade that somebody has read.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_upgrade_request {
+    /// Such as `GET`.
+    pub method: evws_bytes,
+    /// The request target, as it was sent.
+    pub target: evws_bytes,
+    /// Such as `HTTP/1.1`.
+    pub version: evws_bytes,
+    /// Its headers.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+}
+
+/// What a socket is adopted with.
+#[repr(C)]
+pub struct evws_adopt_options {
+    /// A descriptor of the socket, which stays yours.
+    pub fd: i32,
+    /// What it is.
+    pub kind: evws_adopt_kind,
+    /// With `EVWS_ADOPT_REQUESTED`: the request.
+    pub request: evws_upgrade_request,
+    /// What was read from the socket already; with a request: what followed it.
+    pub initial_data: evws_bytes,
+    /// Subprotocols that may be chosen; if the upgrade is over, the one that was.
+    pub protocols: *const evws_bytes,
+    /// How many there are.
+    pub protocol_count: usize,
+    /// Further headers of the response.
+    pub headers: *const evws_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// As for a listener, and so are the next three.
+    pub check_origin: bool,
+    /// The pages that may ask for an upgrade.
+    pub origins: *const evws_bytes,
+    /// How many there are.
+    pub origin_count: usize,
+    /// Whether you decide on others.
+    pub ask_origin: bool,
+    /// Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
+    pub ask_handshake: bool,
+    /// Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.
+    pub handshake_timeout: f64,
+    /// Compression: what is accepted. Not if the upgrade is over.
+    pub deflate: evws_deflate_options,
+}
