@@ -92,14 +92,16 @@ pub(crate) fn final_response<T>(
     }
 }
 
-/// Code and reason phrase.
+/// Code and reason phrase. Of a longer phrase than anybody would read only the beginning is shown.
 pub(crate) fn status_of(parsed: &httparse::Response<'_, '_>) -> String {
-    let status = format!(
-        "{:03} {}",
-        parsed.code.unwrap_or(0),
-        parsed.reason.unwrap_or("")
-    );
-    status.trim_end().to_owned()
+    const SHOWN: usize = 200;
+    let code = parsed.code.unwrap_or(0);
+    let reason = parsed.reason.unwrap_or("").trim_end();
+    match reason.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{code:03} {}...", &reason[..end]),
+        None if reason.is_empty() => format!("{code:03}"),
+        None => format!("{code:03} {reason}"),
+    }
 }
 
 fn accept(
@@ -217,6 +219,8 @@ mod tests {
         );
         assert_eq!(error("HTTP/1.1 500\r\n\r\n"), "server answered: 500");
         assert_eq!(error("HTTP/1.1 200 OK\r\n\r\n"), "server answered: 200 OK");
+        let long = error(&format!("HTTP/1.1 403 {}\r\n\r\n", "x".repeat(60_000)));
+        assert_eq!(long, format!("server answered: 403 {}...", "x".repeat(200)));
     }
 
     #[test]
