@@ -237,7 +237,9 @@ A child process made by C<fork> has copies of the sockets, which it must not
 use: a connection has one owner. Let the child drop the context that it
 inherited, or just leave it alone: in a process that did not make it, a context
 sends nothing when it is destroyed, and the parent's connections go on
-undisturbed. The child may make contexts of its own, when it has called
+undisturbed. C<stop_listening> in a child would take the clients that wait for the parent. A child
+that was forked in a callback may leave by C<exit>: what the callback was asked is answered by
+the parent. The child may make contexts of its own, when it has called
 C<loop_fork> on the loop: libev waits on a descriptor (of epoll or kqueue) that a
 child inherits too, and two processes that use it take each other's events.
 
