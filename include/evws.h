@@ -181,6 +181,70 @@ typedef struct evws_deflate_options {
 } evws_deflate_options;
 
 /**
+ * What a server accepts upgrades with.
+ */
+typedef struct evws_upgrade_options {
+  /**
+   * Subprotocols that may be chosen; none: none is.
+   */
+  const struct evws_bytes *protocols;
+  /**
+   * How many there are.
+   */
+  size_t protocol_count;
+  /**
+   * Further headers of every response.
+   */
+  const struct evws_header *headers;
+  /**
+   * How many there are.
+   */
+  size_t header_count;
+  /**
+   * Bytes; 0: no limit.
+   */
+  uint64_t max_message_size;
+  /**
+   * Whether text must be UTF-8.
+   */
+  bool validate_utf8;
+  /**
+   * Bits of `EVWS_WANT_*`.
+   */
+  uint32_t wants;
+  /**
+   * Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
+   */
+  bool check_origin;
+  /**
+   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+   */
+  const struct evws_bytes *origins;
+  /**
+   * How many there are.
+   */
+  size_t origin_count;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
+   */
+  bool ask_origin;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
+   */
+  bool ask_handshake;
+  /**
+   * Seconds that each step before the end of an upgrade may take: the client's request, the
+   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
+   * as it takes.
+   */
+  double handshake_timeout;
+  /**
+   * Compression: what is accepted.
+   */
+  struct evws_deflate_options deflate;
+} evws_upgrade_options;
+
+/**
  * What a socket is adopted with.
  */
 typedef struct evws_adopt_options {
@@ -201,61 +265,10 @@ typedef struct evws_adopt_options {
    */
   struct evws_bytes initial_data;
   /**
-   * Subprotocols that may be chosen; if the upgrade is over, the one that was.
+   * The upgrade. If it is over: its one subprotocol is the one that was chosen, and there is no
+   * compression.
    */
-  const struct evws_bytes *protocols;
-  /**
-   * How many there are.
-   */
-  size_t protocol_count;
-  /**
-   * Further headers of the response.
-   */
-  const struct evws_header *headers;
-  /**
-   * How many there are.
-   */
-  size_t header_count;
-  /**
-   * Bytes; 0: no limit.
-   */
-  uint64_t max_message_size;
-  /**
-   * Whether text must be UTF-8.
-   */
-  bool validate_utf8;
-  /**
-   * Bits of `EVWS_WANT_*`.
-   */
-  uint32_t wants;
-  /**
-   * As for a listener, and so are the next three.
-   */
-  bool check_origin;
-  /**
-   * The pages that may ask for an upgrade.
-   */
-  const struct evws_bytes *origins;
-  /**
-   * How many there are.
-   */
-  size_t origin_count;
-  /**
-   * Whether you decide on others.
-   */
-  bool ask_origin;
-  /**
-   * Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
-   */
-  bool ask_handshake;
-  /**
-   * Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.
-   */
-  double handshake_timeout;
-  /**
-   * Compression: what is accepted. Not if the upgrade is over.
-   */
-  struct evws_deflate_options deflate;
+  struct evws_upgrade_options upgrade;
 } evws_adopt_options;
 
 /**
@@ -603,68 +616,14 @@ typedef struct evws_listen_options {
    */
   int32_t mode;
   /**
-   * Subprotocols that may be chosen; none: none is.
+   * The upgrades that it accepts.
    */
-  const struct evws_bytes *protocols;
-  /**
-   * How many there are.
-   */
-  size_t protocol_count;
-  /**
-   * Further headers of every response.
-   */
-  const struct evws_header *headers;
-  /**
-   * How many there are.
-   */
-  size_t header_count;
-  /**
-   * Bytes; 0: no limit.
-   */
-  uint64_t max_message_size;
-  /**
-   * Whether text must be UTF-8.
-   */
-  bool validate_utf8;
-  /**
-   * Bits of `EVWS_WANT_*`.
-   */
-  uint32_t wants;
-  /**
-   * Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
-   */
-  bool check_origin;
-  /**
-   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
-   */
-  const struct evws_bytes *origins;
-  /**
-   * How many there are.
-   */
-  size_t origin_count;
-  /**
-   * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
-   */
-  bool ask_origin;
-  /**
-   * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
-   */
-  bool ask_handshake;
+  struct evws_upgrade_options upgrade;
   /**
    * Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
    * answered with 426.
    */
   bool serve_requests;
-  /**
-   * Seconds that each step before the end of an upgrade may take: the client's request, the
-   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
-   * as it takes.
-   */
-  double handshake_timeout;
-  /**
-   * Compression: what is accepted.
-   */
-  struct evws_deflate_options deflate;
   /**
    * For `wss://`.
    */

@@ -244,9 +244,9 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
     for (i = 0; i < C_ARRAY_LENGTH(others); i++)
         if (ws_option_given(aTHX_ o, others[i].option))
             croak("adopt: %s is for an upgrade, and that of this socket is over", others[i].name);
-    if (options->deflate.enabled)
+    if (options->upgrade.deflate.enabled)
         croak("adopt: deflate is for an upgrade, and that of this socket is over");
-    if (options->protocol_count > 1)
+    if (options->upgrade.protocol_count > 1)
         croak("adopt: the upgrade of this socket is over: protocol must be the one that was agreed on");
 }
 
@@ -254,26 +254,11 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
 static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
 {
     HV *env = env_option(aTHX_ o);
-    ws_byte_list protocols, origins;
-    AV *patterns = ws_option_patterns(aTHX_ o, &origins);
-    ws_header_list headers;
+    AV *patterns;
 
     Zero(out, 1, evws_adopt_options);
     out->initial_data = ws_option_octets(aTHX_ o, WS_OPT_INITIAL_DATA);
-    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
-    out->protocols = protocols.item;
-    out->protocol_count = protocols.count;
-    ws_option_headers(aTHX_ o, &headers);
-    out->headers = headers.item;
-    out->header_count = headers.count;
-    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
-    out->check_origin = ws_option_given(aTHX_ o, WS_OPT_ORIGINS);
-    out->origins = origins.item;
-    out->origin_count = origins.count;
-    out->ask_origin = patterns != NULL;
-    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
-    ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
+    patterns = ws_option_upgrade(aTHX_ o, &out->upgrade);
     out->kind = upgraded_option(aTHX_ o);
     if (out->kind) {
         refuse_with_upgraded(aTHX_ o, out);
@@ -356,8 +341,8 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     ENTER;
     callbacks = callbacks_new(aTHX_ &o, origins);
     SAVEDESTRUCTOR_X(release_callbacks, callbacks);
-    options.wants = ws_callbacks_wants(callbacks);
-    options.ask_handshake = callbacks->on_handshake != NULL;
+    options.upgrade.wants = ws_callbacks_wants(callbacks);
+    options.upgrade.ask_handshake = callbacks->on_handshake != NULL;
     if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx);
     fh = handle_option(aTHX_ &o);

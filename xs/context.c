@@ -179,24 +179,16 @@ static void listen_check(pTHX_ const ws_options *o)
     }
 }
 
-static void listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
+/* Returns the patterns among the origins. */
+static AV *listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 {
-    ws_byte_list protocols;
-    ws_header_list headers;
+    AV *patterns;
 
     Zero(out, 1, evws_listen_options);
     ws_option_place(aTHX_ o, out);
-    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
-    out->protocols = protocols.item;
-    out->protocol_count = protocols.count;
-    ws_option_headers(aTHX_ o, &headers);
-    out->headers = headers.item;
-    out->header_count = headers.count;
-    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
-    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
-    ws_option_deflate(aTHX_ o, FALSE, TRUE, &out->deflate);
+    patterns = ws_option_upgrade(aTHX_ o, &out->upgrade);
     ws_tls_listen(aTHX_ o, &out->tls);
+    return patterns;
 }
 
 static ws_listener *listener_new(pTHX_ const ws_options *o, AV *origins)
@@ -222,24 +214,18 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_listen_options options;
     ws_listener *listener;
-    ws_byte_list list;
     AV *origins;
     uint16_t port;
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
     listen_check(aTHX_ &o);
-    listen_options(aTHX_ &o, &options);
-    origins = ws_option_patterns(aTHX_ &o, &list);
-    options.check_origin = ws_option_given(aTHX_ &o, WS_OPT_ORIGINS);
-    options.origins = list.item;
-    options.origin_count = list.count;
-    options.ask_origin = origins != NULL;
+    origins = listen_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
     listener = listener_new(aTHX_ &o, origins);
-    options.ask_handshake = listener->on_handshake != NULL;
+    options.upgrade.ask_handshake = listener->on_handshake != NULL;
     options.serve_requests = listener->on_request != NULL;
-    options.wants = ws_callbacks_wants(listener->callbacks);
+    options.upgrade.wants = ws_callbacks_wants(listener->callbacks);
     if (evws_listen(ctx->engine, &options, &listener->id, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);
         ws_context_croak(aTHX_ ctx);

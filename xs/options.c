@@ -347,7 +347,7 @@ static void append_names(pTHX_ SV *buffer, evws_bytes list)
 }
 
 /* `value`, a mortal copy, is number `index` of a list. */
-static void append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *value)
+void ws_append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *value)
 {
     SV *plain = ws_plain_scalar(aTHX_ value);
     evws_bytes bytes;
@@ -365,7 +365,7 @@ static void append_array(pTHX_ SV *buffer, const ws_options *o, const char *opti
     for (i = 0; i <= av_len(array); i++) {
         SV **slot = av_fetch(array, i, 0);
 
-        append_string(aTHX_ buffer, o, option, i, slot ? sv_mortalcopy(*slot) : sv_newmortal());
+        ws_append_string(aTHX_ buffer, o, option, i, slot ? sv_mortalcopy(*slot) : sv_newmortal());
     }
 }
 
@@ -383,43 +383,6 @@ void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *o
     }
     out->item = (evws_bytes *)SvPVX(buffer);
     out->count = SvCUR(buffer) / sizeof(evws_bytes);
-}
-
-/* The entries of `origins` that are strings, and a mortal array of those that are patterns. */
-static AV *origins_option(pTHX_ const ws_options *o, ws_byte_list *out)
-{
-    SV *buffer = sv_2mortal(newSVpvs(""));
-    SV *value = o->value[WS_OPT_ORIGINS];
-    AV *patterns = (AV *)sv_2mortal((SV *)newAV());
-    SSize_t i;
-
-    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
-        croak("%s: origins must be an array reference (got '%s')", o->method, SvPV_nolen(ws_shown(aTHX_ value)));
-    for (i = 0; i <= av_len((AV *)SvRV(value)); i++) {
-        SV **slot = av_fetch((AV *)SvRV(value), i, 0);
-        SV *entry = slot ? sv_mortalcopy(*slot) : sv_newmortal();
-
-        if (SvROK(entry) && SvRXOK(entry))
-            av_push(patterns, newSVsv(entry));
-        else
-            append_string(aTHX_ buffer, o, "origins", i, entry);
-    }
-    out->item = (evws_bytes *)SvPVX(buffer);
-    out->count = SvCUR(buffer) / sizeof(evws_bytes);
-    return patterns;
-}
-
-/* The same where it may not be given. Patterns are matched by Perl, the rest by the engine. NULL: there are none. An
- * undef croaks: it is a mistake, and letting everybody in would be the wrong guess at what was meant. */
-AV *ws_option_patterns(pTHX_ const ws_options *o, ws_byte_list *out)
-{
-    AV *patterns = NULL;
-
-    out->item = NULL;
-    out->count = 0;
-    if (o->value[WS_OPT_ORIGINS])
-        patterns = origins_option(aTHX_ o, out);
-    return patterns && av_len(patterns) >= 0 ? patterns : NULL;
 }
 
 /* `value` is a mortal copy. */

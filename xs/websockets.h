@@ -238,7 +238,7 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
 SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
 evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
 void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out);
-AV *ws_option_patterns(pTHX_ const ws_options *o, ws_byte_list *out);
+void ws_append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *entry);
 void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
 void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
@@ -247,6 +247,9 @@ HV *ws_options_settings(pTHX_ const ws_options *o);
 SV *ws_shown(pTHX_ SV *value);
 SV *ws_plain_scalar(pTHX_ SV *value);
 void ws_warn_unknown(pTHX_ const char *method, SV *name);
+
+/* ---- upgrade.c ---- */
+AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
 
 /* ---- tls.c ---- */
 void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out);

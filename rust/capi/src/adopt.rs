@@ -1,10 +1,10 @@
 //! Taking over sockets that the program had before.
 
-use evws_engine::{AdoptOptions, AdoptedAs, CallError, RequestParts, Role, Settings};
+use evws_engine::{AdoptOptions, AdoptedAs, CallError, RequestParts, Role};
 
 use crate::context::evws_context;
 use crate::guard::guard;
-use crate::open::{deflate, headers, strings, timeout, wants};
+use crate::open::{headers, upgrade};
 use crate::options::*;
 use crate::types::*;
 
@@ -44,30 +44,17 @@ unsafe fn convert(options: &evws_adopt_options) -> Result<AdoptOptions, CallErro
         }
     };
     // SAFETY: the caller's promise.
-    let (initial_data, protocols, headers, origins) = unsafe {
+    let (initial_data, upgrade) = unsafe {
         (
             options.initial_data.borrow().to_vec(),
-            strings(options.protocols, options.protocol_count),
-            headers(options.headers, options.header_count),
-            strings(options.origins, options.origin_count),
+            upgrade(&options.upgrade),
         )
     };
     Ok(AdoptOptions {
         fd: options.fd,
         kind,
         initial_data,
-        protocols,
-        headers,
-        origins: options.check_origin.then_some(origins),
-        ask_origin: options.ask_origin,
-        ask: options.ask_handshake,
-        timeout: timeout(options.handshake_timeout),
-        settings: Settings {
-            max_message_size: options.max_message_size,
-            validate_utf8: options.validate_utf8,
-            wants: wants(options.wants),
-            deflate: deflate(&options.deflate),
-        },
+        upgrade,
     })
 }
 

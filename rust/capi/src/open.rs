@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ConnectOptions, DeflateOptions, ListenOptions, Place, Settings, Wants,
+    CallError, ConnectOptions, DeflateOptions, ListenOptions, Place, Settings, UpgradeOptions,
+    Wants,
 };
 
 use crate::context::evws_context;
@@ -85,6 +86,33 @@ unsafe fn place(options: &evws_listen_options) -> Place {
 pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok()?;
     (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
+}
+
+/// # Safety
+/// All that `options` points to is valid for the call, or null.
+pub(crate) unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
+    // SAFETY: the caller's promise.
+    let (protocols, headers, origins) = unsafe {
+        (
+            strings(options.protocols, options.protocol_count),
+            headers(options.headers, options.header_count),
+            strings(options.origins, options.origin_count),
+        )
+    };
+    UpgradeOptions {
+        protocols,
+        headers,
+        origins: options.check_origin.then_some(origins),
+        ask_origin: options.ask_origin,
+        ask: options.ask_handshake,
+        timeout: timeout(options.handshake_timeout),
+        settings: Settings {
+            max_message_size: options.max_message_size,
+            validate_utf8: options.validate_utf8,
+            wants: wants(options.wants),
+            deflate: deflate(&options.deflate),
+        },
+    }
 }
 
 /// Begins to connect. The id, under which events will tell what came of it, is written to `id`.
@@ -173,32 +201,19 @@ pub unsafe extern "C" fn evws_listen(
     }
     let work = |context: &mut evws_context| {
         // SAFETY: the caller's promise.
-        let (protocols, headers, origins, tls) = unsafe {
+        let (place, upgrade, tls) = unsafe {
             (
-                strings(options.protocols, options.protocol_count),
-                headers(options.headers, options.header_count),
-                strings(options.origins, options.origin_count),
+                place(options),
+                upgrade(&options.upgrade),
                 server_tls(&options.tls),
             )
         };
         let listen = ListenOptions {
-            // SAFETY: the caller's promise.
-            place: unsafe { place(options) },
+            place,
             backlog: (options.backlog > 0).then_some(options.backlog),
-            protocols,
-            headers,
-            origins: options.check_origin.then_some(origins),
-            ask_origin: options.ask_origin,
-            ask: options.ask_handshake,
+            upgrade,
             serve: options.serve_requests,
-            timeout: timeout(options.handshake_timeout),
             tls,
-            settings: Settings {
-                max_message_size: options.max_message_size,
-                validate_utf8: options.validate_utf8,
-                wants: wants(options.wants),
-                deflate: deflate(&options.deflate),
-            },
         };
         match context.engine.listen(listen) {
             Ok((new, bound)) => {

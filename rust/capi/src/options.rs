@@ -122,30 +122,9 @@ pub struct evws_connect_options {
     pub tls: evws_client_tls,
 }
 
-/// What a listener accepts with.
+/// What a server accepts upgrades with.
 #[repr(C)]
-pub struct evws_listen_options {
-    /// 0: any free one.
-    pub port: u16,
-    /// Addresses or names that have this port on this machine; none: all addresses of both families.
-    /// A name that the system has to ask a server for blocks the call.
-    pub hosts: *const evws_bytes,
-    /// How many there are.
-    pub host_count: usize,
-    /// Whether other sockets may be bound to the same port, and connections are spread over them.
-    pub reuse_port: bool,
-    /// Whether `fd` is to be listened at, in place of a port.
-    pub has_fd: bool,
-    /// A listening stream socket that somebody else has made. It is duplicated, and becomes
-    /// non-blocking.
-    pub fd: i32,
-    /// How many connections may wait to be accepted, as far as the system allows; 0: as many as it
-    /// does. Of no use with `fd`.
-    pub backlog: i32,
-    /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
-    pub path: evws_bytes,
-    /// The permissions of its file; negative: those that the umask leaves.
-    pub mode: i32,
+pub struct evws_upgrade_options {
     /// Subprotocols that may be chosen; none: none is.
     pub protocols: *const evws_bytes,
     /// How many there are.
@@ -170,15 +149,43 @@ pub struct evws_listen_options {
     pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
     pub ask_handshake: bool,
-    /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
-    /// answered with 426.
-    pub serve_requests: bool,
     /// Seconds that each step before the end of an upgrade may take: the client's request, the
     /// answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
     /// as it takes.
     pub handshake_timeout: f64,
     /// Compression: what is accepted.
     pub deflate: evws_deflate_options,
+}
+
+/// What a listener accepts with.
+#[repr(C)]
+pub struct evws_listen_options {
+    /// 0: any free one.
+    pub port: u16,
+    /// Addresses or names that have this port on this machine; none: all addresses of both families.
+    /// A name that the system has to ask a server for blocks the call.
+    pub hosts: *const evws_bytes,
+    /// How many there are.
+    pub host_count: usize,
+    /// Whether other sockets may be bound to the same port, and connections are spread over them.
+    pub reuse_port: bool,
+    /// Whether `fd` is to be listened at, in place of a port.
+    pub has_fd: bool,
+    /// A listening stream socket that somebody else has made. It is duplicated, and becomes
+    /// non-blocking.
+    pub fd: i32,
+    /// How many connections may wait to be accepted, as far as the system allows; 0: as many as it
+    /// does. Of no use with `fd`.
+    pub backlog: i32,
+    /// Where a Unix socket is to be made, in place of a port. `data` is NULL for none.
+    pub path: evws_bytes,
+    /// The permissions of its file; negative: those that the umask leaves.
+    pub mode: i32,
+    /// The upgrades that it accepts.
+    pub upgrade: evws_upgrade_options,
+    /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
+    /// answered with 426.
+    pub serve_requests: bool,
     /// For `wss://`.
     pub tls: evws_server_tls,
 }
@@ -222,32 +229,7 @@ pub struct evws_adopt_options {
     pub request: evws_upgrade_request,
     /// What was read from the socket already; with a request: what followed it.
     pub initial_data: evws_bytes,
-    /// Subprotocols that may be chosen; if the upgrade is over, the one that was.
-    pub protocols: *const evws_bytes,
-    /// How many there are.
-    pub protocol_count: usize,
-    /// Further headers of the response.
-    pub headers: *const evws_header,
-    /// How many there are.
-    pub header_count: usize,
-    /// Bytes; 0: no limit.
-    pub max_message_size: u64,
-    /// Whether text must be UTF-8.
-    pub validate_utf8: bool,
-    /// Bits of `EVWS_WANT_*`.
-    pub wants: u32,
-    /// As for a listener, and so are the next three.
-    pub check_origin: bool,
-    /// The pages that may ask for an upgrade.
-    pub origins: *const evws_bytes,
-    /// How many there are.
-    pub origin_count: usize,
-    /// Whether you decide on others.
-    pub ask_origin: bool,
-    /// Report `EVWS_EVENT_HANDSHAKE` and wait for the decision.
-    pub ask_handshake: bool,
-    /// Seconds that each step before the end of the upgrade may take; 0 or less: as long as it takes.
-    pub handshake_timeout: f64,
-    /// Compression: what is accepted. Not if the upgrade is over.
-    pub deflate: evws_deflate_options,
+    /// The upgrade. If it is over: its one subprotocol is the one that was chosen, and there is no
+    /// compression.
+    pub upgrade: evws_upgrade_options,
 }

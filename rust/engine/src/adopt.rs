@@ -1,27 +1,26 @@
 //! Connections on sockets that the program had before: their upgrade begins where the program, or
 //! whoever had the socket, has left it.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use evws_proto::connection::Config;
 use evws_proto::handshake::{self, Headers, Origins, Rejection, Request, RequestParts};
 use evws_proto::Role;
 
-use crate::connect::{check_deflate, check_response, origins, CallError};
+use crate::connect::CallError;
 use crate::context::Context;
 use crate::establish::desk::Desk;
-use crate::establish::server::{self, Policy, Received};
+use crate::establish::server::{self, Received};
 use crate::establish::stream::{Socket, Stream};
 use crate::establish::Establishing;
 use crate::event::{Id, Queued};
 use crate::link::{Link, Stage};
-use crate::pending::{Origin, Pending, Settings};
+use crate::pending::{Origin, Pending};
 use crate::slots::Source;
 use crate::sys;
+use crate::upgrade::UpgradeOptions;
 
 /// What a socket is when it is adopted.
 #[derive(Clone, Debug)]
@@ -43,21 +42,8 @@ pub struct AdoptOptions {
     pub kind: AdoptedAs,
     /// Bytes that were read from it.
     pub initial_data: Vec<u8>,
-    /// Subprotocols that may be chosen; of an upgrade that is over the first one was.
-    pub protocols: Vec<String>,
-    /// Further headers of the response.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// The pages that may ask for an upgrade, see [`ListenOptions`](crate::ListenOptions); `None`: all.
-    pub origins: Option<Vec<String>>,
-    /// Whether the program decides on others.
-    pub ask_origin: bool,
-    /// Whether the program decides on the request.
-    pub ask: bool,
-    /// How long each step before the end of the upgrade may take, see
-    /// [`ListenOptions`](crate::ListenOptions); `None`: as long as it takes.
-    pub timeout: Option<Duration>,
-    /// For the connection.
-    pub settings: Settings,
+    /// The upgrade, and the connection.
+    pub upgrade: UpgradeOptions,
 }
 
 impl AdoptOptions {
@@ -67,16 +53,19 @@ impl AdoptOptions {
     /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used, or a request that
     /// is no acceptable upgrade.
     pub fn check(&self) -> Result<(), CallError> {
-        self.request().map(drop)
+        self.checked().map(drop)
     }
 
-    /// The request, as far as it is there.
-    fn request(&self) -> Result<Option<Request>, CallError> {
-        check_deflate("adopt", &self.settings)?;
-        check_response("adopt", &self.protocols, &self.headers)?;
-        origins("adopt", self.origins.as_deref())?;
-        self.read_request()
-            .map_err(|rejection| CallError::Invalid(format!("Failed to adopt socket: {rejection}")))
+    /// The pages that are let in, and the request, as far as it is there.
+    fn checked(&self) -> Result<(Option<Origins>, Option<Request>), CallError> {
+        let origins = self.upgrade.check("adopt")?;
+        match self.read_request() {
+            Ok(request) => Ok((origins, request)),
+            Err(rejection) => {
+                let text = format!("Failed to adopt socket: {rejection}");
+                Err(CallError::Invalid(text))
+            }
+        }
     }
 
     fn read_request(&self) -> Result<Option<Request>, Rejection> {
@@ -87,7 +76,7 @@ impl AdoptOptions {
             AdoptedAs::Requested(parts) => Some(parts.upgrade()?),
             AdoptedAs::Upgraded(_) => None,
         };
-        if let (Some(request), Some(ours)) = (&request, &self.settings.deflate) {
+        if let (Some(request), Some(ours)) = (&request, &self.upgrade.settings.deflate) {
             handshake::accept_offer(&request.extensions, ours)?;
         }
         Ok(request)
@@ -103,8 +92,7 @@ impl Context {
     /// stream socket. The socket is as it was then.
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.check_open("adopt")?;
-        let request = options.request()?;
-        let origins = origins("adopt", options.origins.as_deref())?;
+        let (origins, request) = options.checked()?;
         let fd = take_over(options.fd)?;
         Ok(match options.kind {
             AdoptedAs::Upgraded(role) => self.adopt_upgraded(fd, role, options),
@@ -121,18 +109,9 @@ impl Context {
         origins: Option<Origins>,
         options: AdoptOptions,
     ) -> Id {
-        let policy = Policy {
-            protocols: options.protocols,
-            deflate: options.settings.deflate,
-            headers: options.headers,
-            ask: options.ask,
-            serve: false,
-            origins,
-            ask_origin: options.ask_origin,
-            timeout: options.timeout,
-            stopped: Cell::new(false),
-            tls: None,
-        };
+        let timeout = options.upgrade.timeout;
+        let settings = options.upgrade.settings;
+        let policy = options.upgrade.policy(origins);
         let received = Received {
             request,
             input: options.initial_data,
@@ -143,12 +122,12 @@ impl Context {
         let task = server::establish(stream, Rc::clone(&desk), Rc::new(policy), received);
         let pending = Pending {
             establishing: Establishing::new(socket, desk, task),
-            settings: options.settings,
+            settings,
             origin: Origin::Adopted,
             secure: false,
         };
         let id = self.slots.insert(Source::Pending(Box::new(pending)));
-        self.slots.set_deadline(id, options.timeout);
+        self.slots.set_deadline(id, timeout);
         self.advance(id, false);
         id
     }
@@ -157,14 +136,19 @@ impl Context {
         self.masks.prepare();
         let config = Config {
             role,
-            max_message_size: options.settings.max_message_size,
-            validate_utf8: options.settings.validate_utf8,
+            max_message_size: options.upgrade.settings.max_message_size,
+            validate_utf8: options.upgrade.settings.validate_utf8,
         };
         let mut link = Link::new(fd, &config, Stage::Announced);
         link.shared = true;
         link.rest = options.initial_data;
-        link.protocol = options.protocols.into_iter().next().map(String::into);
-        link.wants = options.settings.wants;
+        link.protocol = options
+            .upgrade
+            .protocols
+            .into_iter()
+            .next()
+            .map(String::into);
+        link.wants = options.upgrade.settings.wants;
         let id = self.slots.insert(Source::Link(Box::new(link)));
         self.links += 1;
         self.events.push_back(Queued::Connect {

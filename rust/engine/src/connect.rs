@@ -1,6 +1,5 @@
 //! New sources: connections of a client, and listeners. And what is asked of a connection.
 
-use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evws_proto::connection::State;
-use evws_proto::handshake::{self, ClientRequest, Origins};
+use evws_proto::handshake::ClientRequest;
 use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 
@@ -28,6 +27,7 @@ use crate::pending::{Origin, Pending, Settings};
 use crate::secure;
 use crate::slots::Source;
 use crate::sys;
+use crate::upgrade::UpgradeOptions;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
 
@@ -59,25 +59,12 @@ pub struct ListenOptions {
     pub place: Place,
     /// How many connections may wait to be accepted; `None`: as many as the system allows.
     pub backlog: Option<i32>,
-    /// Subprotocols that may be chosen.
-    pub protocols: Vec<String>,
-    /// Further headers of every response.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// The pages that may ask for an upgrade; `None`: all.
-    pub origins: Option<Vec<String>>,
-    /// Whether the program decides on pages that are not among them.
-    pub ask_origin: bool,
-    /// Whether the program decides on each request for an upgrade.
-    pub ask: bool,
+    /// The upgrades that it accepts, and every connection.
+    pub upgrade: UpgradeOptions,
     /// Whether the program answers the requests that are none.
     pub serve: bool,
-    /// How long each step before an upgrade may take: the client's request, the program's
-    /// decision, an answer that the client does not take; `None`: as long as it takes.
-    pub timeout: Option<Duration>,
     /// `None`: no TLS.
     pub tls: Option<ServerTls>,
-    /// For every connection.
-    pub settings: Settings,
 }
 
 /// Why a call was refused, in words for the program.
@@ -176,25 +163,17 @@ impl Context {
     /// or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         self.check_open("listen")?;
-        check_deflate("listen", &options.settings)?;
-        check_response("listen", &options.protocols, &options.headers)?;
-        let origins = origins("listen", options.origins.as_deref())?;
+        let origins = options.upgrade.check("listen")?;
         let tls = options.tls.map(secure::listener).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
+        let settings = options.upgrade.settings;
         let policy = Policy {
-            protocols: options.protocols,
-            deflate: options.settings.deflate,
-            headers: options.headers,
-            origins,
-            ask_origin: options.ask_origin,
-            ask: options.ask,
             serve: options.serve,
-            timeout: options.timeout,
             tls,
-            stopped: Cell::new(false),
+            ..options.upgrade.policy(origins)
         };
-        let id = self.add_listener(bound, options.settings, policy);
+        let id = self.add_listener(bound, settings, policy);
         Ok((id, port))
     }
 
@@ -267,33 +246,6 @@ pub(crate) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallE
     match settings.deflate.map(|options| options.check()) {
         Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
         Some(Ok(())) | None => Ok(()),
-    }
-}
-
-/// The pages that a server lets in. `call` is its name in the text of the error.
-pub(crate) fn origins(
-    call: &str,
-    origins: Option<&[String]>,
-) -> Result<Option<Origins>, CallError> {
-    let parsed = origins.map(Origins::parse).transpose();
-    parsed.map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))
-}
-
-/// Checks what a server's response may contain. `call` is its name in the text of the error.
-pub(crate) fn check_response(
-    call: &str,
-    protocols: &[String],
-    headers: &[(String, Vec<u8>)],
-) -> Result<(), CallError> {
-    handshake::check_response_headers(headers)
-        .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
-    let is_token = |name: &&String| handshake::is_token(name.as_bytes());
-    match protocols.iter().find(|name| !is_token(name)) {
-        Some(name) => Err(CallError::Invalid(format!(
-            "{call}: protocol '{}' is not a token (RFC 6455 section 11.3.4)",
-            name.escape_debug()
-        ))),
-        None => Ok(()),
     }
 }
 

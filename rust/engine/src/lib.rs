@@ -33,6 +33,7 @@ mod sys;
 #[cfg(test)]
 mod time_tests;
 mod tls;
+mod upgrade;
 mod watch;
 
 pub use adopt::{AdoptOptions, AdoptedAs};
@@ -54,3 +55,4 @@ pub use tls::client::ClientTls;
 pub use tls::clients::VerifyClient;
 pub use tls::info::TlsInfo;
 pub use tls::server::{NamedCertificate, ServerTls};
+pub use upgrade::UpgradeOptions;

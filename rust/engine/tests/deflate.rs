@@ -28,7 +28,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 fn listening(deflate: DeflateOptions) -> ListenOptions {
     let mut options = listen_options();
-    options.settings.deflate = Some(deflate);
+    options.upgrade.settings.deflate = Some(deflate);
     options
 }
 

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evws_engine::{
-    ConnectOptions, Context, Event, Id, Interest, ListenOptions, Place, Settings, Wants,
+    ConnectOptions, Context, Event, Id, Interest, ListenOptions, Place, Settings, UpgradeOptions,
+    Wants,
 };
 
 /// How long a test may take before it counts as hung.
@@ -191,14 +192,16 @@ pub fn listen_options() -> ListenOptions {
             reuse_port: false,
         },
         backlog: None,
-        protocols: Vec::new(),
-        headers: Vec::new(),
-        origins: None,
-        ask_origin: false,
-        ask: false,
+        upgrade: UpgradeOptions {
+            protocols: Vec::new(),
+            headers: Vec::new(),
+            origins: None,
+            ask_origin: false,
+            ask: false,
+            timeout: Some(Duration::from_secs(30)),
+            settings: settings(),
+        },
         serve: false,
-        timeout: Some(Duration::from_secs(30)),
         tls: None,
-        settings: settings(),
     }
 }
