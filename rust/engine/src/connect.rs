@@ -27,9 +27,9 @@ use crate::pending::{Origin, Pending, Settings};
 use crate::secure;
 use crate::slots::Source;
 use crate::sys;
-use crate::upgrade::UpgradeOptions;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
+use crate::upgrade::UpgradeOptions;
 
 /// What a client connects with.
 #[derive(Clone, Debug)]
