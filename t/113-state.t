@@ -31,6 +31,7 @@ my %LOOKS = (
     });
     my $context = $pair->context;
     is_deeply([ $context->connections ], [], 'no connections yet');
+    is(scalar($context->connections), 0, 'their number is none');
     my $events = Events->new;
     my $conn = $context->connect(
         url => 'ws://127.0.0.1:' . $pair->port,
@@ -48,6 +49,7 @@ my %LOOKS = (
     my $other = $pair->server->conn;
     is($other->peer_address, '127.0.0.1', 'peer_address of the client');
     is(join(' ', sort $context->connections), join(' ', sort "$conn", "$other"), 'connections has both roles');
+    is(scalar($context->connections), 2, 'in scalar context it is their number');
 
     is($conn->stash->{since}, 'connect', 'the stash is kept');
     is_deeply($other->stash, {}, 'each connection has its own');

@@ -65,6 +65,8 @@ PREINIT:
     SSize_t i;
 PPCODE:
     list = ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self);
+    if (GIMME_V == G_SCALAR)
+        XSRETURN_IV(av_len(list) + 1);
     EXTEND(SP, av_len(list) + 1);
     for (i = 0; i <= av_len(list); i++)
         PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
