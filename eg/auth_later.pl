@@ -32,6 +32,7 @@ my $port = $ctx->listen(
         find_user($token, sub {
             my ($user) = @_;
             return $handshake->reject(403, [], ["Nobody knows you.\n"]) if !defined $user;
+            $handshake->stash->{user} = $user;    # the connection finds it in its own stash
             # False if the client has gone in the meantime.
             $handshake->accept({ 'X-User' => $user }) or print "server: $user did not wait\n";
         });
@@ -40,10 +41,10 @@ my $port = $ctx->listen(
     on_request => sub {
         my ($request) = @_;
         return [ 404, [], ["not here\n"] ] if $request->{path} ne '/health';
-        my $open = () = $ctx->connections;
+        my $open = $ctx->connections;
         return [ 200, [ 'Content-Type' => 'text/plain' ], [ "ok, $open connections\n" ] ];
     },
-    on_connect => sub { my ($c) = @_; $c->send('welcome') },
+    on_connect => sub { my ($c) = @_; $c->send('welcome, ' . $c->stash->{user}) },
 );
 
 my @visitors = (

@@ -41,6 +41,56 @@ sub answered {
     return $peer;
 }
 
+# ---- the stash ----
+
+# What was found out about a client is there when it is connected, decided at
+# once or later; and nowhere when it is not let in, or does not wait.
+{
+    my @stash;
+    my $on = $context->listen(%options, on_connect => sub { push @stash, { %{ $_[0]->stash } } });
+    my ($peer, $handshake) = waiting('stash', port => $on);
+    $handshake->stash->{user} = 'ann';
+    my $hash = $handshake->stash;
+    $handshake->accept;
+    undef $handshake;
+    run_until(sub { @stash == 1 }, 'stash: connected');
+    is_deeply(\@stash, [ { user => 'ann' } ], 'stash: decided later');
+    (my $at_once) = waiting('stash at once', port => $on, decide => sub { $_[1]->stash->{user} = 'bob'; return 1 });
+    run_until(sub { @stash == 2 }, 'stash: connected');
+    is_deeply($stash[1], { user => 'bob' }, 'stash: decided at once');
+    (my $without) = waiting('no stash', port => $on, decide => sub { return 1 });
+    run_until(sub { @stash == 3 }, 'stash: connected');
+    is_deeply($stash[2], {}, 'stash: each has its own');
+    is_deeply($hash, { user => 'ann' }, 'stash: the hash is that of the first');
+
+    my $freed = 0;
+    for my $end ('rejected', 'gone') {
+        ($peer, $handshake) = waiting("stash, $end", port => $on);
+        $handshake->stash->{guard} = Guarded->new(\$freed);
+        $end eq 'gone' ? undef $peer : $handshake->reject;
+        run_until(sub { !$handshake->is_pending }, "stash: $end");
+        is($handshake->stash->{guard}{freed}, \$freed, "stash: $end, still there");
+        $handshake->accept if $end eq 'gone';
+        undef $handshake;
+    }
+    is($freed, 2, 'stash: freed with the handshakes of those who are not let in');
+
+    # A client that is let in and was gone by then: nobody tells of it, and what
+    # was kept for its connection goes when the next one is let in.
+    ($peer, $handshake) = waiting('stash, gone unseen', port => $on);
+    $handshake->stash->{guard} = Guarded->new(\$freed);
+    $peer->hang_up(reset => 1);
+    ok($handshake->accept, 'stash, gone unseen: accepted');
+    undef $handshake;
+    settle();
+    ($peer, $handshake) = waiting('stash of the next', port => $on);
+    $handshake->stash->{user} = 'carol';
+    $handshake->accept;
+    run_until(sub { @stash == 4 }, 'stash of the next: connected');
+    is_deeply($stash[3], { user => 'carol' }, 'stash of the next');
+    is($freed, 3, 'and that of the one who was gone is freed');
+}
+
 # ---- accept, reject ----
 
 {
@@ -262,3 +312,7 @@ for my $method (qw(accept reject protocol protocols headers peer_address is_pend
 }
 
 finish();
+
+package Guarded;
+sub new { my ($class, $freed) = @_; return bless { freed => $freed }, $class }
+sub DESTROY { ${ $_[0]{freed} }++ }

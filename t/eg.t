@@ -20,9 +20,9 @@ my %shows = (
     ],
     'auth_later.pl' => [
         qr/^nobody: .*401 Unauthorized$/m,
-        qr/^ann: let in as ann\nann: welcome$/m,
+        qr/^ann: let in as ann\nann: welcome, ann$/m,
         qr/^mallory: .*403 Forbidden$/m,
-        qr/^bob: let in as bob\nbob: welcome$/m,
+        qr/^bob: let in as bob\nbob: welcome, bob$/m,
         qr/^carol: .*500 Internal Server Error$/m,
         qr/^dave: .*503 Service Unavailable$/m,
     ],

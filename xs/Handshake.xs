@@ -38,6 +38,13 @@ OUTPUT:
     RETVAL
 
 SV *
+stash(ws_handshake *self)
+CODE:
+    RETVAL = ws_handshake_stash(aTHX_ self);
+OUTPUT:
+    RETVAL
+
+SV *
 peer_address(ws_handshake *self)
 CODE:
     RETVAL = ws_address_of(aTHX_ self->ctx, self->id);

@@ -115,8 +115,11 @@ static ws_connection *connected(pTHX_ ws_frame *f)
     if (conn)
         return conn;
     listener = f->event.listener ? ws_watch_listener(ctx->watch, f->event.listener) : NULL;
-    if (listener)
-        return ws_connection_new(aTHX_ ctx, f->event.id, listener->callbacks);
+    if (listener) {
+        conn = ws_connection_new(aTHX_ ctx, f->event.id, listener->callbacks);
+        conn->stash = ws_handshake_take_stash(aTHX_ ctx, f->event.id);
+        return conn;
+    }
     /* DESTROY was called on it while it was connecting: nobody will close it. */
     (void)evws_close(ctx->engine, f->event.id, 1000, NULL, 0);
     return NULL;

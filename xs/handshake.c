@@ -11,6 +11,31 @@ static void check_undecided(pTHX_ const ws_handshake *handshake, const char *wha
         croak("%s: the handshake has been decided already", what);
 }
 
+/* The client of an id may go away between being accepted and being connected,
+ * of which nobody is told: what was kept for it goes when something else is kept. */
+static void keep_stash(pTHX_ ws_context *ctx, const ws_handshake *handshake)
+{
+    AV *gone = (AV *)sv_2mortal((SV *)newAV());
+    HE *entry;
+    SSize_t i;
+
+    if (!ctx->stashes)
+        ctx->stashes = newHV();
+    hv_iterinit(ctx->stashes);
+    while ((entry = hv_iternext(ctx->stashes))) {
+        uint64_t id;
+
+        Copy(HeKEY(entry), &id, sizeof id, char);
+        if (evws_state(ctx->engine, id) == EVWS_STATE_CLOSED)
+            av_push(gone, newSVpvn(HeKEY(entry), sizeof id));
+    }
+    /* What is deleted becomes a mortal: no destructor runs before this is done. */
+    for (i = 0; i <= av_len(gone); i++)
+        (void)hv_delete(ctx->stashes, SvPVX(*av_fetch(gone, i, 0)), sizeof(uint64_t), 0);
+    (void)hv_store(ctx->stashes, (const char *)&handshake->id, sizeof handshake->id,
+                   newRV_inc((SV *)handshake->stash), 0);
+}
+
 /* TRUE: the client waited for this. If it was refused nothing is decided. */
 static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, const ws_header_list *headers)
 {
@@ -27,10 +52,33 @@ static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, const w
     if (ctx->engine) {
         waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol,
                                                                     headers->item, headers->count));
+        if (waited && handshake->stash)
+            keep_stash(aTHX_ ctx, handshake);
         WS_WAKE(ctx);
     }
     handshake->decided = TRUE;
     return waited;
+}
+
+/* Owned by the caller; NULL: there is none. */
+HV *ws_handshake_take_stash(pTHX_ ws_context *ctx, uint64_t id)
+{
+    SV *kept = ctx->stashes ? hv_delete(ctx->stashes, (const char *)&id, sizeof id, 0) : NULL;
+
+    return kept ? (HV *)SvREFCNT_inc(SvRV(kept)) : NULL;
+}
+
+/* That of a connection which was adopted is there already. */
+SV *ws_handshake_stash(pTHX_ ws_handshake *handshake)
+{
+    ws_context *ctx = handshake->ctx;
+    ws_connection *conn = ctx->engine ? ws_watch_connection(ctx->watch, handshake->id) : NULL;
+
+    if (conn && !handshake->stash)
+        return ws_stash(aTHX_ conn);
+    if (!handshake->stash)
+        handshake->stash = newHV();
+    return newRV_inc((SV *)handshake->stash);
 }
 
 static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, const evws_response *response)

@@ -172,7 +172,7 @@ static void drop_connections(pTHX_ ws_context *ctx)
 void ws_context_destroy(pTHX_ ws_context *ctx)
 {
     evws_context *engine = ctx->engine;
-    AV *at_shutdown;
+    SV *at_shutdown, *stashes;
 
     if (!engine)
         return;
@@ -187,9 +187,12 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     evws_context_free(engine, getpid() != ctx->pid);
     drop_connections(aTHX_ ctx);
     ws_watch_drop_listeners(aTHX_ ctx->watch);
-    at_shutdown = ctx->at_shutdown;
+    at_shutdown = (SV *)ctx->at_shutdown;
+    stashes = (SV *)ctx->stashes;
     ctx->at_shutdown = NULL;
-    SvREFCNT_dec((SV *)at_shutdown);
+    ctx->stashes = NULL;
+    SvREFCNT_dec(at_shutdown);
+    SvREFCNT_dec(stashes);
     ws_context_unref(aTHX_ ctx);
 }
 
@@ -363,6 +366,7 @@ static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
     SvREFCNT_dec((SV *)handshake->headers);
     SvREFCNT_dec((SV *)handshake->protocols);
     SvREFCNT_dec(handshake->protocol);
+    SvREFCNT_dec((SV *)handshake->stash);
     ws_context_unref(aTHX_ handshake->ctx);
     Safefree(handshake);
     return 0;

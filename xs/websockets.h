@@ -70,6 +70,7 @@ struct ws_context {
     SV *spare_payload;
     HV *settings;                           /* options of new() that connect and listen look at */
     AV *at_shutdown;                        /* callbacks of shutdown(), or undef, one for each call; NULL: none */
+    HV *stashes;                            /* by id, of handshakes that were accepted, until there is a connection; or NULL */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;
 #endif
@@ -96,6 +97,7 @@ struct ws_handshake {
     HV *headers;                            /* the hash that on_handshake gets, too */
     AV *protocols;                          /* those that the client asks for */
     SV *protocol;                           /* the one that was picked, or NULL */
+    HV *stash;                              /* the connection's; made at the first call of stash() */
     Pid_t pid;                              /* whose client this is */
     bool decided;
 };
@@ -196,6 +198,8 @@ bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers);
 bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers, SV *body);
 void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status);
 void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned);
+SV *ws_handshake_stash(pTHX_ ws_handshake *handshake);
+HV *ws_handshake_take_stash(pTHX_ ws_context *ctx, uint64_t id);
 SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name);
 bool ws_handshake_is_pending(const ws_handshake *handshake);
 
