@@ -71,6 +71,17 @@ for my $true ([ 'a string', 'yes' ], [ 'an array ref', [] ], [ 'an empty hash re
     run_until(sub { $server->count('close') }, "$true->[0]: gone");
 }
 
+# A program that returned the user it had found sent every field of that object,
+# the password's hash among them, to the client.
+{ package Account; sub new { my $class = shift; return bless {@_}, $class } }
+{ package Truth; use overload bool => sub { $_[0]{admitted} }, fallback => 1; our @ISA = 'Account' }
+my $account = accepted('an object', Account->new(name => 'alice', password_hash => '$2b$12$secret'));
+unlike($account->head, qr/alice|secret|password|^name/mi, 'what is in it is not sent');
+$account->hang_up;
+run_until(sub { $server->count('close') }, 'the object: gone');
+accepted('an object that is true', Truth->new(admitted => 1))->hang_up;
+run_until(sub { $server->count('close') }, 'the true object: gone');
+
 my $with = accepted('a hash ref', { 'x-mIxed' => 'v', 'Set-Cookie' => [ 'a=1', 'b=2' ], 'X-Number' => 3 });
 like($with->head, qr/^x-mIxed: v\r$/m, 'its headers are in the 101, spelled as given');
 is_deeply([ $with->header('Set-Cookie') ], [ 'a=1', 'b=2' ], 'repeated for an array ref');
@@ -87,6 +98,7 @@ rejected('the empty string', '');
 rejected('undef', undef);
 rejected('"0"', '0');
 rejected('the empty list', sub { return });
+rejected('an object that is false', Truth->new(admitted => 0));
 is(join('', warned()), '', 'no warning for any of them');
 rejected('a die', sub { die "no entry\n" });
 is(join('', warned()), "EV::Websockets: exception in on_handshake: no entry\n", 'a die is warned');

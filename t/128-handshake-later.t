@@ -104,6 +104,10 @@ sub answered {
     settle();
     is($peer->head, undef, 'the client waits');
     is($server->count('connect'), 0, 'there is no connection yet');
+    # What is in an object, a user's record perhaps, was sent to the client.
+    croaks_like { $handshake->accept(bless { password_hash => 'secret' }, 'Account') }
+        qr/\Aaccept: headers must be a hash reference \(got 'Account=HASH\(/, 'an object is no hash of headers';
+    ok($handshake->is_pending, 'which decides nothing');
     ok($handshake->accept({ 'X-Mine' => [ 1, 2 ] }), 'accept returns true');
     ok(!$handshake->is_pending, 'not pending any more');
     answered($peer, '101 Switching Protocols', 'accept');

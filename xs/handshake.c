@@ -101,7 +101,7 @@ bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers_sv)
     SV *hash = headers_sv ? sv_mortalcopy(headers_sv) : NULL;
 
     if (hash && SvOK(hash)) {
-        if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV)
+        if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV || SvOBJECT(SvRV(hash)))
             croak("accept: headers must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ hash)));
         ws_headers_from_hash(aTHX_ "accept", (HV *)SvRV(hash), &headers);
     }
@@ -160,7 +160,8 @@ void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
         return;
     }
     accept = cBOOL(SvTRUE(returned));
-    if (accept && target && SvTYPE(target) == SVt_PVHV)
+    /* What is in an object is its own affair: a user's record is no list of headers. */
+    if (accept && target && SvTYPE(target) == SVt_PVHV && !SvOBJECT(target))
         ws_headers_from_hash(aTHX_ "on_handshake", (HV *)target, &headers);
     if (accept)
         (void)accept_with(aTHX_ handshake, "on_handshake", &headers);
