@@ -78,6 +78,7 @@ static void set_entry(pTHX_ const char *where, SV *name, SV *value, evws_deflate
 {
     STRLEN length;
     const char *text = SvPV(name, length);
+    ws_unknown unknown;
     int i;
 
     for (i = 0; i < KEY_COUNT; i++) {
@@ -87,7 +88,10 @@ static void set_entry(pTHX_ const char *where, SV *name, SV *value, evws_deflate
             set(aTHX_ where, (deflate_key)i, value, out);
         return;
     }
-    ws_warn_unknown(aTHX_ where, name);
+    ws_unknown_begin(aTHX_ &unknown, where, name);
+    for (i = 0; i < KEY_COUNT; i++)
+        ws_unknown_compare(&unknown, key_specs[i].name);
+    ws_unknown_croak(aTHX_ &unknown);
 }
 
 static void set_from_hash(pTHX_ const char *where, HV *hash, evws_deflate_options *out)

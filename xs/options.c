@@ -93,18 +93,28 @@ SV *ws_shown(pTHX_ SV *value)
                                         PERL_PV_ESCAPE_NONASCII), 0));
 }
 
-/* Each unknown option is named once for each method, so that a program that
- * connects a thousand times stays readable. */
-void ws_warn_unknown(pTHX_ const char *method, SV *name)
+/* Not known to `method`. Warns, or croaks where that would leave a door open. */
+static void unknown_option(pTHX_ const ws_options *o, ws_method method, SV *name)
 {
-    SV *shown = ws_shown(aTHX_ name);
-    SV *key = sv_2mortal(newSVpvf("%s:%s", method, SvPV_nolen(shown)));
-    HV *warned = ws_globals_here(aTHX)->warned;
+    static const ws_method others[] = { WS_FOR_NEW, WS_FOR_CONNECT, WS_FOR_LISTEN, WS_FOR_ADOPT };
+    ws_unknown unknown;
+    size_t other;
+    int i;
 
-    if (hv_exists_ent(warned, key, 0))
-        return;
-    (void)hv_store_ent(warned, key, newSViv(1), 0);
-    warn("EV::Websockets: %s: unknown option '%s'", method, SvPV_nolen(shown));
+    ws_unknown_begin(aTHX_ &unknown, o->method, name);
+    for (i = 0; i < WS_OPT_COUNT; i++) {
+        const ws_option_spec *spec = &ws_option_specs[i];
+
+        if (spec->methods & method)
+            ws_unknown_compare(&unknown, spec->name);
+        else if (strlen(spec->name) == unknown.length && memEQ(unknown.text, spec->name, unknown.length))
+            for (other = 0; other < C_ARRAY_LENGTH(others); other++)
+                if (spec->methods & others[other])
+                    unknown.elsewhere = method_name(others[other]);
+    }
+    if ((method & (WS_FOR_LISTEN | WS_FOR_ADOPT)) || ws_unknown_guards_a_door(&unknown))
+        ws_unknown_croak(aTHX_ &unknown);
+    ws_unknown_warn(aTHX_ &unknown);
 }
 
 static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *value)
@@ -124,7 +134,7 @@ static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *va
             return;
         }
     }
-    ws_warn_unknown(aTHX_ o->method, name);
+    unknown_option(aTHX_ o, method, name);
 }
 
 /* `args` are the arguments after the invocant. They are copied before the

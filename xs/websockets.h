@@ -250,7 +250,25 @@ U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
 SV *ws_shown(pTHX_ SV *value);
 SV *ws_plain_scalar(pTHX_ SV *value);
-void ws_warn_unknown(pTHX_ const char *method, SV *name);
+
+/* ---- unknown.c ---- */
+
+/* The name of an option that is not known. Borrows all it has. */
+typedef struct ws_unknown {
+    const char *where;                      /* the method, or the option whose hash it is in */
+    SV *name;
+    const char *text;
+    STRLEN length;
+    const char *nearest;                    /* what was meant, perhaps; or NULL */
+    U32 distance;                           /* that a known name has to be nearer than */
+    const char *elsewhere;                  /* the method that has an option of that name; or NULL */
+} ws_unknown;
+
+void ws_unknown_begin(pTHX_ ws_unknown *unknown, const char *where, SV *name);
+void ws_unknown_compare(ws_unknown *unknown, const char *known);
+bool ws_unknown_guards_a_door(const ws_unknown *unknown);
+void ws_unknown_croak(pTHX_ const ws_unknown *unknown);
+void ws_unknown_warn(pTHX_ const ws_unknown *unknown);
 
 /* ---- upgrade.c ---- */
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);

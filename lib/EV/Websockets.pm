@@ -447,8 +447,8 @@ Callbacks may switch coroutines (L<Coro>).
 
 =item *
 
-Callbacks that are not code references croak, and unknown options are warned
-about.
+Callbacks that are not code references croak. So do unknown options of C<listen> and C<adopt>,
+and all that begin with C<ssl_>, C<on_> or C<origin>; others are warned about.
 
 =item *
 
