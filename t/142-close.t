@@ -48,6 +48,14 @@ sub closed_with { return $pair->server->last_of('close') }
     run_until(sub { $peer->frames_of(TEXT) }, 'and working');
     is(scalar $peer->frames_of(CLOSE), 0, 'no Close was sent');
     croaks_like { $conn->close('soon') } qr/close: .*code.*soon/, 'a code that is no number';
+    # A reference was taken for the number of its address, 1000.9 for 1000, and
+    # what is beyond any integer was shown as another number than was given.
+    croaks_with { $conn->close($_) } "close: invalid close code '$_' (it is no number)", "close(a reference): $_"
+        for \1, [], {}, sub { }, $conn, bless [], 'Plain';
+    croaks_with { $conn->close($_) }
+        "close: invalid close code $_ (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", "close($_)"
+        for 1000.9, '1000.9', 999.999, 0.5, -0.5, 'inf', 'Infinity', '-inf', 'nan', 9**9**9, 1e300, '1e300', -1e300,
+        18446744073709551615, 18446744073709552616;
     is(join('', warned()), '', 'without a warning');
 }
 

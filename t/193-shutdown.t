@@ -273,6 +273,9 @@ for my $name (qw(connect message pong close drain)) {
     croaks_with { $context->shutdown(code => $_) }
         "shutdown: invalid close code $_ (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", "code => $_"
         for 0, 1005, 1006, 5000;
+    croaks_with { $context->shutdown(code => $_) }
+        "shutdown: invalid close code $_ (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", "code => $_"
+        for 1001.5, 'inf', 'nan', 1e300;
     croaks_with { $context->shutdown(code => 'bye') } "shutdown: invalid close code 'bye' (it is no number)", 'bye';
     croaks_like { $context->shutdown(reason => []) } qr/\Ashutdown: reason must be a string/, 'reason => []';
     croaks_like { $context->shutdown(cb => 1) } qr/\Ashutdown: cb must be a code reference \(got '1'\)/, 'cb => 1';

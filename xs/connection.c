@@ -89,22 +89,42 @@ void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_bina
     sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, bytes, length));
 }
 
-static int64_t close_code(pTHX_ SV *code)
+/* The number that an object says it is; or its string; or NULL. */
+static SV *plain_number(pTHX_ SV *value)
 {
-    if (!code)
-        return 1000;
-    SvGETMAGIC(code);
-    if (!SvOK(code))
-        return 1000;
-    if (!SvROK(code) && !looks_like_number(code))
-        croak("close: invalid close code '%s' (it is no number)", SvPV_nolen(ws_shown(aTHX_ code)));
-    return (int64_t)SvIV_nomg(code);
+    if (SvROK(value) && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), "(0+", 3, 0))
+        return sv_2mortal(newSVnv(SvNV(value)));
+    return ws_plain_scalar(aTHX_ value);
+}
+
+/* A whole number, not necessarily one that may be sent: that is for the engine to say. `given` is a mortal copy. */
+int64_t ws_close_code(pTHX_ const char *what, SV *given)
+{
+    SV *plain = plain_number(aTHX_ given);
+    NV code;
+
+    if (!plain || !looks_like_number(plain))
+        croak("%s: invalid close code '%s' (it is no number)", what, SvPV_nolen(ws_shown(aTHX_ given)));
+    code = SvNV(plain);
+    /* The other way round it would let NaN pass. */
+    if (!(code == Perl_floor(code) && code > -1e9 && code < 1e9))
+        croak("%s: invalid close code %s (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", what,
+              SvPV_nolen(ws_shown(aTHX_ given)));
+    return (int64_t)code;
+}
+
+/* Not given, or undef: a normal end. */
+static int64_t optional_code(pTHX_ SV *code)
+{
+    SV *given = code ? sv_mortalcopy(code) : NULL;
+
+    return given && SvOK(given) ? ws_close_code(aTHX_ "close", given) : 1000;
 }
 
 /* A wrong code is an error in any state, also where close has no effect. */
 void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
 {
-    int64_t code = close_code(aTHX_ code_sv);
+    int64_t code = optional_code(aTHX_ code_sv);
     STRLEN length;
     const uint8_t *bytes = optional(aTHX_ reason, &length);
     ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);

@@ -234,19 +234,6 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 
 /* ---- shutdown ---- */
 
-static int64_t code_option(pTHX_ const ws_options *o)
-{
-    SV *plain;
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_CODE))
-        return 1001;
-    plain = ws_plain_scalar(aTHX_ o->value[WS_OPT_CODE]);
-    if (!plain || !looks_like_number(plain))
-        croak("shutdown: invalid close code '%s' (it is no number)",
-              SvPV_nolen(ws_shown(aTHX_ o->value[WS_OPT_CODE])));
-    return (int64_t)SvIV(plain);
-}
-
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
@@ -258,7 +245,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_SHUTDOWN, args, count);
     timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT, 5, NV_MAX);
-    code = code_option(aTHX_ &o);
+    code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
     if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
         reason = ws_option_string(aTHX_ &o, WS_OPT_REASON);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;

@@ -165,6 +165,7 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 /* ---- connection.c ---- */
 void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
 void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final);
+int64_t ws_close_code(pTHX_ const char *what, SV *given);
 void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
 void ws_abort(pTHX_ ws_connection *conn);
 void ws_pause(pTHX_ ws_connection *conn, bool pause);
