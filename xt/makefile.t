@@ -69,7 +69,7 @@ $text = says($^X, 'Makefile.PL', 'OPTIMIZE=-O0', 'LDDLFLAGS=-shared');
 is $?, 0, 'LDDLFLAGS can be given' or diag $text;
 $text = says('make', 'OTHERLDFLAGS=-Wl,--as-needed');
 is $?, 0, '... and it builds' or diag $text;
-like slurp("$copy/arguments"), qr/\Abuild --profile release /, 'cargo builds for release';
+like slurp("$copy/arguments"), qr/\Arustc --profile release /, 'cargo builds for release';
 is slurp("$copy/rustflags"), "\n", '... with no flags for rustc';
 my $installed = tempdir(CLEANUP => 1);
 system "cp -r '$copy/blib/.' '$installed'";
@@ -96,7 +96,7 @@ SKIP: {
 $text = says($^X, 'Makefile.PL', 'DEBUG=1');
 unlike $text, qr/DEBUG/, 'DEBUG=1 is an argument of ours';
 says('make', "target/debugging/$file");
-like slurp("$copy/arguments"), qr/\Abuild --profile debugging /, '... for a build with symbols';
+like slurp("$copy/arguments"), qr/\Arustc --profile debugging /, '... for a build with symbols';
 like slurp("$copy/Makefile"), qr/^OPTIMIZE = -Og -g$/m, '... in C too';
 
 done_testing;

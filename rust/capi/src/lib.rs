@@ -1,7 +1,7 @@
 //! The C interface of the engine: converts and guards, decides nothing.
 //!
-//! The conventions on ownership, threads and aliasing stand at the top of the generated header
-//! (`cbindgen.toml`). Every exported function runs its work through `guard`, so that no panic
+//! The conventions on ownership, threads and aliasing stand at the top of the header that
+//! `rust/header` generates (`cbindgen.toml`). Every exported function runs its work through `guard`, so that no panic
 //! leaves Rust.
 #![allow(non_camel_case_types)]
 
