@@ -98,5 +98,6 @@ unlike $text, qr/DEBUG/, 'DEBUG=1 is an argument of ours';
 says('make', "target/debugging/$file");
 like slurp("$copy/arguments"), qr/\Arustc --profile debugging /, '... for a build with symbols';
 like slurp("$copy/Makefile"), qr/^OPTIMIZE = -Og -g$/m, '... in C too';
+like slurp("$copy/Makefile"), qr/Makefile\.PL "DEBUG=1"$/m, '... which it still is when Makefile.PL has changed';
 
 done_testing;

@@ -4,6 +4,7 @@ package Chromium;
 
 use strict;
 use warnings;
+use Children;
 use EV;
 use File::Spec;
 use File::Temp;
@@ -59,7 +60,12 @@ sub _start {
     my ($self, $url, %o) = @_;
     my $pid = fork;
     defined $pid or die "fork: $!\n";
-    return $pid if $pid;
+    if ($pid) {
+        # Both set it: neither knows whether the other has yet.
+        POSIX::setpgid($pid, $pid);
+        Children::keep(-$pid);
+        return $pid;
+    }
     POSIX::setpgid(0, 0);
     open STDIN,  '<', File::Spec->devnull;
     open STDOUT, '>', "$self->{profile}/log";
@@ -93,19 +99,14 @@ sub show_log {
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid} or return;
-    local ($?, $!);
-    kill 'TERM', -$pid;
-    my $over = 0;
-    my $timer = EV::timer(10, 0, sub { kill 'KILL', -$pid });
-    my $child = EV::child($pid, 0, sub { $over = 1 });
-    wait_until(sub { $over });
-    kill 'KILL', -$pid;
+    Children::end(-$pid, 'TERM', 10);
     return;
 }
 
 sub DESTROY {
     my ($self) = @_;
-    $self->stop if $self->{owner} == $$;
+    # Children has ended it by then; what it used may be gone before it.
+    $self->stop if $self->{owner} == $$ && !Children::is_global_destruction();
 }
 
 1;

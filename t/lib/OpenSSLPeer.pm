@@ -5,6 +5,7 @@ package OpenSSLPeer;
 
 use strict;
 use warnings;
+use Children;
 use IO::Socket::INET;
 use POSIX ();
 use RawPeer;
@@ -30,7 +31,8 @@ sub new {
         POSIX::_exit(127);
     }
     close $theirs;
-    return bless { pid => $pid, said => $said, raw => RawPeer->new($ours, role => $role) }, $class;
+    Children::keep($pid);
+    return bless { pid => $pid, owner => $$, said => $said, raw => RawPeer->new($ours, role => $role) }, $class;
 }
 
 # A client that believes $ca and no other.
@@ -64,12 +66,13 @@ sub said {
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid} or return;
-    local ($?, $!);
-    kill 'KILL', $pid;
-    waitpid $pid, 0;
+    Children::end($pid, 'KILL', 10);
     return;
 }
 
-sub DESTROY { $_[0]->stop }
+sub DESTROY {
+    my ($self) = @_;
+    $self->stop if $self->{owner} == $$ && !Children::is_global_destruction();
+}
 
 1;

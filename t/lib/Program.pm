@@ -6,6 +6,7 @@ package Program;
 
 use strict;
 use warnings;
+use Children;
 use Cwd qw(abs_path);
 use File::Spec;
 use File::Temp;
@@ -34,12 +35,14 @@ sub run_program {
         { no warnings 'exec'; exec { $^X } $^X, _include(), @command }
         POSIX::_exit(127);
     }
+    Children::keep($pid);
     my $timed_out = 0;
     local $SIG{ALRM} = sub { $timed_out = 1; kill KILL => $pid };
     alarm $seconds;
     waitpid $pid, 0;
     my $status = $?;
     alarm 0;
+    Children::ended($pid);
     return { out => _slurp($out), err => _slurp($err), status => $status, timed_out => $timed_out };
 }
 

@@ -5,6 +5,7 @@ package ServerProgram;
 
 use strict;
 use warnings;
+use Children;
 use File::Spec;
 use File::Temp;
 use IO::Socket::INET;
@@ -63,7 +64,10 @@ sub _start {
     my ($self, @command) = @_;
     my $pid = fork;
     die "fork: $!" if !defined $pid;
-    return $pid if $pid;
+    if ($pid) {
+        Children::keep($pid);
+        return $pid;
+    }
     open STDIN,  '<',  File::Spec->devnull;
     open STDOUT, '>&', $self->{output};
     open STDERR, '>&', $self->{output};
@@ -76,7 +80,7 @@ sub _is_up { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $
 sub _has_ended {
     my ($self) = @_;
     return 0 if waitpid($self->{pid}, POSIX::WNOHANG()) == 0;
-    delete $self->{pid};
+    Children::ended(delete $self->{pid});
     return 1;
 }
 
@@ -98,21 +102,20 @@ sub terminate {
     local $?;
     kill TERM => $pid;
     wait_until(sub { waitpid($pid, POSIX::WNOHANG()) == $pid and defined($status = $?) }) or return;
-    delete $self->{pid};
+    Children::ended(delete $self->{pid});
     return $status;
 }
 
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid} or return;
-    local $?;
-    kill KILL => $pid;
-    waitpid $pid, 0;
+    Children::end($pid, 'KILL', 10);
+    return;
 }
 
 sub DESTROY {
     my ($self) = @_;
-    $self->stop if $self->{owner} == $$;
+    $self->stop if $self->{owner} == $$ && !Children::is_global_destruction();
 }
 
 1;

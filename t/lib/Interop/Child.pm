@@ -7,13 +7,15 @@ package Interop::Child;
 use strict;
 use warnings;
 
+use Children;
 use EV;
 use IPC::Open2 qw(open2);
 
 sub new {
     my ($class, @command) = @_;
-    my $self = bless { lines => [], buffer => '' }, $class;
+    my $self = bless { lines => [], buffer => '', owner => $$ }, $class;
     $self->{pid} = open2($self->{out}, $self->{in}, @command);
+    Children::keep($self->{pid});
     binmode $self->{out};
     my ($lines, $buffer, $ended) = @$self{qw(lines buffer)};
     my $out = $self->{out};
@@ -44,10 +46,9 @@ sub closed { return [$_[0]->next_line('closed')] }
 
 sub DESTROY {
     my ($self) = @_;
-    local ($?, $!);
+    return if $self->{owner} != $$ || Children::is_global_destruction();
     undef $self->{watcher};
-    kill 'TERM', $self->{pid};
-    waitpid $self->{pid}, 0;
+    Children::end($self->{pid}, 'TERM', 10);
     return;
 }
 
