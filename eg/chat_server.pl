@@ -40,6 +40,7 @@ sub announce {
 }
 
 my $bound = $ctx->listen(
+    host             => '127.0.0.1',    # leave this out for visitors from the network
     port             => $port || 0,
     name             => 'chat',
     max_message_size => 4096,

@@ -156,6 +156,7 @@ sub serve {
     my $listen = sub {
         my ($room) = @_;
         $listening = $ctx->listen(
+            host             => '127.0.0.1',
             port             => $port,
             max_message_size => 4096,
             on_handshake     => sub { ($_[0]{Query} || '') =~ /\Aname=\w{1,20}\z/ },

@@ -39,6 +39,7 @@ sub start_client {
     my ($name, @rest) = @_;
     return EV::break if !defined $name;
     my $port = $ctx->listen(
+        host             => '127.0.0.1',
         deflate          => $listener{$name},
         max_message_size => 64 * 1024,
         on_connect       => sub {

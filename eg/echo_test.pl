@@ -12,8 +12,10 @@ use EV::Websockets;
 # as long as you want them to live.
 my $ctx = EV::Websockets::Context->new;
 
-# Without `port`, the system picks a free one. listen() returns the number.
+# Without `host`, a listener is open to the whole network. Without `port`, the
+# system picks a free one. listen() returns the number.
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     max_message_size => 64 * 1024,
     on_connect       => sub {
         my ($c) = @_;

@@ -16,6 +16,7 @@ use constant PATIENCE => 5;    # seconds until the rest is cut
 my $ctx = EV::Websockets::Context->new;
 
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     max_message_size => 64 * 1024,
     on_connect       => sub {
         my @open = $ctx->connections;

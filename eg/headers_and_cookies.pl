@@ -18,6 +18,7 @@ sub cookie {
 }
 
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     max_message_size => 64 * 1024,
     headers          => { 'X-Served-By' => 'headers_and_cookies.pl' },    # on every response
 

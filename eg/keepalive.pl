@@ -16,6 +16,7 @@ my %clients;
 my $pongs = 0;
 
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     max_message_size => 64 * 1024,
     on_connect       => sub {
         my ($c, $headers) = @_;

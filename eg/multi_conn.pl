@@ -15,6 +15,7 @@ my $ctx = EV::Websockets::Context->new;
 my ($connected, $closed, $echoes, $wrong) = (0, 0, 0, 0);
 
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     max_message_size => 64 * 1024,
     on_message       => sub { my ($c, $bytes) = @_; $c->send($bytes) },
 );

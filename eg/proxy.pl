@@ -67,6 +67,7 @@ sub part {
 sub gateway {
     my ($on_port, $to) = @_;
     return $ctx->listen(
+        host       => '127.0.0.1',
         %relay,
         name       => 'gateway',
         port       => $on_port,
@@ -115,6 +116,7 @@ sub stream {
     }
 }
 my $backend_port = $ctx->listen(
+    host             => '127.0.0.1',
     name             => 'backend',
     max_message_size => MAX_MESSAGE,
     on_message       => sub { my ($c) = @_; $c->stash->{asked} = 1; stream($c) },

@@ -19,6 +19,7 @@ my ($delay, $connects, $failures) = (FIRST_DELAY, 0, 0);
 sub start_server {
     $server = EV::Websockets::Context->new;
     return $server->listen(
+        host             => '127.0.0.1',
         port             => $_[0],
         max_message_size => 64 * 1024,
         on_message       => sub { my ($c, $bytes) = @_; $c->send($bytes) },

@@ -47,6 +47,7 @@ if (!$cert) {
 
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
+    host             => '127.0.0.1',
     ssl_cert         => $cert,
     ssl_key          => $key,
     @further,

@@ -63,6 +63,15 @@ my $pages = join '', map { slurp($_) } @pods, 'README.md';
 is_deeply([ grep { my ($name) = m{\Aeg/(.*)}; $name && $pages !~ /\b\Q$name\E\b/ } @distributed ],
     [], 'every example is mentioned in the manual');
 
+# An example opens nobody's machine to the network: most of them listened on every
+# address.
+my @open;
+for my $file (grep { m{\Aeg/} } @distributed) {
+    my $program = slurp($file);
+    push @open, $file for grep { !/^\s*(?:host|path) +=>/m } $program =~ /->listen\(\n(.*?)^\s*\);/msg;
+}
+is_deeply(\@open, [], 'every example says where it listens');
+
 # ---- links, and lines ----
 
 my (%target, @links);

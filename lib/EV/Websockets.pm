@@ -41,6 +41,7 @@ EV::Websockets - WebSocket client and server on the EV event loop
 
     # A server that answers every message in capitals ...
     my $port = $ctx->listen(
+        host             => '127.0.0.1',
         max_message_size => 64 * 1024,
         on_message       => sub {
             my ($c, $bytes, $is_binary) = @_;
@@ -262,6 +263,11 @@ them; they are not copied into new ones.
 =head1 SECURITY
 
 =over
+
+=item *
+
+A listener without C<host> takes connections from the whole network. For clients on this machine
+only, or behind a proxy on this machine, say C<< host => '127.0.0.1' >>.
 
 =item *
 
