@@ -77,11 +77,11 @@ EV::Websockets - WebSocket client and server on the EV event loop
 
 =head1 DESCRIPTION
 
-WebSockets (RFC 6455) for programs that run on L<EV>, the Perl interface to
-libev: clients and servers, any number of both in one process, on the loop that
-also runs your timers and other watchers. The protocol and the sockets are
-written in Rust and compiled into the module; established connections are read,
-checked and written on the thread that runs the loop, by plain function calls.
+This module brings WebSockets (RFC 6455) to programs that run on L<EV>, the Perl interface
+to libev. One process can have any number of clients and servers, on the loop that also runs
+your timers and other watchers. The protocol and the sockets are written in Rust, which is
+compiled when the module is installed. Open connections are read, checked and written by plain
+function calls, on the thread that runs the loop.
 
 There are three things to know before you begin:
 
@@ -90,12 +90,13 @@ There are three things to know before you begin:
 =item *
 
 A B<context> (L<EV::Websockets::Context>) owns listeners and connections. Keep
-it in a variable for as long as you want them to live.
+the context in a variable for as long as you want them to live.
 
 =item *
 
 A B<connection> (L<EV::Websockets::Connection>) is passed to your callbacks as
-their first argument. You may keep it, but you need not: it stays open without.
+their first argument. You may keep it, but you need not: a connection stays open even if
+you hold no reference to it.
 
 =item *
 
@@ -104,7 +105,7 @@ callback runs before C<EV::run> does.
 
 =back
 
-These pages make up the manual, besides this one:
+The manual has these further pages:
 
 =over
 
@@ -118,7 +119,7 @@ The methods of a connection, the callbacks, close codes, backpressure.
 
 =item L<EV::Websockets::Handshake>
 
-Who may come in: C<on_handshake>, decisions that come later, origins.
+Which clients may connect: C<on_handshake>, decisions that are made later, origins.
 
 =item L<EV::Websockets::HTTP>
 
@@ -139,12 +140,12 @@ AnyEvent, Mojolicious, IO::Async, futures, coroutines, and several loops.
 =back
 
 The directory F<eg/> of the distribution has many short programs, each of
-which shows one thing: F<echo_test.pl> is the one to begin with,
-F<multi_conn.pl> has many connections, F<backpressure.pl> shows how to send a lot,
-F<chat_server.pl> is a small server.
+which shows one thing. Begin with F<echo_test.pl>. F<multi_conn.pl> opens many
+connections, F<backpressure.pl> shows how to send a lot of data, and F<chat_server.pl>
+is a small server.
 
-The interface is that of EV::Websockets 0.10, and programs written for it run
-unchanged; L</DIFFERENCES TO 0.10> lists what has been fixed and what is new.
+The interface is that of EV::Websockets 0.10, and programs written for that version run
+unchanged. L</DIFFERENCES FROM 0.10> lists what has been fixed and what is new.
 
 =head2 Bytes and characters
 
@@ -171,17 +172,17 @@ F<eg/json_protocol.pl>. F<eg/binary_test.pl> sends bytes of every value, and tex
 =head1 LIFETIMES
 
 A B<connection> lives as long as it is open, whether or not you hold a reference
-to it. The object is freed when it is closed and you have dropped your last
-reference. One that you keep longer is safe to use: its state is C<closed>.
+to it. The object is freed when the connection is closed and you have dropped your last
+reference. An object that you keep longer is safe to use: its state is C<closed>.
 
-A B<context> lives as long as you hold it. Connections do not keep it. When its last reference
-goes, also from inside a callback, its listeners and sockets are closed, what is queued is
-offered to the operating system once, without waiting, and its connections become C<closed>
-without any callback being called. To end in order, use
-L<shutdown|EV::Websockets::Context/shutdown>. A program that exits with a context still in a
+A B<context> lives as long as you hold a reference to it. Its connections do not keep it
+alive. When the last reference goes, which may happen inside a callback, the context closes its
+listeners and sockets. Queued data is offered to the operating system once, without waiting.
+The connections become C<closed>, and no callback is called. To end in order, use
+L<shutdown|EV::Websockets::Context/shutdown>. A program that exits while a context is still in a
 variable sends nothing more, not even what C<close> has queued.
 
-So this does not work, because the context is gone when the loop runs:
+This program does not work, because the context is gone before the loop runs:
 
     sub start {
         my $ctx = EV::Websockets::Context->new;
@@ -192,10 +193,10 @@ So this does not work, because the context is gone when the loop runs:
 
 =head2 Closures that leak
 
-A connection holds its callbacks until it is closed. A callback that refers to
-its own connection by a variable from outside makes a circle, which lasts until
-then, whatever else you drop; and when you connect again, the variable and the
-connection that the callback is called for may be two different ones:
+A connection holds its callbacks until it is closed. A callback that refers to its own
+connection by a variable from outside makes a reference cycle, which lasts until the connection
+is closed. There is a second danger: when you connect again, the variable
+holds the new connection, and the callback may have been called for the old one.
 
     my $c;
     $c = $ctx->connect(
@@ -207,42 +208,44 @@ Take the connection from the arguments instead:
 
         on_message => sub { my ($c) = @_; $c->send('thanks') },
 
-The same is true of the stash. These make circles, until the entry is deleted
-(in C<on_close>) or weakened:
+The stash can make reference cycles, too:
 
     $c->stash->{timer} = EV::timer 5, 5, sub { $c->send_ping };
     $c->stash->{other} = $d;  $d->stash->{other} = $c;
+
+Delete such entries in C<on_close>, or use a weak reference:
 
     use Scalar::Util qw(weaken);
     weaken(my $weak = $c);
     $c->stash->{timer} = EV::timer 5, 5, sub { $weak->send_ping if $weak->is_connected };
 
-A callback of a listener that refers to C<$ctx> keeps the context alive. In a
-program whose context lives to the end that does no harm; elsewhere, weaken it,
-or C<undef $ctx> when you are done: the closure shares the variable, and the
-circle is broken.
+A listener's callback that refers to C<$ctx> keeps the context alive. That does no
+harm if the context is to live until the program ends. Otherwise, let the callback use a weak
+reference, or say C<undef $ctx> when you are done: the closure shares the variable, so the
+cycle is broken.
 
 =head1 ERRORS
 
-Mistakes of the program croak, with the line of the caller. What goes wrong with
-a peer or the network is passed to L<on_error|EV::Websockets::Connection/on_error>.
+A mistake in your program croaks, and the message names the line of the caller. An error of
+a peer or of the network is passed to L<on_error|EV::Websockets::Connection/on_error>.
 
 =head2 Tracing
 
-C<EV::Websockets::_set_debug(1)> prints what the module does to STDERR, and
-C<_set_debug(0)> ends that. The text is for people and changes between versions.
+C<EV::Websockets::_set_debug(1)> makes the module print what it does to STDERR.
+C<_set_debug(0)> turns that off. The text is meant for people, and it changes between versions.
 
 =head1 FORK AND THREADS
 
-A child process made by C<fork> has copies of the sockets, which it must not
-use: a connection has one owner. Let the child drop the context that it
-inherited, or just leave it alone: in a process that did not make it, a context
-sends nothing when it is destroyed, and the parent's connections go on
-undisturbed. C<stop_listening> in a child would take the clients that wait for the parent. A child
-that was forked in a callback may leave by C<exit>: what the callback was asked is answered by
-the parent. The child may make contexts of its own, when it has called
-C<loop_fork> on the loop: libev waits on a descriptor (of epoll or kqueue) that a
-child inherits too, and two processes that use it take each other's events.
+A child process made by C<fork> has copies of the parent's sockets. The child must not use
+them, because a connection has one owner. It may drop the context that it inherited, or leave
+the context alone. A context that is destroyed in a process that did not make it sends
+nothing, and the parent's connections go on undisturbed. Do not call C<stop_listening> in a
+child: that would take away clients that are waiting for the parent. A child that was forked
+in a callback may call C<exit>; the parent then answers what the callback was asked.
+
+The child may make contexts of its own after it has called C<loop_fork> on the loop. This call
+is needed because the child inherits the descriptor (of epoll or kqueue) on which libev
+waits: without the call the two processes would take each other's events.
 
     defined(my $pid = fork) or die "fork: $!";
     if (!$pid) {
@@ -250,15 +253,15 @@ child inherits too, and two processes that use it take each other's events.
         ...
     }
 
-The module starts no thread, except when a name has to be resolved for
-C<connect>: that waits in a thread of its own, so that the loop does not. And
-when more than four TLS handshakes are under way, threads do their arithmetic, as
-many as there are processors. All signals are blocked in these threads, and your
-callbacks run on the thread that runs the loop, always. A program that uses
-addresses only, and meets no such crowd, has one thread.
+The module starts threads for two purposes only. When C<connect> has to resolve a name, a
+thread waits for the resolver, so that the loop does not have to. When more than four TLS
+handshakes are in progress, threads do their calculations, as many threads as there are
+processors. All signals are blocked in these threads. Your callbacks always run on the thread
+that runs the loop. A program that connects to addresses, and never has more than four
+handshakes at a time, has one thread.
 
-With Perl's own threads, contexts and connections stay in the thread that made
-them; they are not copied into new ones.
+With Perl's own threads, contexts and connections belong to the thread that made
+them. They are not copied into new threads.
 
 =head1 SECURITY
 
@@ -271,77 +274,78 @@ only, or behind a proxy on this machine, say C<< host => '127.0.0.1' >>.
 
 =item *
 
-Set C<max_message_size> on every listener, and on clients of servers that are
-not yours: to the longest message that your protocol has, 64 KiB for most, and hardly
-ever more than 1 MiB. Without it, a peer may send a message as large as your
-memory, and with compression it need not even send it: a kilobyte becomes a
-megabyte. The limit holds for what a message becomes, and is looked at while it is
-being inflated, so that such a bomb costs you no more than the limit.
+Set C<max_message_size> on every listener, and on every connection to a server that is not
+yours. Choose the length of the longest message in your protocol: 64 KiB is enough for most
+protocols, and few need more than 1 MiB. Without the limit, a peer can send a message as large as
+your memory. With compression the peer does not even have to send that much, because a
+kilobyte can inflate to a megabyte. The limit applies to the inflated message, and it is checked
+during inflation, so that such a bomb takes no more memory than the limit.
 
 =item *
 
-Compressed messages that have a secret next to something that an attacker can
-choose give the secret away by their length (the attack is known as CRIME). Send such
-messages in two, or turn compression off. Where contexts are taken over, that is
-true of all the messages of a connection, and not only of those that have both.
+A compressed message that contains both a secret and text that an attacker can choose gives the
+secret away by its length. This attack is known as CRIME. Send the secret and the text in
+separate messages, or turn compression off. With context takeover separate messages do not
+help, because each message can refer to earlier ones: turn compression off.
 
 =item *
 
-The request head of a client is limited to 16 KiB and 128 headers and must be
-complete within 30 seconds, or C<handshake_timeout>. After that, nothing times out by itself: ping
-your clients and close those that do not answer (F<eg/keepalive.pl>), and limit
-the number of connections in C<on_handshake> if you expect many.
+A client's request may have at most 16 KiB and 128 headers, and it must be complete within
+C<handshake_timeout>, which is 30 seconds by default. After the handshake a connection has no
+timeout: ping your clients and close the connections of those that do not answer, as
+F<eg/keepalive.pl> does. If you expect many clients, limit the number of connections in
+C<on_handshake>.
 
 =item *
 
-Limit the queue of a client that does not read, see
-L<BACKPRESSURE|EV::Websockets::Connection/BACKPRESSURE>. A client that sends
-pings and does not read the pongs is looked after: nothing more is read from it
-when 64 KiB of them wait, and 30 seconds later it is cut off.
+Limit the send queue of a client that does not read, see
+L<BACKPRESSURE|EV::Websockets::Connection/BACKPRESSURE>. The module itself limits the Pongs:
+when a client sends Pings, does not read the Pongs, and 64 KiB of Pongs are waiting, the
+module stops reading from this client, and cuts the connection 30 seconds later.
 
 =item *
 
-A browser sends your cookies with a WebSocket request from any page. Servers
-that identify users by cookies have to say which pages they expect, with C<origins>: see
+A browser sends your cookies with a WebSocket request from any page. A server that identifies
+users by cookies must therefore say which pages may connect, with the option C<origins>: see
 L<ORIGINS|EV::Websockets::Handshake/ORIGINS>.
 
 =item *
 
-C<Path>, C<Query>, headers and messages are what the peer chose to send. Line
-ends and control characters may be in them, also when you print them to a log.
+The peer chooses what is in C<Path>, C<Query>, headers and messages. They can contain line ends
+and control characters. Mind that when you print them to a log.
 
 =back
 
 =head1 ENVIRONMENT
 
-The proxy of a context that was made without the option C<proxy> is taken from
-these variables, as C<new> finds them. Their values have the form of that
-option. A variable that is set to the empty string ends the search: no proxy.
+When C<new> is called without the option C<proxy>, it reads these variables. Their values have
+the form of that option. A variable that is set to the empty string ends the search, and there
+is no proxy.
 
 =over
 
 =item http_proxy, https_proxy, all_proxy
 
-Asked in this order for C<ws://> URLs; for C<wss://>, C<https_proxy> comes first.
-C<HTTPS_PROXY> and C<ALL_PROXY> are read where the lower case is not set;
-C<HTTP_PROXY> never is, because a CGI program has it from a header of the request.
+For C<ws://> URLs they are looked at in this order. For C<wss://> URLs, C<https_proxy> comes
+first. C<HTTPS_PROXY> and C<ALL_PROXY> are read if the variable in lower case is not set.
+C<HTTP_PROXY> is never read, because in a CGI program it holds a header of the request.
 
 =item no_proxy
 
-What is reached directly all the same (also C<NO_PROXY>): a list separated by
-commas or blanks, of names (C<example.org> holds for C<www.example.org> too, and
-so does C<.example.org>), addresses, networks (C<10.0.0.0/8>, C<fd00::/8>), or
-C<*> for everything. With C<:port> behind it, an entry holds for that port only.
+The hosts that are reached without the proxy; C<NO_PROXY> does the same. The value is a list of
+names, addresses and networks (C<10.0.0.0/8>, C<fd00::/8>), separated by commas or blanks.
+C<*> stands for every host. A name includes the names below it: both C<example.org> and
+C<.example.org> include C<www.example.org>. An entry that ends in C<:port> is for that port only.
 
 =back
 
-C<localhost>, C<127.0.0.0/8> and C<::1> are never proxied because of a variable. A
-value that is no proxy is told by C<on_error> to the connections that need it.
+These variables never send C<localhost>, C<127.0.0.0/8> and C<::1> through a proxy. When the value
+of a variable is not a proxy, each connection that needs the proxy fails: C<on_error> says why.
 
-=head1 DIFFERENCES TO 0.10
+=head1 DIFFERENCES FROM 0.10
 
-Version 0.10 was built on libwebsockets. The interface is the same; these are
-the differences that a program can see.
+Version 0.10 was built on libwebsockets. The interface is the same. These are
+the differences that a program can see:
 
 Fixed:
 
@@ -349,7 +353,7 @@ Fixed:
 
 =item *
 
-C<on_close> gets the peer's code and reason. It was always 1000 and undef.
+C<on_close> gets the peer's code and reason. In 0.10 it always got 1000 and undef.
 
 =item *
 
@@ -367,12 +371,12 @@ that the client sent.
 
 =item *
 
-A handshake that C<on_handshake> refuses is answered C<403 Forbidden>. It was
-only cut off.
+A client that C<on_handshake> refuses gets the response C<403 Forbidden>. In 0.10 the connection
+was cut without a response.
 
 =item *
 
-Header values with line ends are refused. They were sent.
+Header values with line ends are refused. 0.10 sent them.
 
 =item *
 
@@ -386,12 +390,12 @@ New:
 
 =item *
 
-Text is checked to be UTF-8, unless C<validate_utf8> is false.
+Text messages must be valid UTF-8, unless C<validate_utf8> is false.
 
 =item *
 
-Servers accept compression, with C<deflate>; all of its parameters can be given,
-and L<extensions|EV::Websockets::Connection/extensions> tells what was agreed on.
+Servers accept compression, with the option C<deflate>. All parameters of compression can be
+given, and L<extensions|EV::Websockets::Connection/extensions> tells what was agreed on.
 
 =item *
 
@@ -404,48 +408,44 @@ proxied because of the environment.
 
 =item *
 
-Listeners verify the certificates of clients, have several of their own by name, and read
-them again while they run; connections tell what TLS has agreed on. See
-L<EV::Websockets::TLS>.
-
-=item *
-
 Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
 
 =item *
 
-C<listen> can be told where (C<host>, C<fd>) and how (C<backlog>, C<reuse_port>);
-C<listeners> and C<stop_listening>; C<shutdown> ends everything in order, C<abort> a connection at
-once.
+C<listen> has options for where to listen (C<host>, C<fd>) and how (C<backlog>, C<reuse_port>).
+C<listeners> lists the listeners, and C<stop_listening> ends them. C<shutdown> ends a whole
+context in order, and C<abort> ends one connection at once.
 
 =item *
 
-TLS is rustls, and needs no OpenSSL. C<connect> and C<listen> have more options for it (the
-certificates of clients, several certificates by name, ALPN), L<tls|EV::Websockets::Connection/tls>
-tells what was agreed on, and L<reload_tls|EV::Websockets::Context/reload_tls> reads renewed
-certificates. See L<EV::Websockets::TLS>.
+TLS is done by rustls, so that OpenSSL is not needed. C<connect> and C<listen> have more options
+for TLS: certificates of clients, a certificate for each name, ALPN.
+L<tls|EV::Websockets::Connection/tls> tells what was agreed on, and
+L<reload_tls|EV::Websockets::Context/reload_tls> reads renewed certificates while the listener
+runs. See L<EV::Websockets::TLS>.
 
 =item *
 
-C<adopt> takes a PSGI environment, the options of an upgrade, and sockets whose upgrade is over.
+C<adopt> takes a PSGI environment, the options of an upgrade, and sockets on which the upgrade
+has already been done.
 
 =item *
 
-Repeated headers can be sent, by an array reference.
+A header can be sent more than once: give its values as an array reference.
 
 =item *
 
 C<on_handshake> may answer with a response of its own, choose the subprotocol, and decide
-later; C<origins> refuses the pages of others.
+later. C<origins> refuses the pages of other sites.
 
 =item *
 
-C<on_request> answers plain requests; without it they get C<426>.
+C<on_request> answers plain requests. Without it they get the response C<426>.
 
 =item *
 
-A handshake that takes too long is ended (C<handshake_timeout>). After
-C<close> a peer that is silent is cut after 10 seconds, and one that goes on sending after 60.
+A handshake that takes too long is ended (C<handshake_timeout>). After C<close>, the connection is
+cut when the peer has been silent for 10 seconds, or has gone on sending for 60.
 
 =item *
 
@@ -467,9 +467,8 @@ An idle context does not wake up the process.
 L<EV>, the event loop. RFC 6455, the protocol: L<https://www.rfc-editor.org/rfc/rfc6455>.
 RFC 7692, compression: L<https://www.rfc-editor.org/rfc/rfc7692>.
 
-F<docs/ARCHITECTURE.md> in the distribution says how the module is built,
-F<docs/performance.md> how fast it is and F<docs/conformance.md> what has been
-tested against the protocol.
+In the distribution, F<docs/ARCHITECTURE.md> says how the module is built,
+F<docs/performance.md> how fast it is, and F<docs/conformance.md> how the protocol was tested.
 
 =head1 LICENSE
 
