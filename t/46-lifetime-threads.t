@@ -101,6 +101,23 @@ PROGRAM
 $context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { threads->create(sub { 1 })->join; EV::break });
 EV::run;
 PROGRAM
+        # Such a package has its CLONE called before ours: what it began then wrote to the parent's state.
+        'a package whose CLONE makes a context' => <<'PROGRAM',
+my $told = '';
+sub EV::Websockets::Below::CLONE {
+    my $loop = EV::Loop->new;
+    my $own = EV::Websockets::Context->new(loop => $loop);
+    my $at = $own->listen(on_message => sub { $_[0]->send($_[1]) });
+    my $asking = $own->connect(url => "ws://127.0.0.1:$at/", misspelt => 1,
+        on_connect => sub { $_[0]->send('hello') }, on_message => sub { $told .= $_[1]; $loop->break });
+    $loop->run;
+}
+$SIG{__WARN__} = sub { $told .= 'warned ' };
+for (1 .. 2) {
+    my $said = threads->create(sub { $told })->join;
+    print "it said $said\n" if $said ne 'warned hello';
+}
+PROGRAM
     );
     for my $what (sort keys %thread) {
         my ($status, $printed) = printed_by("$LIVE\n$thread{$what}\ngoes_on();\n");

@@ -21,7 +21,7 @@ CODE:
     ws_send(aTHX_ self, "EV::Websockets::Connection::send_pong", EVWS_SEND_PONG, data);
 
 void
-send_fragment(SV *self, SV *data, bool is_binary = FALSE, bool is_final = TRUE)
+send_fragment(SV *self, SV *data, SV *is_binary = &PL_sv_no, SV *is_final = &PL_sv_yes)
 CODE:
     ws_send_fragment(aTHX_ self, "EV::Websockets::Connection::send_fragment", data, is_binary, is_final);
 
@@ -109,9 +109,9 @@ OUTPUT:
     RETVAL
 
 void
-DESTROY(ws_connection *self)
+DESTROY(SV *self)
 CODE:
-    ws_forsake(aTHX_ self);
+    ws_forsake(aTHX_ self, "EV::Websockets::Connection::DESTROY");
 
 int
 CLONE_SKIP(...)

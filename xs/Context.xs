@@ -3,7 +3,8 @@ MODULE = EV::Websockets    PACKAGE = EV::Websockets::Context
 SV *
 new(SV *class_name, ...)
 CODE:
-    RETVAL = ws_new(aTHX_ class_name, &ST(1), items - 1);
+    PERL_UNUSED_VAR(class_name);
+    RETVAL = ws_new(aTHX_ &ST(0), items);
 OUTPUT:
     RETVAL
 
@@ -72,10 +73,15 @@ PPCODE:
         PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
 
 void
-DESTROY(ws_context *self)
+DESTROY(SV *self)
+PREINIT:
+    ws_context *ctx;
 CODE:
-    if (self)
-        ws_context_destroy(aTHX_ self);
+    if (ws_is_mere_copy(aTHX_ self))
+        XSRETURN_EMPTY;
+    ctx = ws_context_from_sv(aTHX_ self, "EV::Websockets::Context::DESTROY");
+    if (ctx)
+        ws_context_destroy(aTHX_ ctx);
 
 int
 CLONE_SKIP(...)

@@ -6,20 +6,16 @@
 typedef ws_globals my_cxt_t;
 START_MY_CXT
 
-/* Its address stays the same for as long as the interpreter lives. */
-ws_globals *ws_globals_here(pTHX)
-{
-    dMY_CXT;
-
-    return &MY_CXT;
-}
-
 /* For a new interpreter: at BOOT, and in a new thread. */
-static void globals_init(pTHX_ ws_globals *globals)
+static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
 {
     int i;
 
     Zero(globals, 1, ws_globals);
+    globals->gives_memory = gives_memory;
+#ifdef PERL_IMPLICIT_CONTEXT
+    globals->perl = aTHX;
+#endif
     globals->handshake_stash = gv_stashpvs("EV::Websockets::Handshake", GV_ADD);
     globals->connection_stash = gv_stashpvs("EV::Websockets::Connection", GV_ADD);
     globals->drain = newXS(NULL, ws_drain_xsub, __FILE__);
@@ -28,6 +24,32 @@ static void globals_init(pTHX_ ws_globals *globals)
         globals->number[i] = newSViv(i);
         SvREADONLY_on(globals->number[i]);
     }
+}
+
+#ifdef USE_ITHREADS
+
+static ws_globals *globals_clone(pTHX)
+{
+    MY_CXT_CLONE;
+
+    globals_init(aTHX_ &MY_CXT, MY_CXT.gives_memory);
+    return &MY_CXT;
+}
+
+#endif
+
+/* Its address stays the same for as long as the interpreter lives. A new thread
+ * begins with the address of its parent's: the CLONE of another package may be
+ * called before ours, and use the module. */
+ws_globals *ws_globals_here(pTHX)
+{
+    dMY_CXT;
+
+#ifdef USE_ITHREADS
+    if (MY_CXT.perl != aTHX)
+        return globals_clone(aTHX);
+#endif
+    return &MY_CXT;
 }
 
 MODULE = EV::Websockets    PACKAGE = EV::Websockets
@@ -39,7 +61,7 @@ BOOT:
 {
     MY_CXT_INIT;
 
-    globals_init(aTHX_ &MY_CXT);
+    globals_init(aTHX_ &MY_CXT, ws_perl_takes_memory(aTHX));
     ws_watch_boot(aTHX);
 }
 
@@ -48,12 +70,8 @@ BOOT:
 void
 CLONE(...)
 CODE:
-{
-    MY_CXT_CLONE;
-
     PERL_UNUSED_VAR(items);
-    globals_init(aTHX_ &MY_CXT);
-}
+    (void)ws_globals_here(aTHX);
 
 #endif
 

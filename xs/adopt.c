@@ -76,11 +76,14 @@ static void take_buffered(pTHX_ PerlIO *file, SV *data)
     }
 }
 
-/* What was printed to the handle goes out before anything of ours. */
+/* What was printed to the handle goes out before anything of ours. Layers can be
+ * Perl code (PerlIO::via), so the handle may be closed now. */
 static void flush(pTHX_ IO *io)
 {
     if (IoOFP(io) && PerlIO_flush(IoOFP(io)) != 0)
         croak("Failed to adopt socket: what was printed to it cannot be sent: %s", Strerror(errno));
+    if (!IoIFP(io))
+        croak("Invalid filehandle");
 }
 
 /* ---- the environment ---- */
@@ -307,10 +310,11 @@ static void adopt_socket(pTHX_ ws_context *ctx, evws_adopt_options *options, IO 
     SV *data = sv_2mortal(newSVpvs(""));
     const STRLEN given = options->initial_data.length;
 
+    (void)sv_2mortal(SvREFCNT_inc_simple_NN((SV *)io));
     sv_catpvn(data, given ? (const char *)options->initial_data.data : "", given);
     flush(aTHX_ io);
     take_buffered(aTHX_ IoIFP(io), data);
-    options->fd = PerlIO_fileno(IoIFP(io));
+    options->fd = IoIFP(io) ? PerlIO_fileno(IoIFP(io)) : -1;
     options->initial_data.data = (const uint8_t *)SvPVX(data);
     options->initial_data.length = SvCUR(data);
     if (evws_adopt(ws_context_engine(aTHX_ ctx), options, id) == EVWS_STATUS_OK)

@@ -40,9 +40,13 @@ bool ws_origin_matches(pTHX_ AV *origins, SV *headers)
 
 /* ---- the request ---- */
 
-SV *ws_bytes_sv(pTHX_ evws_bytes bytes)
+/* What a peer has sent: tainted under -T, as what perl's own sockets read. */
+SV *ws_peer_sv(pTHX_ evws_bytes bytes)
 {
-    return newSVpvn(WS_TEXT(bytes), bytes.length);
+    SV *sv = newSVpvn(WS_TEXT(bytes), bytes.length);
+
+    SvTAINTED_on(sv);
+    return sv;
 }
 
 /* A new hash of the headers of the event that was polled last. */
@@ -54,7 +58,7 @@ HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
 
     for (i = 0; i < event->header_count; i++)
         if (evws_event_header(ctx->engine, i, &header))
-            (void)hv_store(hash, WS_TEXT(header.name), (I32)header.name.length, ws_bytes_sv(aTHX_ header.value), 0);
+            (void)hv_store(hash, WS_TEXT(header.name), (I32)header.name.length, ws_peer_sv(aTHX_ header.value), 0);
     return hash;
 }
 
@@ -78,7 +82,7 @@ static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const cha
     SV **value = hv_fetch(headers, name, (I32)strlen(name), 0);
 
     if (value)
-        store(aTHX_ hash, key, newSVsv(*value));
+        store(aTHX_ hash, key, ws_peer_sv(aTHX_ ws_bytes(aTHX_ *value)));
 }
 
 /* A new hash, of the request event that was polled last. */
@@ -89,9 +93,9 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
     evws_request request;
 
     if (evws_event_request(ctx->engine, &request)) {
-        store(aTHX_ hash, "method", ws_bytes_sv(aTHX_ request.method));
-        store(aTHX_ hash, "uri", ws_bytes_sv(aTHX_ request.target));
-        store(aTHX_ hash, "protocol", ws_bytes_sv(aTHX_ request.version));
+        store(aTHX_ hash, "method", ws_peer_sv(aTHX_ request.method));
+        store(aTHX_ hash, "uri", ws_peer_sv(aTHX_ request.target));
+        store(aTHX_ hash, "protocol", ws_peer_sv(aTHX_ request.version));
         store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
         if (request.is_secure)
             store(aTHX_ hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
@@ -99,7 +103,7 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
     store_header(aTHX_ hash, "path", headers, "Path");
     store_header(aTHX_ hash, "query", headers, "Query");
     store(aTHX_ hash, "headers", newRV_noinc((SV *)headers));
-    store(aTHX_ hash, "body", ws_bytes_sv(aTHX_ event->payload));
+    store(aTHX_ hash, "body", ws_peer_sv(aTHX_ event->payload));
     store(aTHX_ hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
     return hash;
 }

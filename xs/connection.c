@@ -1,7 +1,8 @@
 /* The methods of EV::Websockets::Connection.
  *
  * Arguments are fetched first: that can run Perl code (tie, overloading),
- * which can close the connection or destroy its context.
+ * which can close the connection or destroy its context. Methods with arguments
+ * settle them, and look for the connection when they are plain values.
  */
 #include "websockets.h"
 
@@ -49,7 +50,6 @@ static const uint8_t *octets(pTHX_ SV *data, STRLEN *length)
 
 static const uint8_t *required(pTHX_ const char *what, SV *data, STRLEN *length)
 {
-    SvGETMAGIC(data);
     if (!SvOK(data))
         croak("%s: data must be defined", what);
     return octets(aTHX_ data, length);
@@ -59,33 +59,45 @@ static const uint8_t *required(pTHX_ const char *what, SV *data, STRLEN *length)
 static const uint8_t *optional(pTHX_ SV *data, STRLEN *length)
 {
     *length = 0;
-    if (!data)
-        return NULL;
-    SvGETMAGIC(data);
-    return SvOK(data) ? octets(aTHX_ data, length) : NULL;
+    return data && SvOK(data) ? octets(aTHX_ data, length) : NULL;
 }
 
 /* data: NULL for a ping or pong without payload. */
 void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data)
 {
+    SV *arg[2];
     STRLEN length;
     const uint8_t *bytes;
     ws_connection *conn;
 
+    arg[0] = self;
+    arg[1] = data;
+    ws_settle_arguments(aTHX_ arg, 2);
     if (kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY)
-        bytes = required(aTHX_ kind == EVWS_SEND_TEXT ? "send" : "send_binary", data, &length);
+        bytes = required(aTHX_ kind == EVWS_SEND_TEXT ? "send" : "send_binary", arg[1], &length);
     else
-        bytes = optional(aTHX_ data, &length);
-    conn = open_connection(aTHX_ self, method);
+        bytes = optional(aTHX_ arg[1], &length);
+    conn = open_connection(aTHX_ arg[0], method);
     sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, bytes, length));
 }
 
-void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final)
+void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *binary, SV *final)
 {
+    SV *arg[4];
     STRLEN length;
-    const uint8_t *bytes = required(aTHX_ "send_fragment", data, &length);
-    ws_connection *conn = open_connection(aTHX_ self, method);
+    const uint8_t *bytes;
+    ws_connection *conn;
+    bool is_binary, is_final;
 
+    arg[0] = self;
+    arg[1] = data;
+    arg[2] = binary;
+    arg[3] = final;
+    ws_settle_arguments(aTHX_ arg, 4);
+    is_binary = cBOOL(SvTRUE(arg[2]));
+    is_final = cBOOL(SvTRUE(arg[3]));
+    bytes = required(aTHX_ "send_fragment", arg[1], &length);
+    conn = open_connection(aTHX_ arg[0], method);
     sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, bytes, length));
 }
 
@@ -124,12 +136,20 @@ static int64_t optional_code(pTHX_ SV *code)
 /* A wrong code is an error in any state, also where close has no effect. */
 void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
 {
-    int64_t code = optional_code(aTHX_ code_sv);
+    SV *arg[3];
+    int64_t code;
     STRLEN length;
-    const uint8_t *bytes = optional(aTHX_ reason, &length);
-    ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);
+    const uint8_t *bytes;
+    ws_connection *conn;
     ws_context *ctx;
 
+    arg[0] = self;
+    arg[1] = code_sv;
+    arg[2] = reason;
+    ws_settle_arguments(aTHX_ arg, 3);
+    code = optional_code(aTHX_ arg[1]);
+    bytes = optional(aTHX_ arg[2], &length);
+    conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
     ctx = conn->ctx;
@@ -166,13 +186,16 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause)
 /* DESTROY. Perl itself calls it only when the connection is closed, since the
  * context has a reference until then. Called by hand on an open one: the close
  * handshake still takes place, but nobody is told about it. */
-void ws_forsake(pTHX_ ws_connection *conn)
+void ws_forsake(pTHX_ SV *self, const char *method)
 {
-    if (!conn || PL_dirty)
+    ws_connection *conn;
+
+    if (PL_dirty || ws_is_mere_copy(aTHX_ self) || !(conn = ws_connection_from_sv(aTHX_ self, method)))
         return;
     conn->destroyed = TRUE;
     if (!conn->open)
         return;
+    (void)sv_2mortal(SvREFCNT_inc_simple_NN(conn->sv));
     (void)evws_close(conn->ctx->engine, conn->id, 1000, NULL, 0);
     WS_WAKE(conn->ctx);
     ws_connection_close(aTHX_ conn);

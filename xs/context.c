@@ -23,11 +23,12 @@ static evws_bytes environment(pTHX_ const char *name)
 {
     HV *env = get_hv("ENV", 0);
     SV **slot = env ? hv_fetch(env, name, (I32)strlen(name), 0) : NULL;
+    SV *set = slot ? sv_mortalcopy(*slot) : NULL;
     evws_bytes value = { NULL, 0 };
     STRLEN length;
 
-    if (slot && SvOK(*slot)) {
-        value.data = (const uint8_t *)SvPV(sv_mortalcopy(*slot), length);
+    if (set && SvOK(set)) {
+        value.data = (const uint8_t *)SvPV(set, length);
         value.length = length;
     }
     return value;
@@ -69,10 +70,10 @@ int ws_parse_proxy(pTHX_ SV *proxy, SV **out)
     STRLEN length;
     uint16_t port;
 
-    SvGETMAGIC(proxy);
+    proxy = sv_mortalcopy(proxy);
     if (!SvOK(proxy))
         return 0;
-    text.data = (const uint8_t *)SvPV(sv_mortalcopy(proxy), length);
+    text.data = (const uint8_t *)SvPV(proxy, length);
     text.length = length;
     if (evws_proxy_parse(text, &host, &port) != EVWS_STATUS_OK)
         return 0;
@@ -81,23 +82,26 @@ int ws_parse_proxy(pTHX_ SV *proxy, SV **out)
     return 2;
 }
 
-SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count)
+/* `args` begin with the name of the class. */
+SV *ws_new(pTHX_ SV **args, I32 count)
 {
     static const ws_option strings[] = { WS_OPT_PROXY, WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA };
     ws_options o;
     ws_context *ctx;
-    SV *loop, *object;
+    SV *class_name, *loop, *object;
     HV *stash;
     uint16_t port;
     size_t i;
 
-    ws_options_parse(aTHX_ &o, WS_FOR_NEW, args, count);
+    class_name = sv_mortalcopy(ws_invocant(aTHX_ args, count));
+    ws_options_parse(aTHX_ &o, WS_FOR_NEW, args + 1, count - 1);
     loop = loop_option(aTHX_ &o);
     for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
         if (ws_option_given(aTHX_ &o, strings[i]))
             (void)ws_option_string(aTHX_ &o, strings[i]);
     port = (uint16_t)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT, 0, 65535);
-    if (SvROK(class_name) || !(stash = gv_stashsv(class_name, GV_ADD)))
+    if (SvROK(class_name) || !SvOK(class_name) || !SvPV_nolen(class_name)[0]
+        || !(stash = gv_stashsv(class_name, GV_ADD)))
         croak("new: the invocant must be the name of a class");
     o.value[WS_OPT_LOOP] = NULL;
     ctx = ws_context_new(aTHX_ loop, ws_options_settings(aTHX_ &o));

@@ -90,12 +90,12 @@ static void take_arguments(pTHX_ ws_frame *f)
         break;
     case EVWS_EVENT_CLOSE:
         f->arg[f->args++] = newSViv(event->code);
-        f->arg[f->args++] = event->payload.length ? ws_bytes_sv(aTHX_ event->payload) : newSV(0);
+        f->arg[f->args++] = event->payload.length ? ws_peer_sv(aTHX_ event->payload) : newSV(0);
         break;
     case EVWS_EVENT_PONG:
     case EVWS_EVENT_ERROR:
     case EVWS_EVENT_CONNECT_FAILED:
-        f->arg[f->args++] = ws_bytes_sv(aTHX_ event->payload);
+        f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
         break;
     default:
         break;

@@ -11,6 +11,9 @@ static int context_free(pTHX_ SV *sv, MAGIC *mg);
 static int connection_free(pTHX_ SV *sv, MAGIC *mg);
 static int handshake_free(pTHX_ SV *sv, MAGIC *mg);
 
+/* How each of the structs begins. */
+typedef struct { SV *sv; } ws_owned;
+
 /* In a new thread the struct still belongs to the interpreter that made it. */
 static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
 {
@@ -20,9 +23,19 @@ static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
     return 0;
 }
 
-static MGVTBL context_vtbl    = { 0, 0, 0, 0, context_free, 0, forget_on_dup, 0 };
-static MGVTBL connection_vtbl = { 0, 0, 0, 0, connection_free, 0, forget_on_dup, 0 };
-static MGVTBL handshake_vtbl  = { 0, 0, 0, 0, handshake_free, 0, forget_on_dup, 0 };
+/* `local` on an alias of the object's scalar puts a new scalar in its place for a
+ * while, and would give that our magic, too, with the same pointer to free. */
+static int not_for_local(pTHX_ SV *sv, MAGIC *mg)
+{
+    PERL_UNUSED_CONTEXT;
+    PERL_UNUSED_ARG(sv);
+    PERL_UNUSED_ARG(mg);
+    return 0;
+}
+
+static MGVTBL context_vtbl    = { 0, 0, 0, 0, context_free, 0, forget_on_dup, not_for_local };
+static MGVTBL connection_vtbl = { 0, 0, 0, 0, connection_free, 0, forget_on_dup, not_for_local };
+static MGVTBL handshake_vtbl  = { 0, 0, 0, 0, handshake_free, 0, forget_on_dup, not_for_local };
 
 /* A new scalar, without references to it beside the caller's, that owns `data`. */
 static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
@@ -31,28 +44,91 @@ static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
     MAGIC *mg = sv_magicext(sv, NULL, PERL_MAGIC_ext, vtbl, (const char *)data, 0);
     SV *rv = newRV_inc(sv);
 
-    mg->mg_flags |= MGf_DUP;
+    ((ws_owned *)data)->sv = sv;
+    mg->mg_flags |= MGf_DUP | MGf_LOCAL;
     sv_bless(rv, stash);
     SvREFCNT_dec(rv);
     return sv;
 }
 
-/* NULL: `sv` is no object of this kind. */
+/* NULL: `sv`, whose own magic was run, is no object of this kind. */
 static MAGIC *object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
 {
     MAGIC *mg;
 
-    if (!SvROK(sv)) {
-        SvGETMAGIC(sv);
-        if (!SvROK(sv))
-            return NULL;
-    }
-    if (SvTYPE(SvRV(sv)) < SVt_PVMG)
+    PERL_UNUSED_CONTEXT;
+    if (!SvROK(sv) || SvTYPE(SvRV(sv)) < SVt_PVMG)
         return NULL;
     for (mg = SvMAGIC(SvRV(sv)); mg; mg = mg->mg_moremagic)
         if (mg->mg_type == PERL_MAGIC_ext && mg->mg_virtual == vtbl)
             return mg;
     return NULL;
+}
+
+/* The struct of a magic that is about to be freed, if it is this scalar's to free:
+ * whatever else copies magic copies the pointer with it. */
+static void *owned_by(SV *sv, const MAGIC *mg)
+{
+    return mg->mg_ptr && ((ws_owned *)mg->mg_ptr)->sv == sv ? mg->mg_ptr : NULL;
+}
+
+/* Storable, Clone and Data::Dumper copy the scalar and its class, without what was
+ * behind it. perl calls DESTROY on such copies, too. */
+bool ws_is_mere_copy(pTHX_ SV *sv)
+{
+    SvGETMAGIC(sv);
+    return sv_isobject(sv) && !object_magic(aTHX_ sv, &context_vtbl) && !object_magic(aTHX_ sv, &connection_vtbl);
+}
+
+/* ---- arguments ----
+ * Perl's argument stack owns nothing. Code behind one argument (tie, overloading,
+ * a warn handler) can drop the last reference to another, or to the object. */
+
+static void hold(pTHX_ SV *sv)
+{
+    if (sv)
+        (void)sv_2mortal(SvREFCNT_inc_simple_NN(sv));
+}
+
+/* The invocant of a method with its magic run, for the typemap. The other
+ * arguments stay until the XSUB has returned. */
+SV *ws_invocant(pTHX_ SV **args, I32 count)
+{
+    I32 i;
+
+    for (i = SvGMAGICAL(args[0]) ? 0 : 1; i < count; i++)
+        hold(aTHX_ args[i]);
+    SvGETMAGIC(args[0]);
+    return args[0];
+}
+
+/* And so does what the invocant refers to. */
+SV *ws_held_invocant(pTHX_ SV **args, I32 count)
+{
+    SV *self = ws_invocant(aTHX_ args, count);
+
+    if (SvROK(self))
+        hold(aTHX_ SvRV(self));
+    return self;
+}
+
+/* The same where nothing is to be spent if no code can run: copies take the place of
+ * the arguments, NULL among them, if there is magic or a reference in any but the first. */
+void ws_settle_arguments(pTHX_ SV **args, I32 count)
+{
+    bool plain = !SvGMAGICAL(args[0]);
+    I32 i;
+
+    for (i = 1; i < count; i++)
+        if (args[i] && (SvGMAGICAL(args[i]) || SvROK(args[i])))
+            plain = FALSE;
+    if (plain)
+        return;
+    for (i = 0; i < count; i++)
+        hold(aTHX_ args[i]);
+    for (i = 0; i < count; i++)
+        if (args[i])
+            args[i] = sv_mortalcopy(args[i]);
 }
 
 /* ---- callbacks ---- */
@@ -126,6 +202,31 @@ ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method)
     return (ws_context *)mg->mg_ptr;
 }
 
+static int hold_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    PERL_UNUSED_ARG(sv);
+    if (mg->mg_ptr)
+        ws_context_unref(aTHX_ (ws_context *)mg->mg_ptr);
+    return 0;
+}
+
+static MGVTBL hold_vtbl = { 0, 0, 0, 0, hold_free, 0, forget_on_dup, 0 };
+
+/* The same for the typemap. The struct stays until the XSUB has returned; the object does
+ * not, so that the context is destroyed when the program drops it in the middle of the call. */
+ws_context *ws_context_invocant(pTHX_ SV *sv, const char *method)
+{
+    ws_context *ctx = ws_context_from_sv(aTHX_ sv, method);
+    MAGIC *mg;
+
+    if (ctx) {
+        ctx->refs++;
+        mg = sv_magicext(sv_2mortal(newSV_type(SVt_PVMG)), NULL, PERL_MAGIC_ext, &hold_vtbl, (const char *)ctx, 0);
+        mg->mg_flags |= MGf_DUP;
+    }
+    return ctx;
+}
+
 evws_context *ws_context_engine(pTHX_ ws_context *ctx)
 {
     if (!ctx || !ctx->engine)
@@ -136,7 +237,7 @@ evws_context *ws_context_engine(pTHX_ ws_context *ctx)
 /* With the engine's words for the call that just failed. */
 void ws_context_croak(pTHX_ ws_context *ctx)
 {
-    evws_bytes text = evws_error_text(ctx->engine);
+    evws_bytes text = evws_error_text(ws_context_engine(aTHX_ ctx));
 
     croak("%.*s", (int)text.length, WS_TEXT(text));
 }
@@ -223,10 +324,11 @@ void ws_context_unref(pTHX_ ws_context *ctx)
 
 static int context_free(pTHX_ SV *sv, MAGIC *mg)
 {
-    PERL_UNUSED_ARG(sv);
-    if (mg->mg_ptr && !PL_dirty) {
-        ws_context_destroy(aTHX_ (ws_context *)mg->mg_ptr);
-        ws_context_unref(aTHX_ (ws_context *)mg->mg_ptr);
+    ws_context *ctx = (ws_context *)owned_by(sv, mg);
+
+    if (ctx && !PL_dirty) {
+        ws_context_destroy(aTHX_ ctx);
+        ws_context_unref(aTHX_ ctx);
     }
     return 0;
 }
@@ -244,7 +346,7 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
     conn->id = id;
     conn->callbacks = ws_callbacks_ref(callbacks);
     conn->open = TRUE;
-    conn->sv = object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
+    (void)object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
     ws_watch_set_connection(aTHX_ ctx->watch, id, conn);
     return conn;
 }
@@ -297,9 +399,8 @@ U32 ws_connection_state(ws_connection *conn)
 
 static int connection_free(pTHX_ SV *sv, MAGIC *mg)
 {
-    ws_connection *conn = (ws_connection *)mg->mg_ptr;
+    ws_connection *conn = (ws_connection *)owned_by(sv, mg);
 
-    PERL_UNUSED_ARG(sv);
     /* Open, and yet freed: at global destruction, with the context left as it is. */
     if (!conn || conn->open)
         return 0;
@@ -318,7 +419,7 @@ static AV *asked_protocols(pTHX_ ws_context *ctx, uint64_t id)
     size_t i;
 
     for (i = 0; evws_handshake_protocol(ctx->engine, id, i, &name); i++)
-        av_push(list, newSVpvn((const char *)name.data, name.length));
+        av_push(list, ws_peer_sv(aTHX_ name));
     return list;
 }
 
@@ -334,7 +435,7 @@ ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
     handshake->pid = getpid();
     handshake->headers = (HV *)SvREFCNT_inc((SV *)headers);
     handshake->protocols = asked_protocols(aTHX_ ctx, id);
-    handshake->sv = object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
+    (void)object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
     return handshake;
 }
 
@@ -356,9 +457,8 @@ bool ws_is_handshake(pTHX_ SV *sv)
  * global destruction the loop may be gone. */
 static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
 {
-    ws_handshake *handshake = (ws_handshake *)mg->mg_ptr;
+    ws_handshake *handshake = (ws_handshake *)owned_by(sv, mg);
 
-    PERL_UNUSED_ARG(sv);
     if (!handshake)
         return 0;
     if (!PL_dirty && getpid() == handshake->pid)

@@ -176,6 +176,14 @@ SV *ws_plain_scalar(pTHX_ SV *value)
     return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
 }
 
+/* An array, and no object that is to be taken for the text it says it is. */
+bool ws_is_list(pTHX_ SV *value)
+{
+    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
+        return FALSE;
+    return !SvAMAGIC(value) || !gv_fetchmeth(SvSTASH(SvRV(value)), "(\"\"", 3, 0);
+}
+
 /* Borrowed. */
 evws_bytes ws_bytes(pTHX_ SV *value)
 {
@@ -386,7 +394,7 @@ void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *o
     SV *value = o->value[which];
 
     if (ws_option_given(aTHX_ o, which)) {
-        if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV)
+        if (ws_is_list(aTHX_ value))
             append_array(aTHX_ buffer, o, ws_option_specs[which].name, (AV *)SvRV(value));
         else
             append_names(aTHX_ buffer, ws_option_string(aTHX_ o, which));
@@ -430,7 +438,7 @@ void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out)
         SV *name = sv_mortalcopy(hv_iterkeysv(entry));
         SV *value = sv_mortalcopy(hv_iterval(hash, entry));
 
-        if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV && !SvAMAGIC(value))
+        if (ws_is_list(aTHX_ value))
             append_header_values(aTHX_ buffer, what, name, (AV *)SvRV(value));
         else
             append_header(aTHX_ buffer, what, name, value);

@@ -155,6 +155,11 @@ static void store_text(pTHX_ HV *hash, const char *name, evws_bytes text)
     store(aTHX_ hash, name, text.data ? newSVpvn((const char *)text.data, text.length) : newSV(0));
 }
 
+static void store_peer(pTHX_ HV *hash, const char *name, evws_bytes text)
+{
+    store(aTHX_ hash, name, text.data ? ws_peer_sv(aTHX_ text) : newSV(0));
+}
+
 /* Of an open connection, or of one that waits for an answer: a hash reference of its own for each call, or undef. */
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id)
 {
@@ -167,8 +172,8 @@ SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id)
     store_text(aTHX_ hash, "version", info.version);
     store_text(aTHX_ hash, "cipher", info.cipher);
     store_text(aTHX_ hash, "alpn", info.alpn);
-    store_text(aTHX_ hash, "server_name", info.server_name);
-    store_text(aTHX_ hash, "peer_certificate", info.certificate);
+    store_peer(aTHX_ hash, "server_name", info.server_name);
+    store_peer(aTHX_ hash, "peer_certificate", info.certificate);
     store(aTHX_ hash, "verified", newSViv(info.verified));
     store(aTHX_ hash, "resumed", newSViv(info.resumed));
     return newRV_noinc((SV *)hash);

@@ -55,11 +55,16 @@ typedef struct ws_globals {
     HV *warned;                             /* unknown options that were named already */
     ws_frame *handed;                       /* to the XSUB that is about to be called */
     bool debug;
+    bool gives_memory;                      /* a buffer from malloc(3) may become that of a scalar */
+#ifdef PERL_IMPLICIT_CONTEXT
+    PerlInterpreter *perl;                  /* whose state it is */
+#endif
 } ws_globals;
 
 /* INVARIANT: engine is NULL from the moment the context is destroyed; every
  * call into Perl may have done that, so it is looked at again afterwards. */
 struct ws_context {
+    SV *sv;                                 /* the Perl object; not to be looked at once it is destroyed */
     U32 refs;                               /* the Perl object, running drains, connection objects */
     bool settle;                            /* ev_prepare runs: the engine has work waiting */
     pid_t pid;                              /* the process that made it */
@@ -106,8 +111,13 @@ struct ws_handshake {
 ws_globals *ws_globals_here(pTHX);
 
 /* ---- object.c ---- */
+SV *ws_invocant(pTHX_ SV **args, I32 count);
+SV *ws_held_invocant(pTHX_ SV **args, I32 count);
+void ws_settle_arguments(pTHX_ SV **args, I32 count);
+bool ws_is_mere_copy(pTHX_ SV *sv);
 SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash);
 ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method);
+ws_context *ws_context_invocant(pTHX_ SV *sv, const char *method);
 ws_context *ws_context_new(pTHX_ SV *loop, HV *settings);
 void ws_context_destroy(pTHX_ ws_context *ctx);
 void ws_context_unref(pTHX_ ws_context *ctx);
@@ -151,12 +161,11 @@ bool ws_drain(pTHX_ ws_context *ctx);
 XS(ws_drain_xsub);
 
 /* ---- context.c ---- */
-SV *ws_new(pTHX_ SV *class_name, SV **args, I32 count);
+SV *ws_new(pTHX_ SV **args, I32 count);
 int ws_parse_proxy(pTHX_ SV *proxy, SV **out);
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
 AV *ws_connections(pTHX_ ws_context *ctx);
-
 
 /* ---- adopt.c ---- */
 PerlIO *ws_file_of(pTHX_ SV *fh);
@@ -164,12 +173,12 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
 void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
-void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, bool is_binary, bool is_final);
+void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *is_binary, SV *is_final);
 int64_t ws_close_code(pTHX_ const char *what, SV *given);
 void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
 void ws_abort(pTHX_ ws_connection *conn);
 void ws_pause(pTHX_ ws_connection *conn, bool pause);
-void ws_forsake(pTHX_ ws_connection *conn);
+void ws_forsake(pTHX_ SV *self, const char *method);
 const char *ws_state_name(ws_connection *conn);
 SV *ws_stash(pTHX_ ws_connection *conn);
 SV *ws_protocol(pTHX_ ws_connection *conn);
@@ -177,13 +186,14 @@ SV *ws_extensions(pTHX_ ws_connection *conn);
 SV *ws_peer_address(pTHX_ ws_connection *conn);
 
 /* ---- spare.c ---- */
+bool ws_perl_takes_memory(pTHX);
 SV *ws_target_rv(pTHX_ ws_context *ctx, SV *target);
 void ws_recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target);
 SV *ws_payload_sv(pTHX_ ws_context *ctx, evws_bytes payload);
 void ws_recycle_payload(pTHX_ ws_context *ctx, SV *sv);
 
 /* ---- answer.c ---- */
-SV *ws_bytes_sv(pTHX_ evws_bytes bytes);
+SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event);
 HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
@@ -251,6 +261,7 @@ U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
 SV *ws_shown(pTHX_ SV *value);
 SV *ws_plain_scalar(pTHX_ SV *value);
+bool ws_is_list(pTHX_ SV *value);
 
 /* ---- unknown.c ---- */
 
