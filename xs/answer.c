@@ -80,9 +80,14 @@ static void store(pTHX_ HV *hash, const char *key, SV *value)
 static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const char *name)
 {
     SV **value = hv_fetch(headers, name, (I32)strlen(name), 0);
+    evws_bytes text;
 
-    if (value)
-        store(aTHX_ hash, key, ws_peer_sv(aTHX_ ws_bytes(aTHX_ *value)));
+    if (!value)
+        return;
+    /* Without its magic, which would taint whatever is made next. */
+    text.data = (const uint8_t *)SvPVX(*value);
+    text.length = SvCUR(*value);
+    store(aTHX_ hash, key, ws_peer_sv(aTHX_ text));
 }
 
 /* A new hash, of the request event that was polled last. */

@@ -312,7 +312,9 @@ L<ORIGINS|EV::Websockets::Handshake/ORIGINS>.
 =item *
 
 The peer chooses what is in C<Path>, C<Query>, headers and messages. They can contain line ends
-and control characters. Mind that when you print them to a log.
+and control characters. Mind that when you print them to a log. Under C<perl -T> all text from a
+peer is tainted, as what perl's own sockets read is: messages and Pongs, headers, what C<on_request>
+gets of a request, the reason of C<on_close> and the text of C<on_error>.
 
 =back
 
