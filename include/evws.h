@@ -826,6 +826,12 @@ typedef struct evws_tls_info {
 #define EVWS_EVENT_SHUT_DOWN 11
 
 /**
+ * A client of a listener has gone after it was accepted and before `EVWS_EVENT_CONNECT`, which
+ * will not come. The id is stale.
+ */
+#define EVWS_EVENT_HANDSHAKE_ENDED 12
+
+/**
  * A text message.
  */
 #define EVWS_SEND_TEXT 1

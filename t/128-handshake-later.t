@@ -75,20 +75,33 @@ sub answered {
     }
     is($freed, 2, 'stash: freed with the handshakes of those who are not let in');
 
-    # A client that is let in and was gone by then: nobody tells of it, and what
-    # was kept for its connection goes when the next one is let in.
+    # A client that is let in and was gone by then: no callback is called. The bug: the
+    # stash of its connection was kept until the next client was let in.
     ($peer, $handshake) = waiting('stash, gone unseen', port => $on);
     $handshake->stash->{guard} = Guarded->new(\$freed);
     $peer->hang_up(reset => 1);
     ok($handshake->accept, 'stash, gone unseen: accepted');
     undef $handshake;
-    settle();
+    run_until(sub { $freed == 3 }, 'stash, gone unseen: freed at once');
+    is(scalar(@stash), 3, 'stash, gone unseen: without on_connect');
+
+    # The same when a shutdown comes between accept and on_connect.
+    my $ending = EV::Websockets::Context->new;
+    ($peer, $handshake) = waiting('stash, shut down', port => $ending->listen(%options));
+    $server->follow_next;
+    $handshake->stash->{guard} = Guarded->new(\$freed);
+    $handshake->accept;
+    $ending->shutdown(timeout => 30);
+    undef $handshake;
+    run_until(sub { $freed == 4 }, 'stash, shut down: freed');
+    is($server->order, '', 'stash, shut down: without a callback');
+    undef $ending;
+
     ($peer, $handshake) = waiting('stash of the next', port => $on);
     $handshake->stash->{user} = 'carol';
     $handshake->accept;
     run_until(sub { @stash == 4 }, 'stash of the next: connected');
     is_deeply($stash[3], { user => 'carol' }, 'stash of the next');
-    is($freed, 3, 'and that of the one who was gone is freed');
 }
 
 # ---- accept, reject ----

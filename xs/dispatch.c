@@ -56,6 +56,7 @@ static const struct {
     { "request",        "on_request",      0 },
     { "listener ended", "",                0 },
     { "shut down",      "shutdown handler", 0 },
+    { "handshake ended", "",               0 },
 };
 
 /* Whether the callback of an event answers it. */
@@ -195,6 +196,9 @@ static void take_event(pTHX_ ws_frame *f)
     case EVWS_EVENT_HANDSHAKE:
     case EVWS_EVENT_REQUEST:
         take_question(aTHX_ f);
+        return;
+    case EVWS_EVENT_HANDSHAKE_ENDED:
+        SvREFCNT_dec((SV *)ws_handshake_take_stash(aTHX_ f->ctx, f->event.id));
         return;
     case EVWS_EVENT_LISTENER_ENDED:
         forget_listener(aTHX_ f->ctx, f->event.listener);

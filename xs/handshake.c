@@ -11,27 +11,11 @@ static void check_undecided(pTHX_ const ws_handshake *handshake, const char *wha
         croak("%s: the handshake has been decided already", what);
 }
 
-/* The client of an id may go away between being accepted and being connected,
- * of which nobody is told: what was kept for it goes when something else is kept. */
+/* Until its client is connected, or has gone. */
 static void keep_stash(pTHX_ ws_context *ctx, const ws_handshake *handshake)
 {
-    AV *gone = (AV *)sv_2mortal((SV *)newAV());
-    HE *entry;
-    SSize_t i;
-
     if (!ctx->stashes)
         ctx->stashes = newHV();
-    hv_iterinit(ctx->stashes);
-    while ((entry = hv_iternext(ctx->stashes))) {
-        uint64_t id;
-
-        Copy(HeKEY(entry), &id, sizeof id, char);
-        if (evws_state(ctx->engine, id) == EVWS_STATE_CLOSED)
-            av_push(gone, newSVpvn(HeKEY(entry), sizeof id));
-    }
-    /* What is deleted becomes a mortal: no destructor runs before this is done. */
-    for (i = 0; i <= av_len(gone); i++)
-        (void)hv_delete(ctx->stashes, SvPVX(*av_fetch(gone, i, 0)), sizeof(uint64_t), 0);
     (void)hv_store(ctx->stashes, (const char *)&handshake->id, sizeof handshake->id,
                    newRV_inc((SV *)handshake->stash), 0);
 }

@@ -104,6 +104,7 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             event.code = code;
             (EVWS_EVENT_CLOSE, id)
         }
+        Event::HandshakeEnded { id } => (EVWS_EVENT_HANDSHAKE_ENDED, id),
         Event::ListenerEnded { listener } => {
             event.listener = listener;
             (EVWS_EVENT_LISTENER_ENDED, 0)

@@ -111,6 +111,9 @@ pub const EVWS_EVENT_REQUEST: evws_event_kind = 9;
 pub const EVWS_EVENT_LISTENER_ENDED: evws_event_kind = 10;
 /// A shutdown is over, and there are no connections any more: cut.
 pub const EVWS_EVENT_SHUT_DOWN: evws_event_kind = 11;
+/// A client of a listener has gone after it was accepted and before `EVWS_EVENT_CONNECT`, which
+/// will not come. The id is stale.
+pub const EVWS_EVENT_HANDSHAKE_ENDED: evws_event_kind = 12;
 
 /// What happened.
 #[repr(C)]

@@ -129,11 +129,10 @@ impl Context {
             Source::Pending(pending) => {
                 pending.end_shared();
                 let listener = pending.origin.listener();
-                (
-                    pending.establishing.socket.take(),
-                    listener,
-                    listener.is_none(),
-                )
+                let accepted = pending.establishing.accepted;
+                let fd = pending.establishing.socket.take();
+                self.leave_accepted(id, listener, accepted);
+                (fd, listener, listener.is_none())
             }
             Source::Link(mut link) => {
                 let known = link.is_known_early();

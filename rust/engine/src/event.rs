@@ -127,6 +127,12 @@ pub enum Event {
         /// A close code of RFC 6455 section 7.4, 1005 and 1006 included.
         code: u16,
     },
+    /// A client of a listener has gone after it was accepted and before [`Event::Connect`], which
+    /// will not come. The id is stale now.
+    HandshakeEnded {
+        /// What was to become a connection.
+        id: Id,
+    },
     /// A listener that was stopped is named by no further event. Its id is stale now.
     ListenerEnded {
         /// The listener.
@@ -171,6 +177,9 @@ pub(crate) enum Queued {
     Close {
         id: Id,
         code: u16,
+    },
+    HandshakeEnded {
+        id: Id,
     },
     ListenerEnded {
         listener: Id,

@@ -312,7 +312,11 @@ impl Context {
         let Some(Awaited::Handshake(answer, _)) = taken else {
             return false;
         };
+        let accepts = matches!(decision, Decision::Accept { .. });
         let waited = answer.send(decision).is_ok();
+        if let Some(pending) = self.slots.pending_mut(id) {
+            pending.establishing.accepted = accepts && waited;
+        }
         self.advance(id, false);
         waited
     }
@@ -390,12 +394,19 @@ impl Context {
 
     /// Ends a server's connection that has no socket any more.
     fn release_pending(&mut self, id: Id) {
-        let listener = self
-            .slots
-            .pending_mut(id)
-            .and_then(|it| it.origin.listener());
+        let pending = self.slots.pending(id);
+        let listener = pending.and_then(|it| it.origin.listener());
+        let accepted = pending.is_some_and(|it| it.establishing.accepted);
         self.release(id, None);
+        self.leave_accepted(id, listener, accepted);
         self.leave_listener(listener);
+    }
+
+    /// A client of `listener` comes to nothing: whoever has accepted it is told.
+    pub(crate) fn leave_accepted(&mut self, id: Id, listener: Option<Id>, accepted: bool) {
+        if accepted && listener.is_some() {
+            self.events.push_back(Queued::HandshakeEnded { id });
+        }
     }
 
     /// A connection that has failed keeps the loop no longer, however long its name takes.
@@ -438,7 +449,9 @@ impl Context {
         let Source::Pending(pending) = over else {
             return;
         };
-        self.leave_listener(pending.origin.listener());
+        let listener = pending.origin.listener();
+        self.leave_accepted(id, listener, pending.establishing.accepted);
+        self.leave_listener(listener);
         if pending.origin == Origin::Adopted {
             if let Some(link) = self.slots.link_mut(id) {
                 link.shared = true;

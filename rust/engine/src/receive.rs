@@ -132,10 +132,10 @@ impl Context {
                 headers,
                 listener,
             } => {
-                let link = self.slots.link_mut(id)?;
-                if link.stage != Stage::Announced {
-                    return None;
-                }
+                let link = self.slots.link_mut(id);
+                let Some(link) = link.filter(|link| link.stage == Stage::Announced) else {
+                    return listener.map(|_| Event::HandshakeEnded { id });
+                };
                 link.stage = Stage::Open;
                 if link.has_rest() {
                     self.ready_now.push_back(id);
@@ -167,6 +167,7 @@ impl Context {
                 self.part(id);
                 Some(Event::Close { id, code })
             }
+            Queued::HandshakeEnded { id } => Some(Event::HandshakeEnded { id }),
             Queued::ListenerEnded { listener } => {
                 self.release(listener, None);
                 Some(Event::ListenerEnded { listener })

@@ -61,6 +61,8 @@ pub struct Establishing {
     desk: Rc<Desk>,
     /// Whom an answer goes to.
     pub awaited: Option<Awaited>,
+    /// The program has accepted it, and expects to hear how that went on.
+    pub accepted: bool,
     /// The attempts of a race of addresses, with the tokens that they are watched under.
     pub attempts: Vec<(Id, Rc<Attempt>)>,
     /// Held in the middle of a TLS handshake: there are as many as handshakes under way.
@@ -79,6 +81,7 @@ impl Establishing {
             socket,
             desk,
             awaited: None,
+            accepted: false,
             attempts: Vec::new(),
             crowd: None,
         }
