@@ -40,7 +40,7 @@ sub announce {
 }
 
 my $bound = $ctx->listen(
-    host             => '127.0.0.1',    # leave this out for visitors from the network
+    host             => '127.0.0.1',    # leave this and hosts out for visitors from the network
     port             => $port || 0,
     name             => 'chat',
     max_message_size => 4096,
@@ -51,12 +51,10 @@ my $bound = $ctx->listen(
         return [ 405, [ Allow => 'GET, HEAD' ], [] ] if $request->{method} !~ /\A(?:GET|HEAD)\z/;
         return [ 200, [ 'Content-Type' => 'text/html; charset=utf-8' ], [$page] ];
     },
-    on_handshake => sub {
-        my ($headers) = @_;
-        # The pages of other sites have no business here. What is no browser sends no Origin.
-        my $origin = $headers->{Origin};
-        return !defined $origin || $origin =~ m{\Ahttps?://\Q$headers->{Host}\E\z}i;
-    },
+    # The pages of other sites have no business here. What is no browser sends no Origin.
+    origins          => ['same'],
+    # Nor has who made another name lead here, to look like a page of ours.
+    hosts            => [ 'localhost', '127.0.0.1' ],
     on_connect       => sub {
         my ($c) = @_;
         $c->stash->{nick} = 'guest' . ++$guests;    # the stash is this connection's own hash

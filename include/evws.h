@@ -217,13 +217,26 @@ typedef struct evws_upgrade_options {
    */
   bool check_origin;
   /**
-   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
+   * pages of the host that the request is for.
    */
   const struct evws_bytes *origins;
   /**
    * How many there are.
    */
   size_t origin_count;
+  /**
+   * Whether requests may be for some hosts only. All others are answered with 421.
+   */
+  bool check_host;
+  /**
+   * These: `host[:port]`, or `*.host[:port]` for what is below a host.
+   */
+  const struct evws_bytes *allowed_hosts;
+  /**
+   * How many there are.
+   */
+  size_t allowed_host_count;
   /**
    * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
    */

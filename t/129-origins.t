@@ -13,9 +13,9 @@ use Test::More;
 my $context = EV::Websockets::Context->new;
 
 sub status_for {
-    my ($port, $origin) = @_;
+    my ($port, $origin, @host) = @_;
     my $peer = RawPeer->connect($port);
-    $peer->upgrade(defined $origin ? (headers => { Origin => $origin }) : ());
+    $peer->upgrade(headers => { (defined $origin ? (Origin => $origin) : ()), (@host ? (Host => @host) : ()) });
     wait_until(sub { defined $peer->head });
     return $peer->status;
 }
@@ -47,11 +47,33 @@ lets_in(['*.example.com'], [ 'https://a.example.com', 'http://a.b.example.com' ]
     [ $site, 'https://evilexample.com', 'https://a.example.com:8443', 'https://a.example.com.evil.org' ]);
 lets_in(['https://*.example.com:8443'], ['https://a.example.com:8443'],
     [ 'https://a.example.com', 'http://a.example.com:8443' ]);
+# Without a scheme any was let in: the pages of apps, and what a script calls itself.
+lets_in(['localhost'], [ 'http://localhost', 'https://localhost' ],
+    [ 'capacitor://localhost', 'ionic://localhost', 'file://localhost', 'ws://localhost' ]);
+lets_in(['*.example.com'], [], [ 'javascript://a.example.com', 'chrome-extension://a.example.com' ]);
+lets_in(['capacitor://localhost'], ['capacitor://localhost'], ['http://localhost']);
 lets_in(['null'], ['null'], [ $site, 'nulls' ]);
+# The peer asks for 127.0.0.1, on whatever port.
+lets_in(['same'], [ 'http://127.0.0.1', 'https://127.0.0.1', 'https://127.0.0.1:443' ],
+    [ 'http://127.0.0.1:8080', 'http://localhost', 'app://127.0.0.1', 'null', 'same', $site ]);
+lets_in([ 'same', 'null' ], [ 'http://127.0.0.1', 'null' ], [$site]);
 lets_in([], [], [ $site, 'null' ]);
 lets_in([ $site, 'null', 'https://other.org' ], [ $site, 'null', 'https://other.org' ], ['https://third.org']);
 lets_in([qr{\Ahttps://[a-z]+\.example\.com\z}], ['https://a.example.com'], [ $site, 'https://A.example.com' ]);
 lets_in([ $site, qr/\.org\z/, qr/\.net\z/i ], [ $site, 'https://a.org', 'https://a.NET' ], ['https://a.com']);
+
+{
+    my $port = $context->listen(origins => [ 'same', qr/\.example\z/ ]);
+    for my $case (
+        [ 'http://h:8080', 'h:8080', 101 ], [ 'http://H:8080', 'h:8080', 101 ], [ 'http://h:80', 'h', 101 ],
+        [ 'https://h', 'h:443', 101 ], [ 'https://[::1]:8443', '[::1]:8443', 101 ], [ 'https://a.example', 'h', 101 ],
+        [ 'http://h:8080', 'h', 403 ], [ 'http://h', 'h:8080', 403 ], [ 'https://h', 'h:80', 403 ],
+        [ 'http://www.h', 'h', 403 ], [ 'http://h.evil', 'h', 403 ], [ 'http://', '', 403 ],
+    ) {
+        my ($origin, $host, $status) = @$case;
+        is(status_for($port, $origin, $host), $status, "same: $origin at Host '$host'");
+    }
+}
 
 # A pattern is Perl code, and may do what that does.
 {

@@ -239,7 +239,8 @@ static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
 static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_options *options)
 {
     static const struct { const char *name; ws_option option; } others[] = {
-        { "env", WS_OPT_ENV }, { "origins", WS_OPT_ORIGINS }, { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
+        { "env", WS_OPT_ENV }, { "origins", WS_OPT_ORIGINS }, { "hosts", WS_OPT_HOSTS },
+        { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
         { "handshake_timeout", WS_OPT_HANDSHAKE_TIMEOUT },
     };
     size_t i;

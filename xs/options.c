@@ -57,6 +57,7 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "on_request",       WS_FOR_LISTEN },
     { "handshake_timeout", WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "origins",          WS_FOR_LISTEN | WS_FOR_ADOPT },
+    { "hosts",            WS_FOR_LISTEN | WS_FOR_ADOPT },
     { "timeout",          WS_FOR_SHUTDOWN },
     { "code",             WS_FOR_SHUTDOWN },
     { "reason",           WS_FOR_SHUTDOWN },

@@ -119,7 +119,7 @@ The methods of a connection, the callbacks, close codes, backpressure.
 
 =item L<EV::Websockets::Handshake>
 
-Which clients may connect: C<on_handshake>, decisions that are made later, origins.
+Which clients may connect: C<on_handshake>, decisions that are made later, origins, hosts.
 
 =item L<EV::Websockets::HTTP>
 
@@ -311,6 +311,12 @@ L<ORIGINS|EV::Websockets::Handshake/ORIGINS>.
 
 =item *
 
+The owner of another domain can make its name lead to your server, and then the pages of that
+domain look like your own. Say with C<hosts> which names your server has. See
+L<HOSTS|EV::Websockets::Handshake/HOSTS>.
+
+=item *
+
 The peer chooses what is in C<Path>, C<Query>, headers and messages. They can contain line ends
 and control characters. Mind that when you print them to a log. Under C<perl -T> all text from a
 peer is tainted, as what perl's own sockets read is: messages and Pongs, headers, what C<on_request>
@@ -438,7 +444,7 @@ A header can be sent more than once: give its values as an array reference.
 =item *
 
 C<on_handshake> may answer with a response of its own, choose the subprotocol, and decide
-later. C<origins> refuses the pages of other sites.
+later. C<origins> refuses the pages of other sites, and C<hosts> requests for other names.
 
 =item *
 

@@ -92,17 +92,19 @@ pub(crate) fn timeout(seconds: f64) -> Option<Duration> {
 /// All that `options` points to is valid for the call, or null.
 pub(crate) unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
     // SAFETY: the caller's promise.
-    let (protocols, headers, origins) = unsafe {
+    let (protocols, headers, origins, hosts) = unsafe {
         (
             strings(options.protocols, options.protocol_count),
             headers(options.headers, options.header_count),
             strings(options.origins, options.origin_count),
+            strings(options.allowed_hosts, options.allowed_host_count),
         )
     };
     UpgradeOptions {
         protocols,
         headers,
         origins: options.check_origin.then_some(origins),
+        hosts: options.check_host.then_some(hosts),
         ask_origin: options.ask_origin,
         ask: options.ask_handshake,
         timeout: timeout(options.handshake_timeout),

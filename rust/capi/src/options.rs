@@ -141,10 +141,17 @@ pub struct evws_upgrade_options {
     pub wants: u32,
     /// Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
     pub check_origin: bool,
-    /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, or `null`.
+    /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
+    /// pages of the host that the request is for.
     pub origins: *const evws_bytes,
     /// How many there are.
     pub origin_count: usize,
+    /// Whether requests may be for some hosts only. All others are answered with 421.
+    pub check_host: bool,
+    /// These: `host[:port]`, or `*.host[:port]` for what is below a host.
+    pub allowed_hosts: *const evws_bytes,
+    /// How many there are.
+    pub allowed_host_count: usize,
     /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
     pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.

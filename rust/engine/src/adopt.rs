@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use evws_proto::connection::Config;
-use evws_proto::handshake::{self, Headers, Origins, Rejection, Request, RequestParts};
+use evws_proto::handshake::{self, Headers, Rejection, Request, RequestParts};
 use evws_proto::Role;
 
 use crate::connect::CallError;
@@ -20,7 +20,7 @@ use crate::link::{Link, Stage};
 use crate::pending::{Origin, Pending};
 use crate::slots::Source;
 use crate::sys;
-use crate::upgrade::UpgradeOptions;
+use crate::upgrade::{Allowed, UpgradeOptions};
 
 /// What a socket is when it is adopted.
 #[derive(Clone, Debug)]
@@ -56,11 +56,11 @@ impl AdoptOptions {
         self.checked().map(drop)
     }
 
-    /// The pages that are let in, and the request, as far as it is there.
-    fn checked(&self) -> Result<(Option<Origins>, Option<Request>), CallError> {
-        let origins = self.upgrade.check("adopt")?;
+    /// Who is let in, and the request, as far as it is there.
+    fn checked(&self) -> Result<(Allowed, Option<Request>), CallError> {
+        let allowed = self.upgrade.check("adopt")?;
         match self.read_request() {
-            Ok(request) => Ok((origins, request)),
+            Ok(request) => Ok((allowed, request)),
             Err(rejection) => {
                 let text = format!("Failed to adopt socket: {rejection}");
                 Err(CallError::Invalid(text))
@@ -92,13 +92,13 @@ impl Context {
     /// stream socket. The socket is as it was then.
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.check_open("adopt")?;
-        let (origins, request) = options.checked()?;
+        let (allowed, request) = options.checked()?;
         let fd = take_over(options.fd)?;
         Ok(match options.kind {
             AdoptedAs::Upgraded(role) => self.adopt_upgraded(fd, role, options),
-            AdoptedAs::Requested(_) => self.adopt_request(fd, request, origins, options),
+            AdoptedAs::Requested(_) => self.adopt_request(fd, request, allowed, options),
             // It is still at the front of the initial data.
-            AdoptedAs::Client => self.adopt_request(fd, None, origins, options),
+            AdoptedAs::Client => self.adopt_request(fd, None, allowed, options),
         })
     }
 
@@ -106,12 +106,12 @@ impl Context {
         &mut self,
         fd: OwnedFd,
         request: Option<Request>,
-        origins: Option<Origins>,
+        allowed: Allowed,
         options: AdoptOptions,
     ) -> Id {
         let timeout = options.upgrade.timeout;
         let settings = options.upgrade.settings;
-        let policy = options.upgrade.policy(origins);
+        let policy = options.upgrade.policy(allowed);
         let received = Received {
             request,
             input: options.initial_data,

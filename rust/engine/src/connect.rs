@@ -159,11 +159,11 @@ impl Context {
     /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol, a header or an origin that cannot be used,
-    /// or a certificate; [`CallError::System`] if the port cannot be bound.
+    /// [`CallError::Invalid`] for a subprotocol, a header, an origin or a host that cannot be
+    /// used, or a certificate; [`CallError::System`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         self.check_open("listen")?;
-        let origins = options.upgrade.check("listen")?;
+        let allowed = options.upgrade.check("listen")?;
         let tls = options.tls.map(secure::listener).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
@@ -171,7 +171,7 @@ impl Context {
         let policy = Policy {
             serve: options.serve,
             tls,
-            ..options.upgrade.policy(origins)
+            ..options.upgrade.policy(allowed)
         };
         let id = self.add_listener(bound, settings, policy);
         Ok((id, port))

@@ -3,11 +3,18 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use evws_proto::handshake::{self, Origins};
+use evws_proto::handshake::{self, Hosts, Origins};
 
 use crate::connect::{check_deflate, CallError};
 use crate::establish::server::Policy;
 use crate::pending::Settings;
+
+/// Who may come in, once that is known to make sense.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    origins: Option<Origins>,
+    hosts: Option<Hosts>,
+}
 
 /// What upgrades are accepted with.
 #[derive(Clone, Debug)]
@@ -18,6 +25,8 @@ pub struct UpgradeOptions {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The pages that may ask for an upgrade; `None`: all.
     pub origins: Option<Vec<String>>,
+    /// The hosts that requests may be for; `None`: any.
+    pub hosts: Option<Vec<String>>,
     /// Whether the program decides on pages that are not among them.
     pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
@@ -30,12 +39,12 @@ pub struct UpgradeOptions {
 }
 
 impl UpgradeOptions {
-    /// Checks them; `call` is its name in the text of the error. Returns the pages that are let in.
+    /// Checks them; `call` is its name in the text of the error. Returns who is let in.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol, a header, an origin or a parameter of compression
-    /// that cannot be used.
-    pub(crate) fn check(&self, call: &str) -> Result<Option<Origins>, CallError> {
+    /// [`CallError::Invalid`] for a subprotocol, a header, an origin, a host or a parameter of
+    /// compression that cannot be used.
+    pub(crate) fn check(&self, call: &str) -> Result<Allowed, CallError> {
         check_deflate(call, &self.settings)?;
         handshake::check_response_headers(&self.headers)
             .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
@@ -46,17 +55,23 @@ impl UpgradeOptions {
                 name.escape_debug()
             )));
         }
-        let parsed = self.origins.as_deref().map(Origins::parse).transpose();
-        parsed.map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))
+        let origins = self.origins.as_deref().map(Origins::parse).transpose();
+        let hosts = self.hosts.as_deref().map(Hosts::parse).transpose();
+        Ok(Allowed {
+            origins: origins
+                .map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))?,
+            hosts: hosts.map_err(|error| CallError::Invalid(format!("{call}: hosts: {error}")))?,
+        })
     }
 
     /// What a connection is established with: no TLS, and no request but for an upgrade.
-    pub(crate) fn policy(self, origins: Option<Origins>) -> Policy {
+    pub(crate) fn policy(self, allowed: Allowed) -> Policy {
         Policy {
             protocols: self.protocols,
             deflate: self.settings.deflate,
             headers: self.headers,
-            origins,
+            origins: allowed.origins,
+            hosts: allowed.hosts,
             ask_origin: self.ask_origin,
             ask: self.ask,
             serve: false,

@@ -199,7 +199,7 @@ fn parse_port(digits: &[u8]) -> Result<u16, UrlError> {
 }
 
 /// RFC 3986's unreserved characters and sub-delims.
-fn is_host_byte(byte: u8) -> bool {
+pub(crate) fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 

@@ -18,6 +18,7 @@ const SMALL_BODY: usize = 16 * 1024;
 impl Server {
     /// Answers a request. `Err` also if there will be no other.
     pub(super) async fn serve(&mut self, request: Request, mut body: Body) -> Result<(), Failure> {
+        self.check_host(request.host.as_ref()).await?;
         if request.expects_continue && self.input.is_empty() {
             self.write(CONTINUE).await?;
             self.desk.set_deadline(self.policy.timeout);

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Headers, Origins, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Host, Hosts, Origins, Rejection, Request};
 use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
@@ -41,6 +41,8 @@ pub struct Policy {
     pub headers: Headers,
     /// The pages that may ask for an upgrade; `None`: all.
     pub origins: Option<Origins>,
+    /// The hosts that requests may be for; `None`: any.
+    pub hosts: Option<Hosts>,
     /// Whether the program decides on pages that are not among them.
     pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
@@ -196,6 +198,7 @@ impl Server {
 
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        self.check_host(Some(&request.host)).await?;
         let foreign = self.is_foreign(&request);
         if foreign && !self.policy.ask_origin {
             return self.refuse(Rejection::new(403)).await;
@@ -238,11 +241,19 @@ impl Server {
         })
     }
 
+    /// Sends whoever asks for a host that is not served here away.
+    pub(super) async fn check_host(&mut self, host: Option<&Host>) -> Result<(), Failure> {
+        match &self.policy.hosts {
+            Some(hosts) if !hosts.allow(host) => self.refuse(Rejection::new(421)).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
     fn is_foreign(&self, request: &Request) -> bool {
         let origin = request.headers.iter().find(|(name, _)| name == "Origin");
         match (&self.policy.origins, origin) {
-            (Some(origins), Some((_, origin))) => !origins.allow(origin),
+            (Some(origins), Some((_, origin))) => !origins.allow(origin, &request.host),
             _ => false,
         }
     }

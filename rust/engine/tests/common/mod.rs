@@ -196,6 +196,7 @@ pub fn listen_options() -> ListenOptions {
             protocols: Vec::new(),
             headers: Vec::new(),
             origins: None,
+            hosts: None,
             ask_origin: false,
             ask: false,
             timeout: Some(Duration::from_secs(30)),

@@ -1,22 +1,25 @@
 //! The opening handshake (RFC 6455 section 4): an HTTP request with `Upgrade: websocket`, and the response
 //! 101 to it. Heads are read by httparse, keys are tungstenite's; the rules about both are here.
 //!
-//! `client` makes the request and `response` checks the answer; `request` and `server` are the other side. `headers`
-//! is what both say about headers, `extensions` about the negotiation of permessage-deflate, `origin` which pages may ask, `rejection` what a
-//! server answers by itself in place of 101.
+//! `client` makes the request and `response` checks the answer; `request`, `target` and `server` are the other side.
+//! `headers` is what both say about headers, `extensions` about the negotiation of permessage-deflate, `origin` which
+//! pages may ask, `host` which names a server answers to, `rejection` what a server answers by itself in place of 101.
 
 mod client;
 mod extensions;
 pub(crate) mod headers;
+mod host;
 mod origin;
 mod rejection;
 pub(crate) mod request;
 mod response;
 mod server;
+pub(crate) mod target;
 
 pub use client::{ClientRequest, RequestError};
 pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
+pub use host::{Host, Hosts, HostsError};
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
 pub use request::{parse_request, Request, RequestParts, MAX_REQUEST_HEAD};

@@ -1,6 +1,8 @@
 //! Which pages may open a WebSocket here (RFC 6455 section 10.2). Browsers say in `Origin` where a page comes from; an
 //! origin is a scheme, a host and a port (RFC 6454).
 
+use super::host::{Host, Pattern};
+
 /// What a server allows. Without an entry nothing is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Entry>);
@@ -9,14 +11,13 @@ pub struct Origins(Vec<Entry>);
 enum Entry {
     /// `null`: a page without an origin of its own, out of a file for one.
     Null,
+    /// `same`: a page of the host that the request is for.
+    Same,
     Site {
-        /// `None`: any.
+        /// `None`: http or https.
         scheme: Option<String>,
-        host: String,
-        /// Whether it is the hosts below this one that are meant.
-        below: bool,
-        /// `None`: the one that belongs to the scheme.
-        port: Option<u16>,
+        /// One without a port has the one that belongs to the scheme.
+        host: Pattern,
     },
 }
 
@@ -28,16 +29,9 @@ pub struct OriginError {
     why: &'static str,
 }
 
-/// Scheme, host and port, in lower case.
-struct Parts {
-    scheme: Option<String>,
-    host: String,
-    port: Option<u16>,
-}
-
 impl Origins {
     /// From entries of the form `https://example.com`, `https://example.com:8443`, `*.example.com`, with or without
-    /// scheme and port, or `null`.
+    /// scheme and port, `null`, or `same`.
     ///
     /// # Errors
     /// The first that has no such form.
@@ -51,53 +45,47 @@ impl Origins {
         entries.collect::<Result<_, _>>().map(Origins)
     }
 
-    /// Whether the value of an `Origin` header is among them.
-    pub fn allow(&self, origin: &[u8]) -> bool {
+    /// Whether the value of an `Origin` header is among them, in a request for `asked`.
+    pub fn allow(&self, origin: &[u8], asked: &Host) -> bool {
         let Ok(text) = std::str::from_utf8(origin) else {
             return false;
         };
         if text == "null" {
             return self.0.contains(&Entry::Null);
         }
-        match parse(text) {
-            Ok(Parts {
-                scheme: Some(scheme),
-                host,
-                port,
-            }) => self
-                .0
-                .iter()
-                .any(|entry| entry.matches(&scheme, &host, port)),
-            _ => false,
-        }
+        let Ok((Some(scheme), rest)) = split_scheme(text) else {
+            return false;
+        };
+        let Ok(page) = Host::parse_entry(rest) else {
+            return false;
+        };
+        self.0
+            .iter()
+            .any(|entry| entry.matches(&scheme, &page, asked))
     }
 }
 
 impl Entry {
-    fn matches(&self, from: &str, at: &str, through: Option<u16>) -> bool {
-        let Entry::Site {
-            scheme,
-            host,
-            below,
-            port,
-        } = self
-        else {
-            return false;
-        };
-        let host_matches = if *below {
-            at.strip_suffix(&host[..])
-                .and_then(|rest| rest.strip_suffix('.'))
-                .is_some_and(|name| !name.is_empty())
-        } else {
-            at == host
-        };
+    fn matches(&self, from: &str, page: &Host, asked: &Host) -> bool {
         let usual = usual_port(from);
-        host_matches
-            && scheme.as_ref().is_none_or(|scheme| scheme == from)
-            && through.or(usual) == port.or(usual)
+        match self {
+            Entry::Null => false,
+            Entry::Same => usual.is_some_and(|usual| page.is(asked, usual)),
+            Entry::Site { scheme, host } => {
+                // Pages of other schemes (an app's own, a script's) are no pages of that host.
+                let scheme_matches = match scheme {
+                    Some(scheme) => scheme == from,
+                    None => usual.is_some(),
+                };
+                scheme_matches
+                    && host.names(&page.name)
+                    && page.port.or(usual) == host.port().or(usual)
+            }
+        }
     }
 }
 
+/// Of the schemes that pages on the web have.
 fn usual_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
@@ -106,59 +94,33 @@ fn usual_port(scheme: &str) -> Option<u16> {
     }
 }
 
+/// `[scheme://]host[:port]`, `[scheme://]*.host[:port]`
 fn parse_entry(text: &str) -> Result<Entry, &'static str> {
-    if text == "null" {
-        return Ok(Entry::Null);
+    const FORM: &str =
+        "an origin is [scheme://]host[:port], and the host a name, an address or *.name";
+    match text {
+        "null" => return Ok(Entry::Null),
+        "same" => return Ok(Entry::Same),
+        _ => {}
     }
-    let (below, text) = match text.split_once("*.") {
-        Some((before, after)) if before.is_empty() || before.ends_with("://") => {
-            (true, format!("{before}{after}"))
-        }
-        _ => (false, text.to_owned()),
-    };
-    let Parts { scheme, host, port } = parse(&text)?;
-    Ok(Entry::Site {
-        scheme,
-        host,
-        below,
-        port,
-    })
-}
-
-/// `[scheme://]host[:port]`
-fn parse(text: &str) -> Result<Parts, &'static str> {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme.to_ascii_lowercase()), rest),
-        Some(_) => return Err("its scheme is malformed"),
-        None => (None, text),
-    };
+    let (scheme, rest) = split_scheme(text)?;
     if rest.contains(['/', '?', '#']) {
         return Err("an origin has no path: scheme, host and port are all of it");
     }
     if rest.contains('@') {
         return Err("an origin has no user name");
     }
-    let (host, port) = match rest.rfind(':') {
-        // That of an IPv6 address stands inside of its brackets.
-        Some(at) if !rest[at..].contains(']') => (&rest[..at], Some(&rest[at + 1..])),
-        _ => (rest, None),
-    };
-    let port = match port.map(|digits| {
-        (
-            digits.bytes().all(|byte| byte.is_ascii_digit()),
-            digits.parse(),
-        )
-    }) {
-        None => None,
-        Some((true, Ok(port))) if port > 0 => Some(port),
-        Some(_) => return Err("its port must be a number from 1 to 65535"),
-    };
-    check_host(host)?;
-    Ok(Parts {
-        scheme,
-        host: host.to_ascii_lowercase(),
-        port,
-    })
+    let host = Pattern::parse(rest).map_err(|fault| fault.text(FORM))?;
+    Ok(Entry::Site { scheme, host })
+}
+
+/// The scheme, in lower case, and what stands behind it.
+fn split_scheme(text: &str) -> Result<(Option<String>, &str), &'static str> {
+    match text.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => Ok((Some(scheme.to_ascii_lowercase()), rest)),
+        Some(_) => Err("its scheme is malformed"),
+        None => Ok((None, text)),
+    }
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -168,29 +130,6 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-fn check_host(host: &str) -> Result<(), &'static str> {
-    if !host.is_ascii() {
-        return Err("browsers send such a name in its ASCII form, xn--...");
-    }
-    if host.contains('*') {
-        return Err("'*.' stands for what is below a host, and '*' for nothing else");
-    }
-    let name = match host.strip_prefix('[') {
-        Some(address) => address.strip_suffix(']').unwrap_or(""),
-        None => host,
-    };
-    let is_address = host.starts_with('[');
-    let known = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (byte == b':' && is_address)
-    };
-    if name.is_empty() || !name.bytes().all(known) {
-        return Err(
-            "an origin is [scheme://]host[:port], and the host a name, an address or *.name",
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +137,47 @@ mod tests {
     fn allows(entry: &str, origin: &str) -> bool {
         Origins::parse(&[entry.to_owned()])
             .unwrap()
-            .allow(origin.as_bytes())
+            .allow(origin.as_bytes(), &Host::default())
+    }
+
+    fn allows_same(origin: &str, host: &str) -> bool {
+        let host = Host::parse(host.as_bytes()).unwrap();
+        let origins = Origins::parse(&["same".to_owned()]).unwrap();
+        origins.allow(origin.as_bytes(), &host)
+    }
+
+    #[test]
+    fn pages_of_the_host_that_is_asked() {
+        for (origin, host) in [
+            ("http://example.com", "example.com"),
+            ("https://example.com", "example.com"),
+            ("https://Example.com", "EXAMPLE.COM:443"),
+            ("https://example.com:443", "example.com"),
+            ("http://localhost:8080", "localhost:8080"),
+            ("http://[::1]:8080", "[0::1]:8080"),
+        ] {
+            assert!(allows_same(origin, host), "{origin} at {host}");
+        }
+        for (origin, host) in [
+            ("http://example.com", "example.com:443"),
+            ("https://example.com", "example.com:80"),
+            ("https://example.com:8443", "example.com"),
+            ("https://example.com", "example.com:8443"),
+            ("https://example.com", "www.example.com"),
+            ("https://www.example.com", "example.com"),
+            ("https://example.com.evil.org", "example.com"),
+            ("capacitor://localhost", "localhost"),
+            ("javascript://example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("null", "null"),
+            ("same", "same"),
+            ("https://", ""),
+            ("", ""),
+        ] {
+            assert!(!allows_same(origin, host), "{origin} at {host}");
+        }
+        // A host of that name has a scheme.
+        assert!(allows("http://same", "http://same") && !allows("same", "http://same"));
     }
 
     #[test]
@@ -211,6 +190,7 @@ mod tests {
             ("http://example.com:80", "http://example.com"),
             ("http://example.com:8080", "http://example.com:8080"),
             ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://[0:0::1]", "http://[::1]"),
             ("http://127.0.0.1", "http://127.0.0.1"),
             ("app://host", "app://host"),
             ("example.com", "https://example.com"),
@@ -252,12 +232,16 @@ mod tests {
             ("*.example.com", "https://a.example.com:8443"),
             ("https://*.example.com", "http://a.example.com"),
             ("*.example.com", "https://*.example.com"),
+            ("localhost", "capacitor://localhost"),
+            ("localhost:80", "app://localhost:80"),
+            ("*.example.com", "javascript://a.example.com"),
+            ("example.com", "ws://example.com"),
             ("null", "NULL"),
             ("null", "https://null"),
         ] {
             assert!(!allows(entry, origin), "{entry} allows {origin}");
         }
-        assert!(!Origins::default().allow(b"https://example.com"));
+        assert!(!Origins::default().allow(b"https://example.com", &Host::default()));
         assert!(!allows("*.example.com", "https://\u{e9}.example.com"));
     }
 
@@ -284,6 +268,7 @@ mod tests {
             ("1s://example.com", "scheme"),
             ("https://ex ample.com", "[scheme://]host"),
             ("https://[::1", "[scheme://]host"),
+            ("https://[abc]", "[scheme://]host"),
             ("https://\u{e9}.com", "xn--"),
         ] {
             let text = Origins::parse(&["null".to_owned(), entry.to_owned()])

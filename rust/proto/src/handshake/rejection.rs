@@ -20,6 +20,7 @@ impl Rejection {
             408 => "The request did not arrive in time.",
             413 => "The request's body is too large.",
             417 => "This expectation cannot be met.",
+            421 => "No host of this name is served here.",
             426 => "This is a WebSocket server: an upgrade is required.",
             431 => "The request's head is too large.",
             500 => "The server failed to answer this request.",
@@ -29,7 +30,7 @@ impl Rejection {
         Self { status, text }
     }
 
-    pub(crate) fn with_text(status: u16, text: &'static str) -> Self {
+    pub(crate) const fn with_text(status: u16, text: &'static str) -> Self {
         Self { status, text }
     }
 
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn every_rejection_is_a_whole_response() {
-        for status in [400, 403, 408, 413, 417, 426, 431, 500, 503] {
+        for status in [400, 403, 408, 413, 417, 421, 426, 431, 500, 503] {
             let bytes = String::from_utf8(Rejection::new(status).encode()).unwrap();
             let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");

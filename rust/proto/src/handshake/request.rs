@@ -1,8 +1,8 @@
-//! A client's request, as a server reads it (RFC 6455 section 4.2.1).
+//! A client's request, as a server reads it (RFC 6455 section 4.2.1). What its target and `Host` say is in `target`.
 
-use super::headers::{add_to_view, has_token, joined, list, lossy, values};
-use super::{Headers, Rejection, MAX_HEADERS};
-use crate::percent;
+use super::headers::{has_token, joined, list, lossy, values};
+use super::target::{host, target_view, NO_HOST};
+use super::{Headers, Host, Rejection, MAX_HEADERS};
 use httparse::{Error, Header, Status, EMPTY_HEADER};
 
 /// The longest request head accepted, in bytes.
@@ -13,6 +13,8 @@ pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
 pub struct Request {
     /// The request target as it was sent.
     pub target: String,
+    /// The host that it is for.
+    pub host: Host,
     /// The Sec-WebSocket-Key.
     pub key: String,
     /// The subprotocols the client offers, its preferred one first.
@@ -39,10 +41,11 @@ pub(crate) fn parse_head<T>(
 ) -> Result<Option<(usize, T)>, Rejection> {
     let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut parsed_headers);
-    let length = match parsed.parse(buf) {
-        Ok(Status::Complete(length)) if length <= MAX_REQUEST_HEAD => length,
+    // Nothing beyond is looked at: whether it has come already must not make a difference.
+    let length = match parsed.parse(&buf[..buf.len().min(MAX_REQUEST_HEAD)]) {
+        Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if buf.len() < MAX_REQUEST_HEAD => return Ok(None),
-        Ok(_) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
+        Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
         Err(_) => return Err(Rejection::new(400)),
     };
     Ok(Some((length, judge(&parsed)?)))
@@ -50,13 +53,16 @@ pub(crate) fn parse_head<T>(
 
 /// The upgrade that a head asks for.
 pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rejection> {
-    check_upgrade(parsed)?;
     let headers = &*parsed.headers;
-    check_version(headers)?;
-    check_framing(headers)?;
     let target = parsed.path.unwrap_or("");
+    let host = host(target, headers)?;
+    check_upgrade(parsed)?;
+    check_version(headers)?;
+    let host = host.ok_or(NO_HOST)?;
+    check_framing(headers)?;
     Ok(Request {
         target: target.to_owned(),
+        host,
         key: check_key(headers)?,
         protocols: list(headers, "Sec-WebSocket-Protocol").map(lossy).collect(),
         extensions: joined(headers, "Sec-WebSocket-Extensions"),
@@ -119,14 +125,8 @@ fn check_version(headers: &[Header<'_>]) -> Result<(), Rejection> {
     }
 }
 
-/// One Host, and no body: its bytes would be taken for frames.
+/// No body: its bytes would be taken for frames.
 fn check_framing(headers: &[Header<'_>]) -> Result<(), Rejection> {
-    if values(headers, "Host").count() != 1 {
-        return Err(Rejection::with_text(
-            400,
-            "The request must have one Host header.",
-        ));
-    }
     let has_body = values(headers, "Content-Length").any(|value| value != b"0")
         || values(headers, "Transfer-Encoding").next().is_some();
     if has_body {
@@ -158,51 +158,6 @@ fn is_key(key: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// What programs see of a request: its headers, and before them what its target says.
-pub(crate) fn target_view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
-    let origin_form = origin_form(target).ok_or(Rejection::with_text(
-        400,
-        "The request target is malformed.",
-    ))?;
-    let (path, query) = match origin_form.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (origin_form, None),
-    };
-    // A whole URL without a path means the root.
-    let path = if path.is_empty() { "/" } else { path };
-    let mut view = Headers::with_capacity(headers.len() + 3);
-    view.push(("Path".to_owned(), percent::decode(path.as_bytes())));
-    if let Some(query) = query {
-        view.push(("Query".to_owned(), query.as_bytes().to_vec()));
-    }
-    view.push(("URI".to_owned(), target.as_bytes().to_vec()));
-    // Our own entries speak about the request line, and a peer must not be able to change what they say.
-    let is_ours =
-        |name: &str| name.eq_ignore_ascii_case("Path") || name.eq_ignore_ascii_case("Query");
-    let theirs: Vec<_> = headers
-        .iter()
-        .filter(|header| !is_ours(header.name))
-        .copied()
-        .collect();
-    add_to_view(&mut view, &theirs);
-    Ok(view)
-}
-
-/// Path and query. Servers must understand whole URLs, too (RFC 9112 section 3.2.2).
-fn origin_form(target: &str) -> Option<&str> {
-    if target.starts_with('/') {
-        return Some(target);
-    }
-    let (scheme, rest) = target.split_once("://")?;
-    if !["http", "https", "ws", "wss"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(scheme))
-    {
-        return None;
-    }
-    Some(rest.find(['/', '?']).map_or("", |at| &rest[at..]))
 }
 
 #[cfg(test)]

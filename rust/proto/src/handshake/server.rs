@@ -44,7 +44,7 @@ pub fn encode_response(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::Headers;
+    use crate::handshake::{Headers, Host};
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -69,6 +69,7 @@ mod tests {
     fn answers_the_example_of_the_rfc() {
         let request = Request {
             target: "/".to_owned(),
+            host: Host::default(),
             key: "dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
             protocols: names(&["chat"]),
             extensions: Vec::new(),

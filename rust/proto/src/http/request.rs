@@ -6,8 +6,9 @@
 use httparse::Header;
 
 use super::{Body, Terms, MAX_BODY};
-use crate::handshake::request::{parse_head, target_view, upgrade};
-use crate::handshake::{self, headers, Headers, Rejection};
+use crate::handshake::request::{parse_head, upgrade};
+use crate::handshake::target::{host, target_view, NO_HOST};
+use crate::handshake::{self, headers, Headers, Host, Rejection};
 
 /// A request that is no upgrade, without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Request {
     pub method: String,
     /// The request target, as it was sent.
     pub target: String,
+    /// The host that it is for. HTTP/1.0 knows requests that do not say.
+    pub host: Option<Host>,
     /// Whether this is HTTP/1.0, and not 1.1.
     pub old: bool,
     /// As [`handshake::Request::headers`].
@@ -65,21 +68,19 @@ fn has_bare_newline(head: &[u8]) -> bool {
 
 fn plain(parsed: &httparse::Request<'_, '_>) -> Result<Incoming, Rejection> {
     let old = parsed.version == Some(0);
-    let hosts = headers::values(parsed.headers, "Host").count();
-    if hosts > 1 || (hosts == 0 && !old) {
-        return Err(Rejection::with_text(
-            400,
-            "The request must have one Host header.",
-        ));
+    let target = parsed.path.unwrap_or("");
+    let host = host(target, parsed.headers)?;
+    if host.is_none() && !old {
+        return Err(NO_HOST);
     }
     let body = framing(parsed.headers, old)?;
     let expects_continue = expectation(parsed.headers)? && !old && !body.is_complete();
     let connection = |token| headers::has_token(parsed.headers, "Connection", token);
     let method = parsed.method.unwrap_or("");
-    let target = parsed.path.unwrap_or("");
     let request = Request {
         method: method.to_owned(),
         target: target.to_owned(),
+        host,
         old,
         headers: target_view(target, parsed.headers)?,
         terms: Terms {
