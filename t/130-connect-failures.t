@@ -57,6 +57,10 @@ my @wrong = (
     [ 'HTTP/1.0', qr/\S/, status => 'HTTP/1.0 101 Switching Protocols' ],
     [ 'a header without a colon', qr/\S/, fields => ['nonsense'] ],
     [ 'a space in a header name', qr/\S/, fields => ['Bad name: v'] ],
+    # These were taken: WebSocket among others will do in a request only (RFC 6455, section 4.1).
+    (map { my $value = $_; [ "Upgrade: $value", qr/\Aserver's response upgrades to '\Q$value\E', not to 'websocket'\z/,
+        with => { Upgrade => $value } ] } 'h2c, websocket', 'websocket, h2c', 'websocket/13', 'h2c', ''),
+    [ 'two Upgrade headers', qr/upgrades to 'websocket, WebSocket', not to/, fields => ['upgrade: WebSocket'] ],
     [ 'a NUL in a header', qr/\S/, fields => ["X-A: a\0b"] ],
     [ 'a status of two digits', qr/\S/, status => 'HTTP/1.1 10 What' ],
     [ '1 MB of headers', qr/\S/, fields => [ map { "X-Filler-$_: " . 'x' x 1000 } 1 .. 1000 ] ],

@@ -8,6 +8,9 @@ use httparse::{Error, Status, EMPTY_HEADER};
 /// The longest response head accepted, in bytes.
 pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
+/// Bytes of something unexpected that are shown.
+const SHOWN: usize = 80;
+
 /// An upgrade that a server agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -37,6 +40,9 @@ pub enum ResponseError {
     /// 101 without what makes it an upgrade to WebSocket.
     #[error("server's response has no '{0}' header")]
     NoUpgrade(&'static str),
+    /// 101 to something else, be it beside WebSocket (RFC 6455 section 4.1 wants its name and nothing more).
+    #[error("server's response upgrades to '{}', not to 'websocket'", .0.escape_debug())]
+    OtherUpgrade(String),
     /// The accept key is missing or answers another key.
     #[error("server sent a wrong Sec-WebSocket-Accept key")]
     AcceptKey,
@@ -113,9 +119,7 @@ fn accept(
         return Err(ResponseError::Version);
     }
     let headers = &*parsed.headers;
-    if !has_token(headers, "Upgrade", "websocket") {
-        return Err(ResponseError::NoUpgrade("Upgrade: websocket"));
-    }
+    check_upgrade(headers)?;
     if !has_token(headers, "Connection", "upgrade") {
         return Err(ResponseError::NoUpgrade("Connection: Upgrade"));
     }
@@ -134,9 +138,21 @@ fn accept(
     })
 }
 
+fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), ResponseError> {
+    let upgrades: Vec<&[u8]> = values(headers, "Upgrade").collect();
+    match upgrades[..] {
+        [] => Err(ResponseError::NoUpgrade("Upgrade: websocket")),
+        [value] if value.eq_ignore_ascii_case(b"websocket") => Ok(()),
+        _ => {
+            let shown = upgrades.join(&b", "[..]);
+            let shown = &shown[..shown.len().min(SHOWN)];
+            Err(ResponseError::OtherUpgrade(lossy(shown)))
+        }
+    }
+}
+
 /// What a person may need to see of a response that cannot be understood.
 fn first_line(response: &[u8]) -> String {
-    const SHOWN: usize = 80;
     let line = response
         .split(|&byte| byte == b'\r' || byte == b'\n')
         .next()
@@ -242,7 +258,24 @@ mod tests {
             without("s3pPLM"),
             "server sent a wrong Sec-WebSocket-Accept key"
         );
+        for value in [
+            "h2c, websocket",
+            "websocket, h2c",
+            "websocket,",
+            "websocket/13",
+            "h2c",
+            "",
+        ] {
+            assert_eq!(
+                error(&(GOOD.replace("Upgrade: WebSocket", &format!("Upgrade: {value}")) + "\r\n")),
+                format!("server's response upgrades to '{value}', not to 'websocket'")
+            );
+        }
         let with = |line: &str| error(&format!("{GOOD}{line}\r\n\r\n"));
+        assert_eq!(
+            with("upgrade: websocket"),
+            "server's response upgrades to 'WebSocket, websocket', not to 'websocket'"
+        );
         let twice = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(with(twice), "server sent a wrong Sec-WebSocket-Accept key");
         let not_asked = "server chose a subprotocol that was not asked for: ";
