@@ -319,8 +319,8 @@ L<HOSTS|EV::Websockets::Handshake/HOSTS>.
 
 The peer chooses what is in C<Path>, C<Query>, headers and messages. They can contain line ends
 and control characters. Mind that when you print them to a log. Under C<perl -T> all text from a
-peer is tainted, as what perl's own sockets read is: messages and Pongs, headers, what C<on_request>
-gets of a request, the reason of C<on_close> and the text of C<on_error>.
+peer is tainted, like text that perl itself reads from a socket: messages and Pongs, headers, the
+request of C<on_request>, the reason of C<on_close>, and the text of C<on_error>.
 
 =back
 
