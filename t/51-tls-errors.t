@@ -36,6 +36,8 @@ subtest 'who is believed' => sub {
         'an address that is not in it';
     like outcome($context, $at->('127.0.0.1', 'named'), ssl_ca => $ca),
         qr/\ATLS handshake with 127\.0\.0\.1: .*not valid for name.*example\.org/, 'a wrong name, with those it has';
+    # It said DnsName("localhost") and IpAddress(127.0.0.1).
+    unlike outcome($context, $at->('[::1]', 'good'), ssl_ca => $ca), qr/DnsName|IpAddress|[()]/, 'in plain words';
     is outcome($context, $at->('127.0.0.1', 'named'), ssl_ca => $ca, ssl_server_name => 'www.example.org'), undef,
         'ssl_server_name is the name that counts';
     like outcome($context, $at->('127.0.0.1', 'old'), ssl_ca => $ca), qr/certificate expired/, 'expired';

@@ -158,7 +158,7 @@ subtest 'records that cannot be decrypted' => sub {
     like $pair->server->last_of('error')->[0], qr/\ATLS: .*decrypt/, 'that says why';
     is $pair->server->last_of('close')->[0], 1006, 'with 1006';
     run_until(sub { $client->count('close') }, 'the client is told');
-    like join(' ', map { @$_ } grep { defined } $client->last_of('error')), qr/BadRecordMac/, 'by an alert';
+    like join(' ', map { @$_ } grep { defined } $client->last_of('error')), qr/received fatal alert: bad record mac/, 'by an alert';
 };
 
 subtest 'versions, openssl as server' => sub {
@@ -195,7 +195,7 @@ subtest 'a client certificate' => sub {
         my $conn = $context->connect(url => "wss://127.0.0.1:$port/", @$connect, $client->handlers);
         run_until(sub { defined $raw->head || $client->count('error') }, "$name: an answer");
         if ($name eq 'none') {
-            like $client->last_of('error')->[0], qr/CertificateRequired|HandshakeFailure/i, 'it is asked for';
+            like $client->last_of('error')->[0], qr/certificate required|handshake failure/i, 'it is asked for';
             next;
         }
         $raw->accept if defined $raw->head;

@@ -154,7 +154,7 @@ subtest 'ALPN' => sub {
     }
     for ([[], ['h2'], 'a listener'], [[ssl_alpn => 'a'], ['http/1.1'], 'one with ssl_alpn']) {
         my ($listen, $offer, $what) = @$_;
-        like negotiated($listen, $offer)->[0], qr/NoApplicationProtocol/, "$what refuses those who offer only others";
+        like negotiated($listen, $offer)->[0], qr/no application protocol/, "$what refuses those who offer only others";
     }
     my $context = EV::Websockets::Context->new;
     croaks_like { $context->listen(%listen, ssl_alpn => ['']) }

@@ -21,6 +21,7 @@ use crate::pending::{Origin, Pending};
 use crate::slots::Source;
 use crate::sys;
 use crate::upgrade::{Allowed, UpgradeOptions};
+use crate::words;
 
 /// What a socket is when it is adopted.
 #[derive(Clone, Debug)]
@@ -170,5 +171,7 @@ fn take_over(fd: RawFd) -> Result<OwnedFd, CallError> {
         sys::set_nodelay(own.as_fd());
         Ok(own)
     };
-    own().map_err(|error: io::Error| CallError::System(format!("Failed to adopt socket: {error}")))
+    own().map_err(|error: io::Error| {
+        CallError::System(format!("Failed to adopt socket: {}", words::system(&error)))
+    })
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::connect::CallError;
 use crate::socket_file::SocketFile;
 use crate::sys::{self, Sharing};
+use crate::words;
 
 /// How often a free port is asked for that is free on several addresses.
 const ATTEMPTS: usize = 32;
@@ -92,16 +93,24 @@ pub fn bind(place: &Place, backlog: Option<i32>) -> Result<Bound, CallError> {
             hosts,
             port,
             reuse_port,
-        } if hosts.is_empty() => bind_all(*port, *reuse_port, backlog)
-            .map_err(|error| CallError::System(format!("listen: failed to bind port: {error}"))),
+        } if hosts.is_empty() => bind_all(*port, *reuse_port, backlog).map_err(|error| {
+            CallError::System(format!(
+                "listen: failed to bind port: {}",
+                words::system(&error)
+            ))
+        }),
         Place::Port {
             hosts,
             port,
             reuse_port,
         } => bind_hosts(hosts, *port, *reuse_port, backlog),
         Place::Path { path, mode } => bind_path(path, *mode, backlog),
-        Place::Descriptor(fd) => take_over(*fd)
-            .map_err(|error| CallError::System(format!("listen: fd {fd} cannot be used: {error}"))),
+        Place::Descriptor(fd) => take_over(*fd).map_err(|error| {
+            CallError::System(format!(
+                "listen: fd {fd} cannot be used: {}",
+                words::system(&error)
+            ))
+        }),
     }
 }
 
@@ -155,7 +164,8 @@ fn bind_hosts(
         if attempts == 0 || error.kind() != io::ErrorKind::AddrInUse {
             let host = host.escape_debug();
             return Err(CallError::System(format!(
-                "listen: failed to bind host '{host}', port {port}: {error}"
+                "listen: failed to bind host '{host}', port {port}: {}",
+                words::system(&error)
             )));
         }
     }
@@ -230,9 +240,9 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
         };
         return Ok(vec![SocketAddrV6::new(ip, 0, 0, index).into()]);
     }
-    let found = (bare, 0)
-        .to_socket_addrs()
-        .map_err(|error| CallError::System(format!("listen: host '{shown}': {error}")))?;
+    let found = (bare, 0).to_socket_addrs().map_err(|error| {
+        CallError::System(format!("listen: host '{shown}': {}", words::system(&error)))
+    })?;
     Ok(found.collect())
 }
 
@@ -242,7 +252,10 @@ fn bind_path(path: &[u8], mode: Option<u32>, backlog: Option<i32>) -> Result<Bou
     let (fd, file) = SocketFile::listen(path, mode, backlog).map_err(|error| {
         let path = path.display().to_string();
         let path = path.escape_debug();
-        CallError::System(format!("listen: failed to bind path '{path}': {error}"))
+        CallError::System(format!(
+            "listen: failed to bind path '{path}': {}",
+            words::system(&error)
+        ))
     })?;
     let path = file.path().as_os_str().as_bytes().to_vec();
     Ok(Bound {

@@ -30,6 +30,7 @@ use crate::sys;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
 use crate::upgrade::UpgradeOptions;
+use crate::words;
 
 /// What a client connects with.
 #[derive(Clone, Debug)]
@@ -251,6 +252,6 @@ pub(crate) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallE
 
 impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
-        CallError::System(error.to_string())
+        CallError::System(words::system(&error))
     }
 }

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use evws_proto::close;
+
 use crate::context::Context;
 use crate::event::{Id, Queued};
 use crate::link::{Stage, CLOSING_LIMIT, CLOSING_TIMEOUT, LINGER_TIMEOUT, PONG_BACKLOG};
@@ -41,7 +43,7 @@ impl Context {
 
     /// Fails a connection (RFC 6455 section 7.1.7): the peer gets the code, the program the text.
     pub(crate) fn fail(&mut self, id: Id, code: u16, text: &str) {
-        self.queue_close(id, Some(code), text.as_bytes());
+        self.queue_close(id, Some(code), close::reason_for(text).as_bytes());
         self.current.owned = text.into();
         self.end(id, code);
     }
@@ -167,9 +169,8 @@ impl Context {
         } else if link.is_closing() {
             self.cut(id);
         } else if link.pong_backlog > PONG_BACKLOG {
-            let text = "the peer sends Pings and does not read the Pongs";
-            self.queue_close(id, Some(1008), text.as_bytes());
-            let text = text.into();
+            self.queue_close(id, Some(1008), b"Pings are sent, and the Pongs not read");
+            let text = "the peer sends Pings and does not read the Pongs".into();
             self.events.push_back(Queued::Error { id, text });
             self.end(id, 1008);
         }

@@ -35,6 +35,7 @@ mod time_tests;
 mod tls;
 mod upgrade;
 mod watch;
+mod words;
 
 pub use adopt::{AdoptOptions, AdoptedAs};
 pub use answer::usual_response;
@@ -48,6 +49,7 @@ pub use evws_proto::deflate::Options as DeflateOptions;
 pub use evws_proto::handshake::RequestParts;
 pub use evws_proto::http::{Request, Response};
 pub use evws_proto::proxy;
+pub use evws_proto::utf8::is_valid as is_utf8;
 pub use evws_proto::Role;
 pub use pending::Settings;
 pub use send::Kind;

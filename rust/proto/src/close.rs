@@ -16,6 +16,9 @@ pub const NO_STATUS: u16 = 1005;
 pub const ABNORMAL: u16 = 1006;
 /// Text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
+/// The text of the failure for it.
+pub(crate) const NOT_UTF8: &str =
+    "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)";
 /// A message larger than we accept.
 pub const TOO_BIG: u16 = 1009;
 
@@ -56,6 +59,18 @@ pub fn cut_reason(reason: &[u8]) -> &[u8] {
         .rev()
         .find(|&at| reason[at] & 0xC0 != 0x80);
     &reason[..start.unwrap_or(MAX_REASON)]
+}
+
+/// What a peer reads as the reason when its connection is failed with the text of a [`Failure`]: that is told about
+/// it, and not to it.
+pub fn reason_for(text: &str) -> &str {
+    if text == NOT_UTF8 {
+        return "text is not valid UTF-8";
+    }
+    ["peer sent ", "peer "]
+        .iter()
+        .find_map(|about| text.strip_prefix(about))
+        .unwrap_or(text)
 }
 
 /// The code and the reason in a Close frame's payload, which [`check_payload`] has accepted.
@@ -126,6 +141,19 @@ mod tests {
                 format!("close: invalid close code {code} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)"),
             );
         }
+    }
+
+    #[test]
+    fn the_peer_is_not_told_about_itself() {
+        assert_eq!(reason_for(NOT_UTF8), "text is not valid UTF-8");
+        assert_eq!(
+            reason_for("peer sent an unmasked frame (RFC 6455 section 5.1)"),
+            "an unmasked frame (RFC 6455 section 5.1)"
+        );
+        assert_eq!(
+            reason_for("message exceeds max_message_size"),
+            "message exceeds max_message_size"
+        );
     }
 
     #[test]

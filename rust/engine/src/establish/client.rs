@@ -19,6 +19,7 @@ use super::transport::Transport;
 use super::{dial, proxy, read_more, secure, Established, Failure};
 use crate::tls::handshake::Step;
 use crate::tls::info::Expected;
+use crate::words;
 
 /// What a `wss://` URL is connected with.
 pub struct Secure {
@@ -113,7 +114,10 @@ async fn handshake_tls(stream: Stream, desk: &Desk, secure: Secure) -> Result<Tr
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
             "TLS handshake with {shown}: the server closed the connection"
         )),
-        Err(error) => Err(format!("TLS handshake with {shown}: {error}")),
+        Err(error) => Err(format!(
+            "TLS handshake with {shown}: {}",
+            words::system(&error)
+        )),
     }
 }
 
@@ -139,7 +143,7 @@ async fn upgrade(
             Err(error) => {
                 // A server that refuses early may reset while it is still being written to.
                 let error = sent.err().unwrap_or(error);
-                return Err(format!("upgrade request: {error}"));
+                return Err(format!("upgrade request: {}", words::system(&error)));
             }
         }
         match handshake::parse_response(&head, &key, request) {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::desk::{Desk, Question};
 use super::race::race;
 use super::stream::Stream;
-use crate::sys;
+use crate::{sys, words};
 
 /// The addresses of a host, which may be one already.
 ///
@@ -35,7 +35,7 @@ pub async fn resolve(desk: &Desk, host: &str, port: u16) -> Result<Vec<SocketAdd
             Err(format!("cannot resolve {host}: the name has no address"))
         }
         Ok(addresses) => Ok(addresses),
-        Err(error) => Err(format!("cannot resolve {host}: {error}")),
+        Err(error) => Err(format!("cannot resolve {host}: {}", words::system(&error))),
     }
 }
 
@@ -80,7 +80,7 @@ pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> R
     };
     let failures: Vec<String> = failures
         .iter()
-        .map(|(address, error)| format!("connect to {address}: {error}"))
+        .map(|(address, error)| format!("connect to {address}: {}", words::system(error)))
         .collect();
     let failures = failures.join("; ");
     if host.parse::<IpAddr>().is_ok() {
@@ -96,7 +96,7 @@ pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> R
 /// Whatever the system says, with the path.
 pub async fn connect_unix(stream: &Stream, path: &Path) -> Result<(), String> {
     let result = stream.connect(|| sys::connect_unix(path)).await;
-    result.map_err(|error| format!("connect to {}: {error}", path.display()))
+    result.map_err(|error| format!("connect to {}: {}", path.display(), words::system(&error)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::desk::Desk;
 use super::stream::Stream;
 use super::{dial, read_more};
+use crate::words;
 
 /// Connects to `host` at `port` by way of a proxy.
 ///
@@ -73,7 +74,7 @@ async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Resu
             Ok(0) => return Err("closed the connection in the middle of its answer".into()),
             Ok(_) => {}
             // A proxy that refuses early may reset while it is still being written to.
-            Err(error) => return Err(sent.err().unwrap_or(error).to_string()),
+            Err(error) => return Err(words::system(&sent.err().unwrap_or(error))),
         }
         match connect::parse_response(&head)? {
             None => {}
@@ -114,6 +115,6 @@ async fn ask<const N: usize>(stream: &mut Stream, message: &[u8]) -> Result<[u8;
 fn ended(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "closed the connection in the middle of SOCKS5".into(),
-        _ => error.to_string(),
+        _ => words::system(&error),
     }
 }

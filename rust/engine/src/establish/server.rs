@@ -25,6 +25,7 @@ use crate::event::Interest;
 use crate::link::LINGER_TIMEOUT;
 use crate::tls::handshake::Step;
 use crate::tls::server::ListenerTls;
+use crate::words;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -146,7 +147,7 @@ async fn begin_tls(
 
 /// The client has left before its upgrade was done.
 pub(super) fn gone(error: Option<io::Error>) -> Failure {
-    let why = error.map_or_else(String::new, |error| format!(": {error}"));
+    let why = error.map_or_else(String::new, |error| format!(": {}", words::system(&error)));
     Failure::Server(format!("the client went away during the upgrade{why}"))
 }
 

@@ -114,7 +114,12 @@ impl Clients {
         if roots.is_empty() {
             let why = found.errors.first().map_or_else(
                 || "install the package ca-certificates, or set SSL_CERT_FILE or ssl_ca".into(),
-                ToString::to_string,
+                |error| match &error.kind {
+                    rustls_native_certs::ErrorKind::Io { inner, path } => {
+                        format!("{}: {}", path.display(), crate::words::system(inner))
+                    }
+                    _ => error.to_string(),
+                },
             );
             return Err(format!(
                 "the system has no trusted root certificates: {why}"

@@ -17,7 +17,13 @@ pub fn named(option: &str, path: &Path) -> String {
 }
 
 fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", named(option, path)))
+    fs::read(path).map_err(|error| {
+        format!(
+            "cannot read {}: {}",
+            named(option, path),
+            crate::words::system(&error)
+        )
+    })
 }
 
 fn in_words(error: &Error) -> String {

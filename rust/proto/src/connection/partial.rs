@@ -1,6 +1,7 @@
 //! What a connection keeps while a frame or a message is unfinished.
 
 use super::Failure;
+use crate::close::NOT_UTF8;
 use crate::deflate::Deflate;
 use crate::frame::{Header, Opcode, MAX_HEADER, RSV1};
 use crate::mask;
@@ -15,8 +16,6 @@ const LEAST_SPARE: usize = 64 * 1024;
 
 /// Bytes that are unmasked, checked and copied together, so that the later steps find them in the cache.
 const BLOCK: usize = 16 * 1024;
-
-const NOT_UTF8: &str = "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)";
 
 const NO_MEMORY: &str = "message does not fit into memory";
 
