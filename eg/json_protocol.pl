@@ -5,12 +5,14 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../blib/lib", "$FindBin::Bin/../blib/arch";
+use Encode qw(encode);
 use EV;
 use EV::Websockets;
 use JSON::PP;
 
-# ->utf8 encodes to bytes and decodes from bytes, which is what messages are.
-my $json = JSON::PP->new->utf8->canonical;
+# From characters and to characters: `utf8 => 1` below makes messages of that. Without it
+# messages are bytes, and ->utf8 would encode and decode them here.
+my $json = JSON::PP->new->canonical;
 
 my %methods = do {
     use warnings FATAL => 'all';    # nonsense is to be an error answer, not a line in the log
@@ -22,8 +24,8 @@ my %methods = do {
 
 # Whatever a client sends, it gets an answer and the server lives on.
 sub answer {
-    my ($bytes) = @_;
-    my $call = eval { $json->decode($bytes) };
+    my ($text) = @_;
+    my $call = eval { $json->decode($text) };
     return { id => undef, error => 'not a JSON object' } unless ref $call eq 'HASH';
     my %reply  = (id => $call->{id});
     my $name   = defined $call->{method} ? $call->{method} : '';
@@ -42,9 +44,10 @@ my $port = $ctx->listen(
     host             => '127.0.0.1',
     protocol         => 'calls.example.v1',
     max_message_size => 64 * 1024,
+    utf8             => 1,
     on_message       => sub {
-        my ($c, $bytes) = @_;
-        $c->send($json->encode(answer($bytes)));
+        my ($c, $text) = @_;
+        $c->send($json->encode(answer($text)));
     },
 );
 
@@ -59,18 +62,19 @@ sub call {
 $ctx->connect(
     url        => "ws://127.0.0.1:$port/",
     protocol   => [ 'calls.example.v2', 'calls.example.v1' ],    # best first; the server picks
+    utf8       => 1,
     on_connect => sub {
         my ($c) = @_;
         print "speaking ", $c->get_protocol, "\n";
         call($c, add     => [ 1 .. 10 ],     sub { print "add:     $_[0]{result}\n" });
         call($c, reverse => ["\x{e9}t\x{e9}s"],
-            sub { print 'reverse: ', $json->encode([ $_[0]{result} ]), "\n" });
+            sub { print 'reverse: ', encode('UTF-8', $json->encode([ $_[0]{result} ])), "\n" });
         call($c, divide  => [ 1, 0 ],        sub { print "divide:  error: $_[0]{error}\n" });
         call($c, launch  => [],              sub { print "launch:  error: $_[0]{error}\n" });
     },
     on_message => sub {
-        my ($c, $bytes) = @_;
-        my $reply   = $json->decode($bytes);
+        my ($c, $text) = @_;
+        my $reply   = $json->decode($text);
         my $waiting = $c->stash->{waiting};
         my $done    = delete $waiting->{ $reply->{id} } or return;
         $done->($reply);

@@ -1008,6 +1008,14 @@ evws_status evws_send(struct evws_context *context,
                       size_t length);
 
 /**
+ * Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
+ *
+ * Safety:
+ * `data` is null or points to `length` bytes.
+ */
+bool evws_is_utf8(const uint8_t *data, size_t length);
+
+/**
  * Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
  * not connected. `is_binary` counts for the first part alone.
  *

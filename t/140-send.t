@@ -60,7 +60,7 @@ is_deeply(
     [ [ 0, BINARY, '' ], [ 1, CONT, '' ] ], 'the first one says what kind it is; empty ones are fine',
 );
 my $open_fragment = 'Cannot send while a fragmented message is in progress; '
-    . 'finish the fragment with send_fragment(..., is_final => 1) first';
+    . 'finish the fragment with send_fragment(..., is_final => 1) first (is_final is the third argument)';
 is_deeply(
     frames_after(3, 'between fragments', sub {
         $conn->send_fragment('a', 0, 0);

@@ -90,6 +90,7 @@ my @reasons = (
 for my $case (@reasons) {
     my ($name, $reason, $expected) = @$case;
     my ($peer, $conn) = peer();
+    utf8::encode($reason) if $reason =~ /[^\x00-\xff]/;    # a reason is bytes
     $conn->close(4321, $reason);
     run_until(sub { $peer->close_read }, "reason, $name");
     is_deeply([ $peer->close_read ], [ 4321, $expected ], "reason, $name: on the wire");

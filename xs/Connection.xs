@@ -3,22 +3,27 @@ MODULE = EV::Websockets    PACKAGE = EV::Websockets::Connection
 void
 send(SV *self, SV *data)
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send", EVWS_SEND_TEXT, data);
+    ws_send(aTHX_ self, "EV::Websockets::Connection::send", EVWS_SEND_TEXT, data, FALSE);
+
+void
+send_text(SV *self, SV *data)
+CODE:
+    ws_send(aTHX_ self, "EV::Websockets::Connection::send_text", EVWS_SEND_TEXT, data, TRUE);
 
 void
 send_binary(SV *self, SV *data)
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_binary", EVWS_SEND_BINARY, data);
+    ws_send(aTHX_ self, "EV::Websockets::Connection::send_binary", EVWS_SEND_BINARY, data, FALSE);
 
 void
 send_ping(SV *self, SV *data = NULL)
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_ping", EVWS_SEND_PING, data);
+    ws_send(aTHX_ self, "EV::Websockets::Connection::send_ping", EVWS_SEND_PING, data, FALSE);
 
 void
 send_pong(SV *self, SV *data = NULL)
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_pong", EVWS_SEND_PONG, data);
+    ws_send(aTHX_ self, "EV::Websockets::Connection::send_pong", EVWS_SEND_PONG, data, FALSE);
 
 void
 send_fragment(SV *self, SV *data, SV *is_binary = &PL_sv_no, SV *is_final = &PL_sv_yes)

@@ -19,6 +19,7 @@ static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
     globals->handshake_stash = gv_stashpvs("EV::Websockets::Handshake", GV_ADD);
     globals->connection_stash = gv_stashpvs("EV::Websockets::Connection", GV_ADD);
     globals->drain = newXS(NULL, ws_drain_xsub, __FILE__);
+    globals->unheard = newXS(NULL, ws_unheard_xsub, __FILE__);
     globals->warned = newHV();
     for (i = 0; i < 2; i++) {
         globals->number[i] = newSViv(i);

@@ -36,7 +36,7 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
         croak("Connection is not open");
     case EVWS_STATUS_FRAGMENT_OPEN:
         croak("Cannot send while a fragmented message is in progress; "
-              "finish the fragment with send_fragment(..., is_final => 1) first");
+              "finish the fragment with send_fragment(..., is_final => 1) first (is_final is the third argument)");
     default:
         ws_context_croak(aTHX_ conn->ctx);
     }
@@ -48,10 +48,15 @@ static const uint8_t *octets(pTHX_ SV *data, STRLEN *length)
     return (const uint8_t *)SvPV_nomg(data, *length);
 }
 
-static const uint8_t *required(pTHX_ const char *what, SV *data, STRLEN *length)
+static const char *short_name(const char *method)
+{
+    return strrchr(method, ':') + 1;
+}
+
+static const uint8_t *required(pTHX_ const char *method, SV *data, STRLEN *length)
 {
     if (!SvOK(data))
-        croak("%s: data must be defined", what);
+        croak("%s: data must be defined", short_name(method));
     return octets(aTHX_ data, length);
 }
 
@@ -62,30 +67,84 @@ static const uint8_t *optional(pTHX_ SV *data, STRLEN *length)
     return data && SvOK(data) ? octets(aTHX_ data, length) : NULL;
 }
 
+/* The bytes of a string that perl keeps in UTF-8. A wide character is none. */
+static evws_bytes downgraded(pTHX_ const char *what, evws_bytes text)
+{
+    SV *copy = newSVpvn_flags((const char *)text.data, text.length, SVs_TEMP | SVf_UTF8);
+
+    if (!sv_utf8_downgrade(copy, TRUE))
+        croak("%s: wide character: what is sent must be bytes", what);
+    return ws_bytes(aTHX_ copy);
+}
+
+static evws_bytes upgraded(pTHX_ evws_bytes bytes)
+{
+    SV *copy = newSVpvn_flags((const char *)bytes.data, bytes.length, SVs_TEMP);
+
+    sv_utf8_upgrade(copy);
+    return ws_bytes(aTHX_ copy);
+}
+
+/* The characters of a string in UTF-8. That of perl has some that are none elsewhere. */
+static evws_bytes encoded(pTHX_ const char *what, evws_bytes text, bool is_utf8)
+{
+    size_t i;
+
+    if (!is_utf8) {
+        for (i = 0; i < text.length; i++)
+            if (text.data[i] >= 0x80)
+                return upgraded(aTHX_ text);
+    } else if (!evws_is_utf8(text.data, text.length)) {
+        croak("%s: a character that cannot be sent: a surrogate, or one above U+10FFFF", what);
+    }
+    return text;
+}
+
+/* A reason is bytes in UTF-8. What is not UTF-8 may not be sent, and is taken for characters. */
+evws_bytes ws_reason(pTHX_ const char *what, SV *plain)
+{
+    evws_bytes text = ws_bytes(aTHX_ plain);
+
+    if (SvUTF8(plain))
+        text = downgraded(aTHX_ what, text);
+    return evws_is_utf8(text.data, text.length) ? text : upgraded(aTHX_ text);
+}
+
+/* What goes out of `data`, whose octets were taken. A text is what perl has it in,
+ * as 0.10 sent it, unless characters are meant. */
+static evws_bytes payload(pTHX_ const char *method, SV *data, evws_bytes text, bool is_text, bool characters)
+{
+    if (is_text)
+        return characters ? encoded(aTHX_ short_name(method), text, cBOOL(SvUTF8(data))) : text;
+    return data && SvUTF8(data) ? downgraded(aTHX_ short_name(method), text) : text;
+}
+
 /* data: NULL for a ping or pong without payload. */
-void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data)
+void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data, bool characters)
 {
     SV *arg[2];
+    evws_bytes text;
     STRLEN length;
-    const uint8_t *bytes;
     ws_connection *conn;
 
     arg[0] = self;
     arg[1] = data;
     ws_settle_arguments(aTHX_ arg, 2);
     if (kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY)
-        bytes = required(aTHX_ kind == EVWS_SEND_TEXT ? "send" : "send_binary", arg[1], &length);
+        text.data = required(aTHX_ method, arg[1], &length);
     else
-        bytes = optional(aTHX_ arg[1], &length);
+        text.data = optional(aTHX_ arg[1], &length);
+    text.length = length;
     conn = open_connection(aTHX_ arg[0], method);
-    sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, bytes, length));
+    text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters || conn->utf8);
+    sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, text.data, text.length));
 }
 
 void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *binary, SV *final)
 {
     SV *arg[4];
+    evws_bytes text;
     STRLEN length;
-    const uint8_t *bytes;
     ws_connection *conn;
     bool is_binary, is_final;
 
@@ -96,9 +155,15 @@ void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *binary, 
     ws_settle_arguments(aTHX_ arg, 4);
     is_binary = cBOOL(SvTRUE(arg[2]));
     is_final = cBOOL(SvTRUE(arg[3]));
-    bytes = required(aTHX_ "send_fragment", arg[1], &length);
+    text.data = required(aTHX_ method, arg[1], &length);
+    text.length = length;
     conn = open_connection(aTHX_ arg[0], method);
-    sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, bytes, length));
+    if (conn->in_fragments)
+        is_binary = conn->fragments_binary;
+    text = payload(aTHX_ method, arg[1], text, !is_binary, conn->utf8);
+    sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
+    conn->in_fragments = !is_final;
+    conn->fragments_binary = is_binary;
 }
 
 /* The number that an object says it is; or its string; or NULL. */
@@ -138,8 +203,7 @@ void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
 {
     SV *arg[3];
     int64_t code;
-    STRLEN length;
-    const uint8_t *bytes;
+    evws_bytes text = { NULL, 0 };
     ws_connection *conn;
     ws_context *ctx;
 
@@ -148,7 +212,8 @@ void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
     arg[2] = reason;
     ws_settle_arguments(aTHX_ arg, 3);
     code = optional_code(aTHX_ arg[1]);
-    bytes = optional(aTHX_ arg[2], &length);
+    if (arg[2] && SvOK(arg[2]))
+        text = ws_reason(aTHX_ "close", arg[2]);
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
@@ -157,7 +222,7 @@ void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
         ws_context_croak(aTHX_ ctx);
     if (!conn->open)
         return;
-    if (evws_close(ctx->engine, conn->id, (uint16_t)code, bytes, length) == EVWS_STATUS_INVALID)
+    if (evws_close(ctx->engine, conn->id, (uint16_t)code, text.data, text.length) == EVWS_STATUS_INVALID)
         ws_context_croak(aTHX_ ctx);
     WS_WAKE(ctx);
 }
@@ -168,6 +233,7 @@ void ws_abort(pTHX_ ws_connection *conn)
     if (!conn || !conn->open)
         return;
     (void)evws_abort(conn->ctx->engine, conn->id);
+    ws_callbacks_forget_url(aTHX_ conn->callbacks);
     WS_WAKE(conn->ctx);
 }
 

@@ -134,6 +134,16 @@ static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connec
     ws_tls_connect(aTHX_ o, settings, &out->tls);
 }
 
+/* Without the query, which has the credentials as a rule. */
+static SV *shown_url(pTHX_ evws_bytes url)
+{
+    size_t length = 0;
+
+    while (length < url.length && url.data[length] != '?' && url.data[length] != '#')
+        length++;
+    return newSVpvn((const char *)url.data, length);
+}
+
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
@@ -148,6 +158,8 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_context_engine(aTHX_ ctx);
     callbacks = ws_options_callbacks(aTHX_ &o);
     options.wants = ws_callbacks_wants(callbacks);
+    if (!callbacks->on[WS_ON_ERROR])
+        callbacks->url = shown_url(aTHX_ options.url);
     if (evws_connect(ctx->engine, &options, &id) != EVWS_STATUS_OK) {
         ws_callbacks_unref(aTHX_ callbacks);
         ws_context_croak(aTHX_ ctx);

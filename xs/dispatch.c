@@ -83,6 +83,8 @@ static void take_arguments(pTHX_ ws_frame *f)
     switch (event->kind) {
     case EVWS_EVENT_MESSAGE:
         f->arg[f->args++] = ws_payload_sv(aTHX_ f->ctx, event->payload);
+        if (f->callbacks->utf8 && !event->is_binary)
+            (void)sv_utf8_decode(f->arg[1]);
         f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[event->is_binary ? 1 : 0]);
         f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[1]);
         break;
@@ -113,8 +115,10 @@ static ws_connection *connected(pTHX_ ws_frame *f)
     ws_connection *conn = ws_watch_connection(ctx->watch, f->event.id);
     ws_listener *listener;
 
-    if (conn)
+    if (conn) {
+        ws_callbacks_forget_url(aTHX_ conn->callbacks);
         return conn;
+    }
     listener = f->event.listener ? ws_watch_listener(ctx->watch, f->event.listener) : NULL;
     if (listener) {
         conn = ws_connection_new(aTHX_ ctx, f->event.id, listener->callbacks);
@@ -218,6 +222,11 @@ static void take_event(pTHX_ ws_frame *f)
     if (code) {
         f->code = SvREFCNT_inc_simple_NN(code);
         take_arguments(aTHX_ f);
+    } else if (kind == EVWS_EVENT_CONNECT_FAILED && f->callbacks->url && !f->ctx->told) {
+        f->ctx->told = TRUE;
+        f->code = SvREFCNT_inc_simple_NN((SV *)f->ctx->globals->unheard);
+        take_arguments(aTHX_ f);
+        f->arg[f->args++] = newSVsv(f->callbacks->url);
     }
     if (kind == EVWS_EVENT_CLOSE || kind == EVWS_EVENT_CONNECT_FAILED)
         ws_connection_close(aTHX_ conn);
@@ -367,6 +376,18 @@ XS(ws_drain_xsub)
     }
     f->finished = TRUE;
     LEAVE;
+    XSRETURN_EMPTY;
+}
+
+/* In place of an on_error: a client that cannot connect, and whose program does not
+ * ask, would be silent. ($conn, $text, $url) */
+XS(ws_unheard_xsub)
+{
+    dXSARGS;
+
+    if (items == 3)
+        warn("EV::Websockets: %s: %s (there is no on_error; it is told once for each context)",
+             SvPV_nolen(ws_shown(aTHX_ ST(2))), SvPV_nolen(ST(1)));
     XSRETURN_EMPTY;
 }
 

@@ -234,6 +234,13 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 
 /* ---- shutdown ---- */
 
+static evws_bytes reason_option(pTHX_ const ws_options *o)
+{
+    SV *plain = ws_plain_scalar(aTHX_ o->value[WS_OPT_REASON]);
+
+    return plain ? ws_reason(aTHX_ o->method, plain) : ws_option_string(aTHX_ o, WS_OPT_REASON);
+}
+
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
@@ -247,11 +254,12 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT, 5, NV_MAX);
     code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
     if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
-        reason = ws_option_string(aTHX_ &o, WS_OPT_REASON);
+        reason = reason_option(aTHX_ &o);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
     ws_context_engine(aTHX_ ctx);
     if (evws_shutdown(ctx->engine, timeout, code, reason) != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx);
+    ctx->told = TRUE;
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();
     av_push(ctx->at_shutdown, wants_cb ? newSVsv(o.value[WS_OPT_CB]) : newSV(0));

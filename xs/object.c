@@ -139,6 +139,14 @@ ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks)
     return callbacks;
 }
 
+void ws_callbacks_forget_url(pTHX_ ws_callbacks *callbacks)
+{
+    SV *url = callbacks->url;
+
+    callbacks->url = NULL;
+    SvREFCNT_dec(url);
+}
+
 void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
 {
     int i;
@@ -149,6 +157,7 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
         SvREFCNT_dec(callbacks->on[i]);
     SvREFCNT_dec(callbacks->on_handshake);
     SvREFCNT_dec((SV *)callbacks->origins);
+    SvREFCNT_dec(callbacks->url);
     Safefree(callbacks);
 }
 
@@ -345,6 +354,7 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
     ctx->refs++;
     conn->id = id;
     conn->callbacks = ws_callbacks_ref(callbacks);
+    conn->utf8 = callbacks->utf8;
     conn->open = TRUE;
     (void)object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
     ws_watch_set_connection(aTHX_ ctx->watch, id, conn);

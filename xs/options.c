@@ -26,6 +26,7 @@ static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
     { "max_message_size", WS_FOR_ALL_CONNECTIONS },
     { "connect_timeout",  WS_FOR_CONNECT },
     { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
+    { "utf8",             WS_FOR_ALL_CONNECTIONS },
     { "deflate",          WS_FOR_ALL_CONNECTIONS },
     { "port",             WS_FOR_LISTEN },
     { "host",             WS_FOR_LISTEN },
@@ -138,6 +139,16 @@ static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *va
     unknown_option(aTHX_ o, method, name);
 }
 
+/* Text that is not UTF-8 cannot be decoded. The flag is read again when no Perl code may run any more. */
+static void settle_utf8(pTHX_ ws_options *o)
+{
+    const bool utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8, FALSE);
+
+    o->value[WS_OPT_UTF8] = boolSV(utf8);
+    if (utf8 && !ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE))
+        croak("%s: utf8 is for text that is UTF-8, and validate_utf8 is false", o->method);
+}
+
 /* `args` are the arguments after the invocant. They are copied before the
  * first is looked at: what Perl code behind a value does to @_ or to the
  * argument stack is then of no consequence. */
@@ -153,6 +164,7 @@ void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 coun
               SvPV_nolen(ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0))));
     for (i = 0; i < count; i += 2)
         store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
+    settle_utf8(aTHX_ o);
 }
 
 /* An option given as undef counts as not given, except where listen says
@@ -320,6 +332,7 @@ ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o)
         code[i] = ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
     Newxz(callbacks, 1, ws_callbacks);
     callbacks->refs = 1;
+    callbacks->utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8, FALSE);
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         callbacks->on[i] = SvREFCNT_inc(code[i]);
     return callbacks;

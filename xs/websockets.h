@@ -35,6 +35,8 @@ typedef struct ws_callbacks {
     SV *on[WS_CALLBACK_COUNT];              /* a CV, an object with &{}, or NULL */
     SV *on_handshake;                       /* of an adopted connection; or NULL */
     AV *origins;                            /* and its patterns of them, see ws_listener */
+    SV *url;                                /* of a client that has no on_error, until it is connected; or NULL */
+    bool utf8;                              /* text messages are characters: see ws_connection */
 } ws_callbacks;
 
 typedef struct ws_listener {
@@ -51,6 +53,7 @@ typedef struct ws_globals {
     HV *connection_stash;
     HV *handshake_stash;
     CV *drain;                              /* the XSUB that runs under a drain's eval */
+    CV *unheard;                            /* what is called for a client without on_error that failed */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     HV *warned;                             /* unknown options that were named already */
     ws_frame *handed;                       /* to the XSUB that is about to be called */
@@ -66,6 +69,7 @@ typedef struct ws_globals {
 struct ws_context {
     SV *sv;                                 /* the Perl object; not to be looked at once it is destroyed */
     U32 refs;                               /* the Perl object, running drains, connection objects */
+    bool told;                              /* a client without on_error has failed: nothing is said about others */
     bool settle;                            /* ev_prepare runs: the engine has work waiting */
     pid_t pid;                              /* the process that made it */
     evws_context *engine;
@@ -91,6 +95,9 @@ struct ws_connection {
     HV *stash;                              /* made at the first call of stash() */
     bool open;                              /* in a slot of ctx: the engine may know id */
     bool destroyed;                         /* DESTROY was called by hand */
+    bool utf8;                              /* text messages are characters to the program */
+    bool in_fragments;                      /* a message of ours has begun, and not ended */
+    bool fragments_binary;                  /* it is no text */
 };
 
 /* A client that waits for the program's decision. Lives exactly as long as the
@@ -137,6 +144,7 @@ bool ws_is_handshake(pTHX_ SV *sv);
 
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
 void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks);
+void ws_callbacks_forget_url(pTHX_ ws_callbacks *callbacks);
 void ws_listener_free(pTHX_ ws_listener *listener);
 
 /* ---- watch.c ---- */
@@ -159,6 +167,7 @@ void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
 /* ---- dispatch.c ---- */
 bool ws_drain(pTHX_ ws_context *ctx);
 XS(ws_drain_xsub);
+XS(ws_unheard_xsub);
 
 /* ---- context.c ---- */
 SV *ws_new(pTHX_ SV **args, I32 count);
@@ -172,7 +181,8 @@ PerlIO *ws_file_of(pTHX_ SV *fh);
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
-void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data);
+void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data, bool characters);
+evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
 void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *is_binary, SV *is_final);
 int64_t ws_close_code(pTHX_ const char *what, SV *given);
 void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
@@ -219,7 +229,7 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 
 typedef enum {
     WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
-    WS_OPT_VALIDATE_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
+    WS_OPT_VALIDATE_UTF8, WS_OPT_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
     WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
     WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
     WS_OPT_SSL_ALPN, WS_OPT_SSL_VERIFY_CLIENT, WS_OPT_SSL_CLIENT_CA, WS_OPT_SSL_SNI, WS_OPT_SSL_INIT,

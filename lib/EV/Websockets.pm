@@ -149,24 +149,35 @@ unchanged. L</DIFFERENCES FROM 0.10> lists what has been fixed and what is new.
 
 =head2 Bytes and characters
 
-Every payload is B<bytes>. What C<on_message> and C<on_pong> pass never has
-Perl's UTF-8 flag on; a text message is the UTF-8 encoded text:
+Give C<utf8> to C<connect>, C<listen> or C<adopt>, and text messages are strings of characters, in
+C<send> and in C<on_message>:
+
+    $ctx->connect(url => ..., utf8 => 1,
+        on_connect => sub { $_[0]->send("\x{263a}") },
+        on_message => sub { my ($c, $string, $is_binary) = @_; ... },
+    );
+
+Without it every payload is B<bytes>, as in 0.10. What C<on_message> and C<on_pong> pass never has
+Perl's UTF-8 flag on then; a text message is the UTF-8 encoded text:
 
     use Encode qw(decode encode);
 
     $c->send(encode('UTF-8', $string));            # characters to bytes
+    $c->send_text($string);                        # the same
 
     on_message => sub {
         my ($c, $bytes, $is_binary) = @_;
         my $string = $is_binary ? $bytes : decode('UTF-8', $bytes);
     },
 
-What goes out are the octets that Perl keeps for the scalar: its UTF-8 encoding
+C<send> then takes the octets that Perl keeps for the scalar: its UTF-8 encoding
 if it is a string with characters above 0xFF, also when you forgot C<encode>;
 the bytes themselves if it holds bytes. Strings with characters from 0x80 to
 0xFF can be stored either way, so do not forget it. A text message that is not
 valid UTF-8 is a protocol error, for which peers close the connection with 1007.
-JSON encoders have a C<utf8> option, which does the encoding: see
+
+Binary messages, pings and pongs are bytes in any case, and a character above 0xFF croaks.
+JSON encoders have a C<utf8> option of their own: use theirs or this one, not both, as in
 F<eg/json_protocol.pl>. F<eg/binary_test.pl> sends bytes of every value, and text.
 
 =head1 LIFETIMES
@@ -399,6 +410,11 @@ New:
 =item *
 
 Text messages must be valid UTF-8, unless C<validate_utf8> is false.
+
+=item *
+
+C<send_text> and the option C<utf8> make characters of text messages. C<send_binary>, pings and
+pongs croak on characters above 0xFF, and so does the reason of C<close>.
 
 =item *
 

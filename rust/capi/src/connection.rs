@@ -60,6 +60,16 @@ pub unsafe extern "C" fn evws_send(
     unsafe { send(context, id, kind, data, length) }
 }
 
+/// Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
+///
+/// # Safety
+/// `data` is null or points to `length` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
+    // SAFETY: the caller's promise.
+    evws_engine::is_utf8(unsafe { slice_or_empty(data, length) })
+}
+
 /// Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
 /// not connected. `is_binary` counts for the first part alone.
 ///
