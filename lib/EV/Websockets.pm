@@ -149,16 +149,17 @@ unchanged. L</DIFFERENCES FROM 0.10> lists what has been fixed and what is new.
 
 =head2 Bytes and characters
 
-Give C<utf8> to C<connect>, C<listen> or C<adopt>, and text messages are strings of characters, in
-C<send> and in C<on_message>:
+With the option C<utf8> of C<connect>, C<listen> or C<adopt>, text messages are strings of
+characters: C<send> encodes them as UTF-8, and C<on_message> gets them decoded.
 
     $ctx->connect(url => ..., utf8 => 1,
         on_connect => sub { $_[0]->send("\x{263a}") },
         on_message => sub { my ($c, $string, $is_binary) = @_; ... },
     );
 
-Without it every payload is B<bytes>, as in 0.10. What C<on_message> and C<on_pong> pass never has
-Perl's UTF-8 flag on then; a text message is the UTF-8 encoded text:
+Without this option every payload is B<bytes>, as in 0.10. A text message is then text that is
+encoded as UTF-8. The payloads that C<on_message> and C<on_pong> get never have Perl's UTF-8 flag
+on.
 
     use Encode qw(decode encode);
 
@@ -170,15 +171,16 @@ Perl's UTF-8 flag on then; a text message is the UTF-8 encoded text:
         my $string = $is_binary ? $bytes : decode('UTF-8', $bytes);
     },
 
-C<send> then takes the octets that Perl keeps for the scalar: its UTF-8 encoding
-if it is a string with characters above 0xFF, also when you forgot C<encode>;
-the bytes themselves if it holds bytes. Strings with characters from 0x80 to
-0xFF can be stored either way, so do not forget it. A text message that is not
-valid UTF-8 is a protocol error, for which peers close the connection with 1007.
+Do not forget C<encode>. Without it, C<send> sends the octets in which Perl stores the string. If
+the string has a character above 0xFF, these are its UTF-8 encoding. If all characters are below
+0x80, the octets are right, too. But Perl can store the characters from 0x80 to 0xFF in two ways,
+and in one of them the octets are not valid UTF-8. This is a protocol error, for which peers close
+the connection with 1007.
 
-Binary messages, pings and pongs are bytes in any case, and a character above 0xFF croaks.
-JSON encoders have a C<utf8> option of their own: use theirs or this one, not both, as in
-F<eg/json_protocol.pl>. F<eg/binary_test.pl> sends bytes of every value, and text.
+Binary messages, Pings and Pongs are always bytes, and a character above 0xFF croaks.
+
+JSON encoders have a C<utf8> option of their own. Use either their option or the one of this module,
+and not both: see F<eg/json_protocol.pl>. F<eg/binary_test.pl> sends text, and bytes of every value.
 
 =head1 LIFETIMES
 
@@ -413,8 +415,8 @@ Text messages must be valid UTF-8, unless C<validate_utf8> is false.
 
 =item *
 
-C<send_text> and the option C<utf8> make characters of text messages. C<send_binary>, pings and
-pongs croak on characters above 0xFF, and so does the reason of C<close>.
+C<send_text> and the option C<utf8> take characters in text messages. Binary messages, Pings, Pongs
+and the reason of C<close> croak on characters above 0xFF.
 
 =item *
 
