@@ -122,7 +122,7 @@ fn bind_all(port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bou
         reuse_port,
     };
     match sys::bind(&(Ipv6Addr::UNSPECIFIED, port).into(), sharing) {
-        Err(error) if is_absent(&error) => {
+        Err(error) if sys::is_address_absent(&error) => {
             sharing.dual = false;
             let fd = sys::bind(&(Ipv4Addr::UNSPECIFIED, port).into(), sharing)?;
             bound.add(fd, backlog)?;
@@ -133,14 +133,6 @@ fn bind_all(port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bou
         }
     }
     Ok(bound)
-}
-
-/// Whether the machine has no such address.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)
-    )
 }
 
 fn bind_hosts(
@@ -203,7 +195,7 @@ fn bind_resolved<'a>(
                     any = true;
                     done.push(*address);
                 }
-                Err(error) if is_absent(&error) => absent = Some(error),
+                Err(error) if sys::is_address_absent(&error) => absent = Some(error),
                 Err(error) => return Err((host, target.port(), error)),
             }
         }
@@ -352,6 +344,6 @@ mod tests {
         );
         let (host, _, error) = failure.err().unwrap();
         assert_eq!(host, "gone");
-        assert!(is_absent(&error));
+        assert!(sys::is_address_absent(&error));
     }
 }

@@ -77,7 +77,7 @@ pub struct Context {
     pub(crate) holders: Holders,
     pub(crate) resolver: Option<(Id, Resolver)>,
     /// Shared by the TLS handshakes that are under way.
-    pub(crate) crowd: Rc<()>,
+    pub(crate) handshaking: Rc<()>,
     /// Which proxy a client goes through.
     pub(crate) proxies: Rules,
     /// How many [`Link`](crate::link::Link)s there are.
@@ -145,7 +145,7 @@ impl Context {
             scratch: Vec::new(),
             holders: Holders::default(),
             resolver: None,
-            crowd: Rc::default(),
+            handshaking: Rc::default(),
             proxies: Rules::default(),
             links: 0,
             listeners: 0,

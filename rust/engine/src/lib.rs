@@ -1,6 +1,6 @@
 //! The engine of EV::Websockets: sockets, names, deadlines and queues around the protocol of
 //! [`evws_proto`], driven by the calls of an event loop. It knows no Perl and starts no thread but
-//! those that look names up.
+//! those that look names up and take steps of TLS handshakes.
 
 // What the integration tests share is used by unit tests as well.
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Acceptor {
             match sys::accept(self.fd.as_fd()) {
                 Ok(fd) => accepted.push(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_lasting(&error) => {
+                Err(error) if sys::is_lasting(&error) => {
                     self.exhausted = true;
                     break;
                 }
@@ -79,23 +79,6 @@ impl Acceptor {
         }
         accepted
     }
-}
-
-/// Whether the next attempt would fail as well: something has run out, or the program has closed
-/// the descriptor behind our back, as some do when they go into the background.
-fn is_lasting(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::EBADF
-                | libc::ENOTSOCK
-                | libc::EINVAL
-        )
-    )
 }
 
 impl Context {

@@ -18,7 +18,7 @@ use crate::establish::stream::{Socket, Stream};
 use crate::establish::{server, Established, Establishing, Failure};
 use crate::event::{Id, Queued, Wants};
 use crate::link::{Link, Stage};
-use crate::resolver::{Answer, Found, Resolver};
+use crate::resolver::{Answer, JobResult, Resolver};
 use crate::shutdown::unavailable;
 use crate::slots::Source;
 use crate::sys;
@@ -236,13 +236,13 @@ impl Context {
     /// here, and a program that has no more never starts a thread for it.
     fn step(&mut self, id: Id, step: Step) -> Option<Stepped> {
         const FEW: usize = 4;
-        let crowd = &self.crowd;
+        let handshaking = &self.handshaking;
         if let Some(pending) = self.slots.pending_mut(id) {
-            let place = &mut pending.establishing.crowd;
-            place.get_or_insert_with(|| Rc::clone(crowd));
+            let place = &mut pending.establishing.handshaking;
+            place.get_or_insert_with(|| Rc::clone(handshaking));
         }
         // One is the context's own.
-        if Rc::strong_count(crowd) - 1 <= FEW {
+        if Rc::strong_count(handshaking) - 1 <= FEW {
             return Some(step.take());
         }
         let Ok((token, resolver)) = self.resolver() else {
@@ -258,7 +258,7 @@ impl Context {
     fn hand_over(&mut self, id: Id, answer: oneshot::Sender<Stepped>, stepped: Stepped) {
         let waits = matches!(&stepped, Ok(handshake) if handshake.waits());
         if let (false, Some(pending)) = (waits, self.slots.pending_mut(id)) {
-            pending.establishing.crowd = None;
+            pending.establishing.handshaking = None;
         }
         // The receiver lives in the future beside the sender.
         let _ = answer.send(stepped);
@@ -288,15 +288,15 @@ impl Context {
         let token = *token;
         let answers = resolver.answers();
         self.mark_changed(token);
-        for Answer { id, found } in answers {
+        for Answer { id, result } in answers {
             let is_away =
                 |awaited: &Awaited| matches!(awaited, Awaited::Lookup(_) | Awaited::Step(_));
-            match (self.take_awaited(id, is_away), found) {
-                (Some(Awaited::Lookup(answer)), Found::Addresses(result)) => {
+            match (self.take_awaited(id, is_away), result) {
+                (Some(Awaited::Lookup(answer)), JobResult::Addresses(result)) => {
                     // The receiver lives in the future beside it.
                     let _ = answer.send(result);
                 }
-                (Some(Awaited::Step(answer)), Found::Stepped(stepped)) => {
+                (Some(Awaited::Step(answer)), JobResult::Stepped(stepped)) => {
                     self.hand_over(id, answer, stepped);
                 }
                 // Whoever waits for what is lost hears that nobody will answer.

@@ -2,12 +2,15 @@
 //! system's resolver, and steps of TLS handshakes.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
+use tokio::runtime::Handle;
 
 use crate::establish::desk::Stepped;
 use crate::tls::handshake::Step;
@@ -17,53 +20,34 @@ use crate::{runtime, sys};
 pub struct Answer {
     /// The id that was given with the question.
     pub id: u64,
-    /// What was found.
-    pub found: Found,
+    /// What came of it.
+    pub result: JobResult,
 }
 
-/// See above.
-pub enum Found {
+/// What came of a job.
+pub enum JobResult {
     /// Addresses in the system's order of preference.
     Addresses(io::Result<Vec<SocketAddr>>),
     /// A handshake after its step.
     Stepped(Stepped),
-    /// Nothing: the thread has failed.
-    Nothing,
+    /// Nothing: the job has panicked.
+    Lost,
 }
 
-/// The way of an answer to its context. It always arrives, unless the context is gone.
-struct Reply {
-    id: u64,
-    found: Found,
+/// Where a context's answers arrive. Jobs hold it weakly: they may outlive the context, and must
+/// not write to what has its descriptor's number by then.
+struct Mailbox {
     sender: Sender<Answer>,
-    /// Held by the job: it may outlive the context, and must not write elsewhere.
-    writer: Arc<OwnedFd>,
+    writer: File,
 }
 
-impl Reply {
-    fn send(mut self, found: Found) {
-        self.found = found;
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        let (id, found) = (self.id, std::mem::replace(&mut self.found, Found::Nothing));
-        // A context that is gone wants no answer.
-        if self.sender.send(Answer { id, found }).is_ok() {
-            sys::wake(self.writer.as_fd());
-        }
-    }
-}
-
-/// One context's way to the runtime and back: answers arrive on a channel, and a descriptor
+/// One context's way to those threads and back: answers arrive on a channel, and a descriptor
 /// becomes readable when there are some.
 pub struct Resolver {
-    reader: OwnedFd,
-    writer: Arc<OwnedFd>,
-    sender: Sender<Answer>,
+    reader: File,
+    mailbox: Arc<Mailbox>,
     receiver: Receiver<Answer>,
-    /// The lookups whose answers somebody waits for.
+    /// The jobs whose answers somebody waits for.
     waiting: BTreeSet<u64>,
     process: u32,
 }
@@ -78,8 +62,7 @@ impl Resolver {
         let (sender, receiver) = crossbeam_channel::unbounded();
         Ok(Resolver {
             reader,
-            writer: Arc::new(writer),
-            sender,
+            mailbox: Arc::new(Mailbox { sender, writer }),
             receiver,
             waiting: BTreeSet::new(),
             process: sys::process_id(),
@@ -104,23 +87,13 @@ impl Resolver {
     /// Begins to look up a name.
     ///
     /// # Errors
-    /// The runtime could not be started, or has no thread for this name.
+    /// There is no thread for it.
     pub fn lookup(&mut self, id: u64, host: String, port: u16) -> io::Result<()> {
-        let runtime = runtime::handle()?;
-        runtime::ask_for_a_thread()?;
-        let reply = self.reply(id);
-        runtime.spawn(async move {
-            // In a task of its own, which panics if that thread has gone to somebody else meanwhile.
-            let found = tokio::spawn(async move {
-                let addresses = tokio::net::lookup_host((host, port)).await?;
-                Ok(addresses.collect())
-            });
-            let result = found
-                .await
-                .unwrap_or_else(|_| Err(io::Error::other("no thread could be started")));
-            reply.send(Found::Addresses(result));
+        let pool = runtime::LOOKUPS.handle()?;
+        self.spawn(&pool, id, move || {
+            let found = (host, port).to_socket_addrs();
+            JobResult::Addresses(found.map(Iterator::collect))
         });
-        self.waiting.insert(id);
         Ok(())
     }
 
@@ -129,14 +102,28 @@ impl Resolver {
     /// # Errors
     /// There is no thread for it: the step comes back.
     pub fn step(&mut self, id: u64, step: Step) -> Result<(), Step> {
-        if runtime::handle().is_err() {
+        let Ok(pool) = runtime::HANDSHAKES.handle() else {
             return Err(step);
-        }
-        let reply = self.reply(id);
-        // Were it refused after all, this drops the reply, which says so.
-        let _ = runtime::compute(move || reply.send(Found::Stepped(step.take())));
-        self.waiting.insert(id);
+        };
+        self.spawn(&pool, id, move || JobResult::Stepped(step.take()));
         Ok(())
+    }
+
+    /// Has a job done, unless the context is gone by then. Its answer always arrives.
+    fn spawn(&mut self, pool: &Handle, id: u64, job: impl FnOnce() -> JobResult + Send + 'static) {
+        let mailbox = Arc::downgrade(&self.mailbox);
+        runtime::spawn(pool, move || {
+            if mailbox.strong_count() == 0 {
+                return;
+            }
+            let result = panic::catch_unwind(AssertUnwindSafe(job)).unwrap_or(JobResult::Lost);
+            if let Some(mailbox) = mailbox.upgrade() {
+                // The receiver goes together with the mailbox.
+                let _ = mailbox.sender.send(Answer { id, result });
+                sys::wake(&mailbox.writer);
+            }
+        });
+        self.waiting.insert(id);
     }
 
     /// Whether it was made before this process was forked: then nothing comes back to it.
@@ -146,16 +133,7 @@ impl Resolver {
 
     /// Takes it apart; what is still to come goes nowhere.
     pub fn into_fd(self) -> OwnedFd {
-        self.reader
-    }
-
-    fn reply(&self, id: u64) -> Reply {
-        Reply {
-            id,
-            found: Found::Nothing,
-            sender: self.sender.clone(),
-            writer: Arc::clone(&self.writer),
-        }
+        self.reader.into()
     }
 
     /// Takes the answers that have arrived. In a forked child none do: the threads are its parent's,
@@ -165,11 +143,43 @@ impl Resolver {
             self.waiting.clear();
             return Vec::new();
         }
-        sys::drain_wakeup(self.reader.as_fd());
+        sys::drain_wakeup(&self.reader);
         let answers: Vec<_> = self.receiver.try_iter().collect();
         for answer in &answers {
             self.waiting.remove(&answer.id);
         }
         answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::runtime::BlockingPool;
+
+    // They were done for nobody, and a loop that had begun anew waited for its turn behind them.
+    #[test]
+    fn a_context_that_is_gone_has_nothing_done() {
+        let threads = BlockingPool::new("test", || 1);
+        let pool = threads.handle().unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        runtime::spawn(&pool, move || assert!(released.recv().is_err()));
+        let (done, who) = mpsc::channel();
+        let job = |name: &'static str| {
+            let done = done.clone();
+            move || {
+                done.send(name).unwrap();
+                JobResult::Lost
+            }
+        };
+        let mut gone = Resolver::new().unwrap();
+        gone.spawn(&pool, 1, job("gone"));
+        drop(gone);
+        let mut there = Resolver::new().unwrap();
+        there.spawn(&pool, 2, job("there"));
+        drop(release);
+        assert_eq!(who.recv(), Ok("there"));
     }
 }

@@ -32,7 +32,7 @@ impl SocketFile {
         let path = std::path::absolute(path)?;
         let fd = match sys::bind_unix(&path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(&path)?;
+                remove_stale(&path, error)?;
                 sys::bind_unix(&path)?
             }
             result => result?,
@@ -72,13 +72,14 @@ impl Drop for SocketFile {
     }
 }
 
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes a socket that nobody listens on any more. `in_use`: why its place cannot be had.
+fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::other("the file exists and is not a socket"));
     }
     match sys::connect_unix(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // It is in use, or was not to be found out about.
-        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+        _ => Err(in_use),
     }
 }

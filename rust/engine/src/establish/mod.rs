@@ -66,7 +66,7 @@ pub struct Establishing {
     /// The attempts of a race of addresses, with the tokens that they are watched under.
     pub attempts: Vec<(Id, Rc<Attempt>)>,
     /// Held in the middle of a TLS handshake: there are as many as handshakes under way.
-    pub crowd: Option<Rc<()>>,
+    pub handshaking: Option<Rc<()>>,
 }
 
 impl Establishing {
@@ -83,7 +83,7 @@ impl Establishing {
             awaited: None,
             accepted: false,
             attempts: Vec::new(),
-            crowd: None,
+            handshaking: None,
         }
     }
 

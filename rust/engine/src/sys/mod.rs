@@ -1,9 +1,9 @@
-//! Every call into the operating system, and all of this crate's `unsafe`.
+//! The operating system: what socket2 and std offer of it in the form that the engine needs, the calls
+//! that they do not offer, and all of this crate's `unsafe`.
 //!
 //! Descriptors are owned (`OwnedFd`) or borrowed (`BorrowedFd`) everywhere, so that no function
 //! here can touch one that someone else has closed.
 
-mod address;
 mod listen;
 mod memory;
 mod socket;
@@ -14,14 +14,15 @@ mod wakeup;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-pub use address::{local_address, local_path, peer_address, UNIX_PATH_MAX};
 pub use listen::{
-    accept, bind, bind_unix, interface_index, start_listening, take_listening, Sharing,
+    accept, bind, bind_unix, interface_index, is_address_absent, is_lasting, start_listening,
+    take_listening, Sharing,
 };
 pub use memory::trim as trim_memory;
 pub use socket::{
-    check_connected_stream, connect, connect_unix, duplicate, reset_on_close, set_nodelay,
-    set_nonblocking, shutdown, shutdown_write, take_error,
+    check_connected_stream, connect, connect_unix, duplicate, local_address, local_path,
+    peer_address, reset_on_close, set_nodelay, set_nonblocking, shutdown, shutdown_write,
+    take_error, UNIX_PATH_MAX,
 };
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{receive, receive_two, send_gathered, MAX_GATHERED};
