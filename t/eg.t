@@ -106,8 +106,8 @@ my %shows = (
     'mutual_tls.pl' => [
         qr/^server: alice is here\nalice: got 'hello, alice'\nalice: closed with 1000$/m,
         qr/^bob: closed with 1008 \(bob may not enter\)$/m,
-        qr/^mallory: not let in: .*UnknownCA$/m,
-        qr/^nobody: not let in: .*CertificateRequired$/m,
+        qr/^mallory: not let in: .*unknown CA$/m,
+        qr/^nobody: not let in: .*certificate required$/m,
     ],
     'prefork.pl' => [
         qr/^master [0-9]+: 3 workers at port [0-9]+$/m,
