@@ -186,13 +186,13 @@ for (
     [[%listen, ssl_verify_client => 1, ssl_client_ca => undef], qr/listen: option 'ssl_client_ca' must be a defined string/],
     [[%listen, ssl_verify_client => 1, ssl_client_ca => []], qr/listen: ssl_client_ca must be a string \(got 'ARRAY/],
     [[%listen, ssl_verify_client => 1, ssl_client_ca => '/no/ca.pem'],
-        qr{Failed to create vhost for listening: cannot read ssl_client_ca '/no/ca\.pem': No such file}],
+        qr{\Alisten: cannot read ssl_client_ca '/no/ca\.pem': No such file}],
     [[%listen, ssl_verify_client => 1, ssl_client_ca => $empty],
-        qr{Failed to create vhost for listening: ssl_client_ca '.*empty\.pem': there is no PEM certificate}],
+        qr{\Alisten: ssl_client_ca '.*empty\.pem': there is no PEM certificate}],
     [[%listen, ssl_verify_client => 1, ssl_client_ca => $not_der],
-        qr{Failed to create vhost for listening: ssl_client_ca '.*not_der\.pem': }],
+        qr{\Alisten: ssl_client_ca '.*not_der\.pem': }],
     [[%listen, ssl_verify_client => 1, ssl_client_ca => $made->file('alice.key')],
-        qr{Failed to create vhost for listening: ssl_client_ca '.*alice\.key': there is no PEM certificate}],
+        qr{\Alisten: ssl_client_ca '.*alice\.key': there is no PEM certificate}],
 ) {
     my ($options, $why) = @$_;
     my %given = @$options;

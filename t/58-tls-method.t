@@ -158,9 +158,9 @@ subtest 'ALPN' => sub {
     }
     my $context = EV::Websockets::Context->new;
     croaks_like { $context->listen(%listen, ssl_alpn => ['']) }
-        qr/\AFailed to create vhost for listening: a name in ssl_alpn must have 1 to 255 bytes/, 'an empty name';
+        qr/\Alisten: a name in ssl_alpn must have 1 to 255 bytes/, 'an empty name';
     croaks_like { $context->listen(%listen, ssl_alpn => 'x' x 256) }
-        qr/\AFailed to create vhost for listening: a name in ssl_alpn must have 1 to 255 bytes/, 'a long one';
+        qr/\Alisten: a name in ssl_alpn must have 1 to 255 bytes/, 'a long one';
     croaks_with { $context->listen(%listen, ssl_alpn => undef) } "listen: option 'ssl_alpn' must be a defined string", 'undef';
     croaks_with { $context->listen(ssl_alpn => 'a') } 'listen: ssl_alpn is for TLS, which needs ssl_cert and ssl_key', 'without TLS';
 };

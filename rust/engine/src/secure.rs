@@ -75,6 +75,13 @@ impl Context {
 
 /// What a new listener is secured with.
 pub(crate) fn listener(files: ServerTls) -> Result<ListenerTls, CallError> {
-    ListenerTls::new(files)
-        .map_err(|why| CallError::Invalid(format!("Failed to create vhost for listening: {why}")))
+    ListenerTls::new(files).map_err(|refusal| {
+        // The first is what programs know from 0.10.
+        let prefix = if refusal.of_certificate {
+            "Failed to create vhost for listening"
+        } else {
+            "listen"
+        };
+        CallError::Invalid(format!("{prefix}: {}", refusal.why))
+    })
 }

@@ -80,7 +80,7 @@ impl ListenerTls {
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub fn new(files: ServerTls) -> Result<Self, String> {
+    pub fn new(files: ServerTls) -> Result<Self, Refusal> {
         let current = RefCell::new(configuration(&files)?);
         let files = files.absolute();
         Ok(ListenerTls { files, current })
@@ -97,7 +97,7 @@ impl ListenerTls {
     /// One of them cannot be read or used, a key is not its certificate's, or a name is none; in
     /// words.
     pub fn read(&self) -> Result<Arc<ServerConfig>, String> {
-        configuration(&self.files)
+        configuration(&self.files).map_err(|refusal| refusal.why)
     }
 
     /// Puts another configuration in place of the current one.
@@ -106,9 +106,33 @@ impl ListenerTls {
     }
 }
 
-fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, String> {
+/// Why a listener cannot be secured.
+#[derive(Debug)]
+pub struct Refusal {
+    /// It is about the certificate that every listener with TLS has, and version 0.10 had.
+    pub of_certificate: bool,
+    /// In words.
+    pub why: String,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Refusal {
+            of_certificate: false,
+            why,
+        }
+    }
+}
+
+fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, Refusal> {
     let (cert, key) = (&options.cert, &options.key);
-    let own = identity::read(&identity::OPTIONS, cert, key, options.ca.as_deref())?;
+    let own =
+        identity::read(&identity::OPTIONS, cert, key, options.ca.as_deref()).map_err(|why| {
+            Refusal {
+                of_certificate: true,
+                why,
+            }
+        })?;
     let mut names = ServerNames::new(own);
     for one in &options.sni {
         identity::read(&ENTRY, &one.cert, &one.key, None)
