@@ -101,8 +101,10 @@ for my $resumed ([ 0, 1, 2 ], [ 2, 1, 0 ], [ 1, 2, 0 ], [ 1, 0, 2 ]) {
 }
 
 # Everything may be gone when a callback comes back: its connection closed, its
-# context destroyed. So may the coroutine itself.
-for my $end (qw(close destroy cancel throw)) {
+# context destroyed. So may the coroutine itself, but in a debugging perl: Coro leaves
+# the save stack of a coroutine before its contexts, which that takes for a mistake.
+my $debugging = defined &Internals::V && (Internals::V())[1] =~ /\bDEBUGGING\b/;
+for my $end (qw(close destroy throw), $debugging ? () : 'cancel') {
     my ($signal, $coro, $back);
     my $destroyed = 0;
     my $guard = bless [ \$destroyed ], 'Told';
