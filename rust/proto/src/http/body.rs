@@ -3,7 +3,7 @@
 use httparse::{parse_chunk_size, Status};
 
 use super::MAX_BODY;
-use crate::handshake::Rejection;
+use crate::handshake::{is_token, Rejection};
 
 /// The longest line between chunks, in bytes.
 const MAX_LINE: usize = 1024;
@@ -110,9 +110,10 @@ impl Body {
         let Some(line) = line(input)? else {
             return Ok(None);
         };
-        // httparse takes a line without a digit for a 0.
+        // httparse takes a line without a digit for a 0, and anything at all for an extension.
+        let has_size = line[0].is_ascii_hexdigit() && is_text(&line[..line.len() - 2]);
         let size = match parse_chunk_size(line) {
-            Ok(Status::Complete((_, size))) if line[0].is_ascii_hexdigit() => size,
+            Ok(Status::Complete((_, size))) if has_size => size,
             _ => return Err(malformed()),
         };
         self.state = match usize::try_from(size) {
@@ -140,13 +141,16 @@ impl Body {
         }
     }
 
-    /// Nobody is told what stands there.
+    /// Nobody is told what stands there. But what is no field may be the next request, for a proxy that reads less
+    /// (RFC 9112 section 7.1.2).
     fn trailer(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
         let Some(line) = line(input)? else {
             return Ok(None);
         };
-        if line == b"\r\n" {
-            self.state = State::Complete;
+        match &line[..line.len() - 2] {
+            [] => self.state = State::Complete,
+            field if is_field(field) => {}
+            _ => return Err(malformed()),
         }
         Ok(Some(line.len()))
     }
@@ -159,6 +163,22 @@ fn line(input: &[u8]) -> Result<Option<&[u8]>, Rejection> {
         None if input.len() < MAX_LINE => Ok(None),
         _ => Err(malformed()),
     }
+}
+
+/// Whether this is `name:value` (RFC 9112 section 5.1): no blank before the colon, nor before the name, where it would
+/// make a folded line of the one above.
+fn is_field(line: &[u8]) -> bool {
+    match line.iter().position(|&byte| byte == b':') {
+        Some(colon) => is_token(&line[..colon]) && is_text(&line[colon + 1..]),
+        None => false,
+    }
+}
+
+/// Whether no control character is in it, a CR included; HTAB is none here (RFC 9110 section 5.5).
+fn is_text(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|byte| *byte == b'\t' || !byte.is_ascii_control())
 }
 
 fn malformed() -> Rejection {
@@ -186,7 +206,7 @@ mod tests {
 
     #[test]
     fn ends_where_it_says_however_it_is_cut() {
-        let chunks = b"5\r\nhello\r\n00B;x=\"y\"\r\n, world! :-\r\n0\r\nX-Sum: 1\r\n\r\nGET";
+        let chunks = b"5\r\nhello\r\n00B ; x=\"y\t\xE9\"\r\n, world! :-\r\n0\r\nX-Sum: 1\r\nx:\r\nY:\t\xE9 \r\n\r\nGET";
         let cases = [
             (Body::of_length(0), &b"GET"[..], &b""[..]),
             (Body::of_length(5), b"helloGET", b"hello"),
@@ -217,6 +237,29 @@ mod tests {
             "1\r\nxy\r\n",
             "1\r\nx\n",
             "0\r\nX-A: 1\n\r\n",
+            "1;\0\r\nx\r\n0\r\n",
+            "1;a=\x01\r\nx\r\n0\r\n",
+            "1;a=\x7f\r\nx\r\n0\r\n",
+            "1;a\rb\r\nx\r\n0\r\n",
+            "1;a\r\r\nx\r\n0\r\n",
+            "1\x0b\r\nx\r\n0\r\n",
+            "0;\0\r\n",
+            "0\r\n\r\r\n",
+            "0\r\n\0\r\n",
+            "0\r\n\x0b\r\n",
+            "0\r\n \r\n",
+            "0\r\n\t\r\n",
+            "0\r\nX-A: 1\r\n b\r\n",
+            "0\r\nX-A: 1\r\n\tX-B: 1\r\n",
+            "0\r\nGET / HTTP/1.1\r\nHost: h\r\n",
+            "0\r\nX-A : 1\r\n",
+            "0\r\nX-A\t: 1\r\n",
+            "0\r\n: 1\r\n",
+            "0\r\nX A: 1\r\n",
+            "0\r\nX-A: 1\r2\r\n",
+            "0\r\nX-A: 1\r\r\n",
+            "0\r\nX-A: \0\r\n",
+            "0\r\nX-A: \x08\r\n",
             "11112222333344445\r\n",
             &long,
         ] {
