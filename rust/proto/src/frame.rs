@@ -87,6 +87,14 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
+    /// Whether what is wrong comes behind the mask bit, in the length; the rest is in the first byte.
+    pub fn is_about_length(self) -> bool {
+        match self {
+            Self::ReservedOpcode | Self::FragmentedControl => false,
+            Self::LongControl | Self::NonMinimalLength | Self::LengthOverflow => true,
+        }
+    }
+
     /// The error in words, with the section that forbids it.
     pub fn text(self) -> &'static str {
         match self {

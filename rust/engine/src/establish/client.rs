@@ -137,7 +137,8 @@ async fn upgrade(
                 return Err("the server closed the connection without an answer".into())
             }
             Ok(0) => {
-                return Err("the server closed the connection in the middle of its answer".into())
+                handshake::check_ended_response(&head).map_err(|error| error.to_string())?;
+                return Err("the server closed the connection in the middle of its answer".into());
             }
             Ok(_) => {}
             Err(error) => {

@@ -71,7 +71,10 @@ async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Resu
             Ok(0) if head.is_empty() => {
                 return Err("closed the connection without an answer".into())
             }
-            Ok(0) => return Err("closed the connection in the middle of its answer".into()),
+            Ok(0) => {
+                connect::check_ended_response(&head)?;
+                return Err("closed the connection in the middle of its answer".into());
+            }
             Ok(_) => {}
             // A proxy that refuses early may reset while it is still being written to.
             Err(error) => return Err(words::system(&sent.err().unwrap_or(error))),

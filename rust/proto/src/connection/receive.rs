@@ -227,20 +227,25 @@ impl Connection {
         }
     }
 
-    /// A header that this end of the connection may receive, or `None` while it is incomplete.
+    /// A header that this end of the connection may receive, or `None` while it is incomplete. What is wrong with it is
+    /// looked for in the order of the wire (the first byte, whether it is masked, the length): a header that is wrong in
+    /// two ways has one error, however it is cut.
     fn checked_header(&self, bytes: &[u8]) -> Result<Option<(Header, usize)>, Failure> {
         if let Some(&first) = bytes.first().filter(|first| *first & 0x70 != 0) {
             self.check_reserved_bits(first)?;
         }
-        let header = parse_header(bytes).map_err(|error| Failure::protocol(error.text()))?;
-        match (self.role, bytes.get(1).map(|second| second & 0x80 != 0)) {
-            (Role::Server, Some(false)) => Err(Failure::protocol(
-                "client sent an unmasked frame (RFC 6455 section 5.1)",
-            )),
-            (Role::Client, Some(true)) => Err(Failure::protocol(
-                "server sent a masked frame (RFC 6455 section 5.1)",
-            )),
-            _ => Ok(header),
+        let parsed = parse_header(bytes);
+        let masked = bytes.get(1).map(|second| second & 0x80 != 0);
+        let wrongly_masked = masked.is_some_and(|masked| masked != (self.role == Role::Server));
+        match parsed {
+            Err(error) if !(wrongly_masked && error.is_about_length()) => {
+                Err(Failure::protocol(error.text()))
+            }
+            Ok(header) if !wrongly_masked => Ok(header),
+            _ => Err(Failure::protocol(match self.role {
+                Role::Server => "client sent an unmasked frame (RFC 6455 section 5.1)",
+                Role::Client => "server sent a masked frame (RFC 6455 section 5.1)",
+            })),
         }
     }
 

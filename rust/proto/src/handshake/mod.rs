@@ -23,8 +23,10 @@ pub use host::{Host, Hosts, HostsError};
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
 pub use request::{parse_request, Request, RequestParts, MAX_REQUEST_HEAD};
+pub use response::{
+    check_ended_response, parse_response, Response, ResponseError, MAX_RESPONSE_HEAD,
+};
 pub(crate) use response::{final_response, status_of};
-pub use response::{parse_response, Response, ResponseError, MAX_RESPONSE_HEAD};
 pub use server::{choose_subprotocol, encode_response};
 
 /// The most headers a request or response may have.

@@ -9,7 +9,7 @@ use httparse::{Error, Status, EMPTY_HEADER};
 pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// Bytes of something unexpected that are shown.
-const SHOWN: usize = 80;
+const MAX_SHOWN: usize = 80;
 
 /// An upgrade that a server agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,38 +64,55 @@ pub fn parse_response(
     key: &str,
     request: &ClientRequest,
 ) -> Result<Option<(usize, Response)>, ResponseError> {
-    final_response(buf, |parsed, end| match parsed.code {
+    final_response(buf, false, |parsed, end| match parsed.code {
         Some(101) => accept(parsed, key, request).map(|response| (end, response)),
         _ => Err(ResponseError::Status(status_of(parsed))),
     })
 }
 
+/// What is wrong with an answer that has ended in the middle of its head, when [`parse_response`] has found nothing yet: it
+/// may have waited for the end of the first line, to show it.
+///
+/// # Errors
+/// As [`parse_response`].
+pub fn check_ended_response(buf: &[u8]) -> Result<(), ResponseError> {
+    final_response(buf, true, |_, _| Ok(())).map(drop)
+}
+
 /// Reads heads from the front of `buf` up to the first that is no interim response, and hands that to `judge` with
-/// the number of bytes up to its end. `None` while it is incomplete.
+/// the number of bytes up to its end. `None` while it is incomplete. `is_ended`: nothing will follow, so that a first line
+/// which is malformed has not to be waited for.
 pub(crate) fn final_response<T>(
     buf: &[u8],
+    is_ended: bool,
     judge: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, ResponseError>,
 ) -> Result<Option<T>, ResponseError> {
     let mut start = 0;
     loop {
         let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut parsed_headers);
-        let end = match parsed.parse(&buf[start..]) {
+        // Nothing beyond the limit is looked at: whether it has come already must not make a difference.
+        let rest = &buf[start..buf.len().min(MAX_RESPONSE_HEAD)];
+        let end = match parsed.parse(rest) {
             Ok(Status::Complete(length)) => start + length,
             Ok(Status::Partial) if buf.len() < MAX_RESPONSE_HEAD => return Ok(None),
             Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
                 return Err(ResponseError::TooLarge)
             }
-            Err(error) => return Err(ResponseError::Malformed(error, first_line(&buf[start..]))),
+            // Nor must what is shown of the first line depend on how much of it has come.
+            Err(_) if !is_ended && !is_shown_whole(rest) => return Ok(None),
+            Err(error) => return Err(ResponseError::Malformed(error, first_line(rest))),
         };
-        if end > MAX_RESPONSE_HEAD {
-            return Err(ResponseError::TooLarge);
-        }
         match parsed.code {
             Some(100 | 102..=199) => start = end,
             _ => return judge(&parsed, end).map(Some),
         }
     }
+}
+
+/// Whether no further byte changes what [`first_line`] shows.
+fn is_shown_whole(response: &[u8]) -> bool {
+    response.len() >= MAX_SHOWN || response.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 /// Code and reason phrase. Of a longer phrase than anybody would read only the beginning is shown.
@@ -145,7 +162,7 @@ fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), ResponseError> 
         [value] if value.eq_ignore_ascii_case(b"websocket") => Ok(()),
         _ => {
             let shown = upgrades.join(&b", "[..]);
-            let shown = &shown[..shown.len().min(SHOWN)];
+            let shown = &shown[..shown.len().min(MAX_SHOWN)];
             Err(ResponseError::OtherUpgrade(lossy(shown)))
         }
     }
@@ -157,7 +174,7 @@ fn first_line(response: &[u8]) -> String {
         .split(|&byte| byte == b'\r' || byte == b'\n')
         .next()
         .unwrap_or_default();
-    lossy(&line[..line.len().min(SHOWN)])
+    lossy(&line[..line.len().min(MAX_SHOWN)])
         .escape_debug()
         .to_string()
 }

@@ -23,11 +23,24 @@ pub fn encode_request(host: &str, port: u16, credentials: Option<&Credentials>) 
 /// # Errors
 /// A refusal, with its status line, or an answer that is not understood; in words that want "proxy ..." before them.
 pub fn parse_response(buf: &[u8]) -> Result<Option<usize>, String> {
-    final_response(buf, |parsed, end| match parsed.code {
+    read_response(buf, false)
+}
+
+/// What is wrong with an answer that has ended in the middle of its head, as
+/// [`check_ended_response`](crate::handshake::check_ended_response).
+///
+/// # Errors
+/// As [`parse_response`].
+pub fn check_ended_response(buf: &[u8]) -> Result<(), String> {
+    read_response(buf, true).map(drop)
+}
+
+fn read_response(buf: &[u8], is_ended: bool) -> Result<Option<usize>, String> {
+    let found = final_response(buf, is_ended, |parsed, end| match parsed.code {
         Some(200..=299) => Ok(end),
         _ => Err(ResponseError::Status(status_of(parsed))),
-    })
-    .map_err(|error| match error {
+    });
+    found.map_err(|error| match error {
         ResponseError::Status(status) => format!("answered: {}", status.escape_debug()),
         ResponseError::Malformed(error, line) => {
             format!("sent a malformed HTTP response: {error} (it begins with '{line}')")
