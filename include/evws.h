@@ -777,6 +777,11 @@ typedef struct evws_tls_info {
 #define EVWS_STATUS_PANICKED 7
 
 /**
+ * There is no memory for it. Nothing was queued, and the connection is as it was.
+ */
+#define EVWS_STATUS_NO_MEMORY 8
+
+/**
  * There is none.
  */
 #define EVWS_EVENT_NONE 0
@@ -995,7 +1000,8 @@ evws_status evws_request_answer(struct evws_context *context,
 /**
  * Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
  * connection is not connected, `EVWS_STATUS_FRAGMENT_OPEN` for a message while a fragmented one
- * is in progress, `EVWS_STATUS_INVALID` for an unknown kind.
+ * is in progress, `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown
+ * kind.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
@@ -1017,7 +1023,8 @@ bool evws_is_utf8(const uint8_t *data, size_t length);
 
 /**
  * Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
- * not connected. `is_binary` counts for the first part alone.
+ * not connected, `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
+ * alone.
  *
  * Safety:
  * `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to

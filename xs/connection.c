@@ -37,6 +37,8 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
     case EVWS_STATUS_FRAGMENT_OPEN:
         croak("Cannot send while a fragmented message is in progress; "
               "finish the fragment with send_fragment(..., is_final => 1) first (is_final is the third argument)");
+    case EVWS_STATUS_NO_MEMORY:
+        croak("Out of memory: nothing was sent, and the connection is as it was");
     default:
         ws_context_croak(aTHX_ conn->ctx);
     }

@@ -242,6 +242,21 @@ cycle is broken.
 A mistake in your program croaks, and the message names the line of the caller. An error of
 a peer or of the network is passed to L<on_error|EV::Websockets::Connection/on_error>.
 
+=head2 Out of memory
+
+When there is no memory for what you send, C<send>, C<send_binary> and C<send_fragment> croak with
+C<Out of memory: nothing was sent, and the connection is as it was>. The connection goes on, and
+you can send again when the queue has become shorter. When there is no memory for a message that
+arrives, the connection fails: C<on_error> says C<message does not fit into memory>, and the peer
+gets the code 1009. The program and its other connections go on in both cases.
+
+This applies to messages, the module's large allocations. A small allocation that fails still
+ends the process, as it does in perl, with C<memory allocation of ... bytes failed> or perl's own
+C<Out of memory!>.
+Your callbacks work with perl's memory: set C<max_message_size>, and limit the send queues
+(L<EV::Websockets::Connection/BACKPRESSURE>), so that it does not come to that. Also mind that many
+systems promise more memory than there is, and kill a process that uses it. Then nothing croaks.
+
 =head2 Tracing
 
 C<EV::Websockets::_set_debug(1)> makes the module print what it does to STDERR.

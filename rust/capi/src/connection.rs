@@ -29,6 +29,7 @@ unsafe fn send(
         Ok(()) => EVWS_STATUS_OK,
         Err(SendError::NotOpen) => EVWS_STATUS_NOT_OPEN,
         Err(SendError::FragmentInProgress) => EVWS_STATUS_FRAGMENT_OPEN,
+        Err(SendError::NoMemory) => EVWS_STATUS_NO_MEMORY,
     };
     // SAFETY: the caller's promise.
     unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
@@ -36,7 +37,8 @@ unsafe fn send(
 
 /// Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
 /// connection is not connected, `EVWS_STATUS_FRAGMENT_OPEN` for a message while a fragmented one
-/// is in progress, `EVWS_STATUS_INVALID` for an unknown kind.
+/// is in progress, `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown
+/// kind.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
@@ -71,7 +73,8 @@ pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
 }
 
 /// Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
-/// not connected. `is_binary` counts for the first part alone.
+/// not connected, `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
+/// alone.
 ///
 /// # Safety
 /// `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to

@@ -74,6 +74,8 @@ pub const EVWS_STATUS_INVALID: evws_status = 5;
 pub const EVWS_STATUS_SYSTEM: evws_status = 6;
 /// A bug was caught: nothing but `evws_context_free` may follow.
 pub const EVWS_STATUS_PANICKED: evws_status = 7;
+/// There is no memory for it. Nothing was queued, and the connection is as it was.
+pub const EVWS_STATUS_NO_MEMORY: evws_status = 8;
 
 /// Report `EVWS_EVENT_DRAIN`.
 pub const EVWS_WANT_DRAIN: u32 = 1;

@@ -28,13 +28,15 @@ pub struct ChunkPool {
 impl ChunkPool {
     /// An empty chunk with room for `length` bytes. Only a few large ones are lent at a time:
     /// ten thousand connections that each wait to be written must not hold 132 KiB each.
-    fn take(&mut self, length: usize) -> Vec<u8> {
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, NoMemory> {
         if length <= CHUNK && self.lent < POOLED {
-            self.lent += 1;
-            return self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+            if let Some(chunk) = self.free.pop().or_else(|| allocate(CHUNK)) {
+                self.lent += 1;
+                return Ok(chunk);
+            }
         }
         // INVARIANT: only a pooled chunk has the capacity CHUNK.
-        Vec::with_capacity(length.max(SMALL_CHUNK) + usize::from(length == CHUNK))
+        allocate(length.max(SMALL_CHUNK) + usize::from(length == CHUNK)).ok_or(NoMemory)
     }
 
     fn put(&mut self, mut chunk: Vec<u8>) {
@@ -51,6 +53,16 @@ impl ChunkPool {
     pub fn shrink(&mut self) {
         self.free = Vec::new();
     }
+}
+
+/// There is no memory for a frame. The queue is as it was.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+fn allocate(capacity: usize) -> Option<Vec<u8>> {
+    let mut chunk = Vec::new();
+    chunk.try_reserve_exact(capacity).ok()?;
+    Some(chunk)
 }
 
 /// How a write ended.
@@ -107,17 +119,21 @@ impl SendQueue {
 
     /// Lets `encode` append whole frames of at most `length` bytes (headers included).
     /// INVARIANT: a frame lies in one chunk, whole.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; `encode` was not called.
     pub fn append<T>(
         &mut self,
         pool: &mut ChunkPool,
         length: usize,
         payload: usize,
         encode: impl FnOnce(&mut Vec<u8>) -> T,
-    ) -> T {
+    ) -> Result<T, NoMemory> {
         if self.last.capacity() == 0 {
-            self.last = pool.take(length);
+            self.last = pool.take(length)?;
         } else if !make_room(&mut self.last, length) {
-            let full = std::mem::replace(&mut self.last, pool.take(length));
+            self.earlier.try_reserve(1).map_err(|_| NoMemory)?;
+            let full = std::mem::replace(&mut self.last, pool.take(length)?);
             self.earlier.push_back(full);
         }
         let before = self.last.len();
@@ -130,7 +146,7 @@ impl SendQueue {
             pool.put(std::mem::take(&mut self.last));
             self.last = self.earlier.pop_back().unwrap_or_default();
         }
-        result
+        Ok(result)
     }
 
     /// Offers all of it to the kernel, in one call unless there are very many chunks.
@@ -257,7 +273,10 @@ impl SendQueue {
         if self.earlier.is_empty() && self.last.capacity() == CHUNK {
             let rest = self.last.len() - self.head;
             if rest <= CHUNK / 4 {
-                let exact = self.last[self.head..].to_vec();
+                let Some(mut exact) = allocate(rest) else {
+                    return;
+                };
+                exact.extend_from_slice(&self.last[self.head..]);
                 pool.put(std::mem::replace(&mut self.last, exact));
                 self.head = 0;
             }
@@ -267,14 +286,14 @@ impl SendQueue {
 
 /// Whether `length` more bytes fit into the chunk, growing a small one up to the usual size.
 fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
-    let needed = chunk.len() + length;
+    let needed = chunk.len().saturating_add(length);
     if needed <= chunk.capacity() {
         return true;
     }
     // A chunk of the usual size is full; a larger one was made for a single frame.
     if chunk.capacity() < CHUNK && needed < CHUNK {
-        chunk.reserve_exact(needed.next_power_of_two().min(CHUNK - 1) - chunk.len());
-        return true;
+        let more = needed.next_power_of_two().min(CHUNK - 1) - chunk.len();
+        return chunk.try_reserve_exact(more).is_ok();
     }
     false
 }
@@ -297,9 +316,8 @@ mod tests {
 
     fn queue(queue: &mut SendQueue, pool: &mut ChunkPool, payload: &[u8]) {
         let length = encoded_len(payload.len(), false);
-        queue.append(pool, length, payload.len(), |out| {
-            encode(true, Opcode::Binary, payload, None, out);
-        });
+        let encode = |out: &mut Vec<u8>| encode(true, Opcode::Binary, payload, None, out);
+        queue.append(pool, length, payload.len(), encode).unwrap();
     }
 
     /// Reads up to `limit` bytes of what was written.
@@ -366,14 +384,35 @@ mod tests {
     fn a_queue_that_is_empty_or_whose_frame_was_refused_holds_nothing() {
         let mut pool = ChunkPool::default();
         let mut waiting = SendQueue::default();
-        waiting.append(&mut pool, 100, 94, |_| {});
+        waiting.append(&mut pool, 100, 94, |_| {}).unwrap();
         assert!(waiting.is_empty());
         assert_eq!((waiting.last.capacity(), waiting.payload()), (0, 0));
         queue(&mut waiting, &mut pool, &[1; CHUNK - 20]);
         // There is no room for this one in the same chunk, and it is refused.
-        waiting.append(&mut pool, 100, 94, |_| {});
+        waiting.append(&mut pool, 100, 94, |_| {}).unwrap();
         assert_eq!(waiting.payload(), (CHUNK - 20) as u64);
         assert!(!waiting.is_empty() && waiting.earlier.is_empty());
+    }
+
+    // What did not fit into memory ended the program. No memory is larger than an isize.
+    #[test]
+    fn a_frame_that_does_not_fit_into_memory_is_refused_and_the_queue_goes_on() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let refused = |waiting: &mut SendQueue, pool: &mut ChunkPool| {
+            let encode = |_: &mut Vec<u8>| panic!("there is no room");
+            assert_eq!(
+                waiting.append(pool, usize::MAX - 1, 1, encode),
+                Err(NoMemory)
+            );
+        };
+        refused(&mut waiting, &mut pool);
+        assert!(waiting.is_empty() && waiting.last.capacity() == 0);
+        queue(&mut waiting, &mut pool, &[1; 100]);
+        refused(&mut waiting, &mut pool);
+        queue(&mut waiting, &mut pool, &[2; 100]);
+        assert_eq!(waiting.payload(), 200);
+        assert!(waiting.earlier.is_empty() && waiting.last.len() == 204);
     }
 
     #[test]
@@ -409,11 +448,13 @@ mod tests {
             .append(&mut pool, 20, 10, |out| {
                 proto.send_message(true, &[1; 10], [0; 4], out)
             })
+            .unwrap()
             .unwrap();
         queue
             .append(&mut pool, 200, 0, |out| {
                 proto.close(Some(1000), b"enough", || [0; 4], out)
             })
+            .unwrap()
             .unwrap();
         queue.advance(7, &mut pool);
         assert_eq!(queue.payload(), 5);

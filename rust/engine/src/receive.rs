@@ -20,6 +20,8 @@ pub(crate) const BUFFER: usize = 260 * 1024;
 const EVENTS_PER_TURN: u32 = 4096;
 /// From this many missing bytes on, a message is read straight into its own memory.
 const DIRECT: u64 = 16 * 1024;
+/// Why a connection ends whose bytes cannot be kept.
+const NO_MEMORY: &str = "what was received does not fit into memory";
 /// An RFC 6455 control frame carries no more than this.
 const CONTROL_PAYLOAD: usize = 125;
 
@@ -298,6 +300,14 @@ impl Context {
             link.direct = batch.direct;
         }
         if batch.start < batch.end {
+            if link.rest.try_reserve(batch.end - batch.start).is_err() {
+                // Bytes that are missing cannot be made up for.
+                let text = NO_MEMORY.into();
+                self.queue_close(batch.id, Some(1009), NO_MEMORY.as_bytes());
+                let id = batch.id;
+                self.events.push_back(Queued::Error { id, text });
+                return self.end(id, 1009);
+            }
             link.rest
                 .splice(..0, self.buffer[batch.start..batch.end].iter().copied());
         }

@@ -8,7 +8,7 @@ use evws_proto::{frame, Role};
 use crate::context::Context;
 use crate::event::{Id, Queued};
 use crate::link::{Link, Stage, LINGER_TIMEOUT, PONG_BACKLOG, PONG_TIMEOUT};
-use crate::queue::Written;
+use crate::queue::{NoMemory, Written};
 use crate::slots::Source;
 
 /// The largest buffer for compressed bytes that is kept for the next message.
@@ -39,7 +39,7 @@ impl Context {
     /// loop blocks.
     ///
     /// # Errors
-    /// The connection is not open, or a fragmented message is in progress.
+    /// The connection is not open, a fragmented message is in progress, or there is no memory for it.
     pub fn send(&mut self, id: Id, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         let Context {
             slots,
@@ -66,14 +66,24 @@ impl Context {
         if proto.compresses() {
             let frame = compressed(proto, kind, payload, mask, scratch)?;
             let length = frame.encoded_len();
-            queue.append(pool, length, frame.payload.len(), |out| frame.encode(out));
+            let queued = queue.append(pool, length, frame.payload.len(), |out| frame.encode(out));
+            if queued.is_err() && !matches!(kind, Kind::Ping | Kind::Pong) {
+                proto.forget_frame();
+            }
             if scratch.capacity() > SCRATCH {
                 *scratch = Vec::new();
             }
             holders.note(id, link);
+            if queued.is_err() {
+                if matches!(kind, Kind::Fragment { .. }) {
+                    // It was asked before whether there is room. A message that lacks a part must not go on.
+                    self.abort(id);
+                }
+                return Err(SendError::NoMemory);
+            }
         } else {
             let length = frame::encoded_len(payload.len(), masked);
-            queue.append(pool, length, payload.len(), |out| match kind {
+            let queued = queue.append(pool, length, payload.len(), |out| match kind {
                 Kind::Text => proto.send_message(false, payload, mask, out),
                 Kind::Binary => proto.send_message(true, payload, mask, out),
                 Kind::Ping => proto.send_ping(payload, mask, out),
@@ -81,7 +91,8 @@ impl Context {
                 Kind::Fragment { binary, last } => {
                     proto.send_fragment(binary, last, payload, mask, out)
                 }
-            })?;
+            });
+            queued.map_err(|NoMemory| SendError::NoMemory)??;
         }
         link.drain_due = true;
         mark_dirty(link, id, dirty);
@@ -121,10 +132,12 @@ impl Context {
         };
         let Link { proto, queue, .. } = link;
         let length = 2 * frame::encoded_len(125, true);
-        // The state was looked at by whoever calls this; a second Close is not sent.
-        let _ = queue.append(pool, length, 0, |out| {
+        let queued = queue.append(pool, length, 0, |out| {
             proto.close(code, reason, || masks.next(), out)
         });
+        // The state was looked at by whoever calls this; a second Close is not sent. Where there is no memory for a
+        // first one, the connection ends without.
+        link.write_dead |= queued.is_err();
         mark_dirty(link, id, dirty);
     }
 
@@ -151,7 +164,7 @@ impl Context {
         let queued = queue.append(pool, length, payload.len(), |out| {
             proto.send_pong(payload, mask, out)
         });
-        if queued.is_ok() {
+        if matches!(queued, Ok(Ok(()))) {
             link.pong_backlog = link.pong_backlog.saturating_add(length as u32);
             link.pongs_end = link.queue.end();
             mark_dirty(link, id, dirty);

@@ -175,8 +175,8 @@ impl Message {
         for block in data.chunks_mut(BLOCK) {
             frame.take(block);
             let start = self.payload.len();
-            deflate.inflate(block, &mut self.payload, limit)?;
-            check(&mut self.utf8, &self.payload[start..])?;
+            let inflated = deflate.inflate(block, &mut self.payload, limit);
+            self.check_inflated(start, inflated)?;
         }
         Ok(())
     }
@@ -184,14 +184,25 @@ impl Message {
     /// The last compressed byte of the message is there.
     pub fn finish_inflating(&mut self, deflate: &mut Deflate, limit: u64) -> Result<(), Failure> {
         let start = self.payload.len();
-        deflate.finish(&mut self.payload, limit)?;
-        check(&mut self.utf8, &self.payload[start..])?;
+        let inflated = deflate.finish(&mut self.payload, limit);
+        self.check_inflated(start, inflated)?;
         // Whoever takes the message gets neither what it grew by too much, nor too little for a NUL.
         let length = self.payload.len();
         if self.payload.capacity() - length > length / 4 {
             self.payload.shrink_to(length + 1);
         }
         self.reserve_one()
+    }
+
+    /// What is inflated is judged byte by byte: what was inflated before the message became too large, or the compressed
+    /// bytes no deflate data, is text or not, however the bytes came.
+    fn check_inflated(
+        &mut self,
+        start: usize,
+        inflated: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        check(&mut self.utf8, &self.payload[start..])?;
+        inflated
     }
 
     fn reserve_one(&mut self) -> Result<(), Failure> {

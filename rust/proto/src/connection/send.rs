@@ -33,16 +33,17 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The frame as it goes out where compression was negotiated.
-    fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Self {
+    fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Result<Self, SendError> {
         let first = self.opcode != Opcode::Continuation;
-        match deflate.compress(first, self.fin, self.payload, scratch) {
+        let compressed = deflate.compress(first, self.fin, self.payload, scratch)?;
+        Ok(match compressed {
             Some(payload) => Self {
                 compressed: first,
                 payload,
                 ..self
             },
             None => self,
-        }
+        })
     }
 }
 
@@ -58,6 +59,9 @@ pub enum SendError {
          finish the fragment with send_fragment(..., is_final => 1) first"
     )]
     FragmentInProgress,
+    /// There is no memory for the frame. The same call may be made again.
+    #[error("Out of memory")]
+    NoMemory,
 }
 
 impl Connection {
@@ -75,10 +79,10 @@ impl Connection {
     ) -> Result<Outgoing<'a>, SendError> {
         self.check_message()?;
         let frame = self.outgoing(true, data_opcode(binary), payload, random);
-        Ok(match &mut self.deflate {
+        match &mut self.deflate {
             Some(deflate) => frame.compress(deflate, scratch),
-            None => frame,
-        })
+            None => Ok(frame),
+        }
     }
 
     /// The frame of a fragment of a message: the first one if none is in progress, then `binary` says what the message
@@ -86,7 +90,7 @@ impl Connection {
     /// [`message_frame`](Self::message_frame).
     ///
     /// # Errors
-    /// [`SendError::NotOpen`]; nothing has changed.
+    /// [`SendError::NotOpen`] or [`SendError::NoMemory`]; nothing has changed.
     pub fn fragment_frame<'a>(
         &mut self,
         binary: bool,
@@ -101,12 +105,19 @@ impl Connection {
         } else {
             data_opcode(binary)
         };
+        let mut frame = self.outgoing(is_final, opcode, payload, random);
+        if let Some(deflate) = &mut self.deflate {
+            frame = frame.compress(deflate, scratch)?;
+        }
         self.sending_fragments = !is_final;
-        let frame = self.outgoing(is_final, opcode, payload, random);
-        Ok(match &mut self.deflate {
-            Some(deflate) => frame.compress(deflate, scratch),
-            None => frame,
-        })
+        Ok(frame)
+    }
+
+    /// What [`message_frame`](Self::message_frame) has made could not be kept until it is sent.
+    pub fn forget_frame(&mut self) {
+        if let Some(deflate) = &mut self.deflate {
+            deflate.forget_sent();
+        }
     }
 
     /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
@@ -226,7 +237,7 @@ impl Connection {
     /// code. From here on the peer's messages are dropped. `random` gives the mask key of each frame.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] if our Close was sent before; `out` is as it was.
+    /// [`SendError::NotOpen`] if our Close was sent before, [`SendError::NoMemory`]; `out` is as it was.
     pub fn close(
         &mut self,
         code: Option<u16>,
@@ -242,12 +253,12 @@ impl Connection {
             "close code {code:?} may not be sent"
         );
         if self.sending_fragments {
-            self.sending_fragments = false;
             let mut scratch = Vec::new();
             let mut end = self.outgoing(true, Opcode::Continuation, &[], random());
             if let Some(deflate) = &mut self.deflate {
-                end = end.compress(deflate, &mut scratch);
+                end = end.compress(deflate, &mut scratch)?;
             }
+            self.sending_fragments = false;
             end.encode(out);
         }
         let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);

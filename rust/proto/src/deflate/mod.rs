@@ -1,6 +1,8 @@
 //! permessage-deflate (RFC 7692): what a program allows, what was agreed on, and the codecs that carry it out.
 
+mod inflater;
 mod pool;
+mod receive;
 mod stream;
 mod window;
 

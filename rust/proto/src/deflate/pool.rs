@@ -1,7 +1,12 @@
 //! Codecs that no connection holds: what a context's connections share.
 
-use flate2::{Compress, Compression, Decompress};
+use super::inflater::{Inflater, OUTPUT};
+use super::receive::NO_MEMORY;
+use super::{compressor_size, INFLATER};
+use crate::connection::Failure;
+use flate2::{Compress, Compression};
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 /// How many unused compressors are kept. One is in use at a time, unless fragmented messages are being sent.
@@ -21,7 +26,35 @@ struct Pool {
         clippy::vec_box,
         reason = "connections hold them boxed, and they go to and fro"
     )]
-    inflaters: Vec<Box<Decompress>>,
+    inflaters: Vec<Box<Inflater>>,
+    /// What is inflated in one step.
+    output: Option<Box<[u8]>>,
+}
+
+/// Borrowed room for what is inflated in one step, [`OUTPUT`] bytes.
+pub(super) struct Output {
+    codecs: Codecs,
+    room: Box<[u8]>,
+}
+
+impl Deref for Output {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.room
+    }
+}
+
+impl DerefMut for Output {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.room
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.codecs.0.borrow_mut().output = Some(std::mem::take(&mut self.room));
+    }
 }
 
 /// What a compressor was made with.
@@ -37,21 +70,24 @@ impl Codecs {
         *self.0.borrow_mut() = Pool::default();
     }
 
-    /// A compressor at the start of a stream.
-    pub(super) fn compressor(&self, setting: Setting) -> Box<Compress> {
+    /// A compressor at the start of a stream; `None` if there is no memory for one.
+    pub(super) fn compressor(&self, setting: Setting) -> Option<Box<Compress>> {
         let compressors = &mut self.0.borrow_mut().compressors;
         let found = compressors.iter().position(|(made, _)| *made == setting);
         match found {
             Some(index) => {
                 let (_, mut compressor) = compressors.swap_remove(index);
                 compressor.reset();
-                compressor
+                Some(compressor)
             }
-            None => Box::new(Compress::new_with_window_bits(
-                Compression::new(u32::from(setting.level)),
-                false,
-                setting.window_bits,
-            )),
+            None => is_there_room(compressor_size(setting.window_bits)).then(|| {
+                let level = Compression::new(u32::from(setting.level));
+                Box::new(Compress::new_with_window_bits(
+                    level,
+                    false,
+                    setting.window_bits,
+                ))
+            }),
         }
     }
 
@@ -63,21 +99,44 @@ impl Codecs {
         compressors.push((setting, compressor));
     }
 
-    /// An inflater at the start of a stream. It has the largest window, which is right for every sender.
-    pub(super) fn inflater(&self) -> Box<Decompress> {
+    /// An inflater at the start of a stream.
+    pub(super) fn inflater(&self) -> Result<Box<Inflater>, Failure> {
         match self.0.borrow_mut().inflaters.pop() {
             Some(mut inflater) => {
-                inflater.reset(false);
-                inflater
+                inflater.reset();
+                Ok(inflater)
             }
-            None => Box::new(Decompress::new(false)),
+            None if is_there_room(INFLATER) => Ok(Box::new(Inflater::new())),
+            None => Err(Failure::too_big(NO_MEMORY)),
         }
     }
 
-    pub(super) fn keep_inflater(&self, inflater: Box<Decompress>) {
+    pub(super) fn keep_inflater(&self, inflater: Box<Inflater>) {
         let inflaters = &mut self.0.borrow_mut().inflaters;
         if inflaters.len() < INFLATERS {
             inflaters.push(inflater);
         }
     }
+
+    /// Room for what is inflated next.
+    pub(super) fn output(&self) -> Result<Output, Failure> {
+        let kept = self.0.borrow_mut().output.take();
+        let room = match kept {
+            Some(room) => room,
+            None if is_there_room(OUTPUT as u64) => vec![0; OUTPUT].into_boxed_slice(),
+            None => return Err(Failure::too_big(NO_MEMORY)),
+        };
+        Ok(Output {
+            codecs: self.clone(),
+            room,
+        })
+    }
+}
+
+/// Whether so many bytes can be allocated. Codecs allocate what they need at once and panic if it is not there, so that
+/// it is tried before.
+fn is_there_room(bytes: u64) -> bool {
+    let slack = bytes / 8;
+    usize::try_from(bytes + slack)
+        .is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
 }

@@ -4,29 +4,17 @@
 //! while it is used, and afterwards at most the window that the peer may refer to.
 
 use super::pool::{Codecs, Setting};
-use super::{window, Agreement, Direction, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
-use crate::connection::Failure;
+use super::receive::{Receiver, TAIL};
+use super::{Agreement, Direction, MIN_WINDOW_BITS};
+use crate::connection::{Failure, SendError};
 use crate::Role;
-use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
-
-/// What a sender cuts off each message, and a receiver adds (RFC 7692 sections 7.2.1 and 7.2.2).
-const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
-
-/// An empty block without compression. Between two blocks it has no effect.
-const EMPTY_BLOCK: [u8; 5] = [0x00, 0x00, 0x00, 0xFF, 0xFF];
-
-/// The least room that inflated bytes are given.
-const LEAST_ROOM: usize = 512;
+use flate2::{Compress, FlushCompress};
 
 /// The least room for compressed bytes: zlib repeats the mark of a flush if it finds less than 7 bytes.
 const FLUSH_ROOM: usize = 64;
 
-/// The most that a peer can refer back to.
-const LARGEST_WINDOW: usize = 1 << MAX_WINDOW_BITS;
-
-const INVALID: &str =
-    "peer sent a compressed message that is no deflate data (RFC 7692 section 7.2.2)";
-const TOO_BIG: &str = "message exceeds max_message_size";
+/// Of payloads up to this size nobody asks whether there is memory for the compressed frame.
+const SMALL: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -42,24 +30,7 @@ pub(crate) struct Deflate {
     /// The message being sent is compressed; what no message is, is not.
     deflating: bool,
     compressor: Option<Box<Compress>>,
-    receiving: Direction,
-    /// A compressed message is being received.
-    inflating: bool,
-    history: History,
-    /// Bytes that the peer may refer back to.
-    history_length: usize,
-    /// The last four compressed bytes of the message being received. They begin as [`TAIL`].
-    last_four: [u8; 4],
-}
-
-/// What the peer may refer back to.
-#[derive(Debug)]
-enum History {
-    None,
-    Window(Box<[u8]>),
-    Inflater(Box<Decompress>),
-    /// The last message ended inside a block: what follows it would have no meaning.
-    Lost,
+    receiving: Receiver,
 }
 
 impl Deflate {
@@ -69,7 +40,6 @@ impl Deflate {
             Role::Server => (agreement.server, agreement.client),
         };
         Self {
-            codecs,
             threshold: agreement.threshold.max(1),
             may_give_up: agreement.threshold > 0,
             level: agreement.level,
@@ -77,45 +47,47 @@ impl Deflate {
             sending,
             deflating: false,
             compressor: None,
-            receiving,
-            inflating: false,
-            history: History::None,
-            history_length: 0,
-            last_four: TAIL,
+            receiving: Receiver::new(receiving, codecs.clone()),
+            codecs,
         }
     }
 
     /// Compresses a part of a message: all of it if it is both the `first` and the `last`. `None`: the message goes
     /// out as it is. Only the first part decides that.
+    ///
+    /// # Errors
+    /// [`SendError::NoMemory`]; nothing has changed.
     pub fn compress<'a>(
         &mut self,
         first: bool,
         last: bool,
         payload: &[u8],
         scratch: &'a mut Vec<u8>,
-    ) -> Option<&'a [u8]> {
-        if first {
-            // A window of 8 bits is more than zlib can keep to, and nobody has to compress.
-            self.deflating = payload.len() as u64 >= self.threshold
-                && self.sending.window_bits >= MIN_WINDOW_BITS;
+    ) -> Result<Option<&'a [u8]>, SendError> {
+        // A window of 8 bits is more than zlib can keep to, and nobody has to compress.
+        let wanted =
+            payload.len() as u64 >= self.threshold && self.sending.window_bits >= MIN_WINDOW_BITS;
+        if !(if first { wanted } else { self.deflating }) {
+            self.deflating = false;
+            return Ok(None);
         }
-        if !self.deflating {
-            return None;
-        }
-        self.used = true;
-        let setting = Setting {
-            window_bits: self.sending.window_bits,
-            level: self.level,
-        };
-        let mut compressor = match self.compressor.take() {
-            Some(compressor) => compressor,
+        scratch.clear();
+        make_room(payload.len(), scratch)?;
+        let setting = self.setting();
+        let compressor = match self.compressor.take() {
+            Some(compressor) => Some(compressor),
             None => self.codecs.compressor(setting),
         };
-        scratch.clear();
+        self.deflating = compressor.is_some();
+        let Some(mut compressor) = compressor else {
+            // There is no memory for one, and the first part is to be sent.
+            return Ok(None);
+        };
+        self.used = true;
         flush(&mut compressor, payload, scratch);
         if !last {
             self.compressor = Some(compressor);
-            return Some(scratch);
+            return Ok(Some(scratch));
         }
         self.deflating = false;
         cut_tail(scratch);
@@ -124,63 +96,43 @@ impl Deflate {
         } else {
             self.codecs.keep_compressor(setting, compressor);
             if first && self.may_give_up && scratch.len() >= payload.len() {
-                return None;
+                return Ok(None);
             }
         }
-        Some(scratch)
+        Ok(Some(scratch))
     }
 
-    /// Inflates the next compressed bytes of a message, which are not kept, to the end of `message`.
+    /// What was compressed last was not sent: nothing that follows may refer to it.
+    pub fn forget_sent(&mut self) {
+        self.deflating = false;
+        self.compressor = None;
+    }
+
+    /// Inflates the next compressed bytes of a message to the end of `message`, which has at most `limit` bytes
+    /// afterwards, also if that is too few.
     pub fn inflate(
         &mut self,
         input: &[u8],
         message: &mut Vec<u8>,
         limit: u64,
     ) -> Result<(), Failure> {
-        if !self.inflating {
-            self.inflating = true;
-            self.last_four = TAIL;
-        }
         self.used = true;
-        for &byte in &input[input.len().saturating_sub(4)..] {
-            self.last_four.rotate_left(1);
-            self.last_four[3] = byte;
-        }
-        self.run(input, message, limit)
+        self.receiving.inflate(input, message, limit)
     }
 
     /// The last compressed byte of a message was there: inflates what is left of it.
     pub fn finish(&mut self, message: &mut Vec<u8>, limit: u64) -> Result<(), Failure> {
-        // A message whose compressed bytes end with 0xFF is one whose sender has left the tail on, or has ended it with
-        // an empty fragment: the bits of an empty block's header, which must be the last, are zeros.
-        if self.inflating && self.last_four != TAIL {
-            self.run(&TAIL, message, limit)?;
-        }
-        let length = message.len();
-        if self.inflating {
-            self.run(&EMPTY_BLOCK, message, limit)?;
-        }
-        if message.len() > length {
-            return Err(Failure::encoding(INVALID));
-        }
-        self.inflating = false;
-        if self.receiving.no_context_takeover {
-            self.drop_inflater();
-        } else {
-            self.history_length = (self.history_length + message.len()).min(LARGEST_WINDOW);
-        }
-        Ok(())
+        self.receiving.finish(message, limit)
     }
 
     /// Nothing more is received.
     pub fn stop_receiving(&mut self) {
-        self.inflating = false;
-        self.drop_inflater();
+        self.receiving.stop();
     }
 
     /// Whether it holds a codec.
     pub fn holds_codec(&self) -> bool {
-        self.compressor.is_some() || matches!(self.history, History::Inflater(_))
+        self.compressor.is_some() || self.receiving.holds_inflater()
     }
 
     /// Gives back the codecs that were not used since the last call. Returns whether it holds one afterwards.
@@ -191,107 +143,34 @@ impl Deflate {
         if !self.deflating {
             // The peer need not be told: the next message just does not refer to what came before.
             if let Some(compressor) = self.compressor.take() {
-                let setting = Setting {
-                    window_bits: self.sending.window_bits,
-                    level: self.level,
-                };
-                self.codecs.keep_compressor(setting, compressor);
+                self.codecs.keep_compressor(self.setting(), compressor);
             }
         }
-        if !self.inflating {
-            self.keep_window_alone();
-        }
+        self.receiving.rest();
         self.holds_codec()
     }
 
-    fn keep_window_alone(&mut self) {
-        let History::Inflater(inflater) = &mut self.history else {
-            return;
-        };
-        let window = 1 << self.receiving.window_bits;
-        let length = self.history_length.min(window);
-        if length == 0 {
-            self.drop_inflater();
-        } else {
-            let window = window::extract(inflater, length);
-            self.drop_inflater();
-            self.history_length = length;
-            self.history = window.map_or(History::Lost, History::Window);
+    fn setting(&self) -> Setting {
+        Setting {
+            window_bits: self.sending.window_bits,
+            level: self.level,
         }
     }
+}
 
-    fn drop_inflater(&mut self) {
-        self.history_length = 0;
-        if let History::Inflater(inflater) = std::mem::replace(&mut self.history, History::None) {
-            self.codecs.keep_inflater(inflater);
-        }
+/// Makes room for all that `payload` bytes can be compressed to, in `scratch` and in what they are copied to from there.
+/// What has gone through a compressor cannot be taken back.
+fn make_room(payload: usize, scratch: &mut Vec<u8>) -> Result<(), SendError> {
+    // Nine bits for each byte are the worst; blocks have headers.
+    let most = payload
+        .saturating_add(payload / 8 + payload / 64)
+        .saturating_add(FLUSH_ROOM);
+    scratch.try_reserve(most).map_err(|_| SendError::NoMemory)?;
+    if payload > SMALL && Vec::<u8>::new().try_reserve_exact(most).is_err() {
+        *scratch = Vec::new();
+        return Err(SendError::NoMemory);
     }
-
-    fn run(&mut self, input: &[u8], message: &mut Vec<u8>, limit: u64) -> Result<(), Failure> {
-        let mut rest = input;
-        loop {
-            make_room(message, rest.len(), limit)?;
-            let inflater = self.inflater()?;
-            let before = inflater.total_in();
-            let status = inflater
-                .decompress_vec(rest, message, FlushDecompress::Sync)
-                .map_err(|_| Failure::encoding(INVALID))?;
-            let used = (inflater.total_in() - before) as usize;
-            rest = &rest[used..];
-            if message.len() as u64 > limit {
-                return Err(Failure::too_big(TOO_BIG));
-            }
-            if status == Status::StreamEnd {
-                self.restart(message, rest)?;
-            } else if message.len() < message.capacity() {
-                // There was room for more, so there is no more in these bytes.
-                debug_assert!(rest.is_empty(), "an inflater stops at the end of its input");
-                return Ok(());
-            }
-            if status == Status::StreamEnd && rest.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A block with BFINAL ended the stream, and another one begins at the next byte (RFC 7692 section 7.2.3.4).
-    fn restart(&mut self, message: &[u8], rest: &[u8]) -> Result<(), Failure> {
-        let window = &message[message.len().saturating_sub(LARGEST_WINDOW)..];
-        let History::Inflater(inflater) = &mut self.history else {
-            return Ok(());
-        };
-        inflater.reset(false);
-        // A new stream usually refers to nothing, but its sender may have kept the window.
-        if !window.is_empty() {
-            inflater
-                .set_dictionary(window)
-                .map_err(|_| Failure::encoding(INVALID))?;
-        }
-        self.history_length = 0;
-        if rest.is_empty() {
-            // Nothing has begun that the tail could end.
-            self.last_four = TAIL;
-        }
-        Ok(())
-    }
-
-    fn inflater(&mut self) -> Result<&mut Decompress, Failure> {
-        match &self.history {
-            History::Inflater(_) | History::Lost => {}
-            History::None => self.history = History::Inflater(self.codecs.inflater()),
-            History::Window(window) => {
-                let mut inflater = self.codecs.inflater();
-                inflater
-                    .set_dictionary(window)
-                    .map_err(|_| Failure::encoding(INVALID))?;
-                self.history = History::Inflater(inflater);
-            }
-        }
-        match &mut self.history {
-            History::Inflater(inflater) => Ok(inflater),
-            _ => Err(Failure::encoding(INVALID)),
-        }
-    }
+    Ok(())
 }
 
 /// Appends all of `payload`, compressed up to a byte's boundary, to `out`.
@@ -320,22 +199,4 @@ fn cut_tail(compressed: &mut Vec<u8>) {
     if compressed.is_empty() {
         compressed.push(0);
     }
-}
-
-/// Makes room for inflated bytes, in proportion to what is there, but not beyond `limit` and the byte that exceeds it.
-fn make_room(message: &mut Vec<u8>, compressed: usize, limit: u64) -> Result<(), Failure> {
-    let length = message.len();
-    if message.capacity() > length {
-        return Ok(());
-    }
-    let wanted = length.max(compressed.saturating_mul(4)).max(LEAST_ROOM);
-    let allowed = (limit - length as u64).saturating_add(2);
-    // The last step reaches the limit, rather than leave a small one that would move everything once more.
-    let step = match usize::try_from(allowed) {
-        Ok(allowed) if allowed < wanted.saturating_add(wanted / 2) => allowed,
-        _ => wanted,
-    };
-    message
-        .try_reserve_exact(step)
-        .map_err(|_| Failure::too_big("message does not fit into memory"))
 }

@@ -1,23 +1,23 @@
 //! Taking the window out of an inflater: what it must remember is at most 32 KiB, what it occupies is more.
 //!
-//! zlib has `inflateGetDictionary` for this, flate2 does not pass it on. But a deflate stream can ask for any part of
+//! zlib has `inflateGetDictionary` for this, zlib-rs does not show it. But a deflate stream can ask for any part of
 //! the window, so one is made that copies all of it: a block of matches as far back as the window is long.
 
-use flate2::{Decompress, FlushDecompress};
+use super::inflater::Inflater;
 
 /// The longest match (RFC 1951 section 3.2.5).
 const LONGEST: usize = 258;
 
 /// The last `length` bytes (1 to 32768) that `inflater` has put out. It must stand between two blocks, on a byte's
 /// boundary, and is at its stream's end afterwards. `None` if it did not.
-pub(super) fn extract(inflater: &mut Decompress, length: usize) -> Option<Box<[u8]>> {
+pub(super) fn extract(inflater: &mut Inflater, length: usize) -> Option<Box<[u8]>> {
     let matches = length.div_ceil(LONGEST);
-    let mut window = Vec::with_capacity(matches * LONGEST + 1);
+    let size = matches * LONGEST;
+    let mut window = Vec::new();
+    window.try_reserve_exact(size + 1).ok()?;
+    window.resize(size + 1, 0);
     let block = copying_block(length, matches);
-    inflater
-        .decompress_vec(&block, &mut window, FlushDecompress::Sync)
-        .ok()?;
-    if window.len() != matches * LONGEST {
+    if inflater.inflate(&block, &mut window).made != size {
         return None;
     }
     window.truncate(length);
@@ -106,12 +106,10 @@ mod tests {
             compressor
                 .compress_vec(&plain, &mut wire, FlushCompress::Sync)
                 .unwrap();
-            let mut inflater = Decompress::new(false);
-            let mut out = Vec::with_capacity(length + 1);
-            inflater
-                .decompress_vec(&wire, &mut out, FlushDecompress::Sync)
-                .unwrap();
-            assert_eq!(out, plain);
+            let mut inflater = Inflater::new();
+            let mut out = vec![0; length + 1];
+            assert_eq!(inflater.inflate(&wire, &mut out).made, length);
+            assert!(out[..length] == plain);
             let kept = length.min(32768);
             let window = extract(&mut inflater, kept).expect("it stands between two blocks");
             assert!(window[..] == plain[length - kept..], "{length} bytes");
@@ -120,13 +118,11 @@ mod tests {
 
     #[test]
     fn an_inflater_inside_a_block_has_no_window_to_give() {
-        let mut inflater = Decompress::new(false);
+        let mut inflater = Inflater::new();
         // A stored block of 1000 bytes, of which 3 are there.
-        let mut out = Vec::with_capacity(10);
-        inflater
-            .decompress_vec(b"\x00\xE8\x03\x17\xFCabc", &mut out, FlushDecompress::Sync)
-            .unwrap();
-        assert_eq!(out, b"abc");
+        let mut out = [0; 10];
+        let step = inflater.inflate(b"\x00\xE8\x03\x17\xFCabc", &mut out);
+        assert_eq!(&out[..step.made], b"abc");
         assert!(extract(&mut inflater, 3).is_none());
     }
 }

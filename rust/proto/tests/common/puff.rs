@@ -1,5 +1,6 @@
 //! An inflater of its own, slow and strict, after RFC 1951: a judge of what the code under test puts out. It knows how
-//! far back a stream refers.
+//! far back a stream refers, and where its blocks are.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 /// A deflate stream's content, and the longest distance in it. `history` is what stood before it.
 pub fn inflate(stream: &[u8], history: &[u8]) -> (Vec<u8>, usize) {
@@ -7,36 +8,45 @@ pub fn inflate(stream: &[u8], history: &[u8]) -> (Vec<u8>, usize) {
     let mut reader = Reader { stream, at: 0 };
     let mut farthest = 0;
     while reader.at + 8 <= stream.len() * 8 {
-        let last = reader.bits(1) == 1;
-        match reader.bits(2) {
-            0 => reader.stored(&mut out),
-            1 => {
-                let lengths: Vec<u8> = (0..288)
-                    .map(|symbol| match symbol {
-                        0..=143 => 8,
-                        144..=255 => 9,
-                        256..=279 => 7,
-                        _ => 8,
-                    })
-                    .collect();
-                reader.compressed(
-                    &Code::new(&lengths),
-                    &Code::new(&[5; 30]),
-                    &mut out,
-                    &mut farthest,
-                );
-            }
-            2 => {
-                let (literals, distances) = reader.codes();
-                reader.compressed(&literals, &distances, &mut out, &mut farthest);
-            }
-            _ => panic!("block type 3"),
-        }
+        let (last, _) = reader.block(&mut out, &mut farthest);
         if last {
             reader.at = reader.at.next_multiple_of(8);
         }
     }
     (out.split_off(history.len()), farthest)
+}
+
+/// A block of a stream: where it begins and ends, in bits.
+pub struct Block {
+    pub start: usize,
+    pub end: usize,
+    pub last: bool,
+    /// It is one without compression.
+    pub stored: bool,
+    /// How long the stream's content is when it has ended.
+    pub length: usize,
+}
+
+/// The blocks of a stream that is whole, and its content.
+pub fn blocks(stream: &[u8]) -> (Vec<Block>, Vec<u8>) {
+    let mut out = Vec::new();
+    let mut reader = Reader { stream, at: 0 };
+    let mut blocks = Vec::new();
+    while reader.at + 8 <= stream.len() * 8 {
+        let start = reader.at;
+        let (last, stored) = reader.block(&mut out, &mut 0);
+        blocks.push(Block {
+            start,
+            end: reader.at,
+            last,
+            stored,
+            length: out.len(),
+        });
+        if last {
+            reader.at = reader.at.next_multiple_of(8);
+        }
+    }
+    (blocks, out)
 }
 
 /// How many codes there are of each length, and their symbols in order.
@@ -68,6 +78,32 @@ impl Reader<'_> {
         let value = (0..count).fold(0, |value, index| value | bit(self.at + index) << index);
         self.at += count;
         value
+    }
+
+    /// Reads a block. Returns whether it is the last one, and whether it is one without compression.
+    fn block(&mut self, out: &mut Vec<u8>, farthest: &mut usize) -> (bool, bool) {
+        let last = self.bits(1) == 1;
+        let kind = self.bits(2);
+        match kind {
+            0 => self.stored(out),
+            1 => {
+                let lengths: Vec<u8> = (0..288)
+                    .map(|symbol| match symbol {
+                        0..=143 => 8,
+                        144..=255 => 9,
+                        256..=279 => 7,
+                        _ => 8,
+                    })
+                    .collect();
+                self.compressed(&Code::new(&lengths), &Code::new(&[5; 30]), out, farthest);
+            }
+            2 => {
+                let (literals, distances) = self.codes();
+                self.compressed(&literals, &distances, out, farthest);
+            }
+            _ => panic!("block type 3"),
+        }
+        (last, kind == 0)
     }
 
     fn symbol(&mut self, code: &Code) -> usize {

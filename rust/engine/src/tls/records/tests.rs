@@ -126,9 +126,11 @@ impl Pair {
     fn send(&mut self, payload: &[u8]) -> Vec<u8> {
         let (mut pool, mut queue) = (ChunkPool::default(), SendQueue::default());
         let length = encoded_len(payload.len(), false);
-        queue.append(&mut pool, length, payload.len(), |out| {
-            encode(true, Opcode::Binary, payload, None, out);
-        });
+        queue
+            .append(&mut pool, length, payload.len(), |out| {
+                encode(true, Opcode::Binary, payload, None, out);
+            })
+            .unwrap();
         let mut wire = vec![0; 64 * 1024];
         let mut got = Vec::new();
         loop {
