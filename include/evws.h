@@ -1206,6 +1206,15 @@ evws_event_kind evws_poll_event(struct evws_context *context, struct evws_event 
 bool evws_event_header(const struct evws_context *context, size_t index, struct evws_header *out);
 
 /**
+ * Writes what was queued, as far as the kernel takes it; what that leads to are further events. To
+ * be called once after the events of a turn.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+void evws_flush(struct evws_context *context);
+
+/**
  * The next change of what is to be watched. Returns false when there are no more. A descriptor
  * that is to be let go is closed by the call that follows.
  *

@@ -35,6 +35,7 @@ struct ws_frame {
     SV *error;
     bool reporting;             /* under way, or it died itself */
     bool finished;              /* the XSUB came to its end */
+    bool flushed;               /* what the events have queued was written */
     bool errsv_empty;           /* $@ was, and is made so again; otherwise it is saved */
 };
 
@@ -287,14 +288,22 @@ static void finish_event(pTHX_ ws_frame *f)
 }
 
 /* Goes on to the next event that has a callback. FALSE: there is none, or the
- * context is gone. */
+ * context is gone. What the callbacks have queued is written once in between:
+ * who sends from on_drain goes on in the next turn of the loop. */
 static bool next_call(pTHX_ ws_frame *f)
 {
-    while (f->ctx->engine && evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
-        take_event(aTHX_ f);
-        if (f->code || f->origins)
-            return TRUE;
-        finish_event(aTHX_ f);
+    while (f->ctx->engine) {
+        if (evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
+            take_event(aTHX_ f);
+            if (f->code || f->origins)
+                return TRUE;
+            finish_event(aTHX_ f);
+        } else if (!f->flushed) {
+            f->flushed = TRUE;
+            evws_flush(f->ctx->engine);
+        } else {
+            return FALSE;
+        }
     }
     return FALSE;
 }

@@ -153,6 +153,17 @@ pub unsafe extern "C" fn evws_event_header(
     }
 }
 
+/// Writes what was queued, as far as the kernel takes it; what that leads to are further events. To
+/// be called once after the events of a turn.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed.
+#[no_mangle]
+pub unsafe extern "C" fn evws_flush(context: *mut evws_context) {
+    // SAFETY: the caller's promise.
+    unsafe { guard(context, (), |context| context.engine.flush()) }
+}
+
 /// The next change of what is to be watched. Returns false when there are no more. A descriptor
 /// that is to be let go is closed by the call that follows.
 ///

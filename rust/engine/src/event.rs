@@ -1,10 +1,9 @@
 //! What the engine tells its caller: events, and which descriptors to watch for what.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::ops::BitOr;
 
-use evws_proto::handshake::Headers;
-use evws_proto::http::Request;
+use evws_proto::deflate;
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
 /// An id that has gone stale
@@ -41,6 +40,17 @@ impl BitOr for Interest {
     }
 }
 
+impl fmt::Display for Interest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self.0 {
+            0 => "nothing",
+            1 => "reading",
+            2 => "writing",
+            _ => "reading and writing",
+        })
+    }
+}
+
 /// A descriptor and what it is to be watched for from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -62,6 +72,19 @@ pub struct Wants {
     pub pong: bool,
     /// [`Event::Message`]. Without it, messages are checked and dropped.
     pub message: bool,
+}
+
+/// What a connection is made with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text is checked.
+    pub validate_utf8: bool,
+    /// Which events are made.
+    pub wants: Wants,
+    /// What is allowed of permessage-deflate; `None`: it is neither offered nor accepted.
+    pub deflate: Option<deflate::Options>,
 }
 
 /// What happened. Payloads and headers lie in the context until its next call.
@@ -143,45 +166,5 @@ pub enum Event {
     ShutDown {
         /// How many connections were cut because their peers did not close in time.
         cut: usize,
-    },
-}
-
-/// An event that waits for its turn, with what it carries.
-pub(crate) enum Queued {
-    Handshake {
-        id: Id,
-        headers: Headers,
-        foreign: bool,
-    },
-    Request {
-        id: Id,
-        request: Box<Request>,
-        body: Vec<u8>,
-    },
-    Connect {
-        id: Id,
-        headers: Headers,
-        listener: Option<Id>,
-    },
-    Drain {
-        id: Id,
-    },
-    Error {
-        id: Id,
-        text: Cow<'static, str>,
-    },
-    ConnectFailed {
-        id: Id,
-        text: String,
-    },
-    Close {
-        id: Id,
-        code: u16,
-    },
-    HandshakeEnded {
-        id: Id,
-    },
-    ListenerEnded {
-        listener: Id,
     },
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
+use evws_proto::connection::Outgoing;
 use evws_proto::frame;
 
 use crate::sys;
@@ -117,18 +118,33 @@ impl SendQueue {
         self.earlier.front().unwrap_or(&self.last)
     }
 
-    /// Lets `encode` append whole frames of at most `length` bytes (headers included).
-    /// INVARIANT: a frame lies in one chunk, whole.
+    /// Appends a frame.
     ///
     /// # Errors
-    /// [`NoMemory`]; `encode` was not called.
-    pub fn append<T>(
-        &mut self,
-        pool: &mut ChunkPool,
-        length: usize,
-        payload: usize,
-        encode: impl FnOnce(&mut Vec<u8>) -> T,
-    ) -> Result<T, NoMemory> {
+    /// [`NoMemory`]
+    #[inline]
+    pub fn append(&mut self, pool: &mut ChunkPool, frame: &Outgoing<'_>) -> Result<(), NoMemory> {
+        let length = frame.encoded_len();
+        frame.encode(self.room(pool, length)?);
+        self.waiting += length as u64;
+        self.payload += frame.payload.len() as u64;
+        Ok(())
+    }
+
+    /// Appends the frames of a close, whose payload counts for nothing.
+    ///
+    /// # Errors
+    /// [`NoMemory`]
+    pub fn append_close(&mut self, pool: &mut ChunkPool, frames: &[u8]) -> Result<(), NoMemory> {
+        self.room(pool, frames.len())?.extend_from_slice(frames);
+        self.waiting += frames.len() as u64;
+        Ok(())
+    }
+
+    /// The chunk that has room for whole frames of `length` bytes, which must be appended to it.
+    /// INVARIANT: a frame lies in one chunk, whole.
+    #[inline]
+    fn room(&mut self, pool: &mut ChunkPool, length: usize) -> Result<&mut Vec<u8>, NoMemory> {
         if self.last.capacity() == 0 {
             self.last = pool.take(length)?;
         } else if !make_room(&mut self.last, length) {
@@ -136,17 +152,7 @@ impl SendQueue {
             let full = std::mem::replace(&mut self.last, pool.take(length)?);
             self.earlier.push_back(full);
         }
-        let before = self.last.len();
-        let result = encode(&mut self.last);
-        if self.last.len() > before {
-            self.waiting += (self.last.len() - before) as u64;
-            self.payload += payload as u64;
-        } else if before == 0 {
-            // The frame was refused: the chunk that was taken for it goes, the one before is the last again.
-            pool.put(std::mem::take(&mut self.last));
-            self.last = self.earlier.pop_back().unwrap_or_default();
-        }
-        Ok(result)
+        Ok(&mut self.last)
     }
 
     /// Offers all of it to the kernel, in one call unless there are very many chunks.
@@ -301,11 +307,19 @@ fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evws_proto::connection::{Config, Connection};
-    use evws_proto::frame::{encode, encoded_len, Opcode};
+    use evws_proto::connection::{Config, Connection, Kind};
+    use evws_proto::frame::{encode, Opcode};
     use evws_proto::Role;
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
+
+    fn connection() -> Connection {
+        Connection::new(&Config {
+            role: Role::Server,
+            max_message_size: 0,
+            validate_utf8: true,
+        })
+    }
 
     fn pair() -> (OwnedFd, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -315,9 +329,9 @@ mod tests {
     }
 
     fn queue(queue: &mut SendQueue, pool: &mut ChunkPool, payload: &[u8]) {
-        let length = encoded_len(payload.len(), false);
-        let encode = |out: &mut Vec<u8>| encode(true, Opcode::Binary, payload, None, out);
-        queue.append(pool, length, payload.len(), encode).unwrap();
+        let (mut proto, mut scratch) = (connection(), Vec::new());
+        let frame = proto.frame(Kind::Binary, payload, || [0; 4], &mut scratch);
+        queue.append(pool, &frame.unwrap()).unwrap();
     }
 
     /// Reads up to `limit` bytes of what was written.
@@ -380,36 +394,15 @@ mod tests {
         assert!(waiting.is_empty());
     }
 
-    #[test]
-    fn a_queue_that_is_empty_or_whose_frame_was_refused_holds_nothing() {
-        let mut pool = ChunkPool::default();
-        let mut waiting = SendQueue::default();
-        waiting.append(&mut pool, 100, 94, |_| {}).unwrap();
-        assert!(waiting.is_empty());
-        assert_eq!((waiting.last.capacity(), waiting.payload()), (0, 0));
-        queue(&mut waiting, &mut pool, &[1; CHUNK - 20]);
-        // There is no room for this one in the same chunk, and it is refused.
-        waiting.append(&mut pool, 100, 94, |_| {}).unwrap();
-        assert_eq!(waiting.payload(), (CHUNK - 20) as u64);
-        assert!(!waiting.is_empty() && waiting.earlier.is_empty());
-    }
-
     // What did not fit into memory ended the program. No memory is larger than an isize.
     #[test]
     fn a_frame_that_does_not_fit_into_memory_is_refused_and_the_queue_goes_on() {
         let mut pool = ChunkPool::default();
         let mut waiting = SendQueue::default();
-        let refused = |waiting: &mut SendQueue, pool: &mut ChunkPool| {
-            let encode = |_: &mut Vec<u8>| panic!("there is no room");
-            assert_eq!(
-                waiting.append(pool, usize::MAX - 1, 1, encode),
-                Err(NoMemory)
-            );
-        };
-        refused(&mut waiting, &mut pool);
+        assert_eq!(waiting.room(&mut pool, usize::MAX - 1), Err(NoMemory));
         assert!(waiting.is_empty() && waiting.last.capacity() == 0);
         queue(&mut waiting, &mut pool, &[1; 100]);
-        refused(&mut waiting, &mut pool);
+        assert_eq!(waiting.room(&mut pool, usize::MAX - 1), Err(NoMemory));
         queue(&mut waiting, &mut pool, &[2; 100]);
         assert_eq!(waiting.payload(), 200);
         assert!(waiting.earlier.is_empty() && waiting.last.len() == 204);
@@ -439,23 +432,15 @@ mod tests {
     fn half_a_close_frame_counts_for_nothing() {
         let mut pool = ChunkPool::default();
         let mut queue = SendQueue::default();
-        let mut proto = Connection::new(&Config {
-            role: Role::Server,
-            max_message_size: 0,
-            validate_utf8: true,
-        });
-        queue
-            .append(&mut pool, 20, 10, |out| {
-                proto.send_message(true, &[1; 10], [0; 4], out)
-            })
-            .unwrap()
+        let mut proto = connection();
+        let mut scratch = Vec::new();
+        let frame = proto.frame(Kind::Binary, &[1; 10], || [0; 4], &mut scratch);
+        queue.append(&mut pool, &frame.unwrap()).unwrap();
+        let mut close = Vec::new();
+        proto
+            .close(Some(1000), b"enough", || [0; 4], &mut close)
             .unwrap();
-        queue
-            .append(&mut pool, 200, 0, |out| {
-                proto.close(Some(1000), b"enough", || [0; 4], out)
-            })
-            .unwrap()
-            .unwrap();
+        queue.append_close(&mut pool, &close).unwrap();
         queue.advance(7, &mut pool);
         assert_eq!(queue.payload(), 5);
         queue.advance(5, &mut pool);

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::Handle;
 
-use crate::establish::desk::Stepped;
-use crate::tls::handshake::Step;
+use crate::tls::handshake::{Step, Stepped};
 use crate::{runtime, sys};
 
 /// An answer, and whom it is for.

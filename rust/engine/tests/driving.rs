@@ -46,9 +46,12 @@ fn is_open(fd: i32) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-/// Events of one call, without waiting.
+/// Events of one turn, without waiting.
 fn events(context: &mut Context) -> Vec<Event> {
-    std::iter::from_fn(|| context.poll_event()).collect()
+    let mut events: Vec<Event> = std::iter::from_fn(|| context.poll_event()).collect();
+    context.flush();
+    events.extend(std::iter::from_fn(|| context.poll_event()));
+    events
 }
 
 #[test]
@@ -130,6 +133,8 @@ fn a_drain_that_sends_is_written_in_the_next_turn() {
     ours.context.send(id, Kind::Text, b"0").unwrap();
     for turn in 1..50_u8 {
         ours.context.handle_prepare();
+        assert_eq!(ours.context.poll_event(), None);
+        ours.context.flush();
         let mut drains = 0;
         while let Some(event) = ours.context.poll_event() {
             if let Event::Drain { id } = event {

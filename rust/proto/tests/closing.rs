@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use evws_proto::connection::Kind;
 use evws_proto::frame::Opcode;
 use evws_proto::{Config, Connection, Role, SendError, State};
 
@@ -29,7 +30,7 @@ fn either_end_may_begin() {
         assert!(!second.close_sent());
         let mut out = Vec::new();
         assert_eq!(
-            second.send_message(true, b"", KEY, &mut out),
+            second.send(Kind::Binary, b"", KEY, &mut out),
             Err(SendError::NotOpen)
         );
         let answer = close(second, Some(1001), b"");
@@ -91,7 +92,15 @@ fn a_close_ends_our_fragmented_message() {
     let mut pair = Pair::new();
     let events = pair.say(Role::Client, |client, out| {
         client
-            .send_fragment(false, false, b"half", KEY, out)
+            .send(
+                Kind::Fragment {
+                    binary: false,
+                    last: false,
+                },
+                b"half",
+                KEY,
+                out,
+            )
             .unwrap();
         client
             .close(Some(4000), "\u{e9}".repeat(100).as_bytes(), || KEY, out)

@@ -5,6 +5,7 @@ mod common;
 mod puff;
 
 use common::*;
+use evws_proto::connection::Kind;
 use evws_proto::deflate::{Agreement, Codecs, Direction};
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Role};
@@ -227,25 +228,65 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
             let mut receiver = deflating(&config(other), &agreement, &codecs);
             let (long, short) = (json(5000), json(99));
             let mut wire = Vec::new();
-            sender.send_message(false, &long, KEY, &mut wire).unwrap();
-            sender.send_message(true, &short, KEY, &mut wire).unwrap();
+            sender.send(Kind::Text, &long, KEY, &mut wire).unwrap();
+            sender.send(Kind::Binary, &short, KEY, &mut wire).unwrap();
             sender
-                .send_fragment(true, false, &long, KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: false,
+                    },
+                    &long,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
-            sender.send_ping(b"p", KEY, &mut wire).unwrap();
+            sender.send(Kind::Ping, b"p", KEY, &mut wire).unwrap();
             sender
-                .send_fragment(true, false, b"", KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: false,
+                    },
+                    b"",
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
             sender
-                .send_fragment(true, true, &short, KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: true,
+                    },
+                    &short,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
             sender
-                .send_fragment(true, false, &short, KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: false,
+                    },
+                    &short,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
             sender
-                .send_fragment(true, true, &long, KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: true,
+                    },
+                    &long,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
-            sender.send_message(false, &long, KEY, &mut wire).unwrap();
+            sender.send(Kind::Text, &long, KEY, &mut wire).unwrap();
             let bits: Vec<u8> = frames(&wire).iter().map(|frame| frame.1).collect();
             assert_eq!(bits, [RSV1, 0, RSV1, 0, 0, 0, 0, 0, RSV1]);
             let text = Event::Text(long.clone());
@@ -288,7 +329,7 @@ fn what_would_grow_goes_out_as_it_is_where_it_may() {
         };
         let mut sender = connection(Role::Server, &agreement);
         let mut wire = Vec::new();
-        sender.send_message(true, &noise, KEY, &mut wire).unwrap();
+        sender.send(Kind::Binary, &noise, KEY, &mut wire).unwrap();
         assert_eq!(frames(&wire)[0].1, rsv);
         let mut receiver = connection(Role::Client, &agreement);
         assert!(feed(&mut receiver, &wire) == [Event::Binary(noise.clone())]);
@@ -302,7 +343,15 @@ fn close_ends_a_compressed_message_as_it_must() {
         let mut sender = connection(Role::Server, &agreement);
         let mut wire = Vec::new();
         sender
-            .send_fragment(false, false, b"half a message", KEY, &mut wire)
+            .send(
+                Kind::Fragment {
+                    binary: false,
+                    last: false,
+                },
+                b"half a message",
+                KEY,
+                &mut wire,
+            )
             .unwrap();
         sender.close(Some(1000), b"", || KEY, &mut wire).unwrap();
         assert_eq!(frames(&wire)[1], (true, 0, Opcode::Continuation, vec![0]));
@@ -318,10 +367,10 @@ fn our_own_close_drops_a_compressed_message_half_way() {
     let mut wire = Vec::new();
     let mut server = connection(Role::Server, &agreement(false, 15));
     server
-        .send_message(false, &json(1000), KEY, &mut wire)
+        .send(Kind::Text, &json(1000), KEY, &mut wire)
         .unwrap();
     server
-        .send_message(false, &json(1000), KEY, &mut wire)
+        .send(Kind::Text, &json(1000), KEY, &mut wire)
         .unwrap();
     server.close(Some(1001), b"", || KEY, &mut wire).unwrap();
     assert_eq!(feed(&mut client, &wire[..50]), []);
@@ -346,7 +395,7 @@ fn codecs_rest_between_messages_and_go_on_where_they_were() {
         for length in [300, 1, 5000, 40_000, 700] {
             let payload = json(length);
             let mut wire = Vec::new();
-            server.send_message(true, &payload, KEY, &mut wire).unwrap();
+            server.send(Kind::Binary, &payload, KEY, &mut wire).unwrap();
             assert!(feed(&mut client, &wire) == [Event::Binary(payload.clone())]);
             let compressed = [&frames(&wire)[0].3[..], &TAIL].concat();
             let (plain, farthest) = puff::inflate(&compressed, &history);
@@ -362,7 +411,7 @@ fn codecs_rest_between_messages_and_go_on_where_they_were() {
         server.rest_codecs();
         assert!(!server.rest_codecs());
         let mut wire = Vec::new();
-        server.send_message(true, &history, KEY, &mut wire).unwrap();
+        server.send(Kind::Binary, &history, KEY, &mut wire).unwrap();
         assert!(feed(&mut client, &wire) == [Event::Binary(history)]);
     }
 }
@@ -378,7 +427,7 @@ fn a_message_in_progress_keeps_its_codec() {
         for last in [false, false, false, true] {
             wire.clear();
             server
-                .send_fragment(true, last, &part, KEY, &mut wire)
+                .send(Kind::Fragment { binary: true, last }, &part, KEY, &mut wire)
                 .unwrap();
             let events = feed(&mut client, &wire);
             assert!(events == if last { vec![expected.clone()] } else { vec![] });
@@ -395,7 +444,7 @@ fn a_window_that_zlib_cannot_keep_to_means_that_nothing_is_compressed() {
     let mut sender = connection(Role::Client, &agreement(false, 8));
     let mut wire = Vec::new();
     sender
-        .send_message(true, &json(3000), KEY, &mut wire)
+        .send(Kind::Binary, &json(3000), KEY, &mut wire)
         .unwrap();
     assert_eq!(frames(&wire)[0].1, 0);
     let mut receiver = connection(Role::Server, &agreement(false, 8));
@@ -419,7 +468,15 @@ fn shared_codecs_serve_many_connections_in_turn() {
             let mut wire = Vec::new();
             let part = json(200 + index);
             server
-                .send_fragment(true, round % 2 == 1, &part, KEY, &mut wire)
+                .send(
+                    Kind::Fragment {
+                        binary: true,
+                        last: round % 2 == 1,
+                    },
+                    &part,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
             wires.push(wire);
         }

@@ -5,6 +5,7 @@ mod common;
 mod puff;
 
 use common::*;
+use evws_proto::connection::Kind;
 use evws_proto::deflate::{Agreement, Codecs, Direction};
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Role};
@@ -63,12 +64,14 @@ fn end(role: Role, agreement: &Agreement, codecs: &Codecs) -> Connection {
 fn send(sender: &mut Connection, binary: bool, parts: &[Vec<u8>]) -> Vec<u8> {
     let mut wire = Vec::new();
     match parts {
-        [whole] => sender.send_message(binary, whole, KEY, &mut wire).unwrap(),
+        [whole] => sender
+            .send(Kind::message(binary), whole, KEY, &mut wire)
+            .unwrap(),
         _ => {
             for (index, part) in parts.iter().enumerate() {
                 let last = index + 1 == parts.len();
                 sender
-                    .send_fragment(binary, last, part, KEY, &mut wire)
+                    .send(Kind::Fragment { binary, last }, part, KEY, &mut wire)
                     .unwrap();
             }
         }

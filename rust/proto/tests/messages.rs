@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use evws_proto::connection::Kind;
 use evws_proto::frame::Opcode;
 use evws_proto::{Config, Connection, Received, Role, State};
 
@@ -28,8 +29,8 @@ fn messages_of_every_length_class_arrive() {
         for length in [0, 1, 2, 125, 126, 127, 65535, 65536] {
             let payload: Vec<u8> = (0..length).map(|i| b'a' + (i % 23) as u8).collect();
             let wire = sent_to(role, |peer, out| {
-                peer.send_message(true, &payload, KEY, out).unwrap();
-                peer.send_message(false, &payload, KEY, out).unwrap();
+                peer.send(Kind::Binary, &payload, KEY, out).unwrap();
+                peer.send(Kind::Text, &payload, KEY, out).unwrap();
             });
             let expected = [Event::Binary(payload.clone()), Event::Text(payload)];
             assert_every_way(&config(role), &wire, &expected);
@@ -44,7 +45,7 @@ fn many_messages_in_one_portion_arrive_in_order() {
         let wire = sent_to(role, |peer, out| {
             payloads
                 .iter()
-                .for_each(|payload| peer.send_message(true, payload, KEY, out).unwrap());
+                .for_each(|payload| peer.send(Kind::Binary, payload, KEY, out).unwrap());
         });
         let expected: Vec<Event> = payloads.into_iter().map(Event::Binary).collect();
         assert_every_way(&config(role), &wire, &expected);
@@ -55,15 +56,40 @@ fn many_messages_in_one_portion_arrive_in_order() {
 fn control_frames_stand_between_fragments() {
     for role in BOTH {
         let wire = sent_to(role, |peer, out| {
-            peer.send_fragment(false, false, "gr\u{fc}".as_bytes(), KEY, out)
-                .unwrap();
-            peer.send_ping(b"are you there", KEY, out).unwrap();
-            peer.send_fragment(true, false, b"", KEY, out).unwrap();
-            peer.send_pong(b"", KEY, out).unwrap();
-            peer.send_pong(&[0xFF; 125], KEY, out).unwrap();
-            peer.send_fragment(true, true, "\u{df}e".as_bytes(), KEY, out)
-                .unwrap();
-            peer.send_message(true, b"next", KEY, out).unwrap();
+            peer.send(
+                Kind::Fragment {
+                    binary: false,
+                    last: false,
+                },
+                "gr\u{fc}".as_bytes(),
+                KEY,
+                out,
+            )
+            .unwrap();
+            peer.send(Kind::Ping, b"are you there", KEY, out).unwrap();
+            peer.send(
+                Kind::Fragment {
+                    binary: true,
+                    last: false,
+                },
+                b"",
+                KEY,
+                out,
+            )
+            .unwrap();
+            peer.send(Kind::Pong, b"", KEY, out).unwrap();
+            peer.send(Kind::Pong, &[0xFF; 125], KEY, out).unwrap();
+            peer.send(
+                Kind::Fragment {
+                    binary: true,
+                    last: true,
+                },
+                "\u{df}e".as_bytes(),
+                KEY,
+                out,
+            )
+            .unwrap();
+            peer.send(Kind::Binary, b"next", KEY, out).unwrap();
         });
         let expected = [
             Event::Ping(b"are you there".to_vec()),
@@ -82,11 +108,39 @@ fn a_character_may_be_spread_over_fragments() {
     let wire = sent_to(Role::Server, |client, out| {
         for (index, byte) in face.iter().enumerate() {
             client
-                .send_fragment(false, index == 3, &[*byte], KEY, out)
+                .send(
+                    Kind::Fragment {
+                        binary: false,
+                        last: index == 3,
+                    },
+                    &[*byte],
+                    KEY,
+                    out,
+                )
                 .unwrap();
         }
-        client.send_fragment(false, false, b"", KEY, out).unwrap();
-        client.send_fragment(false, true, b"", KEY, out).unwrap();
+        client
+            .send(
+                Kind::Fragment {
+                    binary: false,
+                    last: false,
+                },
+                b"",
+                KEY,
+                out,
+            )
+            .unwrap();
+        client
+            .send(
+                Kind::Fragment {
+                    binary: false,
+                    last: true,
+                },
+                b"",
+                KEY,
+                out,
+            )
+            .unwrap();
     });
     assert_every_way(&config(Role::Server), &wire, &[text("\u{1f600}"), text("")]);
 }
@@ -95,11 +149,11 @@ fn a_character_may_be_spread_over_fragments() {
 fn control_payloads_are_cut_to_125_bytes() {
     let mut pair = Pair::new();
     let ping = pair.say(Role::Client, |client, out| {
-        client.send_ping(&[7; 300], KEY, out).unwrap()
+        client.send(Kind::Ping, &[7; 300], KEY, out).unwrap()
     });
     assert_eq!(ping, [Event::Ping(vec![7; 125])]);
     let pong = pair.say(Role::Server, |server, out| {
-        server.send_pong(&[7; 126], KEY, out).unwrap()
+        server.send(Kind::Pong, &[7; 126], KEY, out).unwrap()
     });
     assert_eq!(pong, [Event::Pong(vec![7; 125])]);
 }

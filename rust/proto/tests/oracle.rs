@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use evws_proto::connection::Kind;
 use evws_proto::frame::{encode_header, Header, Opcode};
 use evws_proto::handshake::{
     encode_response, generate_key, parse_request, parse_response, ClientRequest,
@@ -100,21 +101,37 @@ fn they_understand_what_we_send() {
         let mut out = Vec::new();
         let long = "\u{20ac}".repeat(30_000);
         connection
-            .send_message(false, "gr\u{fc}\u{df}e".as_bytes(), KEY, &mut out)
+            .send(Kind::Text, "gr\u{fc}\u{df}e".as_bytes(), KEY, &mut out)
             .unwrap();
         connection
-            .send_message(true, &[0xFF; 200], KEY, &mut out)
+            .send(Kind::Binary, &[0xFF; 200], KEY, &mut out)
             .unwrap();
         connection
-            .send_message(false, long.as_bytes(), KEY, &mut out)
+            .send(Kind::Text, long.as_bytes(), KEY, &mut out)
             .unwrap();
         connection
-            .send_fragment(true, false, b"ab", KEY, &mut out)
+            .send(
+                Kind::Fragment {
+                    binary: true,
+                    last: false,
+                },
+                b"ab",
+                KEY,
+                &mut out,
+            )
             .unwrap();
-        connection.send_ping(b"ping", KEY, &mut out).unwrap();
-        connection.send_pong(b"pong", KEY, &mut out).unwrap();
+        connection.send(Kind::Ping, b"ping", KEY, &mut out).unwrap();
+        connection.send(Kind::Pong, b"pong", KEY, &mut out).unwrap();
         connection
-            .send_fragment(true, true, b"cd", KEY, &mut out)
+            .send(
+                Kind::Fragment {
+                    binary: true,
+                    last: true,
+                },
+                b"cd",
+                KEY,
+                &mut out,
+            )
             .unwrap();
         connection
             .close(Some(3000), b"done", || KEY, &mut out)

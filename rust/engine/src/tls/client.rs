@@ -116,7 +116,7 @@ impl Clients {
                 || "install the package ca-certificates, or set SSL_CERT_FILE or ssl_ca".into(),
                 |error| match &error.kind {
                     rustls_native_certs::ErrorKind::Io { inner, path } => {
-                        format!("{}: {}", path.display(), crate::words::system(inner))
+                        format!("{}: {}", path.display(), crate::error::system_text(inner))
                     }
                     _ => error.to_string(),
                 },

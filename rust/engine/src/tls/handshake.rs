@@ -37,6 +37,9 @@ pub struct Handshake {
     pub progress: Progress,
 }
 
+/// What a step of a TLS handshake leaves.
+pub type Stepped = Result<Box<Handshake>, Error>;
+
 /// A step to take.
 pub enum Step {
     /// A client's first.
@@ -52,7 +55,7 @@ impl Step {
     ///
     /// # Errors
     /// A handshake could not be begun. What fails later is its progress.
-    pub fn take(self) -> Result<Box<Handshake>, Error> {
+    pub fn take(self) -> Stepped {
         let mut handshake = match self {
             Step::Client(configuration, name) => {
                 Handshake::new(Session::client(configuration, name)?, Vec::new())

@@ -21,7 +21,7 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
         format!(
             "cannot read {}: {}",
             named(option, path),
-            crate::words::system(&error)
+            crate::error::system_text(&error)
         )
     })
 }

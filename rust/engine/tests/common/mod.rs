@@ -93,17 +93,10 @@ impl Loop {
     }
 
     fn deliver(&mut self, act: &mut impl FnMut(&mut Context, &Seen) -> bool) -> bool {
-        let mut done = false;
-        while let Some(event) = self.context.poll_event() {
-            let seen = Seen {
-                event,
-                payload: self.context.payload().to_vec(),
-                headers: self.context.headers().clone(),
-            };
-            done |= act(&mut self.context, &seen);
-            if done {
-                break;
-            }
+        let mut done = self.events(act);
+        if !done {
+            self.context.flush();
+            done = self.events(act);
         }
         while let Some(watch) = self.context.poll_watch() {
             match watch.interest {
@@ -112,6 +105,20 @@ impl Loop {
             };
         }
         done
+    }
+
+    fn events(&mut self, act: &mut impl FnMut(&mut Context, &Seen) -> bool) -> bool {
+        while let Some(event) = self.context.poll_event() {
+            let seen = Seen {
+                event,
+                payload: self.context.payload().to_vec(),
+                headers: self.context.headers().clone(),
+            };
+            if act(&mut self.context, &seen) {
+                return true;
+            }
+        }
+        false
     }
 
     fn wait(&mut self) {

@@ -12,7 +12,7 @@ use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::Role;
 use partial::Partial;
 
-pub use send::{Outgoing, SendError};
+pub use send::{Kind, Outgoing, SendError};
 
 /// What does not change during a connection's life.
 #[derive(Clone, Copy, Debug)]
@@ -197,7 +197,7 @@ mod tests {
         let mut server = connection(Role::Server);
         let mut wire = Vec::new();
         connection(Role::Client)
-            .send_message(true, &[5; 1000], [1, 2, 3, 4], &mut wire)
+            .send(Kind::Binary, &[5; 1000], [1, 2, 3, 4], &mut wire)
             .unwrap();
         let (first, second) = wire.split_at_mut(500);
         assert_eq!(server.receive(first), (500, Received::NeedMore));
@@ -241,7 +241,7 @@ mod tests {
         let mut client = connection(Role::Client);
         let mut wire = Vec::new();
         connection(Role::Server)
-            .send_message(false, b"abc", [0; 4], &mut wire)
+            .send(Kind::Text, b"abc", [0; 4], &mut wire)
             .unwrap();
         assert_eq!(
             client.receive(&mut wire),
@@ -262,21 +262,37 @@ mod tests {
         let mut server = connection(Role::Server);
         let mut out = Vec::new();
         server
-            .send_fragment(true, false, b"a", [0; 4], &mut out)
+            .send(
+                Kind::Fragment {
+                    binary: true,
+                    last: false,
+                },
+                b"a",
+                [0; 4],
+                &mut out,
+            )
             .unwrap();
         assert!(server.fragment_in_progress());
         let before = out.clone();
         assert_eq!(
-            server.send_message(true, b"b", [0; 4], &mut out),
+            server.send(Kind::Binary, b"b", [0; 4], &mut out),
             Err(SendError::FragmentInProgress)
         );
         assert_eq!(out, before);
-        server.send_ping(b"", [0; 4], &mut out).unwrap();
+        server.send(Kind::Ping, b"", [0; 4], &mut out).unwrap();
         server
-            .send_fragment(false, true, b"c", [0; 4], &mut out)
+            .send(
+                Kind::Fragment {
+                    binary: false,
+                    last: true,
+                },
+                b"c",
+                [0; 4],
+                &mut out,
+            )
             .unwrap();
         assert!(!server.fragment_in_progress());
-        server.send_message(true, b"d", [0; 4], &mut out).unwrap();
+        server.send(Kind::Binary, b"d", [0; 4], &mut out).unwrap();
         assert_eq!(out, b"\x02\x01a\x89\x00\x80\x01c\x82\x01d");
     }
 
@@ -290,13 +306,21 @@ mod tests {
         assert_eq!(out, b"\x88\x06\x03\xE9gone");
         assert!(server.close_sent());
         let refused = Err(SendError::NotOpen);
-        assert_eq!(server.send_message(true, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send(Kind::Binary, b"", [0; 4], &mut out), refused);
         assert_eq!(
-            server.send_fragment(true, true, b"", [0; 4], &mut out),
+            server.send(
+                Kind::Fragment {
+                    binary: true,
+                    last: true
+                },
+                b"",
+                [0; 4],
+                &mut out
+            ),
             refused
         );
-        assert_eq!(server.send_ping(b"", [0; 4], &mut out), refused);
-        assert_eq!(server.send_pong(b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send(Kind::Ping, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send(Kind::Pong, b"", [0; 4], &mut out), refused);
         assert_eq!(server.close(None, b"", || [0; 4], &mut out), refused);
         assert_eq!(out.len(), 8);
     }
@@ -306,7 +330,15 @@ mod tests {
         let mut client = connection(Role::Client);
         let mut out = Vec::new();
         client
-            .send_fragment(true, false, b"", [1; 4], &mut out)
+            .send(
+                Kind::Fragment {
+                    binary: true,
+                    last: false,
+                },
+                b"",
+                [1; 4],
+                &mut out,
+            )
             .unwrap();
         let mut key = 1;
         let random = || {

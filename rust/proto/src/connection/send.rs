@@ -6,6 +6,37 @@ use crate::deflate::Deflate;
 use crate::frame::{self, Opcode, MAX_CONTROL_PAYLOAD};
 use crate::Role;
 
+/// What is sent as one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text message.
+    Text,
+    /// A binary message.
+    Binary,
+    /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
+    Ping,
+    /// A Pong, its payload cut to 125 bytes. Allowed between fragments.
+    Pong,
+    /// A part of a message.
+    Fragment {
+        /// Whether the message is binary; only its first part says.
+        binary: bool,
+        /// Whether this is the last part.
+        last: bool,
+    },
+}
+
+impl Kind {
+    /// A message.
+    pub fn message(binary: bool) -> Self {
+        if binary {
+            Kind::Binary
+        } else {
+            Kind::Text
+        }
+    }
+}
+
 /// A frame that is ready to be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
@@ -65,169 +96,70 @@ pub enum SendError {
 }
 
 impl Connection {
-    /// The frame of a message. `random` is the mask key; a server does not use it. `scratch` is overwritten with what
-    /// the payload is compressed to, if it is.
+    /// The frame of a message, a fragment or a control frame, as it goes out. `random` gives the mask key, which a
+    /// server does not ask for. `scratch` is overwritten with what the payload is compressed to, if it is. A frame that
+    /// was made must be sent, or [forgotten](Self::forget_frame).
     ///
     /// # Errors
     /// [`SendError`]; nothing has changed.
-    pub fn message_frame<'a>(
+    #[inline]
+    pub fn frame<'a>(
         &mut self,
-        binary: bool,
+        kind: Kind,
         payload: &'a [u8],
-        random: [u8; 4],
+        random: impl FnOnce() -> [u8; 4],
         scratch: &'a mut Vec<u8>,
     ) -> Result<Outgoing<'a>, SendError> {
-        self.check_message()?;
-        let frame = self.outgoing(true, data_opcode(binary), payload, random);
-        match &mut self.deflate {
-            Some(deflate) => frame.compress(deflate, scratch),
-            None => Ok(frame),
+        if self.close_sent || self.ended {
+            return Err(SendError::NotOpen);
         }
-    }
-
-    /// The frame of a fragment of a message: the first one if none is in progress, then `binary` says what the message
-    /// is; otherwise the next one, and `binary` says nothing. It must be sent. `random` and `scratch` are as for
-    /// [`message_frame`](Self::message_frame).
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`] or [`SendError::NoMemory`]; nothing has changed.
-    pub fn fragment_frame<'a>(
-        &mut self,
-        binary: bool,
-        is_final: bool,
-        payload: &'a [u8],
-        random: [u8; 4],
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        let opcode = if self.sending_fragments {
-            Opcode::Continuation
-        } else {
-            data_opcode(binary)
+        let (opcode, fin) = match kind {
+            Kind::Text | Kind::Binary if self.sending_fragments => {
+                return Err(SendError::FragmentInProgress)
+            }
+            Kind::Text => (Opcode::Text, true),
+            Kind::Binary => (Opcode::Binary, true),
+            Kind::Ping => (Opcode::Ping, true),
+            Kind::Pong => (Opcode::Pong, true),
+            Kind::Fragment { last, .. } if self.sending_fragments => (Opcode::Continuation, last),
+            Kind::Fragment { binary: true, last } => (Opcode::Binary, last),
+            Kind::Fragment { last, .. } => (Opcode::Text, last),
         };
-        let mut frame = self.outgoing(is_final, opcode, payload, random);
+        let mut frame = self.outgoing(fin, opcode, payload, random);
+        if matches!(kind, Kind::Ping | Kind::Pong) {
+            frame.payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
+            return Ok(frame);
+        }
         if let Some(deflate) = &mut self.deflate {
             frame = frame.compress(deflate, scratch)?;
         }
-        self.sending_fragments = !is_final;
+        self.sending_fragments = !fin;
         Ok(frame)
     }
 
-    /// What [`message_frame`](Self::message_frame) has made could not be kept until it is sent.
-    pub fn forget_frame(&mut self) {
+    /// What [`frame`](Self::frame) made of a message, or of an uncompressed part of one, could not be kept until it is
+    /// sent. `in_progress`: whether a fragmented message was in progress before.
+    pub fn forget_frame(&mut self, in_progress: bool) {
+        self.sending_fragments = in_progress;
         if let Some(deflate) = &mut self.deflate {
             deflate.forget_sent();
         }
     }
 
-    /// A Ping, its payload cut to 125 bytes. Allowed between fragments.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`].
-    pub fn ping_frame<'a>(
-        &self,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.control_frame(Opcode::Ping, payload, random)
-    }
-
-    /// A Pong, its payload cut to 125 bytes. Allowed between fragments.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`].
-    pub fn pong_frame<'a>(
-        &self,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.control_frame(Opcode::Pong, payload, random)
-    }
-
-    /// Whether messages may be compressed: then [`message_frame`](Self::message_frame) tells how long they become before
-    /// they are appended to anything.
-    #[inline]
-    pub fn compresses(&self) -> bool {
-        self.deflate.is_some()
-    }
-
-    /// Appends a message to `out`: [`message_frame`](Self::message_frame), encoded.
+    /// Appends to `out` what [`frame`](Self::frame) makes.
     ///
     /// # Errors
     /// [`SendError`]; `out` is as it was.
-    #[inline]
-    pub fn send_message(
+    pub fn send(
         &mut self,
-        binary: bool,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        if self.compresses() {
-            return self.send_compressed(binary, payload, random, out);
-        }
-        self.check_message()?;
-        frame::encode(true, data_opcode(binary), payload, self.mask(random), out);
-        Ok(())
-    }
-
-    #[cold]
-    fn send_compressed(
-        &mut self,
-        binary: bool,
+        kind: Kind,
         payload: &[u8],
         random: [u8; 4],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         let mut scratch = Vec::new();
-        self.message_frame(binary, payload, random, &mut scratch)?
+        self.frame(kind, payload, || random, &mut scratch)?
             .encode(out);
-        Ok(())
-    }
-
-    /// Appends a fragment to `out`: [`fragment_frame`](Self::fragment_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_fragment(
-        &mut self,
-        binary: bool,
-        is_final: bool,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        let mut scratch = Vec::new();
-        self.fragment_frame(binary, is_final, payload, random, &mut scratch)?
-            .encode(out);
-        Ok(())
-    }
-
-    /// Appends a Ping to `out`: [`ping_frame`](Self::ping_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_ping(
-        &mut self,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        self.ping_frame(payload, random)?.encode(out);
-        Ok(())
-    }
-
-    /// Appends a Pong to `out`: [`pong_frame`](Self::pong_frame), encoded.
-    ///
-    /// # Errors
-    /// [`SendError::NotOpen`]; `out` is as it was.
-    pub fn send_pong(
-        &mut self,
-        payload: &[u8],
-        random: [u8; 4],
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        self.pong_frame(payload, random)?.encode(out);
         Ok(())
     }
 
@@ -254,7 +186,7 @@ impl Connection {
         );
         if self.sending_fragments {
             let mut scratch = Vec::new();
-            let mut end = self.outgoing(true, Opcode::Continuation, &[], random());
+            let mut end = self.outgoing(true, Opcode::Continuation, &[], &mut random);
             if let Some(deflate) = &mut self.deflate {
                 end = end.compress(deflate, &mut scratch)?;
             }
@@ -266,21 +198,11 @@ impl Connection {
             payload.extend_from_slice(&code.to_be_bytes());
             payload.extend_from_slice(close::cut_reason(reason));
         }
-        frame::encode(true, Opcode::Close, &payload, self.mask(random()), out);
+        self.outgoing(true, Opcode::Close, &payload, random)
+            .encode(out);
         self.close_sent = true;
         self.drop_message();
         Ok(())
-    }
-
-    fn control_frame<'a>(
-        &self,
-        opcode: Opcode,
-        payload: &'a [u8],
-        random: [u8; 4],
-    ) -> Result<Outgoing<'a>, SendError> {
-        self.check_open()?;
-        let payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
-        Ok(self.outgoing(true, opcode, payload, random))
     }
 
     #[inline]
@@ -289,49 +211,17 @@ impl Connection {
         fin: bool,
         opcode: Opcode,
         payload: &'a [u8],
-        random: [u8; 4],
+        random: impl FnOnce() -> [u8; 4],
     ) -> Outgoing<'a> {
         Outgoing {
             fin,
             compressed: false,
             opcode,
-            mask: self.mask(random),
+            mask: match self.role {
+                Role::Client => Some(random()),
+                Role::Server => None,
+            },
             payload,
         }
-    }
-
-    /// Whether a message may begin.
-    #[inline]
-    fn check_message(&self) -> Result<(), SendError> {
-        self.check_open()?;
-        if self.sending_fragments {
-            return Err(SendError::FragmentInProgress);
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn check_open(&self) -> Result<(), SendError> {
-        if self.close_sent || self.ended {
-            return Err(SendError::NotOpen);
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn mask(&self, random: [u8; 4]) -> Option<[u8; 4]> {
-        match self.role {
-            Role::Client => Some(random),
-            Role::Server => None,
-        }
-    }
-}
-
-#[inline]
-fn data_opcode(binary: bool) -> Opcode {
-    if binary {
-        Opcode::Binary
-    } else {
-        Opcode::Text
     }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::tls::handshake::{Progress, Step};
 use crate::tls::provider;
-use evws_proto::frame::{encode, encoded_len, Opcode};
+use evws_proto::connection::{Config, Connection, Kind};
+use evws_proto::frame::{encode, Opcode};
+use evws_proto::Role;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -125,12 +127,14 @@ impl Pair {
     /// Sends a payload as the hot path does, and returns what the client has of it.
     fn send(&mut self, payload: &[u8]) -> Vec<u8> {
         let (mut pool, mut queue) = (ChunkPool::default(), SendQueue::default());
-        let length = encoded_len(payload.len(), false);
-        queue
-            .append(&mut pool, length, payload.len(), |out| {
-                encode(true, Opcode::Binary, payload, None, out);
-            })
-            .unwrap();
+        let mut proto = Connection::new(&Config {
+            role: Role::Server,
+            max_message_size: 0,
+            validate_utf8: true,
+        });
+        let mut scratch = Vec::new();
+        let frame = proto.frame(Kind::Binary, payload, || [0; 4], &mut scratch);
+        queue.append(&mut pool, &frame.unwrap()).unwrap();
         let mut wire = vec![0; 64 * 1024];
         let mut got = Vec::new();
         loop {

@@ -1,0 +1,12 @@
+//! The two parts of a context that every other one works with.
+
+use crate::outbox::Outbox;
+use crate::reactor::Reactor;
+
+/// See the module.
+pub struct Around<'a> {
+    /// Timers, interests and descriptors.
+    pub reactor: &'a mut Reactor,
+    /// Where events go.
+    pub outbox: &'a mut Outbox,
+}

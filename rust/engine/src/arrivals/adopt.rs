@@ -1,0 +1,161 @@
+//! Connections on sockets that the program had before: their upgrade begins where the program, or
+//! whoever had the socket, has left it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use evws_proto::handshake::{self, Rejection, Request, RequestParts};
+use evws_proto::Role;
+
+use super::establish::server::Received;
+use super::pending::Origin;
+use super::upgrade::{Allowed, UpgradeOptions};
+use super::{Arrivals, Arrived};
+use crate::around::Around;
+use crate::error::{self, CallError};
+use crate::event::{Event, Id, Settings};
+use crate::sys;
+use crate::traffic::Upgraded;
+
+/// What a socket is when it is adopted.
+#[derive(Clone, Debug)]
+pub enum AdoptedAs {
+    /// A client's, which will send its request, or the rest of it.
+    Client,
+    /// A client's, whose request somebody has read. What was read already is what follows it.
+    Requested(RequestParts),
+    /// A connection whose upgrade is over, with the role that we have in it.
+    Upgraded(Role),
+}
+
+/// What a socket is adopted with.
+#[derive(Clone, Debug)]
+pub struct AdoptOptions {
+    /// A descriptor, which stays the caller's. From a call that succeeds on it is non-blocking.
+    pub fd: RawFd,
+    /// What it is.
+    pub kind: AdoptedAs,
+    /// Bytes that were read from it.
+    pub initial_data: Vec<u8>,
+    /// The upgrade, and the connection.
+    pub upgrade: UpgradeOptions,
+}
+
+impl AdoptOptions {
+    /// Checks everything but the descriptor.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used, or a request that
+    /// is no acceptable upgrade.
+    pub fn check(&self) -> Result<(), CallError> {
+        self.checked().map(drop)
+    }
+
+    /// Who is let in, and the request, as far as it is there.
+    fn checked(&self) -> Result<(Allowed, Option<Request>), CallError> {
+        let allowed = self.upgrade.check("adopt")?;
+        match self.read_request() {
+            Ok(request) => Ok((allowed, request)),
+            Err(rejection) => {
+                let text = format!("Failed to adopt socket: {rejection}");
+                Err(CallError::Invalid(text))
+            }
+        }
+    }
+
+    fn read_request(&self) -> Result<Option<Request>, Rejection> {
+        let request = match &self.kind {
+            AdoptedAs::Client => {
+                handshake::parse_request(&self.initial_data)?.map(|(_, request)| request)
+            }
+            AdoptedAs::Requested(parts) => Some(parts.upgrade()?),
+            AdoptedAs::Upgraded(_) => None,
+        };
+        if let (Some(request), Some(ours)) = (&request, &self.upgrade.settings.deflate) {
+            handshake::accept_offer(&request.extensions, ours)?;
+        }
+        Ok(request)
+    }
+}
+
+impl Arrivals {
+    /// Takes over a connected socket by a descriptor of our own. What comes of it is an event. When
+    /// the connection ends, its stream is shut down for all descriptors.
+    ///
+    /// # Errors
+    /// As [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no connected
+    /// stream socket. The socket is as it was then.
+    pub fn adopt(
+        &mut self,
+        options: AdoptOptions,
+        around: &mut Around<'_>,
+    ) -> Result<Id, CallError> {
+        self.check_open("adopt")?;
+        let (allowed, request) = options.checked()?;
+        let fd = take_over(options.fd)?;
+        let request = match options.kind {
+            AdoptedAs::Upgraded(role) => {
+                return Ok(self.adopt_upgraded(fd, role, options, around));
+            }
+            AdoptedAs::Requested(_) => request,
+            // It is still at the front of the initial data.
+            AdoptedAs::Client => None,
+        };
+        let settings = options.upgrade.settings;
+        let policy = Rc::new(options.upgrade.policy(allowed));
+        let received = Received {
+            request,
+            input: options.initial_data,
+        };
+        let (origin, reactor) = (Origin::Adopted, &mut *around.reactor);
+        let id = self.add_server(fd, policy, received, settings, origin, reactor);
+        self.advance(id, false, around);
+        Ok(id)
+    }
+
+    fn adopt_upgraded(
+        &mut self,
+        fd: OwnedFd,
+        role: Role,
+        options: AdoptOptions,
+        around: &mut Around<'_>,
+    ) -> Id {
+        let id = around.reactor.claim();
+        let upgraded = Upgraded {
+            fd,
+            role,
+            settings: Settings {
+                deflate: None,
+                ..options.upgrade.settings
+            },
+            tls: None,
+            protocol: options.upgrade.protocols.into_iter().next(),
+            deflate: None,
+            rest: options.initial_data,
+            is_shared: true,
+        };
+        let listener = None;
+        around.outbox.push(Event::Connect { id, listener });
+        self.arrived
+            .push((id, Arrived::Upgraded(Box::new(upgraded))));
+        id
+    }
+}
+
+/// A descriptor of our own for a socket that can be adopted, which is non-blocking from now on.
+fn take_over(fd: RawFd) -> Result<OwnedFd, CallError> {
+    let own = || {
+        let own = sys::duplicate(fd)?;
+        sys::check_connected_stream(own.as_fd())?;
+        sys::set_nonblocking(own.as_fd())?;
+        sys::set_nodelay(own.as_fd());
+        Ok(own)
+    };
+    own().map_err(|error: io::Error| {
+        CallError::System(format!(
+            "Failed to adopt socket: {}",
+            error::system_text(&error)
+        ))
+    })
+}

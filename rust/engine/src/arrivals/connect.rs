@@ -1,0 +1,211 @@
+//! New connections of a client, and new listeners.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evws_proto::handshake::ClientRequest;
+use evws_proto::proxy::rules::Rules;
+use evws_proto::url::Url;
+use rustls::pki_types::ServerName;
+
+use super::bind::{self, check_path, Place};
+use super::establish::client::{Route, Secure};
+use super::establish::mailbox::Mailbox;
+use super::establish::server::Policy;
+use super::establish::stream::{Socket, Stream};
+use super::establish::{client, Establishing};
+use super::pending::{Origin, Pending};
+use super::upgrade::UpgradeOptions;
+use super::{Arrival, Arrivals};
+use crate::around::Around;
+use crate::error::CallError;
+use crate::event::{Id, Settings};
+use crate::reactor::{Reactor, Timer};
+use crate::tls::client::ClientTls;
+use crate::tls::server::{ListenerTls, ServerTls};
+
+/// What a client connects with.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `ws://host[:port][/path][?query]`, or `wss://`
+    pub url: Vec<u8>,
+    /// The addresses of the URL's host, which is then not looked up. Of no use behind a proxy.
+    pub addresses: Option<Vec<SocketAddr>>,
+    /// Subprotocols, the preferred one first.
+    pub protocols: Vec<String>,
+    /// Further headers of the request, with names as they are to be sent.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// From the call to the end of the upgrade; `None`: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// What a `wss://` URL is connected with.
+    pub tls: ClientTls,
+    /// The name that the server is to prove, and that it is asked for (SNI); `None`: the URL's.
+    pub server_name: Option<String>,
+    /// For the connection.
+    pub settings: Settings,
+}
+
+/// What a listener accepts with.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Where.
+    pub place: Place,
+    /// How many connections may wait to be accepted; `None`: as many as the system allows.
+    pub backlog: Option<i32>,
+    /// The upgrades that it accepts, and every connection.
+    pub upgrade: UpgradeOptions,
+    /// Whether the program answers the requests that are none.
+    pub serve: bool,
+    /// `None`: no TLS.
+    pub tls: Option<ServerTls>,
+}
+
+impl Arrivals {
+    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    pub fn set_proxies(&mut self, rules: Rules) {
+        self.proxies = rules;
+    }
+
+    /// Begins to connect. What comes of it is an event.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
+    pub fn connect(
+        &mut self,
+        options: ConnectOptions,
+        around: &mut Around<'_>,
+    ) -> Result<Id, CallError> {
+        let invalid = |text: String| CallError::Invalid(text);
+        self.check_open("connect")?;
+        check_deflate("connect", &options.settings)?;
+        let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
+        if let Some(path) = &url.socket {
+            check_path("connect: the socket path in url", path)?;
+        }
+        let request = ClientRequest {
+            host: url.host_header(),
+            target: url.target.clone(),
+            protocols: options.protocols,
+            headers: options.headers,
+            deflate: options.settings.deflate,
+        };
+        request
+            .check()
+            .map_err(|error| invalid(error.to_string()))?;
+        let secure = if url.secure {
+            Some(self.secure(&url, &options.tls, options.server_name)?)
+        } else {
+            None
+        };
+        let socket = Rc::new(Socket::default());
+        let mailbox = Rc::new(Mailbox::default());
+        let is_secure = secure.is_some();
+        let stream = Stream(Rc::clone(&socket));
+        let route = self.route(&url, options.addresses);
+        let task = client::establish(stream, Rc::clone(&mailbox), url, route, request, secure);
+        let pending = Pending {
+            establishing: Establishing::new(socket, mailbox, task),
+            settings: options.settings,
+            origin: Origin::Client,
+            secure: is_secure,
+        };
+        let id = self.insert(Arrival::Pending(Box::new(pending)), around.reactor);
+        around.reactor.start(id, Timer::Handshake, options.timeout);
+        self.advance(id, false, around);
+        Ok(id)
+    }
+
+    fn route(&self, url: &Url, addresses: Option<Vec<SocketAddr>>) -> Route {
+        if let Some(path) = &url.socket {
+            return Route::Unix(PathBuf::from(OsStr::from_bytes(path)));
+        }
+        match (self.proxies.choose(url), addresses) {
+            (Err(text), _) => Route::Unknown(text),
+            (Ok(Some(proxy)), _) => Route::Proxy(proxy),
+            (Ok(None), Some(addresses)) => Route::Addresses(addresses),
+            (Ok(None), None) => Route::Lookup,
+        }
+    }
+
+    /// What a `wss://` URL is connected with.
+    fn secure(
+        &mut self,
+        url: &Url,
+        options: &ClientTls,
+        name: Option<String>,
+    ) -> Result<Secure, CallError> {
+        let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
+        let configuration = self.clients.configuration(options).map_err(refused)?;
+        let name = name.unwrap_or_else(|| url.host.clone());
+        let name = ServerName::try_from(name.clone()).map_err(|_| {
+            refused(format!(
+                "'{name}' is neither a host name nor an address that TLS can check"
+            ))
+        })?;
+        Ok(Secure {
+            configuration,
+            name,
+            verify: options.verify,
+        })
+    }
+
+    /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a subprotocol, a header, an origin or a host that cannot be
+    /// used, or a certificate; [`CallError::System`] if the port cannot be bound.
+    pub fn listen(
+        &mut self,
+        options: ListenOptions,
+        reactor: &mut Reactor,
+    ) -> Result<(Id, u16), CallError> {
+        self.check_open("listen")?;
+        let allowed = options.upgrade.check("listen")?;
+        let tls = options.tls.map(secured).transpose()?;
+        let bound = bind::bind(&options.place, options.backlog)?;
+        let port = bound.address.port;
+        let settings = options.upgrade.settings;
+        let policy = Policy {
+            serve: options.serve,
+            tls,
+            ..options.upgrade.policy(allowed)
+        };
+        let id = self.add_listener(bound, settings, policy, reactor);
+        Ok((id, port))
+    }
+
+    /// # Errors
+    /// A shutdown has begun: nothing else is. `call` begins the text.
+    pub(super) fn check_open(&self, call: &str) -> Result<(), CallError> {
+        if self.is_refusing {
+            let text = format!("{call}: the context has been shut down");
+            return Err(CallError::Invalid(text));
+        }
+        Ok(())
+    }
+}
+
+/// What a new listener is secured with.
+fn secured(files: ServerTls) -> Result<ListenerTls, CallError> {
+    ListenerTls::new(files).map_err(|refusal| {
+        // The first is what programs know from 0.10.
+        let prefix = if refusal.of_certificate {
+            "Failed to create vhost for listening"
+        } else {
+            "listen"
+        };
+        CallError::Invalid(format!("{prefix}: {}", refusal.why))
+    })
+}
+
+/// `call` is its name in the text of the error.
+pub(super) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
+    match settings.deflate.map(|options| options.check()) {
+        Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
+        Some(Ok(())) | None => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! A client's way to an established connection: reach the server, ask for the upgrade.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use evws_proto::handshake::{self, ClientRequest, Response};
+use evws_proto::proxy::Proxy;
+use evws_proto::url::Url;
+use rustls::pki_types::ServerName;
+use rustls::ClientConfig;
+use tokio::io::AsyncWriteExt;
+
+use super::mailbox::Mailbox;
+use super::stream::Stream;
+use super::transport::Transport;
+use super::{dial, proxy, read_more, secure, Established, Failure};
+use crate::error;
+use crate::tls::handshake::Step;
+use crate::tls::info::Expected;
+
+/// What a `wss://` URL is connected with.
+pub struct Secure {
+    /// Roots, certificates, sessions.
+    pub configuration: Arc<ClientConfig>,
+    /// The name that the server is to prove.
+    pub name: ServerName<'static>,
+    /// Whether it must.
+    pub verify: bool,
+}
+
+/// How the server is reached.
+pub enum Route {
+    /// By the addresses that its name has.
+    Lookup,
+    /// By these addresses.
+    Addresses(Vec<SocketAddr>),
+    /// Through a proxy.
+    Proxy(Proxy),
+    /// By a Unix socket.
+    Unix(PathBuf),
+    /// Not at all, and why.
+    Unknown(String),
+}
+
+/// Establishes a connection (RFC 6455 section 4.1).
+pub async fn establish(
+    stream: Stream,
+    mailbox: Rc<Mailbox>,
+    url: Url,
+    route: Route,
+    request: ClientRequest,
+    secure: Option<Secure>,
+) -> Result<Established, Failure> {
+    let expected = secure.as_ref().map(|secure| Expected {
+        name: secure.name.to_str().into_owned(),
+        verified: secure.verify,
+    });
+    let run = async {
+        let mut transport = run(stream, &mailbox, &url, route, secure).await?;
+        let upgraded = upgrade(&mut transport, &request).await?;
+        Ok((transport, upgraded))
+    };
+    match run.await {
+        Ok((transport, (response, mut leftover))) => {
+            let mut tls = transport.into_session(&mut leftover);
+            if let (Some(tls), Some(expected)) = (&mut tls, expected) {
+                tls.expect(expected);
+            }
+            Ok(Established {
+                headers: response.headers,
+                protocol: response.protocol,
+                deflate: response.deflate,
+                tls,
+                leftover,
+            })
+        }
+        Err(text) => Err(Failure::Client(text)),
+    }
+}
+
+async fn run(
+    mut stream: Stream,
+    mailbox: &Mailbox,
+    url: &Url,
+    route: Route,
+    secure: Option<Secure>,
+) -> Result<Transport, String> {
+    match route {
+        Route::Lookup => {
+            let addresses = dial::resolve(mailbox, &url.host, url.port).await?;
+            dial::connect(&stream, &url.host, &addresses).await?;
+        }
+        Route::Addresses(addresses) => dial::connect(&stream, &url.host, &addresses).await?,
+        Route::Proxy(proxy) => {
+            proxy::reach(&mut stream, mailbox, &proxy, &url.host, url.port).await?;
+        }
+        Route::Unix(path) => dial::connect_unix(&stream, &path).await?,
+        Route::Unknown(text) => return Err(text),
+    }
+    match secure {
+        Some(secure) => handshake_tls(stream, mailbox, secure).await,
+        None => Ok(Transport::Plain(stream)),
+    }
+}
+
+async fn handshake_tls(
+    stream: Stream,
+    mailbox: &Mailbox,
+    secure: Secure,
+) -> Result<Transport, String> {
+    let shown = secure.name.to_str().into_owned();
+    let first = Step::Client(secure.configuration, secure.name);
+    match secure::handshake(stream, mailbox, first).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
+            "TLS handshake with {shown}: the server closed the connection"
+        )),
+        Err(error) => Err(format!(
+            "TLS handshake with {shown}: {}",
+            error::system_text(&error)
+        )),
+    }
+}
+
+async fn upgrade(
+    stream: &mut Transport,
+    request: &ClientRequest,
+) -> Result<(Response, Vec<u8>), String> {
+    let key = handshake::generate_key();
+    let mut sent = stream.write_all(&request.encode(&key)).await;
+    if sent.is_ok() {
+        sent = stream.flush().await;
+    }
+    let mut head = Vec::new();
+    loop {
+        match read_more(stream, &mut head).await {
+            Ok(0) if head.is_empty() => {
+                return Err("the server closed the connection without an answer".into())
+            }
+            Ok(0) => {
+                handshake::check_ended_response(&head).map_err(|error| error.to_string())?;
+                return Err("the server closed the connection in the middle of its answer".into());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // A server that refuses early may reset while it is still being written to.
+                let error = sent.err().unwrap_or(error);
+                return Err(format!("upgrade request: {}", error::system_text(&error)));
+            }
+        }
+        match handshake::parse_response(&head, &key, request) {
+            Ok(None) => {}
+            Ok(Some((length, response))) => {
+                head.drain(..length);
+                head.shrink_to_fit();
+                return Ok((response, head));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}

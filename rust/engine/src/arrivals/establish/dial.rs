@@ -1,0 +1,135 @@
+//! From a name to a connected socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use tokio::sync::oneshot;
+
+use super::mailbox::{Mailbox, Question};
+use super::race::race;
+use super::stream::Stream;
+use crate::{error, sys};
+
+/// The addresses of a host, which may be one already.
+///
+/// # Errors
+/// The name cannot be resolved; in words.
+pub async fn resolve(mailbox: &Mailbox, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let (answer, found) = oneshot::channel();
+    mailbox.ask(Question::Lookup {
+        host: host.to_owned(),
+        port,
+        answer,
+    });
+    let result = match found.await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::other("the resolver ended")),
+    };
+    match result {
+        Ok(addresses) if addresses.is_empty() => {
+            Err(format!("cannot resolve {host}: the name has no address"))
+        }
+        Ok(addresses) => Ok(addresses),
+        Err(error) => Err(format!(
+            "cannot resolve {host}: {}",
+            error::system_text(&error)
+        )),
+    }
+}
+
+/// The addresses without repetitions, the families taking turns (RFC 8305 section 4). The resolver
+/// has put the better family first.
+fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut first, mut second) = (VecDeque::new(), VecDeque::new());
+    for address in addresses {
+        let family = if address.is_ipv4() == first_is_v4 {
+            &mut first
+        } else {
+            &mut second
+        };
+        if !family.contains(address) {
+            family.push_back(*address);
+        }
+    }
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    while first.len() + second.len() > 0 {
+        mixed.extend(first.pop_front());
+        mixed.extend(second.pop_front());
+    }
+    mixed
+}
+
+/// Connects to the first address of `host` that answers.
+///
+/// # Errors
+/// None did: each with its error, in words.
+pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> Result<(), String> {
+    let result = match interleave(addresses)[..] {
+        // There is nobody to race against.
+        [only] => stream
+            .connect(|| sys::connect(&only))
+            .await
+            .map_err(|error| vec![(only, error)]),
+        ref several => race(stream, several).await,
+    };
+    let Err(failures) = result else {
+        return Ok(());
+    };
+    let failures: Vec<String> = failures
+        .iter()
+        .map(|(address, error)| format!("connect to {address}: {}", error::system_text(error)))
+        .collect();
+    let failures = failures.join("; ");
+    if host.parse::<IpAddr>().is_ok() {
+        Err(failures)
+    } else {
+        Err(format!("cannot connect to {host}: {failures}"))
+    }
+}
+
+/// Connects to a Unix socket.
+///
+/// # Errors
+/// Whatever the system says, with the path.
+pub async fn connect_unix(stream: &Stream, path: &Path) -> Result<(), String> {
+    let result = stream.connect(|| sys::connect_unix(path)).await;
+    result.map_err(|error| {
+        format!(
+            "connect to {}: {}",
+            path.display(),
+            error::system_text(&error)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_nothing_comes_twice() {
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        for (given, expected) in [
+            (
+                &["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"][..],
+                &["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"][..],
+            ),
+            (
+                &["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"],
+                &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"],
+            ),
+            (&["1.1.1.1:1", "1.1.1.1:1"], &["1.1.1.1:1"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(interleave(&parse(given)), parse(expected));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests that are no upgrade: one after another, until the connection ends or becomes a WebSocket.
+
+use std::time::SystemTime;
+
+use evws_proto::handshake::Rejection;
+use evws_proto::http::{Body, Request, Response, Terms, CONTINUE};
+use tokio::sync::oneshot;
+
+use super::mailbox::{Phase, Question};
+use super::server::{gone, Server};
+use super::transport::Transport;
+use super::Failure;
+use crate::event::Interest;
+
+/// A body up to this size is sent together with its head.
+const SMALL_BODY: usize = 16 * 1024;
+
+impl Server {
+    /// Answers a request. `Err` also if there will be no other.
+    pub(super) async fn serve(&mut self, request: Request, mut body: Body) -> Result<(), Failure> {
+        self.check_host(request.host.as_ref()).await?;
+        if request.expects_continue && self.input.is_empty() {
+            self.write(CONTINUE).await?;
+            self.mailbox.set_deadline(self.policy.timeout);
+        }
+        loop {
+            match body.take(&mut self.input) {
+                Ok(true) => break,
+                Ok(false) => self.read_more().await?,
+                Err(rejection) => return self.refuse(rejection).await,
+            }
+        }
+        self.input.shrink_to_fit();
+        let mut terms = request.terms;
+        let response = self.ask_answer(request, body).await;
+        terms.keep_alive &= !self.policy.stopped.get();
+        self.answer(&response, terms).await?;
+        if response.is_last(terms) || self.policy.stopped.get() {
+            return self.end(gone(None)).await;
+        }
+        drop(response);
+        self.answered = true;
+        self.await_next().await
+    }
+
+    async fn ask_answer(&mut self, request: Request, body: Body) -> Response {
+        let (answer, answered) = oneshot::channel();
+        self.mailbox.ask(Question::Request {
+            request: Box::new(request),
+            body: body.into_bytes(),
+            answer,
+        });
+        self.mailbox.set_deadline(None);
+        answered
+            .await
+            .unwrap_or_else(|_| Rejection::new(500).into())
+    }
+
+    /// Sends a response of the program.
+    pub(super) async fn answer(
+        &mut self,
+        response: &Response,
+        terms: Terms,
+    ) -> Result<(), Failure> {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let mut head = response.encode_head(terms, Some(&date));
+        let mut body = response.sent_body(terms);
+        if body.len() <= SMALL_BODY {
+            head.extend_from_slice(body);
+            body = &[];
+        }
+        self.mailbox.phase.set(Phase::Answering);
+        self.write(&head).await?;
+        self.write(body).await?;
+        self.mailbox.phase.set(Phase::Asking);
+        Ok(())
+    }
+
+    /// The next request waits for the next turn of the loop, so that a client with many of them does not have it for
+    /// itself. What TLS holds back makes no socket readable.
+    async fn await_next(&mut self) -> Result<(), Failure> {
+        self.mailbox.set_deadline(self.policy.timeout);
+        if self.input.is_empty() {
+            self.mailbox.phase.set(Phase::Idle);
+        }
+        match (&self.transport, self.input.is_empty()) {
+            (Transport::Plain(_), true) => self.wait(Interest::READ).await,
+            _ => self.wait(Interest::WRITE).await,
+        }
+    }
+}

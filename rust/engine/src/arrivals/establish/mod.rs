@@ -1,0 +1,145 @@
+//! The cold path: everything between a descriptor and an established connection, as one `async fn`
+//! a role. The engine polls a connection's future by hand whenever something it waits for is there.
+
+pub mod client;
+mod dial;
+mod http;
+pub mod mailbox;
+mod proxy;
+pub mod race;
+mod secure;
+pub mod server;
+pub mod stream;
+pub mod transport;
+
+use std::future::{poll_fn, Future};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{ready, Context, Poll, Waker};
+use std::time::Duration;
+
+use evws_proto::handshake::{Headers, Negotiated};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::event::{Id, Interest};
+use crate::tls::info::KeptInfo;
+use crate::tls::records::Tls;
+use mailbox::{Awaited, Mailbox, Phase, Question};
+use race::Attempt;
+use stream::Socket;
+
+/// The end of a future that succeeded.
+pub struct Established {
+    /// The peer's headers, for the program.
+    pub headers: Headers,
+    /// The negotiated subprotocol.
+    pub protocol: Option<String>,
+    /// What was agreed on of permessage-deflate.
+    pub deflate: Option<Negotiated>,
+    /// Bytes that were read beyond the head.
+    pub leftover: Vec<u8>,
+    /// The session that the connection goes on with; `None`: there is no TLS.
+    pub tls: Option<Box<Tls>>,
+}
+
+/// The end of a future that did not.
+pub enum Failure {
+    /// A client's program is told why.
+    Client(String),
+    /// A server has answered the request already. Only of an adopted connection does the program know.
+    Server(String),
+}
+
+type Task = Pin<Box<dyn Future<Output = Result<Established, Failure>>>>;
+
+/// A connection that is being established.
+pub struct Establishing {
+    task: Task,
+    /// Its socket.
+    pub socket: Rc<Socket>,
+    mailbox: Rc<Mailbox>,
+    /// Whom an answer goes to.
+    pub awaited: Option<Awaited>,
+    /// The program has accepted it, and expects to hear how that went on.
+    pub accepted: bool,
+    /// The attempts of a race of addresses, with the tokens that they are watched under.
+    pub attempts: Vec<(Id, Rc<Attempt>)>,
+    /// Held in the middle of a TLS handshake: there are as many as handshakes under way.
+    pub handshaking: Option<Rc<()>>,
+}
+
+impl Establishing {
+    /// Around a future that uses this socket and this mailbox.
+    pub fn new(
+        socket: Rc<Socket>,
+        mailbox: Rc<Mailbox>,
+        task: impl Future<Output = Result<Established, Failure>> + 'static,
+    ) -> Self {
+        Establishing {
+            task: Box::pin(task),
+            socket,
+            mailbox,
+            awaited: None,
+            accepted: false,
+            attempts: Vec::new(),
+            handshaking: None,
+        }
+    }
+
+    /// Goes on as far as can be. `ready`: the descriptor is.
+    pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, Failure>> {
+        self.socket.begin_poll(ready);
+        self.task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// The question that the last poll has raised.
+    pub fn take_question(&mut self) -> Option<Question> {
+        self.mailbox.take_question()
+    }
+
+    /// The deadline that the last poll has set, if it has.
+    pub fn take_deadline(&mut self) -> Option<Option<Duration>> {
+        self.mailbox.take_deadline()
+    }
+
+    /// What TLS has agreed on, where the program is asked.
+    pub fn info(&self) -> Option<&KeptInfo> {
+        self.mailbox.info()
+    }
+
+    /// Where a server's connection stands.
+    pub fn phase(&self) -> Phase {
+        self.mailbox.phase.get()
+    }
+
+    /// The deadline has passed: the next poll is to know.
+    pub fn expire(&mut self) {
+        self.mailbox.expire();
+    }
+
+    /// What the descriptor is to be watched for.
+    pub fn wants(&self) -> Interest {
+        self.socket.wants()
+    }
+}
+
+/// Reads once, appending to `head` what came: nothing at the end of the stream.
+async fn read_more(from: &mut (impl AsyncRead + Unpin), head: &mut Vec<u8>) -> io::Result<usize> {
+    poll_fn(|context| poll_more(from, context, head)).await
+}
+
+/// See [`read_more`]. Whoever waits for bytes holds no buffer for them.
+fn poll_more(
+    from: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    head: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let mut room = [0; 4096];
+    let mut buffer = ReadBuf::new(&mut room);
+    ready!(Pin::new(from).poll_read(context, &mut buffer))?;
+    head.extend_from_slice(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
+}

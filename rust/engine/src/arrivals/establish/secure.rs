@@ -1,0 +1,168 @@
+//! The TLS handshake of either role, and the session over the socket until the upgrade is done. The
+//! arithmetic is a question to the engine, which knows how many wait for theirs.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::mailbox::{Mailbox, Question};
+use super::read_more;
+use super::stream::Stream;
+use crate::event::Interest;
+use crate::sys;
+use crate::tls::handshake::{Handshake, Progress, Step};
+use crate::tls::records::{Sink, Tls};
+use crate::tls::words;
+
+/// What is read at a time until the upgrade is done.
+const STEP: usize = 4096;
+
+/// A session over its socket.
+pub struct Secured {
+    stream: Stream,
+    /// The session.
+    pub tls: Box<Tls>,
+    /// Decrypted, and not read yet.
+    pub plaintext: Vec<u8>,
+}
+
+/// Begins with `first`, whose bytes were read from the stream if there are any.
+///
+/// # Errors
+/// Why there is no session, in words; `UnexpectedEof`: the peer has ended the stream.
+pub async fn handshake(
+    mut stream: Stream,
+    mailbox: &Mailbox,
+    first: Step,
+) -> io::Result<Box<Secured>> {
+    let mut handshake = take(mailbox, first).await?;
+    loop {
+        let outgoing = std::mem::take(&mut handshake.outgoing);
+        match std::mem::replace(&mut handshake.progress, Progress::Waiting) {
+            Progress::Failed(error) => {
+                // A peer that does not take the alert goes without.
+                let _ = stream.write(&outgoing).await;
+                return Err(io::Error::other(words::reason(&error)));
+            }
+            Progress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Progress::Done => {
+                stream.write_all(&outgoing).await?;
+                let (tls, plaintext) = Tls::new(*handshake);
+                return Ok(Box::new(Secured {
+                    stream,
+                    tls: Box::new(tls),
+                    plaintext,
+                }));
+            }
+            Progress::Waiting => {}
+        }
+        // A peer that refuses early may reset while it is still being written to: its alert is read.
+        let sent = stream.write_all(&outgoing).await;
+        match read_more(&mut stream, &mut handshake.incoming).await {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) => return Err(sent.err().unwrap_or(error)),
+        }
+        handshake = take(mailbox, Step::Next(handshake)).await?;
+    }
+}
+
+async fn take(mailbox: &Mailbox, step: Step) -> io::Result<Box<Handshake>> {
+    let (answer, taken) = oneshot::channel();
+    mailbox.ask(Question::Step { step, answer });
+    match taken.await {
+        Ok(result) => result.map_err(|error| io::Error::other(words::reason(&error))),
+        // It is gone with the thread that had it.
+        Err(_) => Err(io::Error::other("the handshake was given up")),
+    }
+}
+
+impl Secured {
+    /// Reads once and decrypts.
+    fn poll_receive(&mut self) -> Poll<io::Result<()>> {
+        let Secured {
+            stream,
+            tls,
+            plaintext,
+        } = self;
+        let socket = &stream.0;
+        let mut wire = vec![0; tls.held() + STEP];
+        let mut sink = Sink::new(Some((plaintext, usize::MAX)), &mut []);
+        let received = tls.receive(|bytes| socket.receive(bytes), &mut wire, &mut sink);
+        socket.wait_for(Interest::READ, received).map_ok(|_| ())
+    }
+
+    fn poll_send(&mut self) -> Poll<io::Result<()>> {
+        let Secured { stream, tls, .. } = self;
+        let sent = stream.0.with(|fd| match tls.flush(fd.as_fd()) {
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            result => result.map(|_| ()),
+        });
+        stream.0.wait_for(Interest::WRITE, sent)
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.plaintext.is_empty() && !this.tls.has_ended() {
+            let received = this.poll_receive();
+            // Its answers to the peer; what the kernel refuses goes out with the next.
+            let _ = this.poll_send();
+            match received {
+                Poll::Ready(Ok(())) => {}
+                other => return other,
+            }
+        }
+        // A session that ends without close_notify: for a head that is not complete the end all the same.
+        if this.plaintext.is_empty() {
+            return Poll::Ready(match this.tls.take_failure() {
+                Some(why) => Err(io::Error::other(why)),
+                None => Ok(()),
+            });
+        }
+        let count = this.plaintext.len().min(buffer.remaining());
+        buffer.put_slice(&this.plaintext[..count]);
+        this.plaintext.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.poll_send() {
+            Poll::Ready(Ok(())) => Poll::Ready(this.tls.append(bytes).map(|()| bytes.len())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_send()
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Secured { stream, tls, .. } = self.get_mut();
+        let ended = stream.0.with(|fd| match tls.notify_end(fd.as_fd()) {
+            true => {
+                sys::shutdown_write(fd.as_fd());
+                Ok(())
+            }
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        stream.0.wait_for(Interest::WRITE, ended)
+    }
+}

@@ -1,0 +1,363 @@
+//! A server's way to an established connection: read a request, ask the program, answer.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use evws_proto::deflate;
+use evws_proto::handshake::{self, Headers, Host, Hosts, Origins, Rejection, Request};
+use evws_proto::http::{self, Incoming, Terms};
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+
+use super::mailbox::{Decision, Late, Mailbox, Phase, Question};
+use super::stream::Stream;
+use super::transport::Transport;
+use super::{poll_more, read_more, secure, Established, Failure};
+use crate::error;
+use crate::event::Interest;
+use crate::timeouts;
+use crate::tls::handshake::Step;
+use crate::tls::server::ListenerTls;
+
+/// Bytes that are kept of a client that goes on sending before it was answered.
+const MAX_AHEAD: usize = 64 * 1024;
+/// Bytes that are written in one turn of the loop.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// What a listener does with a request.
+pub struct Policy {
+    /// The subprotocols it allows.
+    pub protocols: Vec<String>,
+    /// What is accepted of permessage-deflate.
+    pub deflate: Option<deflate::Options>,
+    /// Added to every response that accepts.
+    pub headers: Headers,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Origins>,
+    /// The hosts that requests may be for; `None`: any.
+    pub hosts: Option<Hosts>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
+    /// Whether the program decides on each request for an upgrade.
+    pub ask: bool,
+    /// Whether the program answers the requests that are none.
+    pub serve: bool,
+    /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
+    /// `None`: as long as they like.
+    pub timeout: Option<Duration>,
+    /// What its connections are secured with; `None`: they are not.
+    pub tls: Option<ListenerTls>,
+    /// The listener was stopped: no further request is read of a connection that has its answer.
+    pub stopped: Cell<bool>,
+}
+
+/// What was read of a connection before it is established here; of an accepted one nothing.
+#[derive(Default)]
+pub struct Received {
+    /// Its request.
+    pub request: Option<Request>,
+    /// Bytes behind that, or of it.
+    pub input: Vec<u8>,
+}
+
+/// A connection before its upgrade.
+pub(super) struct Server {
+    pub transport: Transport,
+    /// What lies below the transport.
+    pub socket: Stream,
+    pub mailbox: Rc<Mailbox>,
+    pub policy: Rc<Policy>,
+    /// Bytes that were read and not used yet.
+    pub input: Vec<u8>,
+    /// A request was answered before.
+    pub answered: bool,
+}
+
+/// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
+/// runs already.
+pub async fn establish(
+    stream: Stream,
+    mailbox: Rc<Mailbox>,
+    policy: Rc<Policy>,
+    received: Received,
+) -> Result<Established, Failure> {
+    let socket = stream.clone();
+    let configuration = policy.tls.as_ref().map(ListenerTls::current);
+    let transport = match configuration {
+        Some(configuration) => {
+            let secured = mailbox.in_time(begin_tls(stream, &mailbox, configuration));
+            secured.await.unwrap_or_else(|Late| Err(gone(None)))?
+        }
+        None => Transport::Plain(stream),
+    };
+    if let (Transport::Secured(secured), true) = (&transport, policy.ask || policy.serve) {
+        mailbox.keep_info(secured.tls.info().into());
+    }
+    let mut server = Server {
+        transport,
+        socket,
+        mailbox,
+        policy,
+        input: received.input,
+        answered: false,
+    };
+    if let Some(request) = received.request {
+        return server.upgrade(request).await;
+    }
+    loop {
+        match server.read_head().await? {
+            Incoming::Upgrade(request) => return server.upgrade(request).await,
+            Incoming::Plain(request, body) => server.serve(request, body).await?,
+        }
+    }
+}
+
+/// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
+async fn begin_tls(
+    mut stream: Stream,
+    mailbox: &Mailbox,
+    configuration: Arc<ServerConfig>,
+) -> Result<Transport, Failure> {
+    let mut hello = Vec::new();
+    match read_more(&mut stream, &mut hello).await {
+        // No record of TLS begins with a letter, and every HTTP method does.
+        Ok(1..) if hello[0].is_ascii_alphabetic() => {
+            let rejection = Rejection::new(400);
+            let _ = stream.write_all(&rejection.encode()).await;
+            return Err(refused(&rejection));
+        }
+        Ok(1..) => {}
+        Ok(0) => return Err(gone(None)),
+        Err(error) => return Err(gone(Some(error))),
+    }
+    match secure::handshake(stream, mailbox, Step::Server(configuration, hello)).await {
+        Ok(secured) => Ok(Transport::Secured(secured)),
+        // The alert is sent.
+        Err(error) => Err(gone(Some(error))),
+    }
+}
+
+/// The client has left before its upgrade was done.
+pub(super) fn gone(error: Option<io::Error>) -> Failure {
+    let why = error.map_or_else(String::new, |error| {
+        format!(": {}", error::system_text(&error))
+    });
+    Failure::Server(format!("the client went away during the upgrade{why}"))
+}
+
+/// The client had an answer that is no upgrade.
+fn refused(answer: &impl std::fmt::Display) -> Failure {
+    Failure::Server(format!("the upgrade was refused: {answer}"))
+}
+
+impl Server {
+    async fn read_head(&mut self) -> Result<Incoming, Failure> {
+        loop {
+            let parsed = if self.policy.serve {
+                http::parse(&self.input)
+            } else {
+                let upgrade = handshake::parse_request(&self.input);
+                upgrade.map(|found| {
+                    found.map(|(length, request)| (length, Incoming::Upgrade(request)))
+                })
+            };
+            match parsed {
+                Ok(Some((length, found))) => {
+                    self.input.drain(..length);
+                    self.input.shrink_to_fit();
+                    return Ok(found);
+                }
+                Ok(None) => self.read_more().await?,
+                Err(rejection) => return self.refuse(rejection).await,
+            }
+        }
+    }
+
+    /// Reads on. Whoever takes too long is told so.
+    pub(super) async fn read_more(&mut self) -> Result<(), Failure> {
+        let idle = self.answered && self.input.is_empty();
+        let read = read_more(&mut self.transport, &mut self.input);
+        match self.mailbox.in_time(read).await {
+            Ok(Ok(count)) if count > 0 => {
+                if idle {
+                    self.mailbox.phase.set(Phase::Asking);
+                    self.mailbox.set_deadline(self.policy.timeout);
+                }
+                Ok(())
+            }
+            Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
+            Ok(Err(error)) => self.end(gone(Some(error))).await,
+            Ok(Ok(_)) | Err(Late) => self.end(gone(None)).await,
+        }
+    }
+
+    /// Goes through with an upgrade.
+    async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+        self.check_host(Some(&request.host)).await?;
+        let foreign = self.is_foreign(&request);
+        if foreign && !self.policy.ask_origin {
+            return self.refuse(Rejection::new(403)).await;
+        }
+        let deflate = match &self.policy.deflate {
+            Some(options) => match handshake::accept_offer(&request.extensions, options) {
+                Ok(negotiated) => negotiated,
+                Err(error) => return self.refuse(Rejection::from(error)).await,
+            },
+            None => None,
+        };
+        let mut extra = self.policy.headers.clone();
+        let mut chosen = None;
+        if self.policy.ask || foreign {
+            match self.ask_decision(&request, foreign).await? {
+                Decision::Accept { headers, protocol } => {
+                    extra.extend(headers);
+                    chosen = protocol;
+                }
+                Decision::Reject(response) => {
+                    self.answer(&response, Terms::LAST).await?;
+                    return self.end(refused(&response.status_text())).await;
+                }
+            }
+        }
+        let allowed = &self.policy.protocols;
+        let protocol =
+            chosen.or_else(|| handshake::choose_subprotocol(&request.protocols, allowed));
+        let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
+        let response =
+            handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
+        self.write(&response).await?;
+        let mut leftover = self.input;
+        Ok(Established {
+            headers: request.headers,
+            protocol,
+            deflate,
+            tls: self.transport.into_session(&mut leftover),
+            leftover,
+        })
+    }
+
+    /// Sends whoever asks for a host that is not served here away.
+    pub(super) async fn check_host(&mut self, host: Option<&Host>) -> Result<(), Failure> {
+        match &self.policy.hosts {
+            Some(hosts) if !hosts.allow(host) => self.refuse(Rejection::new(421)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
+    fn is_foreign(&self, request: &Request) -> bool {
+        let origin = request.headers.iter().find(|(name, _)| name == "Origin");
+        match (&self.policy.origins, origin) {
+            (Some(origins), Some((_, origin))) => !origins.allow(origin, &request.host),
+            _ => false,
+        }
+    }
+
+    /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
+    async fn ask_decision(
+        &mut self,
+        request: &Request,
+        foreign: bool,
+    ) -> Result<Decision, Failure> {
+        let (answer, mut decided) = oneshot::channel();
+        self.mailbox.ask(Question::Handshake {
+            headers: request.headers.clone(),
+            protocols: request.protocols.clone(),
+            foreign,
+            answer,
+        });
+        self.mailbox.set_deadline(self.policy.timeout);
+        let Server {
+            transport,
+            socket,
+            input,
+            ..
+        } = self;
+        let mut asked = false;
+        let wait = poll_fn(|context| {
+            if let Poll::Ready(decision) = Pin::new(&mut decided).poll(context) {
+                return Poll::Ready(decision.ok());
+            }
+            // A client that has ended its side can still be told what is decided at once.
+            if !std::mem::replace(&mut asked, true) {
+                socket.0.want(Interest::READ);
+                return Poll::Pending;
+            }
+            while input.len() < MAX_AHEAD {
+                match poll_more(transport, context, input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(None),
+                }
+            }
+            Poll::Pending
+        });
+        match self.mailbox.in_time(wait).await {
+            Ok(Some(decision)) => Ok(decision),
+            Ok(None) => self.end(gone(None)).await,
+            Err(Late) => self.refuse(Rejection::new(503)).await,
+        }
+    }
+
+    /// Says what is wrong, and ends the connection.
+    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
+        self.write(&rejection.encode()).await?;
+        self.end(refused(&rejection)).await
+    }
+
+    /// Ends our side of the stream; the engine then shuts the connection down.
+    pub(super) async fn end<T>(&mut self, failure: Failure) -> Result<T, Failure> {
+        self.mailbox.set_deadline(Some(timeouts::LINGER));
+        // Whoever does not take that goes without it.
+        let _ = self.mailbox.in_time(self.transport.shutdown()).await;
+        Err(failure)
+    }
+
+    /// Writes, as long as there is progress.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let turn = left.len().min(BYTES_PER_TURN);
+            self.write_turn(&left[..turn]).await?;
+            left = &left[turn..];
+            if !left.is_empty() {
+                self.wait(Interest::WRITE).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_turn(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            self.mailbox.set_deadline(self.policy.timeout);
+            let written = self.mailbox.in_time(self.transport.write(left)).await;
+            match written {
+                Ok(Ok(count)) if count > 0 => left = &left[count..],
+                Ok(Err(error)) => return Err(gone(Some(error))),
+                Ok(Ok(_)) | Err(Late) => return Err(gone(None)),
+            }
+        }
+        match self.mailbox.in_time(self.transport.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(gone(Some(error))),
+            Err(Late) => Err(gone(None)),
+        }
+    }
+
+    /// Leaves the loop to others until the socket is ready.
+    pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
+        match self.mailbox.in_time(self.socket.ready(interest)).await {
+            Ok(()) => Ok(()),
+            Err(Late) => self.end(gone(None)).await,
+        }
+    }
+}

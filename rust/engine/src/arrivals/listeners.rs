@@ -1,0 +1,277 @@
+//! Listeners: what the connections of one have in common, and the sockets that they come in at.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{self, Path};
+use std::rc::Rc;
+
+use super::bind::{Bound, ListenerAddress};
+use super::establish::mailbox::Phase;
+use super::establish::server::{Policy, Received};
+use super::pending::Origin;
+use super::socket_file::SocketFile;
+use super::{Arrival, Arrivals};
+use crate::around::Around;
+use crate::error::CallError;
+use crate::event::{Event, Id, Interest, Settings};
+use crate::reactor::{Reactor, Timer};
+use crate::{sys, timeouts};
+
+/// Connections taken in one turn of the loop.
+const BATCH: usize = 32;
+/// Batches that are taken at most when a listener is stopped, however fast new connections come.
+const LAST_BATCHES: usize = 128;
+
+/// A listener. It has no descriptor of its own.
+pub struct Listener {
+    /// For every connection.
+    pub settings: Settings,
+    /// For every request.
+    pub policy: Rc<Policy>,
+    /// Where it is reached.
+    pub address: ListenerAddress,
+    /// Its sockets; none: it was stopped.
+    pub acceptors: Vec<Id>,
+    /// Its connections that are being established.
+    pub pending: usize,
+}
+
+/// A listening socket.
+pub struct Acceptor {
+    /// Never without one, until it is taken out to be closed.
+    pub fd: OwnedFd,
+    /// Whose it is.
+    pub listener: Id,
+    /// Descriptors ran out, or the like: nothing is accepted until a deadline has passed.
+    pub exhausted: bool,
+    /// The file of a Unix socket, removed with it.
+    pub file: Option<SocketFile>,
+}
+
+impl Acceptor {
+    /// What its descriptor is to be watched for.
+    pub fn interest(&self) -> Interest {
+        if self.exhausted {
+            Interest::NONE
+        } else {
+            Interest::READ
+        }
+    }
+
+    /// Takes waiting connections. Notes when there is no descriptor left for them.
+    pub fn accept(&mut self) -> Vec<OwnedFd> {
+        let mut accepted = Vec::new();
+        // Errors count as well: one that does not go away must not hold up the loop.
+        for _ in 0..BATCH {
+            match sys::accept(self.fd.as_fd()) {
+                Ok(fd) => accepted.push(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if sys::is_lasting(&error) => {
+                    self.exhausted = true;
+                    break;
+                }
+                // One connection that ended before it was taken says nothing about the next.
+                Err(_) => {}
+            }
+        }
+        accepted
+    }
+}
+
+impl Arrivals {
+    /// Begins to accept what comes in at these sockets.
+    pub(super) fn add_listener(
+        &mut self,
+        bound: Bound,
+        settings: Settings,
+        policy: Policy,
+        reactor: &mut Reactor,
+    ) -> Id {
+        let listener = Listener {
+            settings,
+            policy: Rc::new(policy),
+            address: bound.address,
+            acceptors: Vec::with_capacity(bound.sockets.len()),
+            pending: 0,
+        };
+        let id = self.insert(Arrival::Listener(Box::new(listener)), reactor);
+        for (fd, file) in bound.sockets {
+            let acceptor = Acceptor {
+                fd,
+                listener: id,
+                exhausted: false,
+                file,
+            };
+            let token = self.insert(Arrival::Acceptor(Box::new(acceptor)), reactor);
+            reactor.touch(token);
+            if let Some(listener) = self.listener_mut(id) {
+                listener.acceptors.push(token);
+            }
+        }
+        self.listening += 1;
+        id
+    }
+
+    /// Takes the waiting connections of a listening socket. Returns how many there were.
+    pub(super) fn accept(&mut self, token: Id, reactor: &mut Reactor) -> usize {
+        let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) else {
+            return 0;
+        };
+        let accepted = acceptor.accept();
+        let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
+        if exhausted {
+            reactor.start(token, Timer::AcceptPause, Some(timeouts::ACCEPT_PAUSE));
+            reactor.touch(token);
+        }
+        let Some(listener) = self.listener_mut(id) else {
+            return 0;
+        };
+        let count = accepted.len();
+        listener.pending += count;
+        let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
+        for fd in accepted {
+            sys::set_nodelay(fd.as_fd());
+            let (policy, origin) = (Rc::clone(&policy), Origin::Listener(id));
+            self.add_server(fd, policy, Received::default(), settings, origin, reactor);
+        }
+        count
+    }
+
+    /// Closes the sockets of a listener. What the kernel has accepted for it is taken first, and goes
+    /// on with the connections that are being established; those that stand are not touched.
+    /// [`Event::ListenerEnded`] comes after the last event that names the listener. Returns whether it
+    /// was listening.
+    pub fn stop_listening(&mut self, id: Id, around: &mut Around<'_>) -> bool {
+        let Some(listener) = self.listener_mut(id) else {
+            return false;
+        };
+        let acceptors = std::mem::take(&mut listener.acceptors);
+        if acceptors.is_empty() {
+            return false;
+        }
+        for token in acceptors {
+            for _ in 0..LAST_BATCHES {
+                if self.accept(token, around.reactor) < BATCH {
+                    break;
+                }
+            }
+            // The file of a Unix socket goes now, so that nobody connects to what is closed.
+            if let Some(Arrival::Acceptor(acceptor)) = self.sources.remove(&token) {
+                let Acceptor { fd, .. } = *acceptor;
+                around.reactor.release(token, Some(fd));
+            }
+        }
+        if let Some(listener) = self.listener_mut(id) {
+            listener.policy.stopped.set(true);
+        }
+        self.listening -= 1;
+        self.end_idle(id, around);
+        self.end_listener(id, around);
+        true
+    }
+
+    /// Ends the connections of a stopped listener that are only kept for a further request. One that has come already is
+    /// answered.
+    fn end_idle(&mut self, listener: Id, around: &mut Around<'_>) {
+        let is_idle = |source: &Arrival| {
+            matches!(source, Arrival::Pending(pending) if pending.origin == Origin::Listener(listener)
+                && pending.establishing.phase() == Phase::Idle)
+        };
+        for id in self.ids(is_idle) {
+            if let Some(pending) = self.pending_mut(id) {
+                pending.establishing.expire();
+            }
+            self.advance(id, true, around);
+        }
+    }
+
+    /// A connection of a listener is no longer being established.
+    pub(super) fn leave_listener(&mut self, listener: Option<Id>, around: &mut Around<'_>) {
+        let Some(id) = listener else { return };
+        if let Some(listener) = self.listener_mut(id) {
+            listener.pending -= 1;
+            self.end_listener(id, around);
+        }
+    }
+
+    /// Tells the program to forget a listener that was stopped, once nothing names it any more. Its
+    /// slot is free when that was told.
+    fn end_listener(&mut self, id: Id, around: &mut Around<'_>) {
+        let ended = self
+            .listener_mut(id)
+            .is_some_and(|listener| listener.acceptors.is_empty() && listener.pending == 0);
+        if ended {
+            let event = Event::ListenerEnded { listener: id };
+            around.outbox.push(event);
+        }
+    }
+
+    /// The program has been told that a listener has ended.
+    pub fn forget_listener(&mut self, id: Id, reactor: &mut Reactor) {
+        self.release(id, None, reactor);
+    }
+
+    /// A listener that is not stopped.
+    fn listener(&self, id: Id) -> Option<&Listener> {
+        match self.sources.get(&id)? {
+            Arrival::Listener(listener) if !listener.acceptors.is_empty() => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Where a listener is reached; `None`: it was stopped.
+    pub fn listener_address(&self, id: Id) -> Option<&ListenerAddress> {
+        Some(&self.listener(id)?.address)
+    }
+
+    /// Whether the connections of a listener are secured by TLS.
+    pub fn listener_is_secure(&self, id: Id) -> bool {
+        self.listener(id)
+            .is_some_and(|listener| listener.policy.tls.is_some())
+    }
+
+    /// Whether it is the listener of a Unix socket at `path`, which may be relative.
+    pub fn listener_is_at(&self, id: Id, path: &[u8]) -> bool {
+        let address = self.listener_address(id);
+        let Some(own) = address.and_then(|address| address.path.as_deref()) else {
+            return false;
+        };
+        own == path
+            || path::absolute(Path::new(OsStr::from_bytes(path)))
+                .is_ok_and(|absolute| absolute.as_os_str().as_bytes() == own)
+    }
+
+    /// Reads the files of listeners again. Handshakes that begin from now on use them; connections
+    /// that stand keep what they have.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] if one of them has no TLS, or a file cannot be used; then all of them
+    /// stay as they were.
+    pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
+        let refused = |why: String| CallError::Invalid(format!("reload_tls: {why}"));
+        let mut made = Vec::new();
+        for &id in listeners {
+            let tls = self
+                .listener(id)
+                .and_then(|listener| listener.policy.tls.as_ref())
+                .ok_or_else(|| refused("there is no listener with TLS".into()))?;
+            made.push((tls, tls.read().map_err(refused)?));
+        }
+        for (tls, configuration) in made {
+            tls.replace(configuration);
+        }
+        Ok(())
+    }
+
+    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
+    /// a process that ends.
+    pub fn remove_socket_files(&mut self) {
+        for source in self.sources.values_mut() {
+            if let Arrival::Acceptor(acceptor) = source {
+                acceptor.file = None;
+            }
+        }
+    }
+}

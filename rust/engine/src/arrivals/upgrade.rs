@@ -1,0 +1,84 @@
+//! What a server accepts upgrades with, at a listener or on a socket that it adopts.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use evws_proto::handshake::{self, Hosts, Origins};
+
+use super::connect::check_deflate;
+use super::establish::server::Policy;
+use crate::error::CallError;
+use crate::event::Settings;
+
+/// Who may come in, once that is known to make sense.
+#[derive(Default)]
+pub struct Allowed {
+    origins: Option<Origins>,
+    hosts: Option<Hosts>,
+}
+
+/// What upgrades are accepted with.
+#[derive(Clone, Debug)]
+pub struct UpgradeOptions {
+    /// Subprotocols that may be chosen; of an upgrade that is over the first one was.
+    pub protocols: Vec<String>,
+    /// Further headers of every response.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The pages that may ask for an upgrade; `None`: all.
+    pub origins: Option<Vec<String>>,
+    /// The hosts that requests may be for; `None`: any.
+    pub hosts: Option<Vec<String>>,
+    /// Whether the program decides on pages that are not among them.
+    pub ask_origin: bool,
+    /// Whether the program decides on each request for an upgrade.
+    pub ask: bool,
+    /// How long each step before the end of an upgrade may take: the client's request, the
+    /// program's decision, an answer that the client does not take; `None`: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// For the connections.
+    pub settings: Settings,
+}
+
+impl UpgradeOptions {
+    /// Checks them; `call` is its name in the text of the error. Returns who is let in.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a subprotocol, a header, an origin, a host or a parameter of
+    /// compression that cannot be used.
+    pub(super) fn check(&self, call: &str) -> Result<Allowed, CallError> {
+        check_deflate(call, &self.settings)?;
+        handshake::check_response_headers(&self.headers)
+            .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
+        let is_token = |name: &&String| handshake::is_token(name.as_bytes());
+        if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
+            return Err(CallError::Invalid(format!(
+                "{call}: protocol '{}' is not a token (RFC 6455 section 11.3.4)",
+                name.escape_debug()
+            )));
+        }
+        let origins = self.origins.as_deref().map(Origins::parse).transpose();
+        let hosts = self.hosts.as_deref().map(Hosts::parse).transpose();
+        Ok(Allowed {
+            origins: origins
+                .map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))?,
+            hosts: hosts.map_err(|error| CallError::Invalid(format!("{call}: hosts: {error}")))?,
+        })
+    }
+
+    /// What a connection is established with: no TLS, and no request but for an upgrade.
+    pub(super) fn policy(self, allowed: Allowed) -> Policy {
+        Policy {
+            protocols: self.protocols,
+            deflate: self.settings.deflate,
+            headers: self.headers,
+            origins: allowed.origins,
+            hosts: allowed.hosts,
+            ask_origin: self.ask_origin,
+            ask: self.ask,
+            serve: false,
+            timeout: self.timeout,
+            tls: None,
+            stopped: Cell::new(false),
+        }
+    }
+}

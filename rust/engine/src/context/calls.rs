@@ -1,0 +1,258 @@
+//! What the program calls: connecting, listening, adopting, sending, answering; and what it asks.
+
+use std::net::IpAddr;
+
+use evws_proto::connection::{Kind, SendError};
+use evws_proto::handshake::{self, Headers, Rejection};
+use evws_proto::http::Response;
+use evws_proto::proxy::rules::Rules;
+
+use super::Context;
+use crate::arrivals::adopt::AdoptOptions;
+use crate::arrivals::bind::ListenerAddress;
+use crate::arrivals::connect::{ConnectOptions, ListenOptions};
+use crate::arrivals::Decision;
+use crate::error::CallError;
+use crate::event::Id;
+use crate::tls::info::TlsInfo;
+use crate::traffic::Life;
+
+/// Where a connection stands, as its program knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// On its way.
+    Connecting,
+    /// Open in both directions.
+    Connected,
+    /// A Close frame was sent.
+    Closing,
+    /// Ended; also every stale id.
+    Closed,
+}
+
+impl Context {
+    // ---- new connections and listeners ----
+
+    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    pub fn set_proxies(&mut self, rules: Rules) {
+        self.arrivals.set_proxies(rules);
+    }
+
+    /// Begins to connect. What comes of it is an event.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
+    pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
+        self.reactor.clock().begin_turn();
+        self.traffic.prepare_masks();
+        self.arrivals(|arrivals, around| arrivals.connect(options, around))
+    }
+
+    /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a subprotocol, a header or an origin that cannot be used,
+    /// or a certificate; [`CallError::System`] if the port cannot be bound.
+    pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
+        self.arrivals.listen(options, &mut self.reactor)
+    }
+
+    /// Takes over a connected socket by a descriptor of our own. What comes of it is an event. When
+    /// the connection ends, its stream is shut down for all descriptors.
+    ///
+    /// # Errors
+    /// As [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no connected
+    /// stream socket. The socket is as it was then.
+    pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
+        self.reactor.clock().begin_turn();
+        self.traffic.prepare_masks();
+        self.arrivals(|arrivals, around| arrivals.adopt(options, around))
+    }
+
+    // ---- connections ----
+
+    /// Queues a frame, which the next flush writes.
+    ///
+    /// # Errors
+    /// The connection is not open, a fragmented message is in progress, or there is no memory for the
+    /// frame.
+    #[inline]
+    pub fn send(&mut self, id: Id, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        self.traffic(|traffic, around| traffic.send(id, kind, payload, around))
+    }
+
+    /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
+    /// is open.
+    pub fn close(&mut self, id: Id, code: u16, reason: &[u8]) {
+        self.reactor.clock().begin_turn();
+        self.traffic.close(id, code, reason, &mut self.reactor);
+    }
+
+    /// Stops delivering, until [`resume`](Self::resume). Does nothing unless connected.
+    pub fn pause(&mut self, id: Id) {
+        self.traffic.pause(id, true, &mut self.reactor);
+    }
+
+    /// Goes on delivering. Does nothing unless connected.
+    pub fn resume(&mut self, id: Id) {
+        self.traffic.pause(id, false, &mut self.reactor);
+    }
+
+    /// Where a connection stands.
+    pub fn state(&self, id: Id) -> ConnectionState {
+        match self.traffic.life(id) {
+            Some(Life::Announced) => ConnectionState::Connecting,
+            Some(Life::Open) => ConnectionState::Connected,
+            Some(Life::Closing | Life::Ended) => ConnectionState::Closing,
+            Some(Life::Lingering { .. }) => ConnectionState::Closed,
+            None => match self.arrivals.is_ending(id) {
+                Some(false) => ConnectionState::Connecting,
+                Some(true) => ConnectionState::Closing,
+                None => ConnectionState::Closed,
+            },
+        }
+    }
+
+    /// The negotiated subprotocol.
+    pub fn protocol(&self, id: Id) -> Option<&str> {
+        self.traffic.protocol(id)
+    }
+
+    /// The negotiated extension, as the server's response says it.
+    pub fn extensions(&self, id: Id) -> Option<&str> {
+        self.traffic.extensions(id)
+    }
+
+    /// What a connection's TLS has agreed on, also of one whose request waits for an answer; `None` if
+    /// it has none, or is not connected.
+    pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
+        self.arrivals.tls(id).or_else(|| self.traffic.tls(id))
+    }
+
+    /// The peer's address, also of one whose request waits for an answer; an IPv4 address that came
+    /// in over an IPv6 socket as IPv4.
+    pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
+        let address = self.arrivals.peer_address(id);
+        let address = address.or_else(|| self.traffic.peer_address(id))?;
+        Some(address.ip().to_canonical())
+    }
+
+    /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
+    pub fn send_queue_size(&self, id: Id) -> u64 {
+        self.traffic.send_queue_size(id)
+    }
+
+    // ---- answers ----
+
+    /// Accepts an upgrade, with further headers in the response, and a subprotocol in place of what
+    /// the listener would choose. Returns false if the client does not wait for it any more.
+    ///
+    /// # Errors
+    /// A header that cannot be sent, or a subprotocol that the client did not ask for. Nothing is
+    /// decided then.
+    pub fn accept_handshake(
+        &mut self,
+        id: Id,
+        headers: Headers,
+        protocol: Option<String>,
+    ) -> Result<bool, CallError> {
+        handshake::check_response_headers(&headers)
+            .map_err(|error| CallError::Invalid(error.to_string()))?;
+        if let Some(protocol) = &protocol {
+            if self.awaits_decision(id) && !self.asked_protocols(id).contains(protocol) {
+                return Err(CallError::Invalid(format!(
+                    "the client did not ask for the subprotocol '{}'",
+                    protocol.escape_debug()
+                )));
+            }
+        }
+        Ok(self.decide(id, Decision::Accept { headers, protocol }))
+    }
+
+    /// Rejects an upgrade with a response. Returns false if the client does not wait for it any
+    /// more.
+    ///
+    /// # Errors
+    /// A response that cannot be sent. Nothing is decided then.
+    pub fn reject_handshake(&mut self, id: Id, response: Response) -> Result<bool, CallError> {
+        check(&response)?;
+        Ok(self.decide(id, Decision::Reject(response)))
+    }
+
+    fn decide(&mut self, id: Id, decision: Decision) -> bool {
+        self.reactor.clock().begin_turn();
+        self.arrivals(|arrivals, around| arrivals.decide(id, decision, around))
+    }
+
+    /// Whether the client of a handshake event waits for the decision.
+    pub fn awaits_decision(&self, id: Id) -> bool {
+        self.arrivals.awaits_decision(id)
+    }
+
+    /// The subprotocols that the client of a handshake event asks for, while it waits.
+    pub fn asked_protocols(&self, id: Id) -> &[String] {
+        self.arrivals.asked_protocols(id)
+    }
+
+    /// Answers a request event. Returns false if nobody waits for the answer.
+    ///
+    /// # Errors
+    /// A response that cannot be sent. Nothing is answered then.
+    pub fn answer_request(&mut self, id: Id, response: Response) -> Result<bool, CallError> {
+        check(&response)?;
+        self.reactor.clock().begin_turn();
+        Ok(self.arrivals(|arrivals, around| arrivals.respond(id, response, around)))
+    }
+
+    // ---- listeners ----
+
+    /// Closes the sockets of a listener. What the kernel has accepted for it is taken first, and goes
+    /// on with the connections that are being established; those that stand are not touched.
+    /// [`Event::ListenerEnded`](crate::Event::ListenerEnded) comes after the last event that names the
+    /// listener. Returns whether it was listening.
+    pub fn stop_listening(&mut self, id: Id) -> bool {
+        self.arrivals(|arrivals, around| arrivals.stop_listening(id, around))
+    }
+
+    /// Where a listener is reached; `None`: it was stopped.
+    pub fn listener_address(&self, id: Id) -> Option<&ListenerAddress> {
+        self.arrivals.listener_address(id)
+    }
+
+    /// Whether the connections of a listener are secured by TLS.
+    pub fn listener_is_secure(&self, id: Id) -> bool {
+        self.arrivals.listener_is_secure(id)
+    }
+
+    /// Whether it is the listener of a Unix socket at `path`, which may be relative.
+    pub fn listener_is_at(&self, id: Id, path: &[u8]) -> bool {
+        self.arrivals.listener_is_at(id, path)
+    }
+
+    /// Reads the files of listeners again. Handshakes that begin from now on use them; connections
+    /// that stand keep what they have.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] if one of them has no TLS, or a file cannot be used; then all of them
+    /// stay as they were.
+    pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
+        self.arrivals.reload_tls(listeners)
+    }
+
+    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
+    /// a process that ends.
+    pub fn remove_socket_files(&mut self) {
+        self.arrivals.remove_socket_files();
+    }
+}
+
+/// A response with this status whose body is a sentence about it.
+pub fn usual_response(status: u16) -> Response {
+    Rejection::new(status).into()
+}
+
+fn check(response: &Response) -> Result<(), CallError> {
+    response
+        .check()
+        .map_err(|error| CallError::Invalid(error.to_string()))
+}

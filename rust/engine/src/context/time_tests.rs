@@ -1,0 +1,192 @@
+//! What happens when time has gone by, without waiting for it: the clock is set forward.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::timeouts;
+use crate::{ConnectionState, Context, Event, Id, Interest, ListenOptions};
+use common::{connect_options, listen_options, Loop};
+
+const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// Empty, masked with zeros.
+const CLOSE: &[u8] = b"\x88\x80\0\0\0\0";
+/// What `listen` gives a client for its request when the program says nothing else.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn listening(options: ListenOptions) -> (Loop, u16) {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(options).unwrap();
+    (ours, port)
+}
+
+fn connect(port: u16) -> TcpStream {
+    TcpStream::connect(("127.0.0.1", port)).unwrap()
+}
+
+/// A raw peer that has sent its request, and the connection that came of it.
+fn upgraded(ours: &mut Loop, port: u16) -> (TcpStream, Id) {
+    let mut peer = connect(port);
+    peer.write_all(REQUEST).unwrap();
+    let mut id = 0;
+    ours.run(|_, seen| {
+        if let Event::Connect { id: new, .. } = seen.event {
+            id = new;
+        }
+        id != 0
+    });
+    ours.turn();
+    (peer, id)
+}
+
+/// How many sources are connections that are being established.
+fn pending(context: &Context) -> usize {
+    context.arrivals.pending_ids().len()
+}
+
+/// Lets time go by, and whatever is due happen. The events.
+fn pass(ours: &mut Loop, time: Duration) -> Vec<Event> {
+    ours.context.reactor.advance(time);
+    ours.context.handle_timeout();
+    let mut events = Vec::new();
+    while let Some(event) = ours.context.poll_event() {
+        events.push(event);
+    }
+    ours.turn();
+    events
+}
+
+/// What has arrived at the peer, up to the end of the stream, if that has.
+fn received(peer: &mut TcpStream) -> (Vec<u8>, bool) {
+    peer.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    match peer.read_to_end(&mut bytes) {
+        Ok(_) => (bytes, true),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => (bytes, false),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A byte that had come but was not read when the time was over took the deadline with it: a client that sent one at
+/// the right moment kept its connection for ever.
+#[test]
+fn a_client_has_30_seconds_for_its_request() {
+    let (mut ours, port) = listening(listen_options());
+    let mut peer = connect(port);
+    peer.write_all(&REQUEST[..REQUEST.len() - 2]).unwrap();
+    ours.run_until(|context| pending(context) == 1);
+    assert_eq!(pass(&mut ours, REQUEST_TIMEOUT - SECOND), []);
+    assert_eq!(received(&mut peer), (Vec::new(), false));
+    assert_eq!(pass(&mut ours, SECOND), []);
+    let (answer, ended) = received(&mut peer);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{answer}"
+    );
+    assert!(ended);
+    // It may take its time to read that, but not for ever.
+    assert_eq!(ours.context.traffic.count(), 1);
+    pass(&mut ours, timeouts::LINGER);
+    assert_eq!(ours.context.traffic.count(), 0);
+}
+
+#[test]
+fn the_time_of_a_request_is_over_when_it_was_answered() {
+    let (mut ours, port) = listening(listen_options());
+    let (_peer, id) = upgraded(&mut ours, port);
+    assert_eq!(pass(&mut ours, REQUEST_TIMEOUT * 2), []);
+    assert_eq!(ours.context.state(id), ConnectionState::Connected);
+}
+
+#[test]
+fn a_close_is_answered_within_10_seconds() {
+    let (mut ours, port) = listening(listen_options());
+    let (peer, id) = upgraded(&mut ours, port);
+    ours.context.close(id, 1000, b"");
+    ours.turn();
+    assert_eq!(pass(&mut ours, timeouts::CLOSING - SECOND), []);
+    assert_eq!(pass(&mut ours, SECOND), [Event::Close { id, code: 1006 }]);
+    drop(peer);
+}
+
+#[test]
+fn a_connection_that_was_closed_lingers_for_2_seconds() {
+    let (mut ours, port) = listening(listen_options());
+    let (mut peer, id) = upgraded(&mut ours, port);
+    // More comes behind its Close, so it is not over with ours.
+    peer.write_all(&[CLOSE, b"more"].concat()).unwrap();
+    ours.run(|_, seen| seen.event == Event::Close { id, code: 1005 });
+    ours.turn();
+    pass(&mut ours, timeouts::LINGER - SECOND);
+    assert_eq!(ours.context.traffic.count(), 1);
+    pass(&mut ours, SECOND);
+    assert_eq!(ours.context.traffic.count(), 0);
+}
+
+#[test]
+fn pongs_are_taken_within_30_seconds() {
+    let (mut ours, port) = listening(listen_options());
+    let (mut peer, id) = upgraded(&mut ours, port);
+    let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+    ping.extend([7; 125]);
+    let pings = ping.repeat(1000);
+    peer.set_nonblocking(true).unwrap();
+    let is_full = |context: &Context| {
+        let (_, interest) = context.traffic.interest(id).unwrap();
+        interest == Interest::WRITE
+    };
+    let mut rest: &[u8] = &pings;
+    while !is_full(&ours.context) {
+        match peer.write(rest) {
+            Ok(written) if written < rest.len() => rest = &rest[written..],
+            Ok(_) => rest = &pings,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        ours.context.handle_io(id, true, false);
+        ours.turn();
+    }
+    assert_eq!(pass(&mut ours, timeouts::PONGS - SECOND), []);
+    assert_eq!(
+        pass(&mut ours, SECOND),
+        [Event::Error { id }, Event::Close { id, code: 1008 }]
+    );
+}
+
+#[test]
+fn connect_times_out_and_leaves_nothing() {
+    let (_ours, port) = listening(listen_options());
+    let mut client = Loop::new();
+    let mut options = connect_options(port);
+    options.timeout = Some(REQUEST_TIMEOUT);
+    let id = client.context.connect(options).unwrap();
+    client.turn();
+    assert_eq!(pass(&mut client, REQUEST_TIMEOUT - SECOND), []);
+    assert_eq!(pass(&mut client, SECOND), [Event::ConnectFailed { id }]);
+    client.run_dry();
+}
+
+#[test]
+fn a_turn_takes_32_connections() {
+    let (mut ours, port) = listening(listen_options());
+    let listener = watched(&mut ours.context);
+    let peers: Vec<_> = (0..70).map(|_| connect(port)).collect();
+    for expected in [32, 64, 70] {
+        ours.context.handle_io(listener, true, false);
+        assert_eq!(pending(&ours.context), expected);
+    }
+    drop(peers);
+}
+
+/// The token that is watched for reading.
+fn watched(context: &mut Context) -> Id {
+    let watch = context.poll_watch().unwrap();
+    assert_eq!(watch.interest, Some(Interest::READ));
+    watch.token
+}

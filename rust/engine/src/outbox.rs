@@ -1,0 +1,91 @@
+//! Events that wait for their turn, and what the one that was delivered last carries.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use evws_proto::handshake::Headers;
+use evws_proto::http::Request;
+
+use crate::event::Event;
+
+/// An event that waits, with what it carries.
+#[derive(Debug)]
+pub struct Queued {
+    /// The event.
+    pub event: Event,
+    /// For the program.
+    pub carried: Carried,
+}
+
+/// What an event carries.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// Headers of a request or a response.
+    pub headers: Headers,
+    /// A payload, a reason or a text.
+    pub payload: Vec<u8>,
+    /// A request that is no upgrade, and whether it came by TLS.
+    pub request: Option<(Box<Request>, bool)>,
+    /// Where the payload lies in the receive buffer, if it is not the one above.
+    pub received: Option<Range<usize>>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: VecDeque<Queued>,
+    carried: Carried,
+}
+
+impl Outbox {
+    /// Puts an event that carries nothing behind the others.
+    pub fn push(&mut self, event: Event) {
+        self.push_with(event, Carried::default());
+    }
+
+    /// Puts an event with a text behind the others.
+    pub fn push_text(&mut self, event: Event, text: impl Into<String>) {
+        let payload = text.into().into_bytes();
+        self.push_with(
+            event,
+            Carried {
+                payload,
+                ..Carried::default()
+            },
+        );
+    }
+
+    /// Puts an event behind the others.
+    pub fn push_with(&mut self, event: Event, carried: Carried) {
+        self.waiting.push_back(Queued { event, carried });
+    }
+
+    /// Takes the first event; whether it is still true is for others to say.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Queued> {
+        self.waiting.pop_front()
+    }
+
+    /// Whether events wait.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What the last event carries is not needed any more.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.carried = Carried::default();
+    }
+
+    /// What the last event carries.
+    #[inline]
+    pub fn carried(&self) -> &Carried {
+        &self.carried
+    }
+
+    /// The same, for the part that delivers an event, and for what is given away of it.
+    #[inline]
+    pub fn carried_mut(&mut self) -> &mut Carried {
+        &mut self.carried
+    }
+}

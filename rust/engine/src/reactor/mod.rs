@@ -1,0 +1,394 @@
+//! The sources of a context as the loop sees them: ids that go stale instead of dangling, what each
+//! descriptor is watched for, and timers. It does not know what its sources are.
+
+mod clock;
+mod departures;
+mod timers;
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+pub use clock::Clock;
+pub use timers::Timer;
+
+use crate::event::{Id, Interest, Watch};
+use crate::log::{Log, Topic};
+use departures::{Departure, Departures, Leaving};
+use timers::{TimerList, Timers};
+
+/// The context itself, as the owner of timers.
+pub const CONTEXT: Id = 0;
+
+/// How a slot is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Use {
+    /// It may be given to the next source.
+    #[default]
+    Vacant,
+    /// A source has it.
+    Taken,
+    /// Its source is gone, and its descriptors have yet to leave the loop.
+    Leaving,
+}
+
+/// A place for a source.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    /// How many descriptors of it have yet to leave the loop.
+    leaving: u32,
+    used: Use,
+    /// What the caller was told to watch for last; `None`: nothing is watched.
+    told: Option<Interest>,
+    /// Whether it stands in the list of sources to look at for a change of that.
+    is_listed: bool,
+    timers: TimerList,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Reactor {
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    /// Sources whose interest may have changed.
+    listed: Vec<Id>,
+    departures: Departures,
+    timers: Timers,
+    /// Those of the context itself.
+    own: TimerList,
+    clock: Clock,
+    log: Log,
+}
+
+/// The place of an id in tables that are indexed by slots.
+#[inline]
+pub fn index(id: Id) -> usize {
+    (id & u64::from(u32::MAX)) as usize
+}
+
+impl Reactor {
+    /// A reactor that writes to this log.
+    pub fn new(log: Log) -> Self {
+        Reactor {
+            log,
+            ..Reactor::default()
+        }
+    }
+
+    // ---- sources ----
+
+    /// Takes a slot for a new source. The id is never 0.
+    pub fn claim(&mut self) -> Id {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.max(1);
+        slot.used = Use::Taken;
+        (u64::from(slot.generation) << 32) | u64::from(index)
+    }
+
+    fn slot(&mut self, id: Id) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(index(id))?;
+        (u64::from(slot.generation) == id >> 32).then_some(slot)
+    }
+
+    /// Ends a source. The slot is free when the descriptor has left the loop.
+    pub fn release(&mut self, id: Id, fd: Option<OwnedFd>) {
+        self.end(id);
+        match fd {
+            Some(fd) => self.retire(id, fd),
+            None => self.free_if_left(id),
+        }
+    }
+
+    /// Ends a source whose descriptor goes on under another token. What that one is watched for is
+    /// told after this has let go of it.
+    pub fn release_moved(&mut self, id: Id, fd: RawFd) {
+        self.end(id);
+        self.leave(id, Leaving::Moved(fd));
+    }
+
+    /// Lets go of a descriptor while its source stays.
+    pub fn retire(&mut self, id: Id, fd: OwnedFd) {
+        self.leave(id, Leaving::Closed(fd));
+        self.touch(id);
+    }
+
+    fn end(&mut self, id: Id) {
+        self.stop_all(id);
+        if let Some(slot) = self.slot(id) {
+            slot.used = Use::Leaving;
+        }
+    }
+
+    fn leave(&mut self, id: Id, fd: Leaving) {
+        let is_watched = self.slot(id).is_some_and(|slot| {
+            slot.leaving += 1;
+            slot.told.take().is_some()
+        });
+        self.departures.add(id, fd, is_watched);
+    }
+
+    /// The loop has let go of a descriptor. The last one takes the slot with it.
+    fn has_left(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id) {
+            slot.leaving -= 1;
+            self.free_if_left(id);
+        }
+    }
+
+    fn free_if_left(&mut self, id: Id) {
+        let Some(slot) = self.slot(id) else { return };
+        if slot.used != Use::Leaving || slot.leaving > 0 {
+            return;
+        }
+        slot.used = Use::Vacant;
+        slot.told = None;
+        // An entry of the old id may still stand in the list. It will find nothing, and must not
+        // keep the next source out.
+        slot.is_listed = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(index(id) as u32);
+    }
+
+    // ---- interests ----
+
+    /// Notes that what a source is watched for may have changed.
+    pub fn touch(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id) {
+            if !slot.is_listed {
+                slot.is_listed = true;
+                self.listed.push(id);
+            }
+        }
+    }
+
+    /// The next descriptor that the caller is to stop watching, until there are none. It is closed
+    /// by the call that follows.
+    pub fn poll_departure(&mut self) -> Option<Watch> {
+        loop {
+            match self.departures.next()? {
+                Departure::Tell(watch) => {
+                    self.log_watch(&watch);
+                    return Some(watch);
+                }
+                Departure::Gone(id) => self.has_left(id),
+            }
+        }
+    }
+
+    /// The next source to look at for a change of its interest, until there are none.
+    pub fn poll_touched(&mut self) -> Option<Id> {
+        loop {
+            let id = self.listed.pop()?;
+            if let Some(slot) = self.slot(id) {
+                slot.is_listed = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// What the caller must hear of a source with this descriptor and interest, if anything.
+    pub fn compare(&mut self, id: Id, fd: RawFd, interest: Option<Interest>) -> Option<Watch> {
+        let slot = self.slot(id)?;
+        if slot.told == interest {
+            return None;
+        }
+        slot.told = interest;
+        let watch = Watch {
+            token: id,
+            fd,
+            interest,
+        };
+        self.log_watch(&watch);
+        Some(watch)
+    }
+
+    fn log_watch(&self, watch: &Watch) {
+        let Watch { fd, interest, .. } = *watch;
+        match interest {
+            None => self.log.write(
+                Topic::Descriptor,
+                watch.token,
+                format_args!("descriptor {fd} is not watched any more"),
+            ),
+            Some(interest) => self.log.write(
+                Topic::Descriptor,
+                watch.token,
+                format_args!("descriptor {fd} is watched for {interest}"),
+            ),
+        }
+    }
+
+    // ---- time ----
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Starts a timer of a source or of [`CONTEXT`], or moves it; `None` or more than a clock can
+    /// hold stops it.
+    pub fn start(&mut self, id: Id, timer: Timer, after: Option<Duration>) {
+        let Some(at) = after.and_then(|after| self.clock.in_future(after)) else {
+            return self.stop(id, timer);
+        };
+        if self.log.is_on() {
+            let after = after.unwrap_or_default();
+            let text = format_args!("timer {timer:?} runs out in {after:?}");
+            self.log.write(Topic::Timer, id, text);
+        }
+        let Reactor {
+            slots, timers, own, ..
+        } = self;
+        if let Some(list) = list(slots, own, id) {
+            timers.start(list, id, timer, at);
+        }
+    }
+
+    /// Stops a timer, if it runs.
+    pub fn stop(&mut self, id: Id, timer: Timer) {
+        let Reactor {
+            slots, timers, own, ..
+        } = self;
+        if list(slots, own, id).is_some_and(|list| timers.stop(list, id, timer)) {
+            let text = format_args!("timer {timer:?} is stopped");
+            self.log.write(Topic::Timer, id, text);
+        }
+    }
+
+    /// Stops all timers of a source.
+    pub fn stop_all(&mut self, id: Id) {
+        let Reactor {
+            slots, timers, own, ..
+        } = self;
+        if let Some(list) = list(slots, own, id) {
+            timers.stop_all(list, id);
+        }
+    }
+
+    /// Time until a timer of a source runs out; `None`: it does not run.
+    pub fn remaining(&self, id: Id, timer: Timer) -> Option<Duration> {
+        let list = if id == CONTEXT {
+            &self.own
+        } else {
+            let slot = self.slots.get(index(id))?;
+            if u64::from(slot.generation) != id >> 32 {
+                return None;
+            }
+            &slot.timers
+        };
+        Some(self.clock.until(list.at(timer)?))
+    }
+
+    /// Takes the next timer that has run out.
+    pub fn pop_due(&mut self) -> Option<(Id, Timer)> {
+        let now = self.clock.now();
+        let Reactor {
+            slots, timers, own, ..
+        } = self;
+        while let Some((id, timer)) = timers.first(now) {
+            if timers.take(list(slots, own, id)?, id, timer, now) {
+                let text = format_args!("timer {timer:?} has run out");
+                self.log.write(Topic::Timer, id, text);
+                return Some((id, timer));
+            }
+        }
+        None
+    }
+
+    /// Time until timers are to be looked at; `None`: none runs.
+    pub fn until_due(&self) -> Option<Duration> {
+        self.timers.until_first(&self.clock)
+    }
+}
+
+/// The timers of a source, unless its id is stale.
+#[inline]
+fn list<'a>(slots: &'a mut [Slot], own: &'a mut TimerList, id: Id) -> Option<&'a mut TimerList> {
+    if id == CONTEXT {
+        return Some(own);
+    }
+    let slot = slots.get_mut(index(id))?;
+    (u64::from(slot.generation) == id >> 32).then_some(&mut slot.timers)
+}
+
+#[cfg(test)]
+impl Reactor {
+    /// Lets time go by.
+    pub fn advance(&mut self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    /// Whether an id is not stale.
+    pub fn is_current(&mut self, id: Id) -> bool {
+        self.slot(id).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    fn descriptor() -> OwnedFd {
+        UnixStream::pair().unwrap().0.into()
+    }
+
+    #[test]
+    fn a_slot_is_free_when_its_watched_descriptor_has_left() {
+        let mut reactor = Reactor::default();
+        let id = reactor.claim();
+        let fd = descriptor();
+        let number = fd.as_raw_fd();
+        let watch = reactor.compare(id, number, Some(Interest::READ)).unwrap();
+        assert_eq!((watch.token, watch.interest), (id, Some(Interest::READ)));
+        assert_eq!(reactor.compare(id, number, Some(Interest::READ)), None);
+        reactor.start(id, Timer::Linger, Some(Duration::ZERO));
+        reactor.release(id, Some(fd));
+        assert_eq!(reactor.pop_due(), None, "its timers have gone");
+        assert!(reactor.is_current(id));
+        let told = reactor.poll_departure().unwrap();
+        assert_eq!((told.fd, told.interest), (number, None));
+        assert!(reactor.is_current(id), "the caller has not let go yet");
+        assert_eq!(reactor.poll_departure(), None);
+        assert!(!reactor.is_current(id));
+        let next = reactor.claim();
+        assert_eq!(index(next), index(id));
+        assert_ne!(next, id);
+    }
+
+    #[test]
+    fn one_that_nobody_watches_leaves_without_a_word() {
+        let mut reactor = Reactor::default();
+        let id = reactor.claim();
+        reactor.retire(id, descriptor());
+        assert_eq!(reactor.poll_departure(), None);
+        assert_eq!(reactor.poll_touched(), Some(id));
+        reactor.release(id, None);
+        assert!(!reactor.is_current(id));
+        reactor.touch(id);
+        assert_eq!(reactor.poll_touched(), None);
+    }
+
+    #[test]
+    fn timers_of_sources_and_of_the_context_come_when_they_are_due() {
+        let mut reactor = Reactor::default();
+        let id = reactor.claim();
+        let second = Duration::from_secs(1);
+        reactor.start(id, Timer::Closing, Some(2 * second));
+        reactor.start(CONTEXT, Timer::Shutdown, Some(second));
+        reactor.start(id, Timer::Pongs, Some(Duration::MAX));
+        assert_eq!(reactor.remaining(id, Timer::Pongs), None);
+        assert_eq!(reactor.remaining(id, Timer::Closing), Some(2 * second));
+        assert_eq!(reactor.until_due(), Some(second));
+        assert_eq!(reactor.pop_due(), None);
+        reactor.advance(2 * second);
+        assert_eq!(reactor.pop_due(), Some((CONTEXT, Timer::Shutdown)));
+        assert_eq!(reactor.pop_due(), Some((id, Timer::Closing)));
+        assert_eq!((reactor.pop_due(), reactor.until_due()), (None, None));
+    }
+}

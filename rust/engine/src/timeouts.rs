@@ -1,0 +1,20 @@
+//! The times that no option sets, in one place.
+
+use std::time::Duration;
+
+/// How long a connection that is being closed may go without any progress.
+pub const CLOSING: Duration = Duration::from_secs(10);
+/// How long the peer of such a connection may go on sending, once it takes nothing more of ours.
+pub const CLOSING_LIMIT: Duration = Duration::from_secs(60);
+/// How long a closed connection may take to see the peer's end of the stream.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// How long a peer may send Pings without taking the Pongs.
+pub const PONGS: Duration = Duration::from_secs(30);
+/// How long an address is waited for before the next one is tried beside it (RFC 8305 section 8,
+/// "Connection Attempt Delay").
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// How long accepting pauses when descriptors have run out.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the connections that hold codecs are looked at. One that was idle from one look to the
+/// next, which is between once and twice this long, gives them back.
+pub const IDLE_CODECS: Duration = Duration::from_secs(5);

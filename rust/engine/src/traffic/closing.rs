@@ -1,0 +1,318 @@
+//! The end of an established connection: closed, failed or ended, cut when its time is over, and what is
+//! left of it afterwards.
+
+use std::os::fd::AsFd;
+
+use evws_proto::{close, Role};
+
+use super::state::{Life, Writing};
+use super::Traffic;
+use crate::around::Around;
+use crate::event::{Event, Id};
+use crate::log::Topic;
+use crate::reactor::{Reactor, Timer};
+use crate::{sys, timeouts};
+
+impl Traffic {
+    /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
+    /// is open.
+    pub fn close(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
+        if !self.links.get(id).is_some_and(|link| link.state.is_open()) {
+            return;
+        }
+        self.queue_close(id, Some(code), reason);
+        if let Some(link) = self.links.get_mut(id) {
+            link.is_drain_due = false;
+            link.state.close();
+        }
+        self.log_state(id);
+        reactor.stop(id, Timer::Pongs);
+        self.input.take_up_rest(&self.links, id);
+        self.extend_closing(id, true, reactor);
+        reactor.touch(id);
+    }
+
+    /// A connection that is being closed has made progress: what we `sent` was taken, or bytes came. A
+    /// peer in the midst of a long message is waited for, but one that goes on sending and never closes
+    /// not for ever.
+    pub(super) fn extend_closing(&mut self, id: Id, sent: bool, reactor: &mut Reactor) {
+        reactor.start(id, Timer::Closing, Some(timeouts::CLOSING));
+        if sent {
+            reactor.start(id, Timer::ClosingLimit, Some(timeouts::CLOSING_LIMIT));
+        }
+    }
+
+    /// Ends an open connection whose peer has had its time. What the kernel has goes on its way. False:
+    /// it had ended.
+    pub fn end_in_time(&mut self, id: Id, around: &mut Around<'_>) -> bool {
+        match self.life(id) {
+            Some(Life::Open | Life::Closing) => {
+                self.end(id, 1006, around);
+                true
+            }
+            Some(Life::Lingering { .. }) => {
+                self.release(id, around.reactor);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The peer's stream ended without a Close frame (RFC 6455 section 7.1.5: code 1006).
+    pub(super) fn end_of_stream(&mut self, id: Id, around: &mut Around<'_>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let failure = link.tls.as_mut().and_then(|tls| tls.take_failure());
+        if let (Some(why), true) = (failure, link.state.is_alive()) {
+            let text = format!("TLS: {why}");
+            self.log.write(Topic::Error, id, format_args!("{text}"));
+            around.outbox.push_text(Event::Error { id }, text);
+        }
+        self.end(id, 1006, around);
+    }
+
+    /// Ends a connection towards the program; nothing more is read from it.
+    fn end(&mut self, id: Id, code: u16, around: &mut Around<'_>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if !link.state.end() {
+            return;
+        }
+        if code == 1006 {
+            link.state.die();
+        }
+        self.log_state(id);
+        for timer in [Timer::Closing, Timer::ClosingLimit, Timer::Pongs] {
+            around.reactor.stop(id, timer);
+        }
+        around.outbox.push(Event::Close { id, code });
+        around.reactor.touch(id);
+    }
+
+    /// Fails a connection (RFC 6455 section 7.1.7): the peer gets the code and the text.
+    pub(super) fn fail(&mut self, id: Id, code: u16, text: &str, around: &mut Around<'_>) {
+        let logged = format_args!("failed with {code}: {text}");
+        self.log.write(Topic::Error, id, logged);
+        self.queue_close(id, Some(code), close::reason_for(text).as_bytes());
+        self.end(id, code, around);
+    }
+
+    /// The peer has sent Pings for too long and not read the Pongs.
+    pub(super) fn fail_unread_pongs(&mut self, id: Id, around: &mut Around<'_>) {
+        let is_open = self.links.get(id).is_some_and(|link| link.state.is_open());
+        if is_open {
+            let text = "the peer sends Pings and does not read the Pongs";
+            around.outbox.push_text(Event::Error { id }, text);
+            self.queue_close(id, Some(1008), b"Pings are sent, and the Pongs not read");
+            self.end(id, 1008, around);
+        }
+    }
+
+    /// Ends a connection at once: what is queued is thrown away, and the TCP connection is reset.
+    pub fn reset(&mut self, id: Id, around: &mut Around<'_>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        sys::reset_on_close(link.fd.as_fd());
+        link.state.die();
+        link.queue.clear(&mut self.pool);
+        self.end(id, 1006, around);
+    }
+
+    /// Closes a connection that its peer knows as open and its program never will.
+    pub fn turn_away(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
+        self.queue_close(id, Some(code), reason);
+        self.linger(id, false, reactor);
+    }
+
+    /// The program is told that a connection is closed; its last bytes may still be on their way.
+    /// `is_clean`: both Close frames have passed, and nothing unread is left. False: it is gone.
+    pub fn linger(&mut self, id: Id, is_clean: bool, reactor: &mut Reactor) -> bool {
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        link.state.linger(is_clean);
+        link.rest = Vec::new();
+        link.direct = 0;
+        link.protocol = None;
+        if link.state.queue() {
+            self.to_write.push(id);
+        }
+        self.log_state(id);
+        reactor.stop_all(id);
+        self.start_linger(id, reactor);
+        reactor.touch(id);
+        true
+    }
+
+    pub(super) fn start_linger(&mut self, id: Id, reactor: &mut Reactor) {
+        reactor.start(id, Timer::Linger, Some(timeouts::LINGER));
+    }
+
+    /// A closed connection whose last byte the kernel has: a server that has seen both Close
+    /// frames ends the stream (RFC 6455 section 7.1.1), everyone else waits for the peer's end.
+    pub(super) fn finish_writing(&mut self, id: Id, progress: bool, reactor: &mut Reactor) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let Life::Lingering { is_clean } = link.state.life() else {
+            return;
+        };
+        if link.state.writing() == Writing::Dead {
+            return self.release(id, reactor);
+        }
+        if progress {
+            reactor.start(id, Timer::Linger, Some(timeouts::LINGER));
+        }
+        if !link.queue.is_empty() || link.state.writing() == Writing::Shut {
+            return;
+        }
+        if !link.notify_end() {
+            link.state.written(false);
+            return reactor.touch(id);
+        }
+        if is_clean && link.role == Role::Server {
+            return self.release(id, reactor);
+        }
+        link.state.shut();
+        if link.role == Role::Server || !is_clean {
+            sys::shutdown_write(link.fd.as_fd());
+        }
+    }
+
+    /// Ends an established connection for good.
+    pub(super) fn release(&mut self, id: Id, reactor: &mut Reactor) {
+        let Some(mut link) = self.links.remove(id) else {
+            return;
+        };
+        // A peer that is gone, or takes nothing, goes without it.
+        link.notify_end();
+        link.end_shared();
+        link.queue.clear(&mut self.pool);
+        self.log
+            .write(Topic::State, id, format_args!("connection is gone"));
+        reactor.release(id, Some(link.fd));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::Settings;
+    use crate::outbox::Outbox;
+    use crate::traffic::Upgraded;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[derive(Default)]
+    struct Bench {
+        traffic: Traffic,
+        reactor: Reactor,
+        outbox: Outbox,
+    }
+
+    impl Bench {
+        /// An open connection, and its peer.
+        fn connected(&mut self, role: Role) -> (Id, UnixStream) {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let id = self.reactor.claim();
+            let upgraded = Upgraded {
+                fd: ours.into(),
+                role,
+                settings: Settings::default(),
+                tls: None,
+                protocol: None,
+                deflate: None,
+                rest: Vec::new(),
+                is_shared: false,
+            };
+            self.traffic.add(id, upgraded, &mut self.reactor);
+            assert!(self.traffic.open(id, &mut self.reactor));
+            (id, theirs)
+        }
+
+        fn with<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Around<'_>) -> T) -> T {
+            let around = &mut Around {
+                reactor: &mut self.reactor,
+                outbox: &mut self.outbox,
+            };
+            act(&mut self.traffic, around)
+        }
+
+        /// Lets time go by. The events.
+        fn pass(&mut self, time: Duration) -> Vec<Event> {
+            self.reactor.advance(time);
+            while let Some((id, timer)) = self.reactor.pop_due() {
+                self.with(|traffic, around| traffic.expire(id, timer, around));
+            }
+            std::iter::from_fn(|| self.outbox.pop().map(|queued| queued.event)).collect()
+        }
+    }
+
+    /// A peer in the midst of a long message was cut ten seconds after our Close, however fast it sent: only what we
+    /// sent counted as progress. What it sends counts too, but not for ever.
+    #[test]
+    fn what_a_peer_sends_makes_it_waited_for_up_to_a_limit() {
+        let mut bench = Bench::default();
+        let (id, mut peer) = bench.connected(Role::Server);
+        bench.with(|traffic, around| traffic.close(id, 1000, b"", around.reactor));
+        bench.with(|traffic, around| traffic.flush(around));
+        peer.write_all(&[0x82, 0xFF]).unwrap();
+        for _ in 0..6 {
+            assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
+            peer.write_all(&[0]).unwrap();
+            bench.with(|traffic, around| {
+                traffic.handle_io(id, true, false, around);
+                assert_eq!(traffic.parse_next(around), None);
+            });
+        }
+        let left = timeouts::CLOSING_LIMIT - 6 * (timeouts::CLOSING - SECOND);
+        assert_eq!(bench.pass(left - SECOND), []);
+        assert_eq!(bench.pass(SECOND), [Event::Close { id, code: 1006 }]);
+    }
+
+    /// As long as the peer takes what is queued, there is no such limit.
+    #[test]
+    fn what_a_peer_takes_begins_the_limit_anew() {
+        let mut bench = Bench::default();
+        let (id, _peer) = bench.connected(Role::Server);
+        bench.with(|traffic, around| traffic.close(id, 1000, b"", around.reactor));
+        bench.reactor.advance(timeouts::CLOSING - SECOND);
+        bench.with(|traffic, around| traffic.flush(around));
+        let left = bench.reactor.remaining(id, Timer::ClosingLimit);
+        assert_eq!(left, Some(timeouts::CLOSING_LIMIT));
+        assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
+        assert_eq!(bench.pass(SECOND), [Event::Close { id, code: 1006 }]);
+    }
+
+    #[test]
+    fn a_server_that_has_seen_both_close_frames_ends_at_once_and_a_client_waits() {
+        for (role, close, left) in [
+            (Role::Server, &b"\x88\x80\0\0\0\0"[..], 0),
+            (Role::Client, b"\x88\0", 1),
+        ] {
+            let mut bench = Bench::default();
+            let (id, mut peer) = bench.connected(role);
+            peer.write_all(close).unwrap();
+            let event = bench.with(|traffic, around| {
+                traffic.handle_io(id, true, false, around);
+                traffic.parse_next(around)
+            });
+            assert_eq!(event, Some(Event::Close { id, code: 1005 }));
+            assert_eq!(bench.traffic.count(), 1, "our Close is not out");
+            bench.with(|traffic, around| traffic.flush(around));
+            assert_eq!(bench.traffic.count(), left, "{role:?}");
+            assert_eq!(bench.pass(timeouts::LINGER - SECOND), []);
+            assert_eq!(bench.traffic.count(), left, "{role:?}");
+            bench.pass(SECOND);
+            assert_eq!(bench.traffic.count(), 0, "{role:?}");
+        }
+    }
+}

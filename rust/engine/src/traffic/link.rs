@@ -1,0 +1,210 @@
+//! One established connection: its socket, its protocol state, its queue, and where it stands.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use evws_proto::connection::{Config, Connection};
+use evws_proto::Role;
+
+use super::pongs::Pongs;
+use super::state::{State, Writing};
+use super::BUFFER;
+use crate::event::{Id, Interest, Settings, Wants};
+use crate::queue::{ChunkPool, SendQueue, Written};
+use crate::reactor::index;
+use crate::sys;
+use crate::tls::records::Tls;
+
+/// See the module.
+pub struct Link {
+    /// Its id, which is its token.
+    pub id: Id,
+    /// Its socket.
+    pub fd: OwnedFd,
+    /// What secures it.
+    pub tls: Option<Box<Tls>>,
+    /// The state of RFC 6455.
+    pub proto: Connection,
+    /// Where it stands.
+    pub state: State,
+    /// Frames that the kernel has not taken.
+    pub queue: SendQueue,
+    /// Those of them that are Pongs.
+    pub pongs: Pongs,
+    /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
+    pub rest: Vec<u8>,
+    /// Bytes that were read into the message being assembled, but not parsed yet.
+    pub direct: usize,
+    /// The negotiated subprotocol.
+    pub protocol: Option<Box<str>>,
+    /// The negotiated extension, as the server's response says it.
+    pub extensions: Option<Box<str>>,
+    /// Which end this is.
+    pub role: Role,
+    /// What the program has a use for.
+    pub wants: Wants,
+    /// Others have descriptors of the same socket, so that closing ours ends nothing.
+    pub is_shared: bool,
+    /// It stands in the list of connections that hold a codec.
+    pub is_codec_holder: bool,
+    /// The program has queued something since the last event of an empty queue.
+    pub is_drain_due: bool,
+}
+
+impl Link {
+    /// An idle connection whose upgrade is done.
+    pub fn new(id: Id, fd: OwnedFd, role: Role, settings: &Settings) -> Self {
+        let config = Config {
+            role,
+            max_message_size: settings.max_message_size,
+            validate_utf8: settings.validate_utf8,
+        };
+        Link {
+            id,
+            fd,
+            tls: None,
+            proto: Connection::new(&config),
+            state: State::announced(),
+            queue: SendQueue::default(),
+            pongs: Pongs::default(),
+            rest: Vec::new(),
+            direct: 0,
+            protocol: None,
+            extensions: None,
+            role,
+            wants: settings.wants,
+            is_shared: false,
+            is_codec_holder: false,
+            is_drain_due: false,
+        }
+    }
+
+    /// Whether the program knows it before it is told that it is open.
+    pub fn is_known_early(&self) -> bool {
+        self.role == Role::Client || self.is_shared
+    }
+
+    /// Whether what arrives must wait.
+    #[inline]
+    pub fn holds_back(&self) -> bool {
+        self.state.holds_back() || (self.pongs.throttle() && !self.state.is_lingering())
+    }
+
+    /// Whether something was read that is not parsed yet, or the end was read behind it.
+    #[inline]
+    pub fn has_rest(&self) -> bool {
+        self.has_bytes() || self.tls.as_ref().is_some_and(|tls| tls.has_ended())
+    }
+
+    /// Whether bytes were read that are not parsed yet.
+    #[inline]
+    pub fn has_bytes(&self) -> bool {
+        !self.rest.is_empty() || self.direct > 0
+    }
+
+    /// Offers the queue to the kernel.
+    ///
+    /// # Errors
+    /// As [`SendQueue::write`].
+    pub fn write_queue(&mut self, pool: &mut ChunkPool, wire: &mut Vec<u8>) -> io::Result<Written> {
+        match &mut self.tls {
+            Some(tls) => {
+                wire.resize(BUFFER, 0);
+                tls.write(self.fd.as_fd(), &mut self.queue, pool, wire)
+            }
+            None => self.queue.write(self.fd.as_fd(), pool),
+        }
+    }
+
+    /// Ends our side of a TLS session. Returns whether the kernel has taken that, or never will.
+    pub fn notify_end(&mut self) -> bool {
+        match &mut self.tls {
+            Some(tls) => tls.notify_end(self.fd.as_fd()),
+            None => true,
+        }
+    }
+
+    /// Ends the stream, if closing the descriptor will not.
+    pub fn end_shared(&self) {
+        if self.is_shared {
+            sys::shutdown(self.fd.as_fd());
+        }
+    }
+
+    /// What its descriptor is to be watched for.
+    pub fn interest(&self) -> Interest {
+        let read = if self.holds_back() {
+            Interest::NONE
+        } else {
+            Interest::READ
+        };
+        let write = if self.state.writing() == Writing::Blocked {
+            Interest::WRITE
+        } else {
+            Interest::NONE
+        };
+        read | write
+    }
+}
+
+/// The established connections of a context, open or lingering.
+#[derive(Default)]
+pub struct Links {
+    /// Indexed by slots.
+    table: Vec<Option<Box<Link>>>,
+    count: usize,
+}
+
+impl Links {
+    /// Adds one, whose slot holds no other.
+    pub fn insert(&mut self, link: Link) {
+        let index = index(link.id);
+        if index >= self.table.len() {
+            self.table.resize_with(index + 1, || None);
+        }
+        self.table[index] = Some(Box::new(link));
+        self.count += 1;
+    }
+
+    /// The connection of an id, unless the id is stale or another source's.
+    #[inline]
+    pub fn get(&self, id: Id) -> Option<&Link> {
+        let link = self.table.get(index(id))?.as_deref()?;
+        (link.id == id).then_some(link)
+    }
+
+    /// The connection of an id, unless the id is stale or another source's.
+    #[inline]
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut Link> {
+        let link = self.table.get_mut(index(id))?.as_deref_mut()?;
+        (link.id == id).then_some(link)
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, id: Id) -> Option<Link> {
+        self.get(id)?;
+        let link = self.table[index(id)].take()?;
+        self.count -= 1;
+        if self.count == 0 {
+            self.table = Vec::new();
+        }
+        Some(*link)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Their ids, in no order.
+    pub fn ids(&self) -> Vec<Id> {
+        self.table.iter().flatten().map(|link| link.id).collect()
+    }
+
+    /// Takes all of them out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Link> {
+        self.count = 0;
+        let table = std::mem::take(&mut self.table);
+        table.into_iter().flatten().map(|link| *link)
+    }
+}

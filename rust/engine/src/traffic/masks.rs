@@ -1,0 +1,31 @@
+//! Mask keys, from a strong generator seeded by the system (RFC 6455 section 10.3).
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::sys;
+
+/// See the module.
+#[derive(Default)]
+pub struct Masks {
+    generator: Option<(u32, StdRng)>,
+}
+
+impl Masks {
+    /// Before a client connects: a forked child must not repeat its parent's keys.
+    pub fn prepare(&mut self) {
+        let process = sys::process_id();
+        if self.generator.as_ref().map(|seeded| seeded.0) != Some(process) {
+            self.generator = Some((process, StdRng::from_os_rng()));
+        }
+    }
+
+    /// The next key.
+    #[inline]
+    pub fn next(&mut self) -> [u8; 4] {
+        // A server sends unmasked: it never prepares, and this is not used.
+        self.generator
+            .as_mut()
+            .map_or([0; 4], |(_, generator)| generator.next_u32().to_ne_bytes())
+    }
+}

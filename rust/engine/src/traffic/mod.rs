@@ -1,0 +1,334 @@
+//! The traffic of established connections: what they receive, what they send, and how they end.
+//!
+//! | a question about | is answered in |
+//! | --- | --- |
+//! | where a connection stands | `state.rs` |
+//! | from a readable descriptor to a message | `receive.rs` |
+//! | from a message to the kernel, and what the kernel refuses | `send.rs` |
+//! | how long a closing peer is waited for, and what is left of a closed connection | `closing.rs` |
+//! | Pings of a peer that does not read | `pongs.rs` |
+
+mod closing;
+mod codecs;
+mod link;
+mod masks;
+mod pongs;
+mod receive;
+mod send;
+mod state;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use evws_proto::deflate::Codecs;
+use evws_proto::handshake::Negotiated;
+use evws_proto::Role;
+
+use crate::around::Around;
+use crate::event::{Id, Interest, Settings};
+use crate::log::{Log, Topic};
+use crate::queue::ChunkPool;
+use crate::reactor::{Reactor, Timer};
+use crate::sys;
+use crate::tls::info::TlsInfo;
+use crate::tls::records::Tls;
+use codecs::CodecHolders;
+use link::{Link, Links};
+use masks::Masks;
+use receive::Input;
+use send::ToWrite;
+
+pub use state::Life;
+
+/// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
+/// their headers. Larger ones gain nothing and leave the processor's cache.
+const BUFFER: usize = 260 * 1024;
+
+/// A connection whose upgrade is done.
+pub struct Upgraded {
+    /// Its socket.
+    pub fd: OwnedFd,
+    /// Which end we are.
+    pub role: Role,
+    /// What it was asked for with.
+    pub settings: Settings,
+    /// The session that secures it.
+    pub tls: Option<Box<Tls>>,
+    /// The negotiated subprotocol.
+    pub protocol: Option<String>,
+    /// What was agreed on of permessage-deflate.
+    pub deflate: Option<Negotiated>,
+    /// Bytes that were read beyond the head.
+    pub rest: Vec<u8>,
+    /// Others have descriptors of the same socket.
+    pub is_shared: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Traffic {
+    links: Links,
+    input: Input,
+    /// Records of TLS, as they were read or are written; empty without TLS.
+    wire: Vec<u8>,
+    to_write: ToWrite,
+    pool: ChunkPool,
+    masks: Masks,
+    /// What connections need of codecs for a message at a time.
+    codecs: Codecs,
+    codec_holders: CodecHolders,
+    /// What the payload of the frame being sent is compressed to.
+    scratch: Vec<u8>,
+    log: Log,
+}
+
+impl Traffic {
+    /// No connection yet, no buffer, and this log.
+    pub fn new(log: Log) -> Self {
+        Traffic {
+            log,
+            ..Traffic::default()
+        }
+    }
+
+    // ---- connections come and go ----
+
+    /// Adds a connection whose upgrade is done. Nothing of it is parsed before [`open`](Self::open).
+    pub fn add(&mut self, id: Id, upgraded: Upgraded, reactor: &mut Reactor) {
+        let Upgraded { fd, role, .. } = upgraded;
+        let mut link = Link::new(id, fd, role, &upgraded.settings);
+        link.is_shared = upgraded.is_shared;
+        link.tls = upgraded.tls;
+        link.rest = upgraded.rest;
+        link.protocol = upgraded.protocol.map(String::into_boxed_str);
+        if let Some(negotiated) = upgraded.deflate {
+            link.proto
+                .use_deflate(&negotiated.agreement, self.codecs.clone());
+            link.extensions = Some(negotiated.text.into_boxed_str());
+        }
+        self.links.insert(link);
+        self.log_state(id);
+        reactor.touch(id);
+    }
+
+    /// Adds a connection that has its answer, and never will be one: its peer is given a moment to
+    /// read that before the descriptor closes.
+    pub fn add_answered(&mut self, id: Id, fd: OwnedFd, is_shared: bool, reactor: &mut Reactor) {
+        let mut link = Link::new(id, fd, Role::Server, &Settings::default());
+        link.state = state::State::answered();
+        link.is_shared = is_shared;
+        self.links.insert(link);
+        self.start_linger(id, reactor);
+        reactor.touch(id);
+    }
+
+    /// Before the first client connects.
+    pub fn prepare_masks(&mut self) {
+        self.masks.prepare();
+    }
+
+    /// The program is told of a connection: from here on its bytes are parsed. False: its time for
+    /// that has passed.
+    pub fn open(&mut self, id: Id, reactor: &mut Reactor) -> bool {
+        let opened = self.links.get_mut(id).is_some_and(|link| link.state.open());
+        if opened {
+            self.log_state(id);
+            self.input.take_up_rest(&self.links, id);
+            reactor.touch(id);
+        }
+        opened
+    }
+
+    /// Takes out a connection that its program does not know as open: its descriptor, and whether
+    /// the program knows it at all.
+    pub fn remove_announced(&mut self, id: Id) -> Option<(OwnedFd, bool)> {
+        let mut link = self.links.remove(id)?;
+        link.end_shared();
+        link.queue.clear(&mut self.pool);
+        let is_known = link.is_known_early();
+        Some((link.fd, is_known))
+    }
+
+    /// Stops delivering, or goes on. Does nothing unless the connection is open.
+    pub fn pause(&mut self, id: Id, is_paused: bool, reactor: &mut Reactor) {
+        if let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) {
+            link.state.pause(is_paused);
+            self.log_reading(id);
+            self.input.take_up_rest(&self.links, id);
+            reactor.touch(id);
+        }
+    }
+
+    /// Ends all connections at once and without events. What is queued is offered to the kernel,
+    /// unless `silent`: then this is a forked child, and the connections are its parent's.
+    pub fn shut_down(&mut self, silent: bool) {
+        let mut pool = std::mem::take(&mut self.pool);
+        let mut wire = std::mem::take(&mut self.wire);
+        for mut link in self.links.drain().filter(|_| !silent) {
+            if link.state.writing() != state::Writing::Dead {
+                // There is nobody to tell, and no time to try again.
+                let _ = link.write_queue(&mut pool, &mut wire);
+                if link.queue.is_empty() {
+                    link.notify_end();
+                }
+            }
+            link.end_shared();
+        }
+    }
+
+    /// The last connection takes the shared memory with it, where no other is listened for.
+    pub fn forget_memory(&mut self) {
+        if self.links.count() == 0 && !self.input.is_active() && !self.input.is_free() {
+            self.input.forget_buffer();
+            self.wire = Vec::new();
+            self.pool.shrink();
+            self.codecs.shrink();
+            self.scratch = Vec::new();
+        }
+    }
+
+    // ---- questions ----
+
+    /// How many connections there are, lingering ones included.
+    pub fn count(&self) -> usize {
+        self.links.count()
+    }
+
+    /// Their ids, in no order.
+    pub fn ids(&self) -> Vec<Id> {
+        self.links.ids()
+    }
+
+    /// Whether there is something to parse or to write.
+    pub fn is_busy(&self) -> bool {
+        self.input.is_active() || self.input.is_left_over() || !self.to_write.is_empty()
+    }
+
+    /// How far the life of a connection has come; `None`: it is none of these.
+    #[inline]
+    pub fn life(&self, id: Id) -> Option<Life> {
+        self.links.get(id).map(|link| link.state.life())
+    }
+
+    /// Whether the queue of an open connection is empty.
+    pub fn is_drained(&self, id: Id) -> bool {
+        self.links
+            .get(id)
+            .is_some_and(|link| link.state.is_open() && link.queue.is_empty())
+    }
+
+    /// Whether the program knows a connection before it is told that it is open.
+    pub fn is_known_early(&self, id: Id) -> bool {
+        self.links.get(id).is_some_and(Link::is_known_early)
+    }
+
+    /// Which end of a connection we are.
+    pub fn role(&self, id: Id) -> Option<Role> {
+        self.links.get(id).map(|link| link.role)
+    }
+
+    fn known(&self, id: Id) -> Option<&Link> {
+        self.links.get(id).filter(|link| link.state.is_known())
+    }
+
+    /// The negotiated subprotocol.
+    pub fn protocol(&self, id: Id) -> Option<&str> {
+        self.known(id)?.protocol.as_deref()
+    }
+
+    /// The negotiated extension, as the server's response says it.
+    pub fn extensions(&self, id: Id) -> Option<&str> {
+        self.known(id)?.extensions.as_deref()
+    }
+
+    /// The peer's address.
+    pub fn peer_address(&self, id: Id) -> Option<std::net::SocketAddr> {
+        sys::peer_address(self.known(id)?.fd.as_fd())
+    }
+
+    /// What TLS has agreed on.
+    pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
+        self.known(id)?.tls.as_ref().map(|tls| tls.info())
+    }
+
+    /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
+    pub fn send_queue_size(&self, id: Id) -> u64 {
+        self.known(id).map_or(0, |link| link.queue.payload())
+    }
+
+    /// The descriptor of a connection, and what it is to be watched for.
+    pub fn interest(&self, id: Id) -> Option<(RawFd, Interest)> {
+        let link = self.links.get(id)?;
+        Some((link.fd.as_raw_fd(), link.interest()))
+    }
+
+    // ---- the loop ----
+
+    /// The descriptor of a connection is ready.
+    #[inline]
+    pub fn handle_io(&mut self, id: Id, readable: bool, writable: bool, around: &mut Around<'_>) {
+        if writable {
+            self.go_on_writing(id, around);
+        }
+        if readable {
+            self.go_on_reading(id, around);
+        }
+    }
+
+    /// The loop enters the engine: what is queued from here on is for the flush to come.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.to_write.begin();
+    }
+
+    /// A turn of the loop begins: what the last one has left over is taken up.
+    pub fn begin_turn(&mut self) {
+        self.input.begin_turn();
+        self.to_write.begin_turn();
+    }
+
+    /// A timer of a connection has run out.
+    pub fn expire(&mut self, id: Id, timer: Timer, around: &mut Around<'_>) -> Expired {
+        match timer {
+            Timer::Linger => self.release(id, around.reactor),
+            Timer::Closing | Timer::ClosingLimit if self.end_in_time(id, around) => {
+                return Expired::Cut;
+            }
+            Timer::Pongs => self.fail_unread_pongs(id, around),
+            _ => {}
+        }
+        Expired::Quietly
+    }
+
+    /// Connections that hold codecs are looked at.
+    pub fn release_idle_codecs(&mut self, reactor: &mut Reactor) {
+        self.codec_holders.look(&mut self.links, reactor);
+    }
+
+    fn log_state(&self, id: Id) {
+        if self.log.is_on() {
+            if let Some(link) = self.links.get(id) {
+                let life = link.state.life();
+                self.log
+                    .write(Topic::State, id, format_args!("connection is {life:?}"));
+            }
+        }
+    }
+
+    fn log_reading(&self, id: Id) {
+        if self.log.is_on() {
+            let paused = self.links.get(id).is_some_and(|link| link.holds_back());
+            let word = if paused { "paused" } else { "flowing" };
+            self.log
+                .write(Topic::State, id, format_args!("reading is {word}"));
+        }
+    }
+}
+
+/// What a timer that ran out has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// A connection was ended because its peer had had its time to close.
+    Cut,
+    /// Nothing that a shutdown counts.
+    Quietly,
+}

@@ -1,0 +1,430 @@
+//! From a readable descriptor to events: one batch of bytes at a time, parsed as it is asked for.
+//! Nothing is written here: what an event has queued waits for the flush.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use evws_proto::connection::Received;
+
+use super::link::{Link, Links};
+use super::{Traffic, BUFFER};
+use crate::around::Around;
+use crate::event::{Event, Id};
+use crate::log::Topic;
+use crate::reactor::Timer;
+use crate::tls::records::Sink;
+use crate::{sys, timeouts};
+
+/// Events of one batch that are delivered in one turn of the loop.
+const EVENTS_PER_TURN: u32 = 4096;
+/// From this many missing bytes on, a message is read straight into its own memory.
+const DIRECT: u64 = 16 * 1024;
+/// Why a connection ends whose bytes cannot be kept.
+const NO_MEMORY: &str = "what was received does not fit into memory";
+/// An RFC 6455 control frame carries no more than this.
+const CONTROL_PAYLOAD: usize = 125;
+
+/// Bytes in the receive buffer that one connection has yet to parse.
+#[derive(Default)]
+struct Batch {
+    /// Whose they are; 0: nobody's.
+    id: Id,
+    /// Bytes that were read into the message that is being assembled, before those below.
+    direct: usize,
+    start: usize,
+    end: usize,
+    /// Events that it may still deliver in this turn.
+    budget: u32,
+}
+
+/// What was read and not parsed yet.
+#[derive(Default)]
+pub struct Input {
+    /// The one receive buffer; empty while there is no connection.
+    buffer: Vec<u8>,
+    batch: Batch,
+    /// Connections with bytes to parse in this turn of the loop, and in the next.
+    now: VecDeque<Id>,
+    next: VecDeque<Id>,
+}
+
+impl Input {
+    /// Whether there is something to parse in this turn.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.batch.id != 0 || !self.now.is_empty()
+    }
+
+    /// Whether there is something to parse in the next turn.
+    pub fn is_left_over(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// Whether it holds no memory.
+    pub fn is_free(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Gives the buffer back.
+    pub fn forget_buffer(&mut self) {
+        self.buffer = Vec::new();
+    }
+
+    /// What the last turn has left over is taken up.
+    pub fn begin_turn(&mut self) {
+        self.now.append(&mut self.next);
+    }
+
+    /// Has what was read of a connection parsed, if there is any and it need not wait.
+    pub fn take_up_rest(&mut self, links: &Links, id: Id) {
+        let is_ready = |link: &Link| link.has_rest() && !link.holds_back();
+        if links.get(id).is_some_and(is_ready) {
+            self.now.push_back(id);
+        }
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
+        &mut self.buffer
+    }
+
+    fn begin(&mut self, id: Id, direct: usize, end: usize) {
+        self.batch = Batch {
+            id,
+            direct,
+            start: 0,
+            end,
+            budget: EVENTS_PER_TURN,
+        };
+    }
+
+    /// Moves what is left of the batch into its connection, to be parsed later. Returns whose it was,
+    /// and whether there was memory for it.
+    fn set_aside(&mut self, links: &mut Links) -> (Id, bool) {
+        let batch = std::mem::take(&mut self.batch);
+        if let Some(link) = links.get_mut(batch.id) {
+            if batch.direct > 0 {
+                // A nested loop came between reading and the first event.
+                link.direct = batch.direct;
+            }
+            if batch.start < batch.end {
+                if link.rest.try_reserve(batch.end - batch.start).is_err() {
+                    return (batch.id, false);
+                }
+                let bytes = self.buffer[batch.start..batch.end].iter().copied();
+                link.rest.splice(..0, bytes);
+            }
+        }
+        (batch.id, true)
+    }
+
+    /// Takes the rest of a connection into the receive buffer.
+    fn take_rest(&mut self, link: &mut Link) {
+        let buffer = self.buffer();
+        let end = link.rest.len().min(buffer.len());
+        buffer[..end].copy_from_slice(&link.rest[..end]);
+        if end == link.rest.len() {
+            link.rest = Vec::new();
+        } else {
+            link.rest.drain(..end);
+        }
+        let direct = std::mem::take(&mut link.direct);
+        self.begin(link.id, direct, end);
+    }
+}
+
+/// A Ping's payload, to be sent back.
+type Echo = ([u8; CONTROL_PAYLOAD], usize);
+
+/// What is to be done about a frame that is no message, once it no longer borrows the bytes.
+enum Control {
+    Nothing,
+    Pong(Vec<u8>),
+    Ping(Echo),
+    Close { code: Option<u16>, reason: Vec<u8> },
+    Failed { code: u16, text: &'static str },
+}
+
+impl From<Received<'_>> for Control {
+    fn from(received: Received<'_>) -> Control {
+        match received {
+            Received::NeedMore | Received::Message { .. } => Control::Nothing,
+            Received::Ping(payload) => {
+                let mut echo = [0; CONTROL_PAYLOAD];
+                echo[..payload.len()].copy_from_slice(payload);
+                Control::Ping((echo, payload.len()))
+            }
+            Received::Pong(payload) => Control::Pong(payload.to_vec()),
+            Received::Close { code, reason } => Control::Close {
+                code,
+                reason: reason.to_vec(),
+            },
+            Received::Failed(failure) => Control::Failed {
+                code: failure.code,
+                text: failure.text,
+            },
+        }
+    }
+}
+
+impl Traffic {
+    /// There is something to read.
+    #[inline]
+    pub(super) fn go_on_reading(&mut self, id: Id, around: &mut Around<'_>) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        if link.state.is_lingering() {
+            self.discard(id, around);
+        } else if !link.holds_back() && !link.has_rest() && self.input.batch.id != id {
+            self.receive(id, around);
+        }
+    }
+
+    /// Reads once. Whatever the batch before has left is set aside.
+    fn receive(&mut self, id: Id, around: &mut Around<'_>) {
+        self.set_aside(false, around);
+        let Traffic {
+            links, input, wire, ..
+        } = self;
+        let Some(link) = links.get_mut(id) else {
+            return;
+        };
+        let wanted = link.proto.payload_wanted();
+        let direct_target = if wanted >= DIRECT {
+            link.proto.payload_buffer()
+        } else {
+            None
+        };
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let result = if let Some(tls) = &mut link.tls {
+            // What is in records is shorter than they are: there is room for it.
+            wire.resize(BUFFER, 0);
+            // As with recvmsg(2): no more than there is memory for.
+            let target = direct_target.map(|target| {
+                let room = target.capacity() - target.len();
+                (target, wanted.min(room))
+            });
+            let result = tls.receive(
+                |bytes| sys::receive(link.fd.as_fd(), bytes),
+                wire,
+                &mut Sink::new(target, input.buffer()),
+            );
+            if tls.wants_write() && link.state.queue() {
+                self.to_write.push(id);
+            }
+            result
+        } else if let Some(target) = direct_target {
+            sys::receive_two(link.fd.as_fd(), target, wanted, input.buffer())
+        } else {
+            sys::receive(link.fd.as_fd(), input.buffer()).map(|count| (0, count))
+        };
+        if link.state.is_closing() {
+            self.extend_closing(id, false, around.reactor);
+        }
+        match result {
+            Ok((0, 0)) => self.end_of_stream(id, around),
+            Ok((direct, end)) => self.input.begin(id, direct, end),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                let text = format_args!("reading failed: {error}");
+                self.log.write(Topic::Error, id, text);
+                self.end_of_stream(id, around);
+            }
+        }
+    }
+
+    /// Reads what a closed connection still sends, for nobody, until its end.
+    fn discard(&mut self, id: Id, around: &mut Around<'_>) {
+        // What the batch has left lies in the same buffer.
+        self.set_aside(false, around);
+        let Traffic {
+            links, input, wire, ..
+        } = self;
+        let Some(Link { fd, tls, .. }) = links.get_mut(id) else {
+            return;
+        };
+        let result = match tls {
+            Some(tls) => {
+                wire.resize(BUFFER, 0);
+                let mut sink = Sink::new(None, input.buffer());
+                let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+                tls.receive(read, wire, &mut sink)
+            }
+            None => sys::receive(fd.as_fd(), input.buffer()).map(|count| (0, count)),
+        };
+        match result {
+            Ok((0, 0)) => self.release(id, around.reactor),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.release(id, around.reactor),
+        }
+    }
+
+    /// Moves what is left of the batch into its connection; for the next turn if it `waits`.
+    fn set_aside(&mut self, waits: bool, around: &mut Around<'_>) {
+        let (id, is_kept) = self.input.set_aside(&mut self.links);
+        if !is_kept {
+            // Bytes that are missing cannot be made up for.
+            around.outbox.push_text(Event::Error { id }, NO_MEMORY);
+            self.fail(id, 1009, NO_MEMORY, around);
+        } else if waits {
+            self.input.next.push_back(id);
+        } else {
+            self.input.take_up_rest(&self.links, id);
+        }
+    }
+
+    /// Whether [`parse_next`](Self::parse_next) has something to do.
+    #[inline]
+    pub fn has_input(&self) -> bool {
+        self.input.is_active()
+    }
+
+    /// A step towards the next event of what was read: that event, or none yet. Events that it has
+    /// put into the outbox come first.
+    #[inline]
+    pub fn parse_next(&mut self, around: &mut Around<'_>) -> Option<Event> {
+        if self.input.batch.id != 0 {
+            return self.parse(around);
+        }
+        let id = self.input.now.pop_front()?;
+        let link = self.links.get_mut(id)?;
+        if link.holds_back() || !link.has_rest() {
+            return None;
+        }
+        if link.has_bytes() {
+            self.input.take_rest(link);
+        } else {
+            self.end_of_stream(id, around);
+        }
+        None
+    }
+
+    /// The next event of the batch, or none if it has ended or must wait.
+    fn parse(&mut self, around: &mut Around<'_>) -> Option<Event> {
+        loop {
+            let Input { buffer, batch, .. } = &mut self.input;
+            let id = batch.id;
+            let Some(link) = self.links.get_mut(id) else {
+                *batch = Batch::default();
+                return None;
+            };
+            if link.holds_back() {
+                self.set_aside(false, around);
+                return None;
+            }
+            if batch.direct == 0 && batch.start == batch.end {
+                *batch = Batch::default();
+                self.input.take_up_rest(&self.links, id);
+                return None;
+            }
+            if batch.budget == 0 {
+                // The batch has had its share of this turn of the loop.
+                self.set_aside(true, around);
+                return None;
+            }
+            batch.budget -= 1;
+            let received = if batch.direct > 0 {
+                let direct = std::mem::take(&mut batch.direct);
+                link.proto.payload_received(direct)
+            } else {
+                let (used, received) = link.proto.receive(&mut buffer[batch.start..batch.end]);
+                batch.start += used;
+                received
+            };
+            if let Received::Message { binary, payload } = received {
+                let length = payload.len();
+                if self.log.is_on() {
+                    let kind = if binary { "binary" } else { "text" };
+                    let text = format_args!("received a {kind} message, {length} bytes");
+                    self.log.write(Topic::Frame, id, text);
+                }
+                if !link.wants.message {
+                    link.proto.release();
+                    self.codec_holders.note(link, around.reactor);
+                    continue;
+                }
+                let carried = around.outbox.carried_mut();
+                match link.proto.take_message() {
+                    Some(message) => {
+                        carried.payload = message;
+                        self.codec_holders.note(link, around.reactor);
+                    }
+                    None => carried.received = Some(batch.start - length..batch.start),
+                }
+                return Some(Event::Message { id, binary });
+            }
+            let control = Control::from(received);
+            // What a split control frame needed is not kept by a connection that goes idle.
+            link.proto.release();
+            if let Some(event) = self.act(id, control, around) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn act(&mut self, id: Id, control: Control, around: &mut Around<'_>) -> Option<Event> {
+        let link = self.links.get(id)?;
+        match control {
+            Control::Nothing => None,
+            Control::Pong(payload) => {
+                let text = format_args!("received a Pong, {} bytes", payload.len());
+                self.log.write(Topic::Frame, id, text);
+                if !link.wants.pong || link.state.is_closing() {
+                    return None;
+                }
+                around.outbox.carried_mut().payload = payload;
+                Some(Event::Pong { id })
+            }
+            Control::Ping((echo, length)) => {
+                let text = format_args!("received a Ping, {length} bytes");
+                self.log.write(Topic::Frame, id, text);
+                self.answer_ping(id, &echo[..length], around);
+                None
+            }
+            Control::Close { code, reason } => {
+                let text = format_args!("received a Close, {code:?}, {} bytes", reason.len());
+                self.log.write(Topic::Frame, id, text);
+                let unread = self.input.batch.start < self.input.batch.end;
+                let is_clean = !unread && link.rest.is_empty();
+                self.input.batch = Batch::default();
+                around.outbox.carried_mut().payload = reason;
+                // Nothing goes out if this answers our own.
+                self.queue_close(id, code, &[]);
+                self.linger(id, is_clean, around.reactor);
+                let code = code.unwrap_or(1005);
+                Some(Event::Close { id, code })
+            }
+            Control::Failed { code, text } => {
+                self.input.batch = Batch::default();
+                around.outbox.carried_mut().payload = text.into();
+                self.fail(id, code, text, around);
+                Some(Event::Error { id })
+            }
+        }
+    }
+
+    /// Every Ping gets its own Pong. A peer that takes none is not read from for a while.
+    fn answer_ping(&mut self, id: Id, payload: &[u8], around: &mut Around<'_>) {
+        self.queue_pong(id, payload);
+        if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
+            self.log_reading(id);
+            around
+                .reactor
+                .start(id, Timer::Pongs, Some(timeouts::PONGS));
+            around.reactor.touch(id);
+        }
+    }
+
+    /// Bytes of the receive buffer, which the last event has named.
+    #[inline]
+    pub fn received(&self, range: Range<usize>) -> &[u8] {
+        &self.input.buffer[range]
+    }
+}

@@ -1,0 +1,265 @@
+//! From calls to the kernel: a frame is queued, and a flush writes what is queued, all of a turn of the
+//! loop together.
+
+use evws_proto::connection::{Kind, SendError};
+
+use super::link::Link;
+use super::pongs::Change;
+use super::state::Writing;
+use super::Traffic;
+use crate::around::Around;
+use crate::event::{Event, Id};
+use crate::log::Topic;
+use crate::queue::{NoMemory, Written};
+use crate::reactor::Timer;
+use crate::timeouts;
+
+/// The largest buffer for compressed bytes that is kept for the next message.
+const SCRATCH: usize = 256 * 1024;
+
+/// Connections with something new to write.
+#[derive(Default)]
+pub struct ToWrite {
+    /// For the next flush.
+    now: Vec<Id>,
+    /// For the next turn of the loop: a program that sends from `on_drain` would otherwise keep the
+    /// loop to itself, and pile up in the kernel what no cache holds.
+    next: Vec<Id>,
+    /// The flush of this entry is over.
+    is_flushed: bool,
+}
+
+impl ToWrite {
+    /// Adds a connection, once.
+    #[inline]
+    pub fn push(&mut self, id: Id) {
+        if self.is_flushed {
+            self.next.push(id);
+        } else {
+            self.now.push(id);
+        }
+    }
+
+    /// The loop enters the engine, which will be asked to flush.
+    pub fn begin(&mut self) {
+        self.is_flushed = false;
+    }
+
+    /// A turn of the loop begins.
+    pub fn begin_turn(&mut self) {
+        self.begin();
+        self.now.append(&mut self.next);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.now.is_empty() && self.next.is_empty()
+    }
+}
+
+impl Traffic {
+    /// Queues a frame.
+    ///
+    /// # Errors
+    /// The connection is not open, a fragmented message is in progress, or there is no memory for the
+    /// frame. Nothing has changed then, but that a fragmented message whose compressed part is lost
+    /// cannot go on: its connection is reset.
+    #[inline]
+    pub fn send(
+        &mut self,
+        id: Id,
+        kind: Kind,
+        payload: &[u8],
+        around: &mut Around<'_>,
+    ) -> Result<(), SendError> {
+        let Traffic {
+            links,
+            masks,
+            scratch,
+            pool,
+            to_write,
+            codec_holders,
+            log,
+            ..
+        } = self;
+        let link = links
+            .get_mut(id)
+            .filter(|link| link.state.is_open())
+            .ok_or(SendError::NotOpen)?;
+        let in_progress = link.proto.fragment_in_progress();
+        let frame = link.proto.frame(kind, payload, || masks.next(), scratch)?;
+        let queued = link.queue.append(pool, &frame);
+        log_sent(log, id, kind, frame.payload.len());
+        if scratch.capacity() > SCRATCH {
+            *scratch = Vec::new();
+        }
+        codec_holders.note(link, around.reactor);
+        if let Err(NoMemory) = queued {
+            return Err(self.forget(id, kind, in_progress, around));
+        }
+        link.is_drain_due = true;
+        if link.state.queue() {
+            to_write.push(id);
+        }
+        Ok(())
+    }
+
+    /// There is no memory for a frame that was made.
+    #[cold]
+    fn forget(
+        &mut self,
+        id: Id,
+        kind: Kind,
+        in_progress: bool,
+        around: &mut Around<'_>,
+    ) -> SendError {
+        if let Some(link) = self.links.get_mut(id) {
+            match kind {
+                Kind::Fragment { .. } if link.extensions.is_some() => self.reset(id, around),
+                Kind::Ping | Kind::Pong => {}
+                _ => link.proto.forget_frame(in_progress),
+            }
+        }
+        SendError::NoMemory
+    }
+
+    /// Queues the answer to a Ping, unless nothing goes out any more.
+    pub(super) fn queue_pong(&mut self, id: Id, payload: &[u8]) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if !link.state.is_open() || link.state.writing() == Writing::Dead {
+            return;
+        }
+        let (masks, scratch) = (&mut self.masks, &mut self.scratch);
+        let frame = link
+            .proto
+            .frame(Kind::Pong, payload, || masks.next(), scratch);
+        let Ok(frame) = frame else { return };
+        let length = frame.encoded_len();
+        if link.queue.append(&mut self.pool, &frame).is_err() {
+            return;
+        }
+        link.pongs.queued(length, link.queue.end());
+        log_sent(&self.log, id, Kind::Pong, payload.len());
+        if link.state.queue() {
+            self.to_write.push(id);
+        }
+    }
+
+    /// Queues a Close frame, after an end to the fragmented message if one is in progress. Nothing
+    /// happens if there was one before.
+    pub(super) fn queue_close(&mut self, id: Id, code: Option<u16>, reason: &[u8]) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let masks = &mut self.masks;
+        let mut frames = Vec::new();
+        let closed = link.proto.close(code, reason, || masks.next(), &mut frames);
+        if closed == Err(SendError::NotOpen) {
+            return;
+        }
+        if closed.is_err() || link.queue.append_close(&mut self.pool, &frames).is_err() {
+            // There is no memory for it: the connection ends without.
+            link.state.die();
+        }
+        let text = format_args!("sent a Close, {code:?}");
+        self.log.write(Topic::Frame, id, text);
+        if link.state.queue() {
+            self.to_write.push(id);
+        }
+    }
+
+    /// The kernel takes bytes of a connection again.
+    pub(super) fn go_on_writing(&mut self, id: Id, around: &mut Around<'_>) {
+        let link = self.links.get(id);
+        if link.is_some_and(|link| link.state.writing() == Writing::Blocked) {
+            self.write(id, around);
+        }
+    }
+
+    /// Writes whatever is queued, as far as the kernel takes it. A full socket says when there is room
+    /// again.
+    pub fn flush(&mut self, around: &mut Around<'_>) {
+        let mut now = std::mem::take(&mut self.to_write.now);
+        self.to_write.is_flushed = true;
+        for id in now.drain(..) {
+            let writing = self.links.get(id).map(|link| link.state.writing());
+            if matches!(writing, Some(Writing::Queued | Writing::Dead)) {
+                self.write(id, around);
+            }
+        }
+        self.to_write.now = now;
+    }
+
+    /// Offers a queue to the kernel.
+    fn write(&mut self, id: Id, around: &mut Around<'_>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let before = link.queue.taken();
+        let was_blocked = link.state.writing() == Writing::Blocked;
+        if link.state.writing() != Writing::Dead {
+            match link.write_queue(&mut self.pool, &mut self.wire) {
+                Ok(written) => link.state.written(written == Written::All),
+                Err(error) => {
+                    // Messages that came before the end are still to be read: reading will meet it.
+                    link.state.die();
+                    let text = format_args!("writing failed: {error}");
+                    self.log.write(Topic::Error, id, text);
+                }
+            }
+        }
+        if link.state.writing() == Writing::Dead {
+            link.queue.clear(&mut self.pool);
+        }
+        if (link.state.writing() == Writing::Blocked) != was_blocked {
+            around.reactor.touch(id);
+        }
+        self.written(id, before, around);
+    }
+
+    /// What a write means for everything that waits for it.
+    fn written(&mut self, id: Id, before: u64, around: &mut Around<'_>) {
+        let Around { reactor, outbox } = around;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let (taken, is_empty) = (link.queue.taken(), link.queue.is_empty());
+        let progress = taken > before;
+        // What was thrown away was not sent: a program must not be told to go on.
+        if is_empty && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
+            outbox.push(Event::Drain { id });
+        }
+        let pongs = link.pongs.written(taken, is_empty, progress);
+        let (is_open, is_closing) = (link.state.is_open(), link.state.is_closing());
+        match pongs {
+            Change::Resumed => {
+                reactor.stop(id, Timer::Pongs);
+                reactor.touch(id);
+                self.log_reading(id);
+                self.input.take_up_rest(&self.links, id);
+            }
+            Change::Progress if is_open => reactor.start(id, Timer::Pongs, Some(timeouts::PONGS)),
+            Change::Progress | Change::None => {}
+        }
+        if progress && is_closing {
+            self.extend_closing(id, true, reactor);
+        } else {
+            self.finish_writing(id, progress, reactor);
+        }
+    }
+}
+
+fn is_drain_told(link: &Link) -> bool {
+    link.wants.drain && link.state.is_open() && link.state.writing() != Writing::Dead
+}
+
+#[inline]
+fn log_sent(log: &crate::log::Log, id: Id, kind: Kind, length: usize) {
+    log.write(
+        Topic::Frame,
+        id,
+        format_args!("sent {kind:?}, {length} bytes"),
+    );
+}

@@ -1,0 +1,42 @@
+# The parts of the engine import each other one way, as docs/ARCHITECTURE.md draws
+# it: seventeen files once stood in one circle of imports.
+use strict;
+use warnings;
+use Test::More;
+
+sub slurp {
+    my ($file) = @_;
+    open my $in, '<', $file or die "$file: $!";
+    local $/;
+    return scalar <$in>;
+}
+
+my ($line) = slurp('docs/ARCHITECTURE.md') =~ /^    (context -> .*?)\n\n/ms or die "no line of layers\n";
+my @layers = split /\s*->\s*/, $line;
+my %rank   = map { $layers[$_] => $_ } 0 .. $#layers;
+cmp_ok(scalar @layers, '>', 10, 'there are layers');
+
+my $root  = 'rust/engine/src';
+my @files = grep { !m{/lib\.rs\z} } split /\n/, `find $root -name '*.rs'`;
+cmp_ok(scalar @files, '>', 40, 'there are files');
+
+my (@unknown, @upwards, %seen);
+for my $file (sort @files) {
+    my ($own) = $file =~ m{\A$root/(\w+)};
+    $seen{$own}++;
+    push @unknown, $own if !exists $rank{$own};
+    my $code = slurp($file);
+    # Of `use crate::{error, sys};` each name counts.
+    my @used = $code =~ /\bcrate::(\w+)/g;
+    for my $names ($code =~ /\buse crate::\{([^}]*)\}/g) {
+        push @used, map { /(\w+)/ ? $1 : () } split /,/, $names;
+    }
+    for my $other (grep { exists $rank{$_} && $_ ne $own } @used) {
+        push @upwards, "$file: $other" if $rank{$other} <= $rank{$own};
+    }
+}
+is_deeply(\@unknown, [], 'every part is in the line');
+is_deeply([ grep { !$seen{$_} } @layers ], [], 'every part of the line is there');
+is_deeply(\@upwards, [], 'imports go one way');
+
+done_testing;
