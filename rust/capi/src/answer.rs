@@ -1,6 +1,6 @@
 //! Requests, and what is answered to them: to those for an upgrade, and to others.
 
-use evws_engine::{usual_response, CallError, Response};
+use evws_engine::{usual_response, CallError, HttpResponse};
 
 use crate::context::evws_context;
 use crate::guard::{guard, guard_read};
@@ -9,7 +9,7 @@ use crate::types::*;
 
 /// # Safety
 /// `response` and all that it points to is valid for the call, or null.
-unsafe fn response(response: &evws_response) -> Response {
+unsafe fn response(response: &evws_response) -> HttpResponse {
     let status = u16::try_from(response.status).unwrap_or(0);
     // SAFETY: the caller's promise, for the lists and for each part.
     unsafe {
@@ -25,7 +25,7 @@ unsafe fn response(response: &evws_response) -> Response {
         for part in parts {
             body.extend_from_slice(part.borrow());
         }
-        Response {
+        HttpResponse {
             status,
             headers: headers(response.headers, response.header_count),
             body,

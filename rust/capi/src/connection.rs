@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::io::Write as _;
 use std::ptr;
 
-use evws_engine::{CallError, ConnectionState, Kind, SendError};
+use evws_engine::{CallError, ConnectionState, FrameKind, SendError};
 
 use crate::context::evws_context;
 use crate::guard::{guard, guard_read};
@@ -16,7 +16,7 @@ use crate::types::*;
 unsafe fn send(
     context: *mut evws_context,
     id: u64,
-    kind: Kind,
+    kind: FrameKind,
     data: *const u8,
     length: usize,
 ) -> evws_status {
@@ -52,10 +52,10 @@ pub unsafe extern "C" fn evws_send(
     length: usize,
 ) -> evws_status {
     let kind = match kind {
-        EVWS_SEND_TEXT => Kind::Text,
-        EVWS_SEND_BINARY => Kind::Binary,
-        EVWS_SEND_PING => Kind::Ping,
-        EVWS_SEND_PONG => Kind::Pong,
+        EVWS_SEND_TEXT => FrameKind::Text,
+        EVWS_SEND_BINARY => FrameKind::Binary,
+        EVWS_SEND_PING => FrameKind::Ping,
+        EVWS_SEND_PONG => FrameKind::Pong,
         _ => return EVWS_STATUS_INVALID,
     };
     // SAFETY: the caller's promise.
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn evws_send_fragment(
     data: *const u8,
     length: usize,
 ) -> evws_status {
-    let kind = Kind::Fragment {
+    let kind = FrameKind::Fragment {
         binary: is_binary,
         last: is_final,
     };

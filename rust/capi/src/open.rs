@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use evws_engine::{
-    CallError, ConnectOptions, DeflateOptions, ListenOptions, Place, Settings, UpgradeOptions,
-    Wants,
+    BindAddress, CallError, ConnectOptions, DeflateOptions, ListenOptions, Settings,
+    UpgradeOptions, Wants,
 };
 
 use crate::context::evws_context;
@@ -62,18 +62,18 @@ pub(crate) unsafe fn headers(list: *const evws_header, count: usize) -> Vec<(Str
 
 /// # Safety
 /// All that `options` points to is valid for the call, or null.
-unsafe fn place(options: &evws_listen_options) -> Place {
+unsafe fn place(options: &evws_listen_options) -> BindAddress {
     if options.has_fd {
-        return Place::Descriptor(options.fd);
+        return BindAddress::Descriptor(options.fd);
     }
     if !options.path.data.is_null() {
-        return Place::Path {
+        return BindAddress::Path {
             // SAFETY: the caller's promise.
             path: unsafe { options.path.borrow() }.to_vec(),
             mode: u32::try_from(options.mode).ok(),
         };
     }
-    Place::Port {
+    BindAddress::Port {
         // SAFETY: the caller's promise.
         hosts: unsafe { strings(options.hosts, options.host_count) },
         port: options.port,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use evws_proto::handshake::Headers;
-use evws_proto::http::Request;
+use evws_proto::http::HttpRequest;
 
 use crate::event::Event;
 
@@ -25,7 +25,7 @@ pub struct Carried {
     /// A payload, a reason or a text.
     pub payload: Vec<u8>,
     /// A request that is no upgrade, and whether it came by TLS.
-    pub request: Option<(Box<Request>, bool)>,
+    pub request: Option<(Box<HttpRequest>, bool)>,
     /// Where the payload lies in the receive buffer, if it is not the one above.
     pub received: Option<Range<usize>>,
 }

@@ -307,7 +307,7 @@ fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evws_proto::connection::{Config, Connection, Kind};
+    use evws_proto::connection::{Config, Connection, FrameKind};
     use evws_proto::frame::{encode, Opcode};
     use evws_proto::Role;
     use std::os::fd::{AsFd, OwnedFd};
@@ -330,7 +330,7 @@ mod tests {
 
     fn queue(queue: &mut SendQueue, pool: &mut ChunkPool, payload: &[u8]) {
         let (mut proto, mut scratch) = (connection(), Vec::new());
-        let frame = proto.frame(Kind::Binary, payload, || [0; 4], &mut scratch);
+        let frame = proto.frame(FrameKind::Binary, payload, || [0; 4], &mut scratch);
         queue.append(pool, &frame.unwrap()).unwrap();
     }
 
@@ -434,7 +434,7 @@ mod tests {
         let mut queue = SendQueue::default();
         let mut proto = connection();
         let mut scratch = Vec::new();
-        let frame = proto.frame(Kind::Binary, &[1; 10], || [0; 4], &mut scratch);
+        let frame = proto.frame(FrameKind::Binary, &[1; 10], || [0; 4], &mut scratch);
         queue.append(&mut pool, &frame.unwrap()).unwrap();
         let mut close = Vec::new();
         proto

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::Handle;
 
-use crate::tls::handshake::{Step, Stepped};
+use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::{runtime, sys};
 
 /// An answer, and whom it is for.
@@ -28,14 +28,14 @@ pub enum JobResult {
     /// Addresses in the system's order of preference.
     Addresses(io::Result<Vec<SocketAddr>>),
     /// A handshake after its step.
-    Stepped(Stepped),
+    Stepped(StepResult),
     /// Nothing: the job has panicked.
     Lost,
 }
 
 /// Where a context's answers arrive. Jobs hold it weakly: they may outlive the context, and must
 /// not write to what has its descriptor's number by then.
-struct Mailbox {
+struct ResultSender {
     sender: Sender<Answer>,
     writer: File,
 }
@@ -44,7 +44,7 @@ struct Mailbox {
 /// becomes readable when there are some.
 pub struct Resolver {
     reader: File,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<ResultSender>,
     receiver: Receiver<Answer>,
     /// The jobs whose answers somebody waits for.
     waiting: BTreeSet<u64>,
@@ -61,7 +61,7 @@ impl Resolver {
         let (sender, receiver) = crossbeam_channel::unbounded();
         Ok(Resolver {
             reader,
-            mailbox: Arc::new(Mailbox { sender, writer }),
+            mailbox: Arc::new(ResultSender { sender, writer }),
             receiver,
             waiting: BTreeSet::new(),
             process: sys::process_id(),
@@ -100,7 +100,7 @@ impl Resolver {
     ///
     /// # Errors
     /// There is no thread for it: the step comes back.
-    pub fn step(&mut self, id: u64, step: Step) -> Result<(), Step> {
+    pub fn step(&mut self, id: u64, step: HandshakeStep) -> Result<(), HandshakeStep> {
         let Ok(pool) = runtime::HANDSHAKES.handle() else {
             return Err(step);
         };

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use common::{connect_options, listen_options, Loop, Seen};
-use evws_engine::{ConnectOptions, Context, DeflateOptions, Event, Id, Kind, ListenOptions};
+use evws_engine::{ConnectOptions, Context, DeflateOptions, Event, FrameKind, Id, ListenOptions};
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::handshake::accept_key;
 use evws_proto::mask;
@@ -135,7 +135,7 @@ fn read_head(stream: &mut TcpStream) -> String {
 
 fn echo(context: &mut Context, seen: &Seen) {
     if let Event::Message { id, .. } = seen.event {
-        context.send(id, Kind::Text, &seen.payload).unwrap();
+        context.send(id, FrameKind::Text, &seen.payload).unwrap();
     }
 }
 
@@ -323,7 +323,7 @@ fn both_ends(ours: &mut Loop, deflate: DeflateOptions) -> (Id, Id) {
 
 /// Sends and waits until the other end has it.
 fn pass(ours: &mut Loop, from: Id, payload: &[u8]) {
-    ours.context.send(from, Kind::Text, payload).unwrap();
+    ours.context.send(from, FrameKind::Text, payload).unwrap();
     ours.run(|_, seen| match seen.event {
         Event::Message { .. } => {
             assert!(seen.payload == payload);
@@ -338,13 +338,15 @@ fn the_queue_counts_what_goes_on_the_wire() {
     let mut ours = Loop::new();
     let (client, server) = both_ends(&mut ours, OPTIONS);
     for id in [client, server] {
-        ours.context.send(id, Kind::Text, &[b'x'; 10_000]).unwrap();
+        ours.context
+            .send(id, FrameKind::Text, &[b'x'; 10_000])
+            .unwrap();
         let queued = ours.context.send_queue_size(id);
         assert!(
             (1..100).contains(&queued),
             "{queued} bytes for 10000 equal ones"
         );
-        ours.context.send(id, Kind::Text, &[b'x'; 99]).unwrap();
+        ours.context.send(id, FrameKind::Text, &[b'x'; 99]).unwrap();
         assert_eq!(ours.context.send_queue_size(id), queued + 99);
     }
     let mut messages = 0;

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use common::{listen_options, Loop};
-use evws_engine::{ConnectionState, Context, Event, Id, Kind};
+use evws_engine::{ConnectionState, Context, Event, FrameKind, Id};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -66,7 +66,10 @@ fn an_id_goes_stale_and_its_place_is_used_again_under_another() {
     assert_ne!(first, second);
     assert_eq!(ours.context.state(second), ConnectionState::Connected);
     assert_eq!(ours.context.state(first), ConnectionState::Closed);
-    assert!(ours.context.send(first, Kind::Text, b"astray").is_err());
+    assert!(ours
+        .context
+        .send(first, FrameKind::Text, b"astray")
+        .is_err());
     assert_eq!(ours.context.send_queue_size(second), 0);
     assert_eq!(ours.context.protocol(first), None);
     assert_eq!(ours.context.peer_address(first), None);
@@ -130,7 +133,7 @@ fn a_drain_that_sends_is_written_in_the_next_turn() {
     let mut ours = Loop::new();
     let (_, port) = ours.context.listen(listen_options()).unwrap();
     let (mut peer, id) = peer(&mut ours, port);
-    ours.context.send(id, Kind::Text, b"0").unwrap();
+    ours.context.send(id, FrameKind::Text, b"0").unwrap();
     for turn in 1..50_u8 {
         ours.context.handle_prepare();
         assert_eq!(ours.context.poll_event(), None);
@@ -139,7 +142,7 @@ fn a_drain_that_sends_is_written_in_the_next_turn() {
         while let Some(event) = ours.context.poll_event() {
             if let Event::Drain { id } = event {
                 drains += 1;
-                ours.context.send(id, Kind::Text, &[turn]).unwrap();
+                ours.context.send(id, FrameKind::Text, &[turn]).unwrap();
             }
         }
         assert_eq!(drains, 1, "in turn {turn}");
@@ -166,7 +169,7 @@ fn pongs_are_out_when_they_are_written_not_when_the_queue_is_empty() {
     let filler = vec![7; 1 << 20];
     let fill = |context: &mut Context| {
         while context.send_queue_size(id) < 32 << 20 {
-            context.send(id, Kind::Binary, &filler).unwrap();
+            context.send(id, FrameKind::Binary, &filler).unwrap();
         }
     };
     fill(&mut ours.context);

@@ -5,7 +5,7 @@ mod common;
 use std::thread;
 
 use common::{connect_options, listen_options, Loop, Seen};
-use evws_engine::{Context, Event, Kind};
+use evws_engine::{Context, Event, FrameKind};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
@@ -64,7 +64,11 @@ where
 
 fn echo(context: &mut Context, seen: &Seen) {
     if let Event::Message { id, binary } = seen.event {
-        let kind = if binary { Kind::Binary } else { Kind::Text };
+        let kind = if binary {
+            FrameKind::Binary
+        } else {
+            FrameKind::Text
+        };
         context.send(id, kind, &seen.payload).unwrap();
     }
 }
@@ -157,15 +161,15 @@ fn fragments_become_one_message_at_the_other_end() {
     });
     ours.run(|context, seen| match seen.event {
         Event::Connect { id, .. } => {
-            let part = |last| Kind::Fragment {
+            let part = |last| FrameKind::Fragment {
                 binary: false,
                 last,
             };
             context.send(id, part(false), b"one, ").unwrap();
             context.send(id, part(false), b"two, ").unwrap();
-            assert!(context.send(id, Kind::Text, b"no").is_err());
+            assert!(context.send(id, FrameKind::Text, b"no").is_err());
             context.send(id, part(true), b"three").unwrap();
-            context.send(id, Kind::Ping, b"between").unwrap();
+            context.send(id, FrameKind::Ping, b"between").unwrap();
             assert_eq!(context.send_queue_size(id), 22);
             false
         }

@@ -68,7 +68,7 @@ pub struct Header {
 
 /// What makes a header wrong whatever connection it stands in. All of it is close code 1002.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
+pub enum FrameHeaderError {
     /// Opcode 3 to 7 or 11 to 15.
     #[error("{}", self.text())]
     ReservedOpcode,
@@ -86,7 +86,7 @@ pub enum HeaderError {
     LengthOverflow,
 }
 
-impl HeaderError {
+impl FrameHeaderError {
     /// Whether what is wrong comes behind the mask bit, in the length; the rest is in the first byte.
     pub fn is_about_length(self) -> bool {
         match self {
@@ -120,23 +120,23 @@ impl HeaderError {
 /// Reads a header from the front of `input`: the header and its length in bytes, or `None` while it is incomplete.
 ///
 /// # Errors
-/// [`HeaderError`] as soon as the bytes that are there decide it, also when the rest of the header is missing.
+/// [`FrameHeaderError`] as soon as the bytes that are there decide it, also when the rest of the header is missing.
 #[inline]
-pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, HeaderError> {
+pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, FrameHeaderError> {
     let Some(&first) = input.first() else {
         return Ok(None);
     };
-    let opcode = Opcode::from_bits(first & 0x0F).ok_or(HeaderError::ReservedOpcode)?;
+    let opcode = Opcode::from_bits(first & 0x0F).ok_or(FrameHeaderError::ReservedOpcode)?;
     let fin = first & 0x80 != 0;
     if opcode.is_control() && !fin {
-        return Err(HeaderError::FragmentedControl);
+        return Err(FrameHeaderError::FragmentedControl);
     }
     let Some(&second) = input.get(1) else {
         return Ok(None);
     };
     let (payload_len, at) = match second & 0x7F {
         short @ 0..=125 => (u64::from(short), 2),
-        _ if opcode.is_control() => return Err(HeaderError::LongControl),
+        _ if opcode.is_control() => return Err(FrameHeaderError::LongControl),
         126 => match parse_len16(input)? {
             Some(len) => (len, 4),
             None => return Ok(None),
@@ -177,10 +177,10 @@ pub fn parse_header(input: &[u8]) -> Result<Option<(Header, usize)>, HeaderError
 }
 
 #[inline]
-fn parse_len16(input: &[u8]) -> Result<Option<u64>, HeaderError> {
+fn parse_len16(input: &[u8]) -> Result<Option<u64>, FrameHeaderError> {
     match input.get(2..4) {
         Some(&[high, low]) => match u16::from_be_bytes([high, low]) {
-            0..=125 => Err(HeaderError::NonMinimalLength),
+            0..=125 => Err(FrameHeaderError::NonMinimalLength),
             len => Ok(Some(u64::from(len))),
         },
         _ => Ok(None),
@@ -188,9 +188,9 @@ fn parse_len16(input: &[u8]) -> Result<Option<u64>, HeaderError> {
 }
 
 #[inline]
-fn parse_len64(input: &[u8]) -> Result<Option<u64>, HeaderError> {
+fn parse_len64(input: &[u8]) -> Result<Option<u64>, FrameHeaderError> {
     if input.get(2).is_some_and(|high| high & 0x80 != 0) {
-        return Err(HeaderError::LengthOverflow);
+        return Err(FrameHeaderError::LengthOverflow);
     }
     let Some(bytes) = input.get(2..10) else {
         return Ok(None);
@@ -199,7 +199,7 @@ fn parse_len64(input: &[u8]) -> Result<Option<u64>, HeaderError> {
         .iter()
         .fold(0, |len, &byte| len << 8 | u64::from(byte));
     if len <= 0xFFFF {
-        return Err(HeaderError::NonMinimalLength);
+        return Err(FrameHeaderError::NonMinimalLength);
     }
     Ok(Some(len))
 }
@@ -370,28 +370,37 @@ mod tests {
         let (header, _) = parse_header(&bytes).unwrap().unwrap();
         assert_eq!(header.payload_len, i64::MAX as u64);
         bytes[2..].copy_from_slice(&(1u64 << 63).to_be_bytes());
-        assert_eq!(parse_header(&bytes), Err(HeaderError::LengthOverflow));
+        assert_eq!(parse_header(&bytes), Err(FrameHeaderError::LengthOverflow));
     }
 
     #[test]
     fn errors_come_with_the_first_byte_that_decides_them() {
-        assert_eq!(parse_header(&[0x83]), Err(HeaderError::ReservedOpcode));
-        assert_eq!(parse_header(&[0x8B]), Err(HeaderError::ReservedOpcode));
-        assert_eq!(parse_header(&[0x09]), Err(HeaderError::FragmentedControl));
-        assert_eq!(parse_header(&[0x89, 126]), Err(HeaderError::LongControl));
-        assert_eq!(parse_header(&[0x88, 0xFF]), Err(HeaderError::LongControl));
+        assert_eq!(parse_header(&[0x83]), Err(FrameHeaderError::ReservedOpcode));
+        assert_eq!(parse_header(&[0x8B]), Err(FrameHeaderError::ReservedOpcode));
+        assert_eq!(
+            parse_header(&[0x09]),
+            Err(FrameHeaderError::FragmentedControl)
+        );
+        assert_eq!(
+            parse_header(&[0x89, 126]),
+            Err(FrameHeaderError::LongControl)
+        );
+        assert_eq!(
+            parse_header(&[0x88, 0xFF]),
+            Err(FrameHeaderError::LongControl)
+        );
         assert_eq!(
             parse_header(&[0x82, 126, 0, 125]),
-            Err(HeaderError::NonMinimalLength)
+            Err(FrameHeaderError::NonMinimalLength)
         );
         assert_eq!(
             parse_header(&[0x82, 127, 0x80]),
-            Err(HeaderError::LengthOverflow)
+            Err(FrameHeaderError::LengthOverflow)
         );
         let short_in_eight = [0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF];
         assert_eq!(
             parse_header(&short_in_eight),
-            Err(HeaderError::NonMinimalLength)
+            Err(FrameHeaderError::NonMinimalLength)
         );
     }
 }

@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::frame::Opcode;
-use evws_proto::{Config, Connection, Role, SendError, State};
+use evws_proto::{Config, Connection, ReadyState, Role, SendError};
 
 fn close(connection: &mut Connection, code: Option<u16>, reason: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -25,18 +25,18 @@ fn either_end_may_begin() {
             Role::Client => (&mut pair.client, &mut pair.server),
             Role::Server => (&mut pair.server, &mut pair.client),
         };
-        assert_eq!(first.state(), State::CloseSent);
-        assert_eq!(second.state(), State::Closed);
+        assert_eq!(first.state(), ReadyState::CloseSent);
+        assert_eq!(second.state(), ReadyState::Closed);
         assert!(!second.close_sent());
         let mut out = Vec::new();
         assert_eq!(
-            second.send(Kind::Binary, b"", KEY, &mut out),
+            second.send(FrameKind::Binary, b"", KEY, &mut out),
             Err(SendError::NotOpen)
         );
         let answer = close(second, Some(1001), b"");
         assert!(second.close_sent());
         assert_eq!(feed(first, &answer), [Event::Close(Some(1001), Vec::new())]);
-        assert_eq!(first.state(), State::Closed);
+        assert_eq!(first.state(), ReadyState::Closed);
     }
 }
 
@@ -93,7 +93,7 @@ fn a_close_ends_our_fragmented_message() {
     let events = pair.say(Role::Client, |client, out| {
         client
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: false,
                 },
@@ -191,7 +191,7 @@ fn our_close_may_come_at_any_byte_of_a_message() {
             1
         );
         assert_eq!(events.last(), Some(&Event::Close(Some(1000), Vec::new())));
-        assert_eq!(server.state(), State::Closed);
+        assert_eq!(server.state(), ReadyState::Closed);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_failed_connection_can_still_say_why() {
     let mut server = Connection::new(&config(Role::Server));
     let events = feed(&mut server, b"\x83\x80");
     assert!(matches!(events[..], [Event::Failed(1002, _)]));
-    assert_eq!(server.state(), State::Closed);
+    assert_eq!(server.state(), ReadyState::Closed);
     assert_eq!(
         close(&mut server, Some(1002), b"why"),
         b"\x88\x05\x03\xEAwhy"

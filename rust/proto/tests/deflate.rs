@@ -5,7 +5,7 @@ mod common;
 mod puff;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::deflate::{Agreement, Codecs, Direction};
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Role};
@@ -228,11 +228,13 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
             let mut receiver = deflating(&config(other), &agreement, &codecs);
             let (long, short) = (json(5000), json(99));
             let mut wire = Vec::new();
-            sender.send(Kind::Text, &long, KEY, &mut wire).unwrap();
-            sender.send(Kind::Binary, &short, KEY, &mut wire).unwrap();
+            sender.send(FrameKind::Text, &long, KEY, &mut wire).unwrap();
+            sender
+                .send(FrameKind::Binary, &short, KEY, &mut wire)
+                .unwrap();
             sender
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: false,
                     },
@@ -241,10 +243,10 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
                     &mut wire,
                 )
                 .unwrap();
-            sender.send(Kind::Ping, b"p", KEY, &mut wire).unwrap();
+            sender.send(FrameKind::Ping, b"p", KEY, &mut wire).unwrap();
             sender
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: false,
                     },
@@ -255,7 +257,7 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
                 .unwrap();
             sender
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: true,
                     },
@@ -266,7 +268,7 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
                 .unwrap();
             sender
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: false,
                     },
@@ -277,7 +279,7 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
                 .unwrap();
             sender
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: true,
                     },
@@ -286,7 +288,7 @@ fn plain_and_compressed_messages_and_control_frames_mix() {
                     &mut wire,
                 )
                 .unwrap();
-            sender.send(Kind::Text, &long, KEY, &mut wire).unwrap();
+            sender.send(FrameKind::Text, &long, KEY, &mut wire).unwrap();
             let bits: Vec<u8> = frames(&wire).iter().map(|frame| frame.1).collect();
             assert_eq!(bits, [RSV1, 0, RSV1, 0, 0, 0, 0, 0, RSV1]);
             let text = Event::Text(long.clone());
@@ -329,7 +331,9 @@ fn what_would_grow_goes_out_as_it_is_where_it_may() {
         };
         let mut sender = connection(Role::Server, &agreement);
         let mut wire = Vec::new();
-        sender.send(Kind::Binary, &noise, KEY, &mut wire).unwrap();
+        sender
+            .send(FrameKind::Binary, &noise, KEY, &mut wire)
+            .unwrap();
         assert_eq!(frames(&wire)[0].1, rsv);
         let mut receiver = connection(Role::Client, &agreement);
         assert!(feed(&mut receiver, &wire) == [Event::Binary(noise.clone())]);
@@ -344,7 +348,7 @@ fn close_ends_a_compressed_message_as_it_must() {
         let mut wire = Vec::new();
         sender
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: false,
                 },
@@ -367,10 +371,10 @@ fn our_own_close_drops_a_compressed_message_half_way() {
     let mut wire = Vec::new();
     let mut server = connection(Role::Server, &agreement(false, 15));
     server
-        .send(Kind::Text, &json(1000), KEY, &mut wire)
+        .send(FrameKind::Text, &json(1000), KEY, &mut wire)
         .unwrap();
     server
-        .send(Kind::Text, &json(1000), KEY, &mut wire)
+        .send(FrameKind::Text, &json(1000), KEY, &mut wire)
         .unwrap();
     server.close(Some(1001), b"", || KEY, &mut wire).unwrap();
     assert_eq!(feed(&mut client, &wire[..50]), []);
@@ -395,7 +399,9 @@ fn codecs_rest_between_messages_and_go_on_where_they_were() {
         for length in [300, 1, 5000, 40_000, 700] {
             let payload = json(length);
             let mut wire = Vec::new();
-            server.send(Kind::Binary, &payload, KEY, &mut wire).unwrap();
+            server
+                .send(FrameKind::Binary, &payload, KEY, &mut wire)
+                .unwrap();
             assert!(feed(&mut client, &wire) == [Event::Binary(payload.clone())]);
             let compressed = [&frames(&wire)[0].3[..], &TAIL].concat();
             let (plain, farthest) = puff::inflate(&compressed, &history);
@@ -411,7 +417,9 @@ fn codecs_rest_between_messages_and_go_on_where_they_were() {
         server.rest_codecs();
         assert!(!server.rest_codecs());
         let mut wire = Vec::new();
-        server.send(Kind::Binary, &history, KEY, &mut wire).unwrap();
+        server
+            .send(FrameKind::Binary, &history, KEY, &mut wire)
+            .unwrap();
         assert!(feed(&mut client, &wire) == [Event::Binary(history)]);
     }
 }
@@ -427,7 +435,12 @@ fn a_message_in_progress_keeps_its_codec() {
         for last in [false, false, false, true] {
             wire.clear();
             server
-                .send(Kind::Fragment { binary: true, last }, &part, KEY, &mut wire)
+                .send(
+                    FrameKind::Fragment { binary: true, last },
+                    &part,
+                    KEY,
+                    &mut wire,
+                )
                 .unwrap();
             let events = feed(&mut client, &wire);
             assert!(events == if last { vec![expected.clone()] } else { vec![] });
@@ -444,7 +457,7 @@ fn a_window_that_zlib_cannot_keep_to_means_that_nothing_is_compressed() {
     let mut sender = connection(Role::Client, &agreement(false, 8));
     let mut wire = Vec::new();
     sender
-        .send(Kind::Binary, &json(3000), KEY, &mut wire)
+        .send(FrameKind::Binary, &json(3000), KEY, &mut wire)
         .unwrap();
     assert_eq!(frames(&wire)[0].1, 0);
     let mut receiver = connection(Role::Server, &agreement(false, 8));
@@ -469,7 +482,7 @@ fn shared_codecs_serve_many_connections_in_turn() {
             let part = json(200 + index);
             server
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: true,
                         last: round % 2 == 1,
                     },

@@ -5,7 +5,7 @@ mod common;
 mod puff;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::deflate::{Agreement, Codecs, Direction};
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Role};
@@ -65,13 +65,13 @@ fn send(sender: &mut Connection, binary: bool, parts: &[Vec<u8>]) -> Vec<u8> {
     let mut wire = Vec::new();
     match parts {
         [whole] => sender
-            .send(Kind::message(binary), whole, KEY, &mut wire)
+            .send(FrameKind::message(binary), whole, KEY, &mut wire)
             .unwrap(),
         _ => {
             for (index, part) in parts.iter().enumerate() {
                 let last = index + 1 == parts.len();
                 sender
-                    .send(Kind::Fragment { binary, last }, part, KEY, &mut wire)
+                    .send(FrameKind::Fragment { binary, last }, part, KEY, &mut wire)
                     .unwrap();
             }
         }

@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::frame::Opcode;
-use evws_proto::{Config, Connection, Received, Role, State};
+use evws_proto::{Config, Connection, ReadyState, Received, Role};
 
 const BOTH: [Role; 2] = [Role::Client, Role::Server];
 
@@ -29,8 +29,8 @@ fn messages_of_every_length_class_arrive() {
         for length in [0, 1, 2, 125, 126, 127, 65535, 65536] {
             let payload: Vec<u8> = (0..length).map(|i| b'a' + (i % 23) as u8).collect();
             let wire = sent_to(role, |peer, out| {
-                peer.send(Kind::Binary, &payload, KEY, out).unwrap();
-                peer.send(Kind::Text, &payload, KEY, out).unwrap();
+                peer.send(FrameKind::Binary, &payload, KEY, out).unwrap();
+                peer.send(FrameKind::Text, &payload, KEY, out).unwrap();
             });
             let expected = [Event::Binary(payload.clone()), Event::Text(payload)];
             assert_every_way(&config(role), &wire, &expected);
@@ -45,7 +45,7 @@ fn many_messages_in_one_portion_arrive_in_order() {
         let wire = sent_to(role, |peer, out| {
             payloads
                 .iter()
-                .for_each(|payload| peer.send(Kind::Binary, payload, KEY, out).unwrap());
+                .for_each(|payload| peer.send(FrameKind::Binary, payload, KEY, out).unwrap());
         });
         let expected: Vec<Event> = payloads.into_iter().map(Event::Binary).collect();
         assert_every_way(&config(role), &wire, &expected);
@@ -57,7 +57,7 @@ fn control_frames_stand_between_fragments() {
     for role in BOTH {
         let wire = sent_to(role, |peer, out| {
             peer.send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: false,
                 },
@@ -66,9 +66,10 @@ fn control_frames_stand_between_fragments() {
                 out,
             )
             .unwrap();
-            peer.send(Kind::Ping, b"are you there", KEY, out).unwrap();
+            peer.send(FrameKind::Ping, b"are you there", KEY, out)
+                .unwrap();
             peer.send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: false,
                 },
@@ -77,10 +78,10 @@ fn control_frames_stand_between_fragments() {
                 out,
             )
             .unwrap();
-            peer.send(Kind::Pong, b"", KEY, out).unwrap();
-            peer.send(Kind::Pong, &[0xFF; 125], KEY, out).unwrap();
+            peer.send(FrameKind::Pong, b"", KEY, out).unwrap();
+            peer.send(FrameKind::Pong, &[0xFF; 125], KEY, out).unwrap();
             peer.send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: true,
                 },
@@ -89,7 +90,7 @@ fn control_frames_stand_between_fragments() {
                 out,
             )
             .unwrap();
-            peer.send(Kind::Binary, b"next", KEY, out).unwrap();
+            peer.send(FrameKind::Binary, b"next", KEY, out).unwrap();
         });
         let expected = [
             Event::Ping(b"are you there".to_vec()),
@@ -109,7 +110,7 @@ fn a_character_may_be_spread_over_fragments() {
         for (index, byte) in face.iter().enumerate() {
             client
                 .send(
-                    Kind::Fragment {
+                    FrameKind::Fragment {
                         binary: false,
                         last: index == 3,
                     },
@@ -121,7 +122,7 @@ fn a_character_may_be_spread_over_fragments() {
         }
         client
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: false,
                 },
@@ -132,7 +133,7 @@ fn a_character_may_be_spread_over_fragments() {
             .unwrap();
         client
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: true,
                 },
@@ -149,11 +150,11 @@ fn a_character_may_be_spread_over_fragments() {
 fn control_payloads_are_cut_to_125_bytes() {
     let mut pair = Pair::new();
     let ping = pair.say(Role::Client, |client, out| {
-        client.send(Kind::Ping, &[7; 300], KEY, out).unwrap()
+        client.send(FrameKind::Ping, &[7; 300], KEY, out).unwrap()
     });
     assert_eq!(ping, [Event::Ping(vec![7; 125])]);
     let pong = pair.say(Role::Server, |server, out| {
-        server.send(Kind::Pong, &[7; 126], KEY, out).unwrap()
+        server.send(FrameKind::Pong, &[7; 126], KEY, out).unwrap()
     });
     assert_eq!(pong, [Event::Pong(vec![7; 125])]);
 }
@@ -413,7 +414,7 @@ fn direct_reading_stops_at_the_end_of_the_frame() {
     );
     assert_eq!(server.payload_wanted(), 0);
     assert!(server.payload_buffer().is_none());
-    assert_eq!(server.state(), State::Open);
+    assert_eq!(server.state(), ReadyState::Open);
 }
 
 // A program may close between reading and counting what was read: that is no framing error. The
@@ -433,5 +434,5 @@ fn a_close_between_direct_reading_and_its_end() {
     let close = frame_to(Role::Server, true, Opcode::Close, &[3, 232]);
     let events = feed(&mut server, &[&frame[40..], &close[..]].concat());
     assert_eq!(events.len(), 1, "{events:?}");
-    assert_eq!(server.state(), State::Closed);
+    assert_eq!(server.state(), ReadyState::Closed);
 }

@@ -2,8 +2,8 @@
 
 use evws_proto::deflate::{compressor_size, Agreement, Direction, Options};
 use evws_proto::handshake::{
-    accept_key, accept_offer, parse_request, parse_response, ClientRequest, Malformed, Response,
-    ResponseError,
+    accept_key, accept_offer, parse_request, parse_response, ClientRequest, Malformed,
+    UpgradeResponse, UpgradeResponseError,
 };
 
 const OPTIONS: Options = Options {
@@ -252,7 +252,7 @@ fn a_server_agrees_to_no_more_than_its_memory() {
 }
 
 /// What a client with these options makes of a server's header; no header if it is empty.
-fn choose(options: Option<Options>, header: &str) -> Result<Response, ResponseError> {
+fn choose(options: Option<Options>, header: &str) -> Result<UpgradeResponse, UpgradeResponseError> {
     let request = ClientRequest {
         host: "h".into(),
         target: "/".into(),

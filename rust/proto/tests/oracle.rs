@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::frame::{encode_header, Header, Opcode};
 use evws_proto::handshake::{
     encode_response, generate_key, parse_request, parse_response, ClientRequest,
@@ -101,17 +101,17 @@ fn they_understand_what_we_send() {
         let mut out = Vec::new();
         let long = "\u{20ac}".repeat(30_000);
         connection
-            .send(Kind::Text, "gr\u{fc}\u{df}e".as_bytes(), KEY, &mut out)
+            .send(FrameKind::Text, "gr\u{fc}\u{df}e".as_bytes(), KEY, &mut out)
             .unwrap();
         connection
-            .send(Kind::Binary, &[0xFF; 200], KEY, &mut out)
+            .send(FrameKind::Binary, &[0xFF; 200], KEY, &mut out)
             .unwrap();
         connection
-            .send(Kind::Text, long.as_bytes(), KEY, &mut out)
+            .send(FrameKind::Text, long.as_bytes(), KEY, &mut out)
             .unwrap();
         connection
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: false,
                 },
@@ -120,11 +120,15 @@ fn they_understand_what_we_send() {
                 &mut out,
             )
             .unwrap();
-        connection.send(Kind::Ping, b"ping", KEY, &mut out).unwrap();
-        connection.send(Kind::Pong, b"pong", KEY, &mut out).unwrap();
+        connection
+            .send(FrameKind::Ping, b"ping", KEY, &mut out)
+            .unwrap();
+        connection
+            .send(FrameKind::Pong, b"pong", KEY, &mut out)
+            .unwrap();
         connection
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: true,
                 },

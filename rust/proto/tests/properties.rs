@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use evws_proto::connection::Kind;
+use evws_proto::connection::FrameKind;
 use evws_proto::frame::{self, Header, Opcode};
 use evws_proto::handshake::{encode_response, parse_request, parse_response, ClientRequest};
 use evws_proto::url::Url;
@@ -111,11 +111,11 @@ proptest! {
         let mut wire = Vec::new();
         let mut start = 0;
         for end in places(&fragments, payload.len()) {
-            peer.send(Kind::Fragment { binary: is_binary, last: false }, &payload[start..end], KEY, &mut wire).unwrap();
-            peer.send(Kind::Ping, &[end as u8], KEY, &mut wire).unwrap();
+            peer.send(FrameKind::Fragment { binary: is_binary, last: false }, &payload[start..end], KEY, &mut wire).unwrap();
+            peer.send(FrameKind::Ping, &[end as u8], KEY, &mut wire).unwrap();
             start = end;
         }
-        peer.send(Kind::Fragment { binary: is_binary, last: true }, &payload[start..], KEY, &mut wire).unwrap();
+        peer.send(FrameKind::Fragment { binary: is_binary, last: true }, &payload[start..], KEY, &mut wire).unwrap();
         let events = feed_cut(&config(role), &wire, &places(&cuts, wire.len()));
         prop_assert_eq!(events.len(), fragments.len() + 1);
         let message = if is_binary { Event::Binary(payload) } else { Event::Text(payload) };

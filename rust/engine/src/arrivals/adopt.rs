@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use evws_proto::handshake::{self, Rejection, Request, RequestParts};
+use evws_proto::handshake::{self, Rejection, RequestParts, UpgradeRequest};
 use evws_proto::Role;
 
-use super::establish::server::Received;
+use super::establish::server::AlreadyRead;
 use super::pending::Origin;
 use super::upgrade::{Allowed, UpgradeOptions};
 use super::{Arrivals, Arrived};
@@ -53,7 +53,7 @@ impl AdoptOptions {
     }
 
     /// Who is let in, and the request, as far as it is there.
-    fn checked(&self) -> Result<(Allowed, Option<Request>), CallError> {
+    fn checked(&self) -> Result<(Allowed, Option<UpgradeRequest>), CallError> {
         let allowed = self.upgrade.check("adopt")?;
         match self.read_request() {
             Ok(request) => Ok((allowed, request)),
@@ -64,7 +64,7 @@ impl AdoptOptions {
         }
     }
 
-    fn read_request(&self) -> Result<Option<Request>, Rejection> {
+    fn read_request(&self) -> Result<Option<UpgradeRequest>, Rejection> {
         let request = match &self.kind {
             AdoptedAs::Client => {
                 handshake::parse_request(&self.initial_data)?.map(|(_, request)| request)
@@ -104,7 +104,7 @@ impl Arrivals {
         };
         let settings = options.upgrade.settings;
         let policy = Rc::new(options.upgrade.policy(allowed));
-        let received = Received {
+        let received = AlreadyRead {
             request,
             input: options.initial_data,
         };

@@ -5,7 +5,7 @@
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use super::establish::race::{Attempt, Progress};
+use super::establish::race::{Attempt, AttemptState};
 use super::{Arrival, Arrivals};
 use crate::around::Around;
 use crate::event::{Id, Interest};
@@ -29,8 +29,8 @@ impl ConnectAttempt {
     /// What its descriptor is to be watched for: it is writable when the answer is there.
     pub fn interest(&self) -> Interest {
         match self.attempt.progress.get() {
-            Progress::Waiting | Progress::Late => Interest::WRITE,
-            Progress::Ready | Progress::Over => Interest::NONE,
+            AttemptState::Waiting | AttemptState::Late => Interest::WRITE,
+            AttemptState::Ready | AttemptState::Over => Interest::NONE,
         }
     }
 }
@@ -49,7 +49,7 @@ impl Arrivals {
         }
         let (over, running) = std::mem::take(&mut establishing.attempts)
             .into_iter()
-            .partition(|(_, attempt)| attempt.progress.get() == Progress::Over);
+            .partition(|(_, attempt)| attempt.progress.get() == AttemptState::Over);
         establishing.attempts = running;
         self.release_attempts(over, reactor);
         for attempt in begun {
@@ -90,7 +90,12 @@ impl Arrivals {
     }
 
     /// Something has happened to an attempt: its connection looks at it.
-    pub(super) fn advance_attempt(&mut self, token: Id, now: Progress, around: &mut Around<'_>) {
+    pub(super) fn advance_attempt(
+        &mut self,
+        token: Id,
+        now: AttemptState,
+        around: &mut Around<'_>,
+    ) {
         let Some(Arrival::Attempt(source)) = self.sources.get(&token) else {
             return;
         };

@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 32;
 
 /// Where a listener is to be reached.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum BindAddress {
     /// At a port.
     Port {
         /// Addresses or names; none: all addresses of both families.
@@ -87,9 +87,9 @@ fn host_text(address: &SocketAddr) -> String {
 /// # Errors
 /// [`CallError::Invalid`] for a path or a host that cannot be one, [`CallError::System`] for what
 /// the system refuses.
-pub fn bind(place: &Place, backlog: Option<i32>) -> Result<Bound, CallError> {
+pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallError> {
     match place {
-        Place::Port {
+        BindAddress::Port {
             hosts,
             port,
             reuse_port,
@@ -99,13 +99,13 @@ pub fn bind(place: &Place, backlog: Option<i32>) -> Result<Bound, CallError> {
                 error::system_text(&error)
             ))
         }),
-        Place::Port {
+        BindAddress::Port {
             hosts,
             port,
             reuse_port,
         } => bind_hosts(hosts, *port, *reuse_port, backlog),
-        Place::Path { path, mode } => bind_path(path, *mode, backlog),
-        Place::Descriptor(fd) => take_over(*fd).map_err(|error| {
+        BindAddress::Path { path, mode } => bind_path(path, *mode, backlog),
+        BindAddress::Descriptor(fd) => take_over(*fd).map_err(|error| {
             CallError::System(format!(
                 "listen: fd {fd} cannot be used: {}",
                 error::system_text(&error)

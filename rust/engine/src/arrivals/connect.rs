@@ -12,7 +12,7 @@ use evws_proto::proxy::rules::Rules;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 
-use super::bind::{self, check_path, Place};
+use super::bind::{self, check_path, BindAddress};
 use super::establish::client::{Route, Secure};
 use super::establish::mailbox::Mailbox;
 use super::establish::server::Policy;
@@ -53,7 +53,7 @@ pub struct ConnectOptions {
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     /// Where.
-    pub place: Place,
+    pub place: BindAddress,
     /// How many connections may wait to be accepted; `None`: as many as the system allows.
     pub backlog: Option<i32>,
     /// The upgrades that it accepts, and every connection.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::bind::{Bound, ListenerAddress};
 use super::establish::mailbox::Phase;
-use super::establish::server::{Policy, Received};
+use super::establish::server::{AlreadyRead, Policy};
 use super::pending::Origin;
 use super::socket_file::SocketFile;
 use super::{Arrival, Arrivals};
@@ -134,7 +134,14 @@ impl Arrivals {
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let (policy, origin) = (Rc::clone(&policy), Origin::Listener(id));
-            self.add_server(fd, policy, Received::default(), settings, origin, reactor);
+            self.add_server(
+                fd,
+                policy,
+                AlreadyRead::default(),
+                settings,
+                origin,
+                reactor,
+            );
         }
         count
     }

@@ -32,7 +32,7 @@ use crate::tls::info::TlsInfo;
 use crate::traffic::Upgraded;
 use attempts::ConnectAttempt;
 use establish::mailbox::Awaited;
-use establish::race::Progress;
+use establish::race::AttemptState;
 use listeners::{Acceptor, Listener};
 use pending::Pending;
 
@@ -257,7 +257,7 @@ impl Arrivals {
     pub fn handle_io(&mut self, token: Id, around: &mut Around<'_>) {
         match self.sources.get(&token) {
             Some(Arrival::Pending(_)) => self.advance(token, true, around),
-            Some(Arrival::Attempt(_)) => self.advance_attempt(token, Progress::Ready, around),
+            Some(Arrival::Attempt(_)) => self.advance_attempt(token, AttemptState::Ready, around),
             Some(Arrival::Acceptor(_)) => {
                 self.accept(token, around.reactor);
             }
@@ -270,7 +270,7 @@ impl Arrivals {
     pub fn expire(&mut self, id: Id, timer: Timer, around: &mut Around<'_>) {
         match timer {
             Timer::Handshake => self.expire_pending(id, around),
-            Timer::AttemptDelay => self.advance_attempt(id, Progress::Late, around),
+            Timer::AttemptDelay => self.advance_attempt(id, AttemptState::Late, around),
             Timer::AcceptPause => {
                 if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&id) {
                     acceptor.exhausted = false;

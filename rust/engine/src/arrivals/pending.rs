@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
 
-use evws_proto::http::Response;
+use evws_proto::http::HttpResponse;
 use evws_proto::Role;
 use tokio::sync::oneshot;
 
 use super::establish::mailbox::{Awaited, Decision, Mailbox, Phase, Question};
-use super::establish::server::{Policy, Received};
+use super::establish::server::{AlreadyRead, Policy};
 use super::establish::stream::{Socket, Stream};
-use super::establish::{server, Established, Establishing, Failure};
+use super::establish::{server, EstablishError, Established, Establishing};
 use super::{Arrival, Arrivals, Arrived};
 use crate::around::Around;
 use crate::event::{Event, Id, Settings};
@@ -21,7 +21,7 @@ use crate::outbox::Carried;
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::{Answer, JobResult, Resolver};
 use crate::sys;
-use crate::tls::handshake::{Step, Stepped};
+use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::traffic::Upgraded;
 
 /// Where a connection comes from.
@@ -92,8 +92,8 @@ impl Pending {
 }
 
 /// What whoever asks is told from the beginning of a shutdown on.
-pub fn unavailable() -> Response {
-    let mut response = Response::from(evws_proto::handshake::Rejection::new(503));
+pub fn unavailable() -> HttpResponse {
+    let mut response = HttpResponse::from(evws_proto::handshake::Rejection::new(503));
     response.headers.push(("Connection".into(), "close".into()));
     response
 }
@@ -104,7 +104,7 @@ impl Arrivals {
         &mut self,
         fd: OwnedFd,
         policy: Rc<Policy>,
-        received: Received,
+        received: AlreadyRead,
         settings: Settings,
         origin: Origin,
         reactor: &mut Reactor,
@@ -249,7 +249,7 @@ impl Arrivals {
     /// Takes a step of a TLS handshake, or has it taken on another thread if more than a few
     /// handshakes are under way: together they would hold up the loop. A single one is done sooner
     /// here, and a program that has no more never starts a thread for it.
-    fn step(&mut self, id: Id, step: Step, reactor: &mut Reactor) -> Option<Stepped> {
+    fn step(&mut self, id: Id, step: HandshakeStep, reactor: &mut Reactor) -> Option<StepResult> {
         const FEW: usize = 4;
         let all = Rc::clone(&self.handshaking);
         if let Some(pending) = self.pending_mut(id) {
@@ -266,11 +266,11 @@ impl Arrivals {
         let refused = resolver.step(id, step).err();
         reactor.touch(token);
         // Without a thread it is done here.
-        refused.map(Step::take)
+        refused.map(HandshakeStep::take)
     }
 
     /// Gives a handshake that was taken a step further back to its future.
-    fn hand_over(&mut self, id: Id, answer: oneshot::Sender<Stepped>, stepped: Stepped) {
+    fn hand_over(&mut self, id: Id, answer: oneshot::Sender<StepResult>, stepped: StepResult) {
         let waits = matches!(&stepped, Ok(handshake) if handshake.waits());
         if let (false, Some(pending)) = (waits, self.pending_mut(id)) {
             pending.establishing.handshaking = None;
@@ -336,7 +336,7 @@ impl Arrivals {
     }
 
     /// Gives the program's response to a request that waits for it. Returns whether one did.
-    pub fn respond(&mut self, id: Id, response: Response, around: &mut Around<'_>) -> bool {
+    pub fn respond(&mut self, id: Id, response: HttpResponse, around: &mut Around<'_>) -> bool {
         let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Request(_)));
         let Some(Awaited::Request(answer)) = taken else {
             return false;
@@ -410,10 +410,10 @@ impl Arrivals {
         self.leave_listener(listener, around);
     }
 
-    fn fail_to_establish(&mut self, id: Id, failure: Failure, around: &mut Around<'_>) {
+    fn fail_to_establish(&mut self, id: Id, failure: EstablishError, around: &mut Around<'_>) {
         match failure {
-            Failure::Client(text) => self.give_up(id, &text, false, around),
-            Failure::Server(text) => self.end_answered(id, text, around),
+            EstablishError::Client(text) => self.give_up(id, &text, false, around),
+            EstablishError::Server(text) => self.end_answered(id, text, around),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use evws_proto::connection::{Kind, SendError};
+use evws_proto::connection::{FrameKind, SendError};
 use evws_proto::handshake::{self, Headers, Rejection};
-use evws_proto::http::Response;
+use evws_proto::http::HttpResponse;
 use evws_proto::proxy::rules::Rules;
 
 use super::Context;
@@ -77,7 +77,7 @@ impl Context {
     /// The connection is not open, a fragmented message is in progress, or there is no memory for the
     /// frame.
     #[inline]
-    pub fn send(&mut self, id: Id, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+    pub fn send(&mut self, id: Id, kind: FrameKind, payload: &[u8]) -> Result<(), SendError> {
         self.traffic(|traffic, around| traffic.send(id, kind, payload, around))
     }
 
@@ -174,7 +174,7 @@ impl Context {
     ///
     /// # Errors
     /// A response that cannot be sent. Nothing is decided then.
-    pub fn reject_handshake(&mut self, id: Id, response: Response) -> Result<bool, CallError> {
+    pub fn reject_handshake(&mut self, id: Id, response: HttpResponse) -> Result<bool, CallError> {
         check(&response)?;
         Ok(self.decide(id, Decision::Reject(response)))
     }
@@ -198,7 +198,7 @@ impl Context {
     ///
     /// # Errors
     /// A response that cannot be sent. Nothing is answered then.
-    pub fn answer_request(&mut self, id: Id, response: Response) -> Result<bool, CallError> {
+    pub fn answer_request(&mut self, id: Id, response: HttpResponse) -> Result<bool, CallError> {
         check(&response)?;
         self.reactor.clock().begin_turn();
         Ok(self.arrivals(|arrivals, around| arrivals.respond(id, response, around)))
@@ -247,11 +247,11 @@ impl Context {
 }
 
 /// A response with this status whose body is a sentence about it.
-pub fn usual_response(status: u16) -> Response {
+pub fn usual_response(status: u16) -> HttpResponse {
     Rejection::new(status).into()
 }
 
-fn check(response: &Response) -> Result<(), CallError> {
+fn check(response: &HttpResponse) -> Result<(), CallError> {
     response
         .check()
         .map_err(|error| CallError::Invalid(error.to_string()))

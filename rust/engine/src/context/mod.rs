@@ -16,7 +16,7 @@ mod time_tests;
 use std::time::Duration;
 
 use evws_proto::handshake::Headers;
-use evws_proto::http::Request;
+use evws_proto::http::HttpRequest;
 
 use crate::around::Around;
 use crate::arrivals::{Arrivals, Arrived};
@@ -225,7 +225,7 @@ impl Context {
 
     /// The request that the event polled last is about, unless that asks for an upgrade, and
     /// whether it came by TLS.
-    pub fn request(&self) -> Option<(&Request, bool)> {
+    pub fn request(&self) -> Option<(&HttpRequest, bool)> {
         let (request, secure) = self.outbox.carried().request.as_ref()?;
         Some((request, *secure))
     }

@@ -12,7 +12,7 @@ use super::session::{Session, Turn};
 const LIMIT: usize = 80 * 1024;
 
 /// How far a handshake has come.
-pub enum Progress {
+pub enum HandshakeProgress {
     /// It waits for the peer.
     Waiting,
     /// It is done.
@@ -34,14 +34,14 @@ pub struct Handshake {
     /// What the peer has sent behind its handshake.
     pub plaintext: Vec<u8>,
     /// How far it has come.
-    pub progress: Progress,
+    pub progress: HandshakeProgress,
 }
 
 /// What a step of a TLS handshake leaves.
-pub type Stepped = Result<Box<Handshake>, Error>;
+pub type StepResult = Result<Box<Handshake>, Error>;
 
 /// A step to take.
-pub enum Step {
+pub enum HandshakeStep {
     /// A client's first.
     Client(Arc<ClientConfig>, ServerName<'static>),
     /// A server's first, with what the client has sent.
@@ -50,20 +50,20 @@ pub enum Step {
     Next(Box<Handshake>),
 }
 
-impl Step {
+impl HandshakeStep {
     /// Takes it.
     ///
     /// # Errors
     /// A handshake could not be begun. What fails later is its progress.
-    pub fn take(self) -> Stepped {
+    pub fn take(self) -> StepResult {
         let mut handshake = match self {
-            Step::Client(configuration, name) => {
+            HandshakeStep::Client(configuration, name) => {
                 Handshake::new(Session::client(configuration, name)?, Vec::new())
             }
-            Step::Server(configuration, bytes) => {
+            HandshakeStep::Server(configuration, bytes) => {
                 Handshake::new(Session::server(&configuration)?, bytes)
             }
-            Step::Next(handshake) => handshake,
+            HandshakeStep::Next(handshake) => handshake,
         };
         handshake.advance();
         Ok(handshake)
@@ -77,13 +77,13 @@ impl Handshake {
             incoming,
             outgoing: Vec::new(),
             plaintext: Vec::new(),
-            progress: Progress::Waiting,
+            progress: HandshakeProgress::Waiting,
         })
     }
 
     /// Whether there is more to come of it.
     pub fn waits(&self) -> bool {
-        matches!(self.progress, Progress::Waiting)
+        matches!(self.progress, HandshakeProgress::Waiting)
     }
 
     fn advance(&mut self) {
@@ -102,16 +102,16 @@ impl Handshake {
             match turn {
                 Turn::Again => {}
                 Turn::Blocked if incoming.len() - start > LIMIT => {
-                    break Progress::Failed(Error::General("a message is too long".into()))
+                    break HandshakeProgress::Failed(Error::General("a message is too long".into()))
                 }
-                Turn::Blocked => break Progress::Waiting,
-                Turn::Open => break Progress::Done,
-                Turn::Ended => break Progress::Ended,
+                Turn::Blocked => break HandshakeProgress::Waiting,
+                Turn::Open => break HandshakeProgress::Done,
+                Turn::Ended => break HandshakeProgress::Ended,
                 Turn::Failed(error) => {
                     while session.wants_write() {
                         session.turn(&mut incoming[start..], outgoing, &mut |_| {});
                     }
-                    break Progress::Failed(error);
+                    break HandshakeProgress::Failed(error);
                 }
             }
         };

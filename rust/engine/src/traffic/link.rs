@@ -7,7 +7,7 @@ use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
 
 use super::pongs::Pongs;
-use super::state::{State, Writing};
+use super::state::{LinkState, Writing};
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
@@ -26,7 +26,7 @@ pub struct Link {
     /// The state of RFC 6455.
     pub proto: Connection,
     /// Where it stands.
-    pub state: State,
+    pub state: LinkState,
     /// Frames that the kernel has not taken.
     pub queue: SendQueue,
     /// Those of them that are Pongs.
@@ -64,7 +64,7 @@ impl Link {
             fd,
             tls: None,
             proto: Connection::new(&config),
-            state: State::announced(),
+            state: LinkState::announced(),
             queue: SendQueue::default(),
             pongs: Pongs::default(),
             rest: Vec::new(),

@@ -114,7 +114,7 @@ impl Traffic {
     /// read that before the descriptor closes.
     pub fn add_answered(&mut self, id: Id, fd: OwnedFd, is_shared: bool, reactor: &mut Reactor) {
         let mut link = Link::new(id, fd, Role::Server, &Settings::default());
-        link.state = state::State::answered();
+        link.state = state::LinkState::answered();
         link.is_shared = is_shared;
         self.links.insert(link);
         self.start_linger(id, reactor);

@@ -1,7 +1,7 @@
 //! From calls to the kernel: a frame is queued, and a flush writes what is queued, all of a turn of the
 //! loop together.
 
-use evws_proto::connection::{Kind, SendError};
+use evws_proto::connection::{FrameKind, SendError};
 
 use super::link::Link;
 use super::pongs::Change;
@@ -68,7 +68,7 @@ impl Traffic {
     pub fn send(
         &mut self,
         id: Id,
-        kind: Kind,
+        kind: FrameKind,
         payload: &[u8],
         around: &mut Around<'_>,
     ) -> Result<(), SendError> {
@@ -109,14 +109,14 @@ impl Traffic {
     fn forget(
         &mut self,
         id: Id,
-        kind: Kind,
+        kind: FrameKind,
         in_progress: bool,
         around: &mut Around<'_>,
     ) -> SendError {
         if let Some(link) = self.links.get_mut(id) {
             match kind {
-                Kind::Fragment { .. } if link.extensions.is_some() => self.reset(id, around),
-                Kind::Ping | Kind::Pong => {}
+                FrameKind::Fragment { .. } if link.extensions.is_some() => self.reset(id, around),
+                FrameKind::Ping | FrameKind::Pong => {}
                 _ => link.proto.forget_frame(in_progress),
             }
         }
@@ -134,14 +134,14 @@ impl Traffic {
         let (masks, scratch) = (&mut self.masks, &mut self.scratch);
         let frame = link
             .proto
-            .frame(Kind::Pong, payload, || masks.next(), scratch);
+            .frame(FrameKind::Pong, payload, || masks.next(), scratch);
         let Ok(frame) = frame else { return };
         let length = frame.encoded_len();
         if link.queue.append(&mut self.pool, &frame).is_err() {
             return;
         }
         link.pongs.queued(length, link.queue.end());
-        log_sent(&self.log, id, Kind::Pong, payload.len());
+        log_sent(&self.log, id, FrameKind::Pong, payload.len());
         if link.state.queue() {
             self.to_write.push(id);
         }
@@ -256,7 +256,7 @@ fn is_drain_told(link: &Link) -> bool {
 }
 
 #[inline]
-fn log_sent(log: &crate::log::Log, id: Id, kind: Kind, length: usize) {
+fn log_sent(log: &crate::log::Log, id: Id, kind: FrameKind, length: usize) {
     log.write(
         Topic::Frame,
         id,

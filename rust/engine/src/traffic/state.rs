@@ -55,16 +55,16 @@ pub enum Writing {
 
 /// The three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct LinkState {
     life: Life,
     reading: Reading,
     writing: Writing,
 }
 
-impl State {
+impl LinkState {
     /// A connection whose upgrade is done.
     pub fn announced() -> Self {
-        State {
+        LinkState {
             life: Life::Announced,
             reading: Reading::Flowing,
             writing: Writing::Idle,
@@ -73,7 +73,7 @@ impl State {
 
     /// One that never was open, whose answer is out and whose stream is shut.
     pub fn answered() -> Self {
-        State {
+        LinkState {
             life: Life::Lingering { is_clean: false },
             reading: Reading::Flowing,
             writing: Writing::Shut,
@@ -225,10 +225,10 @@ mod tests {
 
     const CLEAN: Life = Life::Lingering { is_clean: true };
 
-    fn at(life: Life) -> State {
-        State {
+    fn at(life: Life) -> LinkState {
+        LinkState {
             life,
-            ..State::announced()
+            ..LinkState::announced()
         }
     }
 
@@ -242,7 +242,7 @@ mod tests {
             Life::Ended,
             CLEAN,
         ];
-        let after = |change: fn(&mut State)| {
+        let after = |change: fn(&mut LinkState)| {
             all.map(|life| {
                 let mut state = at(life);
                 change(&mut state);
@@ -257,7 +257,7 @@ mod tests {
             [open, open, closing, ended, clean]
         );
         assert_eq!(
-            after(State::close),
+            after(LinkState::close),
             [announced, closing, closing, ended, clean]
         );
         assert_eq!(

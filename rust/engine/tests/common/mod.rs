@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evws_engine::{
-    ConnectOptions, Context, Event, Id, Interest, ListenOptions, Place, Settings, UpgradeOptions,
-    Wants,
+    BindAddress, ConnectOptions, Context, Event, Id, Interest, ListenOptions, Settings,
+    UpgradeOptions, Wants,
 };
 
 /// How long a test may take before it counts as hung.
@@ -193,7 +193,7 @@ pub fn connect_options(port: u16) -> ConnectOptions {
 
 pub fn listen_options() -> ListenOptions {
     ListenOptions {
-        place: Place::Port {
+        place: BindAddress::Port {
             hosts: Vec::new(),
             port: 0,
             reuse_port: false,

@@ -12,7 +12,7 @@ use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::Role;
 use partial::Partial;
 
-pub use send::{Kind, Outgoing, SendError};
+pub use send::{FrameKind, Outgoing, SendError};
 
 /// What does not change during a connection's life.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ impl Failure {
 
 /// How far the closing handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ReadyState {
     /// Neither side has sent a Close.
     Open,
     /// We sent our Close and wait for the peer's.
@@ -159,11 +159,11 @@ impl Connection {
 
     /// How far the closing handshake has come.
     #[inline]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ReadyState {
         match (self.ended, self.close_sent) {
-            (true, _) => State::Closed,
-            (false, true) => State::CloseSent,
-            (false, false) => State::Open,
+            (true, _) => ReadyState::Closed,
+            (false, true) => ReadyState::CloseSent,
+            (false, false) => ReadyState::Open,
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let mut server = connection(Role::Server);
         let mut wire = Vec::new();
         connection(Role::Client)
-            .send(Kind::Binary, &[5; 1000], [1, 2, 3, 4], &mut wire)
+            .send(FrameKind::Binary, &[5; 1000], [1, 2, 3, 4], &mut wire)
             .unwrap();
         let (first, second) = wire.split_at_mut(500);
         assert_eq!(server.receive(first), (500, Received::NeedMore));
@@ -230,7 +230,7 @@ mod tests {
                     at += client.receive(&mut input[at..]).0;
                 }
             }
-            assert_eq!(client.state(), State::Closed);
+            assert_eq!(client.state(), ReadyState::Closed);
             client.release();
             assert!(client.partial.is_none(), "portions of {portion}");
         }
@@ -241,7 +241,7 @@ mod tests {
         let mut client = connection(Role::Client);
         let mut wire = Vec::new();
         connection(Role::Server)
-            .send(Kind::Text, b"abc", [0; 4], &mut wire)
+            .send(FrameKind::Text, b"abc", [0; 4], &mut wire)
             .unwrap();
         assert_eq!(
             client.receive(&mut wire),
@@ -263,7 +263,7 @@ mod tests {
         let mut out = Vec::new();
         server
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: false,
                 },
@@ -275,14 +275,14 @@ mod tests {
         assert!(server.fragment_in_progress());
         let before = out.clone();
         assert_eq!(
-            server.send(Kind::Binary, b"b", [0; 4], &mut out),
+            server.send(FrameKind::Binary, b"b", [0; 4], &mut out),
             Err(SendError::FragmentInProgress)
         );
         assert_eq!(out, before);
-        server.send(Kind::Ping, b"", [0; 4], &mut out).unwrap();
+        server.send(FrameKind::Ping, b"", [0; 4], &mut out).unwrap();
         server
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: false,
                     last: true,
                 },
@@ -292,7 +292,9 @@ mod tests {
             )
             .unwrap();
         assert!(!server.fragment_in_progress());
-        server.send(Kind::Binary, b"d", [0; 4], &mut out).unwrap();
+        server
+            .send(FrameKind::Binary, b"d", [0; 4], &mut out)
+            .unwrap();
         assert_eq!(out, b"\x02\x01a\x89\x00\x80\x01c\x82\x01d");
     }
 
@@ -306,10 +308,13 @@ mod tests {
         assert_eq!(out, b"\x88\x06\x03\xE9gone");
         assert!(server.close_sent());
         let refused = Err(SendError::NotOpen);
-        assert_eq!(server.send(Kind::Binary, b"", [0; 4], &mut out), refused);
+        assert_eq!(
+            server.send(FrameKind::Binary, b"", [0; 4], &mut out),
+            refused
+        );
         assert_eq!(
             server.send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: true
                 },
@@ -319,8 +324,8 @@ mod tests {
             ),
             refused
         );
-        assert_eq!(server.send(Kind::Ping, b"", [0; 4], &mut out), refused);
-        assert_eq!(server.send(Kind::Pong, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send(FrameKind::Ping, b"", [0; 4], &mut out), refused);
+        assert_eq!(server.send(FrameKind::Pong, b"", [0; 4], &mut out), refused);
         assert_eq!(server.close(None, b"", || [0; 4], &mut out), refused);
         assert_eq!(out.len(), 8);
     }
@@ -331,7 +336,7 @@ mod tests {
         let mut out = Vec::new();
         client
             .send(
-                Kind::Fragment {
+                FrameKind::Fragment {
                     binary: true,
                     last: false,
                 },

@@ -1,7 +1,7 @@
 //! Receiving: from bytes to events, in any portions.
 //!
 //! A message that lies whole in the input is delivered from there and costs no allocation. Everything
-//! else goes through [`Partial`]. Positions (`Place`) are worked with inside, and turned into borrows at the end.
+//! else goes through [`Partial`]. Positions (`PayloadPlace`) are worked with inside, and turned into borrows at the end.
 
 use super::partial::{take_whole, Frame, Message, Partial};
 use super::{Connection, Failure, Received};
@@ -11,7 +11,7 @@ use crate::Role;
 use std::ops::Range;
 
 /// Where a payload lies.
-enum Place {
+enum PayloadPlace {
     Input(Range<usize>),
     Message,
     Control,
@@ -20,8 +20,8 @@ enum Place {
 /// An event, without its borrow.
 enum Outcome {
     NeedMore,
-    Message { binary: bool, place: Place },
-    Control { opcode: Opcode, place: Place },
+    Message { binary: bool, place: PayloadPlace },
+    Control { opcode: Opcode, place: PayloadPlace },
 }
 
 impl Connection {
@@ -318,7 +318,7 @@ impl Connection {
             self.check_control(frame.opcode, data)?;
             return Ok(Some(Outcome::Control {
                 opcode: frame.opcode,
-                place: Place::Input(range),
+                place: PayloadPlace::Input(range),
             }));
         }
         let partial = self.partial();
@@ -335,7 +335,7 @@ impl Connection {
         self.partial().control = payload;
         Ok(Some(Outcome::Control {
             opcode: frame.opcode,
-            place: Place::Control,
+            place: PayloadPlace::Control,
         }))
     }
 
@@ -371,7 +371,7 @@ impl Connection {
             take_whole(frame.key(), text && self.validate_utf8, data)?;
             return Ok(Some(Outcome::Message {
                 binary: !text,
-                place: Place::Input(range),
+                place: PayloadPlace::Input(range),
             }));
         }
         let validate_utf8 = self.validate_utf8;
@@ -420,7 +420,7 @@ impl Connection {
         message.finish()?;
         Ok(Some(Outcome::Message {
             binary: message.binary,
-            place: Place::Message,
+            place: PayloadPlace::Message,
         }))
     }
 
@@ -485,14 +485,14 @@ impl Connection {
         }
     }
 
-    fn payload_at<'a>(&'a self, place: Place, input: &'a [u8]) -> &'a [u8] {
+    fn payload_at<'a>(&'a self, place: PayloadPlace, input: &'a [u8]) -> &'a [u8] {
         let partial = self.partial.as_deref();
         match place {
-            Place::Input(range) => &input[range],
-            Place::Message => partial
+            PayloadPlace::Input(range) => &input[range],
+            PayloadPlace::Message => partial
                 .and_then(|partial| partial.message.as_ref())
                 .map_or(&[], |message| &message.payload),
-            Place::Control => partial.map_or(&[], |partial| &partial.control),
+            PayloadPlace::Control => partial.map_or(&[], |partial| &partial.control),
         }
     }
 }

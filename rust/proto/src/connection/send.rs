@@ -8,7 +8,7 @@ use crate::Role;
 
 /// What is sent as one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A text message.
     Text,
     /// A binary message.
@@ -26,13 +26,13 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl FrameKind {
     /// A message.
     pub fn message(binary: bool) -> Self {
         if binary {
-            Kind::Binary
+            FrameKind::Binary
         } else {
-            Kind::Text
+            FrameKind::Text
         }
     }
 }
@@ -105,7 +105,7 @@ impl Connection {
     #[inline]
     pub fn frame<'a>(
         &mut self,
-        kind: Kind,
+        kind: FrameKind,
         payload: &'a [u8],
         random: impl FnOnce() -> [u8; 4],
         scratch: &'a mut Vec<u8>,
@@ -114,19 +114,21 @@ impl Connection {
             return Err(SendError::NotOpen);
         }
         let (opcode, fin) = match kind {
-            Kind::Text | Kind::Binary if self.sending_fragments => {
+            FrameKind::Text | FrameKind::Binary if self.sending_fragments => {
                 return Err(SendError::FragmentInProgress)
             }
-            Kind::Text => (Opcode::Text, true),
-            Kind::Binary => (Opcode::Binary, true),
-            Kind::Ping => (Opcode::Ping, true),
-            Kind::Pong => (Opcode::Pong, true),
-            Kind::Fragment { last, .. } if self.sending_fragments => (Opcode::Continuation, last),
-            Kind::Fragment { binary: true, last } => (Opcode::Binary, last),
-            Kind::Fragment { last, .. } => (Opcode::Text, last),
+            FrameKind::Text => (Opcode::Text, true),
+            FrameKind::Binary => (Opcode::Binary, true),
+            FrameKind::Ping => (Opcode::Ping, true),
+            FrameKind::Pong => (Opcode::Pong, true),
+            FrameKind::Fragment { last, .. } if self.sending_fragments => {
+                (Opcode::Continuation, last)
+            }
+            FrameKind::Fragment { binary: true, last } => (Opcode::Binary, last),
+            FrameKind::Fragment { last, .. } => (Opcode::Text, last),
         };
         let mut frame = self.outgoing(fin, opcode, payload, random);
-        if matches!(kind, Kind::Ping | Kind::Pong) {
+        if matches!(kind, FrameKind::Ping | FrameKind::Pong) {
             frame.payload = &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)];
             return Ok(frame);
         }
@@ -152,7 +154,7 @@ impl Connection {
     /// [`SendError`]; `out` is as it was.
     pub fn send(
         &mut self,
-        kind: Kind,
+        kind: FrameKind,
         payload: &[u8],
         random: [u8; 4],
         out: &mut Vec<u8>,

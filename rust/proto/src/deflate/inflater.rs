@@ -12,7 +12,7 @@ pub(super) struct Inflater(Inflate);
 
 /// How far a step has come.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct InflateStep {
     /// Bytes of the input that it took.
     pub used: usize,
     /// Bytes at the start of the output that it wrote, those before a mistake in the input too.
@@ -47,20 +47,20 @@ impl Inflater {
     }
 
     /// Inflates until the input ends or the output is full.
-    pub fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    pub fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> InflateStep {
         self.step(input, output, InflateFlush::SyncFlush)
     }
 
     /// Inflates until the input ends, the output is full or a block has ended. Then what was used of the input ends with
     /// the byte that has the block's last bit.
-    pub fn inflate_block(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+    pub fn inflate_block(&mut self, input: &[u8], output: &mut [u8]) -> InflateStep {
         self.step(input, output, InflateFlush::Block)
     }
 
-    fn step(&mut self, input: &[u8], output: &mut [u8], flush: InflateFlush) -> Step {
+    fn step(&mut self, input: &[u8], output: &mut [u8], flush: InflateFlush) -> InflateStep {
         let (taken, written) = (self.0.total_in(), self.0.total_out());
         let status = self.0.decompress(input, output, flush);
-        Step {
+        InflateStep {
             used: (self.0.total_in() - taken) as usize,
             made: (self.0.total_out() - written) as usize,
             end: match status {

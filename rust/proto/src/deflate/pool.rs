@@ -32,12 +32,12 @@ struct Pool {
 }
 
 /// Borrowed room for what is inflated in one step, [`OUTPUT`] bytes.
-pub(super) struct Output {
+pub(super) struct OutputBuffer {
     codecs: Codecs,
     room: Box<[u8]>,
 }
 
-impl Deref for Output {
+impl Deref for OutputBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -45,13 +45,13 @@ impl Deref for Output {
     }
 }
 
-impl DerefMut for Output {
+impl DerefMut for OutputBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.room
     }
 }
 
-impl Drop for Output {
+impl Drop for OutputBuffer {
     fn drop(&mut self) {
         self.codecs.0.borrow_mut().output = Some(std::mem::take(&mut self.room));
     }
@@ -119,14 +119,14 @@ impl Codecs {
     }
 
     /// Room for what is inflated next.
-    pub(super) fn output(&self) -> Result<Output, Failure> {
+    pub(super) fn output(&self) -> Result<OutputBuffer, Failure> {
         let kept = self.0.borrow_mut().output.take();
         let room = match kept {
             Some(room) => room,
             None if is_there_room(OUTPUT as u64) => vec![0; OUTPUT].into_boxed_slice(),
             None => return Err(Failure::too_big(NO_MEMORY)),
         };
-        Ok(Output {
+        Ok(OutputBuffer {
             codecs: self.clone(),
             room,
         })

@@ -22,9 +22,9 @@ pub use headers::{canonical_name, check_response_headers, is_token, HeaderError,
 pub use host::{Host, Hosts, HostsError};
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
-pub use request::{parse_request, Request, RequestParts, MAX_REQUEST_HEAD};
+pub use request::{parse_request, RequestParts, UpgradeRequest, MAX_REQUEST_HEAD};
 pub use response::{
-    check_ended_response, parse_response, Response, ResponseError, MAX_RESPONSE_HEAD,
+    check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError, MAX_RESPONSE_HEAD,
 };
 pub(crate) use response::{final_response, status_of};
 pub use server::{choose_subprotocol, encode_response};

@@ -1,6 +1,6 @@
 //! The answers that a server gives by itself, other than 101.
 
-use crate::http::{status_text, Response};
+use crate::http::{status_text, HttpResponse};
 
 /// A request refused. Encoded, it announces that the connection is closed after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,12 @@ impl Rejection {
 
     /// The response's bytes.
     pub fn encode(self) -> Vec<u8> {
-        Response::from(self).encode_last()
+        HttpResponse::from(self).encode_last()
     }
 }
 
-impl From<Rejection> for Response {
-    fn from(rejection: Rejection) -> Response {
+impl From<Rejection> for HttpResponse {
+    fn from(rejection: Rejection) -> HttpResponse {
         let mut headers = Vec::new();
         let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.into()));
         if rejection.status == 426 {
@@ -50,7 +50,7 @@ impl From<Rejection> for Response {
             add("Sec-WebSocket-Version", "13");
         }
         add("Content-Type", "text/plain; charset=utf-8");
-        Response {
+        HttpResponse {
             status: rejection.status,
             headers,
             body: format!("{}\n", rejection.text).into_bytes(),

@@ -10,7 +10,7 @@ pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
 
 /// A request for an upgrade that can be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct UpgradeRequest {
     /// The request target as it was sent.
     pub target: String,
     /// The host that it is for.
@@ -30,7 +30,7 @@ pub struct Request {
 ///
 /// # Errors
 /// The [`Rejection`] to answer with, as soon as nothing that follows could make the request acceptable.
-pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, Request)>, Rejection> {
+pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, UpgradeRequest)>, Rejection> {
     parse_head(buf, upgrade)
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn parse_head<T>(
 }
 
 /// The upgrade that a head asks for.
-pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rejection> {
+pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<UpgradeRequest, Rejection> {
     let headers = &*parsed.headers;
     let target = parsed.path.unwrap_or("");
     let host = host(target, headers)?;
@@ -60,7 +60,7 @@ pub(crate) fn upgrade(parsed: &httparse::Request<'_, '_>) -> Result<Request, Rej
     check_version(headers)?;
     let host = host.ok_or(NO_HOST)?;
     check_framing(headers)?;
-    Ok(Request {
+    Ok(UpgradeRequest {
         target: target.to_owned(),
         host,
         key: check_key(headers)?,
@@ -88,7 +88,7 @@ impl RequestParts {
     ///
     /// # Errors
     /// The [`Rejection`] to answer with.
-    pub fn upgrade(&self) -> Result<Request, Rejection> {
+    pub fn upgrade(&self) -> Result<UpgradeRequest, Rejection> {
         let headers = self.headers.iter();
         let mut headers: Vec<_> = headers
             .map(|(name, value)| Header { name, value })
@@ -167,7 +167,7 @@ mod tests {
     const REST: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
-    fn accepted(text: &str) -> Request {
+    fn accepted(text: &str) -> UpgradeRequest {
         let (length, request) = parse_request(text.as_bytes()).unwrap().unwrap();
         assert_eq!(length, text.len());
         request
@@ -177,7 +177,7 @@ mod tests {
         parse_request(text.as_bytes()).unwrap_err().status
     }
 
-    fn header<'a>(request: &'a Request, name: &str) -> Option<&'a [u8]> {
+    fn header<'a>(request: &'a UpgradeRequest, name: &str) -> Option<&'a [u8]> {
         request
             .headers
             .iter()

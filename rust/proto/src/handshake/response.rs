@@ -13,7 +13,7 @@ const MAX_SHOWN: usize = 80;
 
 /// An upgrade that a server agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
+pub struct UpgradeResponse {
     /// The subprotocol it chose, one of those asked for.
     pub protocol: Option<String>,
     /// What was agreed on of permessage-deflate.
@@ -24,7 +24,7 @@ pub struct Response {
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResponseError {
+pub enum UpgradeResponseError {
     /// Any status but 101, with the reason phrase if there was one.
     #[error("server answered: {0}")]
     Status(String),
@@ -58,15 +58,15 @@ pub enum ResponseError {
 /// the response, or `None` while it is incomplete. Interim responses (1xx) before it are skipped.
 ///
 /// # Errors
-/// [`ResponseError`]: the connection is to be closed.
+/// [`UpgradeResponseError`]: the connection is to be closed.
 pub fn parse_response(
     buf: &[u8],
     key: &str,
     request: &ClientRequest,
-) -> Result<Option<(usize, Response)>, ResponseError> {
+) -> Result<Option<(usize, UpgradeResponse)>, UpgradeResponseError> {
     final_response(buf, false, |parsed, end| match parsed.code {
         Some(101) => accept(parsed, key, request).map(|response| (end, response)),
-        _ => Err(ResponseError::Status(status_of(parsed))),
+        _ => Err(UpgradeResponseError::Status(status_of(parsed))),
     })
 }
 
@@ -75,7 +75,7 @@ pub fn parse_response(
 ///
 /// # Errors
 /// As [`parse_response`].
-pub fn check_ended_response(buf: &[u8]) -> Result<(), ResponseError> {
+pub fn check_ended_response(buf: &[u8]) -> Result<(), UpgradeResponseError> {
     final_response(buf, true, |_, _| Ok(())).map(drop)
 }
 
@@ -85,8 +85,8 @@ pub fn check_ended_response(buf: &[u8]) -> Result<(), ResponseError> {
 pub(crate) fn final_response<T>(
     buf: &[u8],
     is_ended: bool,
-    judge: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, ResponseError>,
-) -> Result<Option<T>, ResponseError> {
+    judge: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, UpgradeResponseError>,
+) -> Result<Option<T>, UpgradeResponseError> {
     let mut start = 0;
     loop {
         let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
@@ -97,11 +97,11 @@ pub(crate) fn final_response<T>(
             Ok(Status::Complete(length)) => start + length,
             Ok(Status::Partial) if buf.len() < MAX_RESPONSE_HEAD => return Ok(None),
             Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
-                return Err(ResponseError::TooLarge)
+                return Err(UpgradeResponseError::TooLarge)
             }
             // Nor must what is shown of the first line depend on how much of it has come.
             Err(_) if !is_ended && !is_shown_whole(rest) => return Ok(None),
-            Err(error) => return Err(ResponseError::Malformed(error, first_line(rest))),
+            Err(error) => return Err(UpgradeResponseError::Malformed(error, first_line(rest))),
         };
         match parsed.code {
             Some(100 | 102..=199) => start = end,
@@ -131,39 +131,39 @@ fn accept(
     parsed: &httparse::Response<'_, '_>,
     key: &str,
     request: &ClientRequest,
-) -> Result<Response, ResponseError> {
+) -> Result<UpgradeResponse, UpgradeResponseError> {
     if parsed.version == Some(0) {
-        return Err(ResponseError::Version);
+        return Err(UpgradeResponseError::Version);
     }
     let headers = &*parsed.headers;
     check_upgrade(headers)?;
     if !has_token(headers, "Connection", "upgrade") {
-        return Err(ResponseError::NoUpgrade("Connection: Upgrade"));
+        return Err(UpgradeResponseError::NoUpgrade("Connection: Upgrade"));
     }
     let mut accepts = values(headers, "Sec-WebSocket-Accept");
     if accepts.next() != Some(accept_key(key).as_bytes()) || accepts.next().is_some() {
-        return Err(ResponseError::AcceptKey);
+        return Err(UpgradeResponseError::AcceptKey);
     }
     let extensions = joined(headers, "Sec-WebSocket-Extensions");
     let deflate = check_choice(&extensions, request.deflate.as_ref())?;
     let mut view = Headers::with_capacity(headers.len());
     add_to_view(&mut view, headers);
-    Ok(Response {
+    Ok(UpgradeResponse {
         protocol: chosen_protocol(headers, request)?,
         deflate,
         headers: view,
     })
 }
 
-fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), ResponseError> {
+fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), UpgradeResponseError> {
     let upgrades: Vec<&[u8]> = values(headers, "Upgrade").collect();
     match upgrades[..] {
-        [] => Err(ResponseError::NoUpgrade("Upgrade: websocket")),
+        [] => Err(UpgradeResponseError::NoUpgrade("Upgrade: websocket")),
         [value] if value.eq_ignore_ascii_case(b"websocket") => Ok(()),
         _ => {
             let shown = upgrades.join(&b", "[..]);
             let shown = &shown[..shown.len().min(MAX_SHOWN)];
-            Err(ResponseError::OtherUpgrade(lossy(shown)))
+            Err(UpgradeResponseError::OtherUpgrade(lossy(shown)))
         }
     }
 }
@@ -182,7 +182,7 @@ fn first_line(response: &[u8]) -> String {
 fn chosen_protocol(
     headers: &[httparse::Header<'_>],
     request: &ClientRequest,
-) -> Result<Option<String>, ResponseError> {
+) -> Result<Option<String>, UpgradeResponseError> {
     let chosen: Vec<&[u8]> = values(headers, "Sec-WebSocket-Protocol").collect();
     match chosen[..] {
         [] => Ok(None),
@@ -194,7 +194,9 @@ fn chosen_protocol(
         {
             Ok(Some(lossy(name)))
         }
-        _ => Err(ResponseError::Protocol(lossy(&chosen.join(&b", "[..])))),
+        _ => Err(UpgradeResponseError::Protocol(lossy(
+            &chosen.join(&b", "[..]),
+        ))),
     }
 }
 
@@ -206,7 +208,7 @@ mod tests {
     const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, UPGRADE\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
-    fn parse(text: &str) -> Result<Option<(usize, Response)>, ResponseError> {
+    fn parse(text: &str) -> Result<Option<(usize, UpgradeResponse)>, UpgradeResponseError> {
         let request = ClientRequest {
             protocols: vec!["a".into(), "b".into()],
             ..ClientRequest::default()
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn an_upgrade_in_http_1_0_is_refused() {
         let answer = format!("{}\r\n", GOOD.replace("HTTP/1.1", "HTTP/1.0"));
-        assert_eq!(parse(&answer), Err(ResponseError::Version));
+        assert_eq!(parse(&answer), Err(UpgradeResponseError::Version));
     }
 
     #[test]

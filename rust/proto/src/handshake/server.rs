@@ -1,7 +1,7 @@
 //! The server's answer to an upgrade it accepts (RFC 6455 section 4.2.2).
 
 use super::headers::write_header;
-use super::{accept_key, Request};
+use super::{accept_key, UpgradeRequest};
 
 /// The first of the subprotocols a client asks for that the server speaks: its order is its preference.
 pub fn choose_subprotocol(requested: &[String], allowed: &[String]) -> Option<String> {
@@ -14,7 +14,7 @@ pub fn choose_subprotocol(requested: &[String], allowed: &[String]) -> Option<St
 /// The 101 response to `request`. `extensions` is the text that [`accept_offer`](super::accept_offer) gave, `extra` are headers that
 /// [`check_response_headers`](super::check_response_headers) has accepted; their names go out as spelled.
 pub fn encode_response(
-    request: &Request,
+    request: &UpgradeRequest,
     protocol: Option<&str>,
     extensions: Option<&str>,
     extra: &[(String, Vec<u8>)],
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn answers_the_example_of_the_rfc() {
-        let request = Request {
+        let request = UpgradeRequest {
             target: "/".to_owned(),
             host: Host::default(),
             key: "dGhlIHNhbXBsZSBub25jZQ==".to_owned(),

@@ -12,7 +12,7 @@ const MAX_LINE: usize = 1024;
 const MAX_ENCODED: usize = 4 * MAX_BODY;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// So many bytes are to come, and then the end.
     Length(usize),
     /// The line with the size of a chunk is next.
@@ -27,7 +27,7 @@ enum State {
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
-    state: State,
+    state: BodyState,
     bytes: Vec<u8>,
     /// What was read of a body in chunks, chunks and lines alike.
     encoded: usize,
@@ -37,17 +37,17 @@ impl Body {
     /// One of so many bytes. The caller has compared that with [`MAX_BODY`].
     pub(super) fn of_length(length: usize) -> Self {
         Self::new(match length {
-            0 => State::Complete,
-            length => State::Length(length),
+            0 => BodyState::Complete,
+            length => BodyState::Length(length),
         })
     }
 
     /// One that says chunk by chunk how long it is.
     pub(super) fn chunked() -> Self {
-        Self::new(State::Size)
+        Self::new(BodyState::Size)
     }
 
-    fn new(state: State) -> Self {
+    fn new(state: BodyState) -> Self {
         Self {
             state,
             bytes: Vec::new(),
@@ -57,7 +57,7 @@ impl Body {
 
     /// Whether all of it is there.
     pub fn is_complete(&self) -> bool {
-        self.state == State::Complete
+        self.state == BodyState::Complete
     }
 
     /// What has come of it.
@@ -82,20 +82,20 @@ impl Body {
     /// The bytes that the next step uses up; `None`: there are not enough.
     fn step(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
         let used = match self.state {
-            State::Complete => return Ok(None),
-            State::Length(left) => {
+            BodyState::Complete => return Ok(None),
+            BodyState::Length(left) => {
                 let part = left.min(input.len());
                 self.bytes.extend_from_slice(&input[..part]);
                 self.state = match left - part {
-                    0 => State::Complete,
-                    left => State::Length(left),
+                    0 => BodyState::Complete,
+                    left => BodyState::Length(left),
                 };
                 // Without any progress there is no further step.
                 return Ok((part > 0).then_some(part));
             }
-            State::Size => self.size(input)?,
-            State::Chunk(left) => self.chunk(left, input)?,
-            State::Trailer => self.trailer(input)?,
+            BodyState::Size => self.size(input)?,
+            BodyState::Chunk(left) => self.chunk(left, input)?,
+            BodyState::Trailer => self.trailer(input)?,
         };
         if let Some(used) = used {
             self.encoded += used;
@@ -117,8 +117,8 @@ impl Body {
             _ => return Err(malformed()),
         };
         self.state = match usize::try_from(size) {
-            Ok(0) => State::Trailer,
-            Ok(size) if size <= MAX_BODY - self.bytes.len() => State::Chunk(size),
+            Ok(0) => BodyState::Trailer,
+            Ok(size) if size <= MAX_BODY - self.bytes.len() => BodyState::Chunk(size),
             _ => return Err(Rejection::new(413)),
         };
         Ok(Some(line.len()))
@@ -128,12 +128,12 @@ impl Body {
         if left > 0 {
             let part = left.min(input.len());
             self.bytes.extend_from_slice(&input[..part]);
-            self.state = State::Chunk(left - part);
+            self.state = BodyState::Chunk(left - part);
             return Ok((part > 0).then_some(part));
         }
         match input {
             [b'\r', b'\n', ..] => {
-                self.state = State::Size;
+                self.state = BodyState::Size;
                 Ok(Some(2))
             }
             [] | [b'\r'] => Ok(None),
@@ -148,7 +148,7 @@ impl Body {
             return Ok(None);
         };
         match &line[..line.len() - 2] {
-            [] => self.state = State::Complete,
+            [] => self.state = BodyState::Complete,
             field if is_field(field) => {}
             _ => return Err(malformed()),
         }

@@ -8,9 +8,9 @@ mod request;
 mod response;
 
 pub use body::Body;
-pub use request::{parse, Incoming, Request};
+pub use request::{parse, HttpRequest, Incoming};
 pub(crate) use response::status_text;
-pub use response::{Response, ResponseError, Terms};
+pub use response::{HttpResponse, HttpResponseError, Terms};
 
 /// The longest request body accepted, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use crate::handshake::{self, headers, Headers, Host, Rejection};
 
 /// A request that is no upgrade, without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method, as it was sent.
     pub method: String,
     /// The request target, as it was sent.
@@ -21,7 +21,7 @@ pub struct Request {
     pub host: Option<Host>,
     /// Whether this is HTTP/1.0, and not 1.1.
     pub old: bool,
-    /// As [`handshake::Request::headers`].
+    /// As [`handshake::UpgradeRequest::headers`].
     pub headers: Headers,
     /// What the answer is to be like.
     pub terms: Terms,
@@ -33,9 +33,9 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// It asks for a WebSocket, in the way it should.
-    Upgrade(handshake::Request),
+    Upgrade(handshake::UpgradeRequest),
     /// It does not; its body, which is yet to be read, is what the second says.
-    Plain(Request, Body),
+    Plain(HttpRequest, Body),
 }
 
 /// Reads a head from the front of `buf`: its bytes and what it asks for, or `None` while it is incomplete. A request
@@ -77,7 +77,7 @@ fn plain(parsed: &httparse::Request<'_, '_>) -> Result<Incoming, Rejection> {
     let expects_continue = expectation(parsed.headers)? && !old && !body.is_complete();
     let connection = |token| headers::has_token(parsed.headers, "Connection", token);
     let method = parsed.method.unwrap_or("");
-    let request = Request {
+    let request = HttpRequest {
         method: method.to_owned(),
         target: target.to_owned(),
         host,
@@ -153,7 +153,7 @@ mod tests {
     const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
-    fn read(text: &str) -> (Request, Body) {
+    fn read(text: &str) -> (HttpRequest, Body) {
         match parse(text.as_bytes()).unwrap().unwrap() {
             (length, Incoming::Plain(request, body)) => {
                 assert_eq!(length, text.len());

@@ -27,7 +27,7 @@ impl Terms {
 
 /// A response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Response {
+pub struct HttpResponse {
     /// From 200 to 599.
     pub status: u16,
     /// As they are to be sent. `Connection` says only whether the connection ends, and `Content-Length` counts only
@@ -47,7 +47,7 @@ pub(crate) fn status_text(status: u16) -> String {
 
 /// A response that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResponseError {
+pub enum HttpResponseError {
     /// No final status (RFC 9110 section 15).
     #[error("the status must be from 200 to 599 (got {0})")]
     Status(u16),
@@ -59,20 +59,20 @@ pub enum ResponseError {
     Framing(String),
 }
 
-impl Response {
+impl HttpResponse {
     /// Checks what a program wants to have sent.
     ///
     /// # Errors
-    /// [`ResponseError`]
-    pub fn check(&self) -> Result<(), ResponseError> {
+    /// [`HttpResponseError`]
+    pub fn check(&self) -> Result<(), HttpResponseError> {
         if !(200..=599).contains(&self.status) {
-            return Err(ResponseError::Status(self.status));
+            return Err(HttpResponseError::Status(self.status));
         }
         self.headers.iter().try_for_each(|(name, value)| {
             check_header(name, value)?;
             let framing = ["Transfer-Encoding", "Trailer", "Keep-Alive"];
             if framing.iter().any(|other| name.eq_ignore_ascii_case(other)) {
-                return Err(ResponseError::Framing(name.clone()));
+                return Err(HttpResponseError::Framing(name.clone()));
             }
             Ok(())
         })
@@ -181,8 +181,8 @@ mod tests {
         old: false,
     };
 
-    fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
-        Response {
+    fn response(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
+        HttpResponse {
             status,
             headers: headers
                 .iter()
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    fn sent(response: &Response, terms: Terms, date: Option<&str>) -> String {
+    fn sent(response: &HttpResponse, terms: Terms, date: Option<&str>) -> String {
         let mut out = response.encode_head(terms, date);
         out.extend_from_slice(response.sent_body(terms));
         String::from_utf8(out).unwrap()

@@ -3,7 +3,9 @@
 use data_encoding::BASE64;
 
 use super::{authority, Credentials};
-use crate::handshake::{final_response, status_of, ResponseError, MAX_HEADERS, MAX_RESPONSE_HEAD};
+use crate::handshake::{
+    final_response, status_of, UpgradeResponseError, MAX_HEADERS, MAX_RESPONSE_HEAD,
+};
 
 /// The request for a tunnel to `host`, a name or an address without brackets.
 pub fn encode_request(host: &str, port: u16, credentials: Option<&Credentials>) -> Vec<u8> {
@@ -38,14 +40,14 @@ pub fn check_ended_response(buf: &[u8]) -> Result<(), String> {
 fn read_response(buf: &[u8], is_ended: bool) -> Result<Option<usize>, String> {
     let found = final_response(buf, is_ended, |parsed, end| match parsed.code {
         Some(200..=299) => Ok(end),
-        _ => Err(ResponseError::Status(status_of(parsed))),
+        _ => Err(UpgradeResponseError::Status(status_of(parsed))),
     });
     found.map_err(|error| match error {
-        ResponseError::Status(status) => format!("answered: {}", status.escape_debug()),
-        ResponseError::Malformed(error, line) => {
+        UpgradeResponseError::Status(status) => format!("answered: {}", status.escape_debug()),
+        UpgradeResponseError::Malformed(error, line) => {
             format!("sent a malformed HTTP response: {error} (it begins with '{line}')")
         }
-        ResponseError::TooLarge => format!(
+        UpgradeResponseError::TooLarge => format!(
             "sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)"
         ),
         other => other.to_string(),

@@ -15,7 +15,7 @@ pub const DEFAULT_PORT: u16 = 1080;
 
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProxyKind {
     /// `http://`, or no scheme: an HTTP `CONNECT` request (RFC 9110 section 9.3.6).
     Http,
     /// `socks5://`: SOCKS 5 (RFC 1928) with an address that we have looked up.
@@ -44,7 +44,7 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     /// How it is spoken to.
-    pub kind: Kind,
+    pub kind: ProxyKind,
     /// Its name or address, IPv6 without brackets.
     pub host: String,
     /// Its port.
@@ -170,9 +170,9 @@ impl Proxy {
             return Err(syntax());
         }
         let kind = match parts.scheme.map(<[u8]>::to_ascii_lowercase).as_deref() {
-            None | Some(b"http") => Kind::Http,
-            Some(b"socks5") => Kind::Socks5,
-            Some(b"socks5h") => Kind::Socks5Name,
+            None | Some(b"http") => ProxyKind::Http,
+            Some(b"socks5") => ProxyKind::Socks5,
+            Some(b"socks5h") => ProxyKind::Socks5Name,
             Some(other) => return Err(ProxyError::Scheme(shown(other))),
         };
         Ok(Proxy {
@@ -187,12 +187,12 @@ impl Proxy {
     }
 }
 
-fn credentials(kind: Kind, userinfo: &[u8]) -> Result<Credentials, ProxyError> {
+fn credentials(kind: ProxyKind, userinfo: &[u8]) -> Result<Credentials, ProxyError> {
     let end = userinfo.iter().position(|byte| *byte == b':');
     let (user, password) = userinfo.split_at(end.unwrap_or(userinfo.len()));
     let user = percent::decode(user);
     let password = percent::decode(password.get(1..).unwrap_or_default());
-    if kind == Kind::Http {
+    if kind == ProxyKind::Http {
         if user.contains(&b':') {
             return Err(ProxyError::Credentials(
                 "the user name of an HTTP proxy must not contain a colon",
@@ -241,7 +241,7 @@ mod tests {
         let proxy = Proxy::parse(b"SOCKS5h://me%3a:p%40ss:word@[::1]:99/x", None).unwrap();
         assert_eq!(
             (proxy.kind, proxy.host.as_str(), proxy.port),
-            (Kind::Socks5Name, "::1", 99)
+            (ProxyKind::Socks5Name, "::1", 99)
         );
         assert_eq!(proxy.to_string(), "proxy [::1]:99");
         let credentials = proxy.credentials.unwrap();
@@ -255,7 +255,7 @@ mod tests {
         let plain = Proxy::parse(b"h", None).unwrap();
         assert_eq!(
             (plain.kind, plain.port, plain.credentials),
-            (Kind::Http, 1080, None)
+            (ProxyKind::Http, 1080, None)
         );
         assert_eq!(Proxy::parse(b"h", Some(3128)).unwrap().port, 3128);
         assert_eq!(Proxy::parse(b"h:81", Some(3128)).unwrap().port, 81);

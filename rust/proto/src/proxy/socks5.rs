@@ -17,7 +17,7 @@ const IPV6: u8 = 4;
 
 /// Where the proxy is to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum SocksTarget {
     /// An address.
     Address(SocketAddr),
     /// A name that the proxy looks up, and a port.
@@ -84,10 +84,10 @@ pub fn parse_password_status(answer: [u8; 2]) -> Result<(), String> {
 ///
 /// # Errors
 /// A name of more than 255 bytes.
-pub fn encode_request(target: &Target) -> Result<Vec<u8>, String> {
+pub fn encode_request(target: &SocksTarget) -> Result<Vec<u8>, String> {
     let mut message = vec![VERSION, CONNECT, 0];
     let port = match target {
-        Target::Address(address) => {
+        SocksTarget::Address(address) => {
             match address.ip() {
                 IpAddr::V4(ip) => {
                     message.push(IPV4);
@@ -100,7 +100,7 @@ pub fn encode_request(target: &Target) -> Result<Vec<u8>, String> {
             }
             address.port()
         }
-        Target::Name(name, port) => {
+        SocksTarget::Name(name, port) => {
             let length = u8::try_from(name.len())
                 .map_err(|_| "cannot be asked for a name of more than 255 bytes".to_owned())?;
             message.push(NAME);
@@ -201,17 +201,17 @@ mod tests {
 
     #[test]
     fn requests() {
-        let to = |target: Target| encode_request(&target);
-        let v4 = Target::Address("1.2.3.4:258".parse().unwrap());
+        let to = |target: SocksTarget| encode_request(&target);
+        let v4 = SocksTarget::Address("1.2.3.4:258".parse().unwrap());
         assert_eq!(to(v4).unwrap(), [5, 1, 0, 1, 1, 2, 3, 4, 1, 2]);
-        let v6 = to(Target::Address("[::1]:80".parse().unwrap())).unwrap();
+        let v6 = to(SocksTarget::Address("[::1]:80".parse().unwrap())).unwrap();
         assert_eq!((v6.len(), v6[3], v6[19]), (4 + 16 + 2, 4, 1));
         assert_eq!(
-            to(Target::Name("h.x".into(), 80)).unwrap(),
+            to(SocksTarget::Name("h.x".into(), 80)).unwrap(),
             b"\x05\x01\x00\x03\x03h.x\x00\x50"
         );
-        assert!(to(Target::Name("x".repeat(255), 80)).is_ok());
-        assert!(to(Target::Name("x".repeat(256), 80)).is_err());
+        assert!(to(SocksTarget::Name("x".repeat(255), 80)).is_ok());
+        assert!(to(SocksTarget::Name("x".repeat(256), 80)).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evws_proto::handshake::{self, ClientRequest, Response};
+use evws_proto::handshake::{self, ClientRequest, UpgradeResponse};
 use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
@@ -16,9 +16,9 @@ use tokio::io::AsyncWriteExt;
 use super::mailbox::Mailbox;
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{dial, proxy, read_more, secure, Established, Failure};
+use super::{dial, proxy, read_more, secure, EstablishError, Established};
 use crate::error;
-use crate::tls::handshake::Step;
+use crate::tls::handshake::HandshakeStep;
 use crate::tls::info::Expected;
 
 /// What a `wss://` URL is connected with.
@@ -53,7 +53,7 @@ pub async fn establish(
     route: Route,
     request: ClientRequest,
     secure: Option<Secure>,
-) -> Result<Established, Failure> {
+) -> Result<Established, EstablishError> {
     let expected = secure.as_ref().map(|secure| Expected {
         name: secure.name.to_str().into_owned(),
         verified: secure.verify,
@@ -77,7 +77,7 @@ pub async fn establish(
                 leftover,
             })
         }
-        Err(text) => Err(Failure::Client(text)),
+        Err(text) => Err(EstablishError::Client(text)),
     }
 }
 
@@ -112,7 +112,7 @@ async fn handshake_tls(
     secure: Secure,
 ) -> Result<Transport, String> {
     let shown = secure.name.to_str().into_owned();
-    let first = Step::Client(secure.configuration, secure.name);
+    let first = HandshakeStep::Client(secure.configuration, secure.name);
     match secure::handshake(stream, mailbox, first).await {
         Ok(secured) => Ok(Transport::Secured(secured)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
@@ -128,7 +128,7 @@ async fn handshake_tls(
 async fn upgrade(
     stream: &mut Transport,
     request: &ClientRequest,
-) -> Result<(Response, Vec<u8>), String> {
+) -> Result<(UpgradeResponse, Vec<u8>), String> {
     let key = handshake::generate_key();
     let mut sent = stream.write_all(&request.encode(&key)).await;
     if sent.is_ok() {

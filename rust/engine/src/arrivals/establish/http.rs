@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use evws_proto::handshake::Rejection;
-use evws_proto::http::{Body, Request, Response, Terms, CONTINUE};
+use evws_proto::http::{Body, HttpRequest, HttpResponse, Terms, CONTINUE};
 use tokio::sync::oneshot;
 
 use super::mailbox::{Phase, Question};
 use super::server::{gone, Server};
 use super::transport::Transport;
-use super::Failure;
+use super::EstablishError;
 use crate::event::Interest;
 
 /// A body up to this size is sent together with its head.
@@ -17,7 +17,11 @@ const SMALL_BODY: usize = 16 * 1024;
 
 impl Server {
     /// Answers a request. `Err` also if there will be no other.
-    pub(super) async fn serve(&mut self, request: Request, mut body: Body) -> Result<(), Failure> {
+    pub(super) async fn serve(
+        &mut self,
+        request: HttpRequest,
+        mut body: Body,
+    ) -> Result<(), EstablishError> {
         self.check_host(request.host.as_ref()).await?;
         if request.expects_continue && self.input.is_empty() {
             self.write(CONTINUE).await?;
@@ -43,7 +47,7 @@ impl Server {
         self.await_next().await
     }
 
-    async fn ask_answer(&mut self, request: Request, body: Body) -> Response {
+    async fn ask_answer(&mut self, request: HttpRequest, body: Body) -> HttpResponse {
         let (answer, answered) = oneshot::channel();
         self.mailbox.ask(Question::Request {
             request: Box::new(request),
@@ -59,9 +63,9 @@ impl Server {
     /// Sends a response of the program.
     pub(super) async fn answer(
         &mut self,
-        response: &Response,
+        response: &HttpResponse,
         terms: Terms,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EstablishError> {
         let date = httpdate::fmt_http_date(SystemTime::now());
         let mut head = response.encode_head(terms, Some(&date));
         let mut body = response.sent_body(terms);
@@ -78,7 +82,7 @@ impl Server {
 
     /// The next request waits for the next turn of the loop, so that a client with many of them does not have it for
     /// itself. What TLS holds back makes no socket readable.
-    async fn await_next(&mut self) -> Result<(), Failure> {
+    async fn await_next(&mut self) -> Result<(), EstablishError> {
         self.mailbox.set_deadline(self.policy.timeout);
         if self.input.is_empty() {
             self.mailbox.phase.set(Phase::Idle);

@@ -9,10 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::handshake::Headers;
-use evws_proto::http::{Request, Response};
+use evws_proto::http::{HttpRequest, HttpResponse};
 use tokio::sync::oneshot;
 
-use crate::tls::handshake::{Step, Stepped};
+use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::tls::info::KeptInfo;
 
 /// What the program said to a handshake.
@@ -25,7 +25,7 @@ pub enum Decision {
         protocol: Option<String>,
     },
     /// The client is answered with this.
-    Reject(Response),
+    Reject(HttpResponse),
 }
 
 /// What a future wants to know. The engine looks after each poll.
@@ -42,9 +42,9 @@ pub enum Question {
     /// A step of a TLS handshake, to be taken here or on another thread.
     Step {
         /// The step.
-        step: Step,
+        step: HandshakeStep,
         /// Where its outcome goes.
-        answer: oneshot::Sender<Stepped>,
+        answer: oneshot::Sender<StepResult>,
     },
     /// The program's decision on a request for an upgrade.
     Handshake {
@@ -60,11 +60,11 @@ pub enum Question {
     /// The program's answer to any other request.
     Request {
         /// The request.
-        request: Box<Request>,
+        request: Box<HttpRequest>,
         /// Its body.
         body: Vec<u8>,
         /// Where the answer goes.
-        answer: oneshot::Sender<Response>,
+        answer: oneshot::Sender<HttpResponse>,
     },
 }
 
@@ -73,11 +73,11 @@ pub enum Awaited {
     /// To [`Question::Lookup`].
     Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
     /// To [`Question::Step`].
-    Step(oneshot::Sender<Stepped>),
+    Step(oneshot::Sender<StepResult>),
     /// To [`Question::Handshake`], and the subprotocols that may be in it.
     Handshake(oneshot::Sender<Decision>, Vec<String>),
     /// To [`Question::Request`].
-    Request(oneshot::Sender<Response>),
+    Request(oneshot::Sender<HttpResponse>),
 }
 
 /// Where a server's connection stands, for those who want it to end.

@@ -44,14 +44,14 @@ pub struct Established {
 }
 
 /// The end of a future that did not.
-pub enum Failure {
+pub enum EstablishError {
     /// A client's program is told why.
     Client(String),
     /// A server has answered the request already. Only of an adopted connection does the program know.
     Server(String),
 }
 
-type Task = Pin<Box<dyn Future<Output = Result<Established, Failure>>>>;
+type Task = Pin<Box<dyn Future<Output = Result<Established, EstablishError>>>>;
 
 /// A connection that is being established.
 pub struct Establishing {
@@ -74,7 +74,7 @@ impl Establishing {
     pub fn new(
         socket: Rc<Socket>,
         mailbox: Rc<Mailbox>,
-        task: impl Future<Output = Result<Established, Failure>> + 'static,
+        task: impl Future<Output = Result<Established, EstablishError>> + 'static,
     ) -> Self {
         Establishing {
             task: Box::pin(task),
@@ -88,7 +88,7 @@ impl Establishing {
     }
 
     /// Goes on as far as can be. `ready`: the descriptor is.
-    pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, Failure>> {
+    pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, EstablishError>> {
         self.socket.begin_poll(ready);
         self.task
             .as_mut()

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use evws_proto::proxy::socks5::{self, Target};
-use evws_proto::proxy::{connect, Kind, Proxy};
+use evws_proto::proxy::socks5::{self, SocksTarget};
+use evws_proto::proxy::{connect, Proxy, ProxyKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::mailbox::Mailbox;
@@ -27,7 +27,7 @@ pub async fn reach(
     let way = dial::resolve(mailbox, &proxy.host, proxy.port)
         .await
         .map_err(named)?;
-    if proxy.kind == Kind::Http {
+    if proxy.kind == ProxyKind::Http {
         dial::connect(stream, &proxy.host, &way)
             .await
             .map_err(named)?;
@@ -42,8 +42,8 @@ pub async fn reach(
         match socks(stream, proxy, &target).await {
             Ok(()) => return Ok(()),
             Err(error) => failures.push(match target {
-                Target::Address(address) => format!("{proxy}: to {address}: {error}"),
-                Target::Name(..) => format!("{proxy}: {error}"),
+                SocksTarget::Address(address) => format!("{proxy}: to {address}: {error}"),
+                SocksTarget::Name(..) => format!("{proxy}: {error}"),
             }),
         }
     }
@@ -56,15 +56,15 @@ async fn targets(
     proxy: &Proxy,
     host: &str,
     port: u16,
-) -> Result<Vec<Target>, String> {
+) -> Result<Vec<SocksTarget>, String> {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![Target::Address(SocketAddr::new(ip, port))]);
+        return Ok(vec![SocksTarget::Address(SocketAddr::new(ip, port))]);
     }
-    if proxy.kind == Kind::Socks5Name {
-        return Ok(vec![Target::Name(host.to_owned(), port)]);
+    if proxy.kind == ProxyKind::Socks5Name {
+        return Ok(vec![SocksTarget::Name(host.to_owned(), port)]);
     }
     let addresses = dial::resolve(mailbox, host, port).await?;
-    Ok(addresses.into_iter().map(Target::Address).collect())
+    Ok(addresses.into_iter().map(SocksTarget::Address).collect())
 }
 
 async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Result<(), String> {
@@ -93,7 +93,7 @@ async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Resu
     }
 }
 
-async fn socks(stream: &mut Stream, proxy: &Proxy, target: &Target) -> Result<(), String> {
+async fn socks(stream: &mut Stream, proxy: &Proxy, target: &SocksTarget) -> Result<(), String> {
     let credentials = proxy.credentials.as_ref();
     let greeting = socks5::encode_greeting(credentials.is_some());
     let method = ask(stream, &greeting).await?;

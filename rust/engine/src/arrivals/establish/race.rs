@@ -16,7 +16,7 @@ use crate::sys;
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum AttemptState {
     /// The answer is awaited.
     Waiting,
     /// It has taken so long that the next address is tried beside it.
@@ -35,7 +35,7 @@ pub struct Attempt {
     /// Whether there are addresses left to try beside this one.
     pub has_successors: bool,
     /// Written by the engine when something happens, and by the future when it is over.
-    pub progress: Cell<Progress>,
+    pub progress: Cell<AttemptState>,
 }
 
 impl Attempt {
@@ -91,13 +91,13 @@ pub async fn race(
         something_happened().await;
         if let Some(winner) = settle(&mut running, &mut failures, &mut another) {
             for (_, attempt) in &running {
-                attempt.progress.set(Progress::Over);
+                attempt.progress.set(AttemptState::Over);
             }
             stream.0.accept(winner);
             return Ok(());
         }
         let newest = running.last().map(|(_, attempt)| attempt.progress.get());
-        another |= newest == Some(Progress::Late);
+        another |= newest == Some(AttemptState::Late);
     }
 }
 
@@ -107,7 +107,7 @@ fn begin(address: &SocketAddr, has_successors: bool) -> io::Result<Rc<Attempt>> 
         raw: fd.as_raw_fd(),
         fd: RefCell::new(Some(fd)),
         has_successors,
-        progress: Cell::new(Progress::Waiting),
+        progress: Cell::new(AttemptState::Waiting),
     }))
 }
 
@@ -120,10 +120,10 @@ fn settle(
 ) -> Option<OwnedFd> {
     let mut winner = None;
     running.retain(|(address, attempt)| {
-        if winner.is_some() || attempt.progress.get() != Progress::Ready {
+        if winner.is_some() || attempt.progress.get() != AttemptState::Ready {
             return true;
         }
-        attempt.progress.set(Progress::Over);
+        attempt.progress.set(AttemptState::Over);
         match attempt.result() {
             Ok(()) => winner = attempt.take(),
             Err(error) => {

@@ -14,7 +14,7 @@ use super::read_more;
 use super::stream::Stream;
 use crate::event::Interest;
 use crate::sys;
-use crate::tls::handshake::{Handshake, Progress, Step};
+use crate::tls::handshake::{Handshake, HandshakeProgress, HandshakeStep};
 use crate::tls::records::{Sink, Tls};
 use crate::tls::words;
 
@@ -37,19 +37,19 @@ pub struct Secured {
 pub async fn handshake(
     mut stream: Stream,
     mailbox: &Mailbox,
-    first: Step,
+    first: HandshakeStep,
 ) -> io::Result<Box<Secured>> {
     let mut handshake = take(mailbox, first).await?;
     loop {
         let outgoing = std::mem::take(&mut handshake.outgoing);
-        match std::mem::replace(&mut handshake.progress, Progress::Waiting) {
-            Progress::Failed(error) => {
+        match std::mem::replace(&mut handshake.progress, HandshakeProgress::Waiting) {
+            HandshakeProgress::Failed(error) => {
                 // A peer that does not take the alert goes without.
                 let _ = stream.write(&outgoing).await;
                 return Err(io::Error::other(words::reason(&error)));
             }
-            Progress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Progress::Done => {
+            HandshakeProgress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
+            HandshakeProgress::Done => {
                 stream.write_all(&outgoing).await?;
                 let (tls, plaintext) = Tls::new(*handshake);
                 return Ok(Box::new(Secured {
@@ -58,7 +58,7 @@ pub async fn handshake(
                     plaintext,
                 }));
             }
-            Progress::Waiting => {}
+            HandshakeProgress::Waiting => {}
         }
         // A peer that refuses early may reset while it is still being written to: its alert is read.
         let sent = stream.write_all(&outgoing).await;
@@ -67,11 +67,11 @@ pub async fn handshake(
             Ok(_) => {}
             Err(error) => return Err(sent.err().unwrap_or(error)),
         }
-        handshake = take(mailbox, Step::Next(handshake)).await?;
+        handshake = take(mailbox, HandshakeStep::Next(handshake)).await?;
     }
 }
 
-async fn take(mailbox: &Mailbox, step: Step) -> io::Result<Box<Handshake>> {
+async fn take(mailbox: &Mailbox, step: HandshakeStep) -> io::Result<Box<Handshake>> {
     let (answer, taken) = oneshot::channel();
     mailbox.ask(Question::Step { step, answer });
     match taken.await {

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Headers, Host, Hosts, Origins, Rejection, Request};
+use evws_proto::handshake::{self, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest};
 use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
@@ -20,11 +20,11 @@ use tokio::sync::oneshot;
 use super::mailbox::{Decision, Late, Mailbox, Phase, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{poll_more, read_more, secure, Established, Failure};
+use super::{poll_more, read_more, secure, EstablishError, Established};
 use crate::error;
 use crate::event::Interest;
 use crate::timeouts;
-use crate::tls::handshake::Step;
+use crate::tls::handshake::HandshakeStep;
 use crate::tls::server::ListenerTls;
 
 /// Bytes that are kept of a client that goes on sending before it was answered.
@@ -61,9 +61,9 @@ pub struct Policy {
 
 /// What was read of a connection before it is established here; of an accepted one nothing.
 #[derive(Default)]
-pub struct Received {
+pub struct AlreadyRead {
     /// Its request.
-    pub request: Option<Request>,
+    pub request: Option<UpgradeRequest>,
     /// Bytes behind that, or of it.
     pub input: Vec<u8>,
 }
@@ -87,8 +87,8 @@ pub async fn establish(
     stream: Stream,
     mailbox: Rc<Mailbox>,
     policy: Rc<Policy>,
-    received: Received,
-) -> Result<Established, Failure> {
+    received: AlreadyRead,
+) -> Result<Established, EstablishError> {
     let socket = stream.clone();
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
@@ -125,7 +125,7 @@ async fn begin_tls(
     mut stream: Stream,
     mailbox: &Mailbox,
     configuration: Arc<ServerConfig>,
-) -> Result<Transport, Failure> {
+) -> Result<Transport, EstablishError> {
     let mut hello = Vec::new();
     match read_more(&mut stream, &mut hello).await {
         // No record of TLS begins with a letter, and every HTTP method does.
@@ -138,7 +138,7 @@ async fn begin_tls(
         Ok(0) => return Err(gone(None)),
         Err(error) => return Err(gone(Some(error))),
     }
-    match secure::handshake(stream, mailbox, Step::Server(configuration, hello)).await {
+    match secure::handshake(stream, mailbox, HandshakeStep::Server(configuration, hello)).await {
         Ok(secured) => Ok(Transport::Secured(secured)),
         // The alert is sent.
         Err(error) => Err(gone(Some(error))),
@@ -146,20 +146,20 @@ async fn begin_tls(
 }
 
 /// The client has left before its upgrade was done.
-pub(super) fn gone(error: Option<io::Error>) -> Failure {
+pub(super) fn gone(error: Option<io::Error>) -> EstablishError {
     let why = error.map_or_else(String::new, |error| {
         format!(": {}", error::system_text(&error))
     });
-    Failure::Server(format!("the client went away during the upgrade{why}"))
+    EstablishError::Server(format!("the client went away during the upgrade{why}"))
 }
 
 /// The client had an answer that is no upgrade.
-fn refused(answer: &impl std::fmt::Display) -> Failure {
-    Failure::Server(format!("the upgrade was refused: {answer}"))
+fn refused(answer: &impl std::fmt::Display) -> EstablishError {
+    EstablishError::Server(format!("the upgrade was refused: {answer}"))
 }
 
 impl Server {
-    async fn read_head(&mut self) -> Result<Incoming, Failure> {
+    async fn read_head(&mut self) -> Result<Incoming, EstablishError> {
         loop {
             let parsed = if self.policy.serve {
                 http::parse(&self.input)
@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// Reads on. Whoever takes too long is told so.
-    pub(super) async fn read_more(&mut self) -> Result<(), Failure> {
+    pub(super) async fn read_more(&mut self) -> Result<(), EstablishError> {
         let idle = self.answered && self.input.is_empty();
         let read = read_more(&mut self.transport, &mut self.input);
         match self.mailbox.in_time(read).await {
@@ -200,7 +200,7 @@ impl Server {
     }
 
     /// Goes through with an upgrade.
-    async fn upgrade(mut self, request: Request) -> Result<Established, Failure> {
+    async fn upgrade(mut self, request: UpgradeRequest) -> Result<Established, EstablishError> {
         self.check_host(Some(&request.host)).await?;
         let foreign = self.is_foreign(&request);
         if foreign && !self.policy.ask_origin {
@@ -245,7 +245,7 @@ impl Server {
     }
 
     /// Sends whoever asks for a host that is not served here away.
-    pub(super) async fn check_host(&mut self, host: Option<&Host>) -> Result<(), Failure> {
+    pub(super) async fn check_host(&mut self, host: Option<&Host>) -> Result<(), EstablishError> {
         match &self.policy.hosts {
             Some(hosts) if !hosts.allow(host) => self.refuse(Rejection::new(421)).await,
             _ => Ok(()),
@@ -253,7 +253,7 @@ impl Server {
     }
 
     /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
-    fn is_foreign(&self, request: &Request) -> bool {
+    fn is_foreign(&self, request: &UpgradeRequest) -> bool {
         let origin = request.headers.iter().find(|(name, _)| name == "Origin");
         match (&self.policy.origins, origin) {
             (Some(origins), Some((_, origin))) => !origins.allow(origin, &request.host),
@@ -264,9 +264,9 @@ impl Server {
     /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
     async fn ask_decision(
         &mut self,
-        request: &Request,
+        request: &UpgradeRequest,
         foreign: bool,
-    ) -> Result<Decision, Failure> {
+    ) -> Result<Decision, EstablishError> {
         let (answer, mut decided) = oneshot::channel();
         self.mailbox.ask(Question::Handshake {
             headers: request.headers.clone(),
@@ -308,13 +308,13 @@ impl Server {
     }
 
     /// Says what is wrong, and ends the connection.
-    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, Failure> {
+    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, EstablishError> {
         self.write(&rejection.encode()).await?;
         self.end(refused(&rejection)).await
     }
 
     /// Ends our side of the stream; the engine then shuts the connection down.
-    pub(super) async fn end<T>(&mut self, failure: Failure) -> Result<T, Failure> {
+    pub(super) async fn end<T>(&mut self, failure: EstablishError) -> Result<T, EstablishError> {
         self.mailbox.set_deadline(Some(timeouts::LINGER));
         // Whoever does not take that goes without it.
         let _ = self.mailbox.in_time(self.transport.shutdown()).await;
@@ -322,7 +322,7 @@ impl Server {
     }
 
     /// Writes, as long as there is progress.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), EstablishError> {
         let mut left = bytes;
         while !left.is_empty() {
             let turn = left.len().min(BYTES_PER_TURN);
@@ -335,7 +335,7 @@ impl Server {
         Ok(())
     }
 
-    async fn write_turn(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    async fn write_turn(&mut self, bytes: &[u8]) -> Result<(), EstablishError> {
         let mut left = bytes;
         while !left.is_empty() {
             self.mailbox.set_deadline(self.policy.timeout);
@@ -354,7 +354,7 @@ impl Server {
     }
 
     /// Leaves the loop to others until the socket is ready.
-    pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), Failure> {
+    pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), EstablishError> {
         match self.mailbox.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
             Err(Late) => self.end(gone(None)).await,

@@ -1,9 +1,9 @@
 //! The session of a connection against one of rustls's usual form.
 
 use super::*;
-use crate::tls::handshake::{Progress, Step};
+use crate::tls::handshake::{HandshakeProgress, HandshakeStep};
 use crate::tls::provider;
-use evws_proto::connection::{Config, Connection, Kind};
+use evws_proto::connection::{Config, Connection, FrameKind};
 use evws_proto::frame::{encode, Opcode};
 use evws_proto::Role;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -57,7 +57,7 @@ impl Pair {
         let mut hello = Vec::new();
         client.write_tls(&mut hello).unwrap();
         let mut rest = hello.split_off(step.min(hello.len()));
-        let mut handshake = Step::Server(server, hello).take().unwrap();
+        let mut handshake = HandshakeStep::Server(server, hello).take().unwrap();
         loop {
             let outgoing = std::mem::take(&mut handshake.outgoing);
             let mut unread = &outgoing[..];
@@ -66,8 +66,8 @@ impl Pair {
                 client.process_new_packets().unwrap();
             }
             match handshake.progress {
-                Progress::Done => break,
-                Progress::Waiting => {}
+                HandshakeProgress::Done => break,
+                HandshakeProgress::Waiting => {}
                 _ => panic!("the handshake has failed"),
             }
             while client.wants_write() {
@@ -77,7 +77,7 @@ impl Pair {
             handshake
                 .incoming
                 .extend(rest.drain(..step.min(rest.len())));
-            handshake = Step::Next(handshake).take().unwrap();
+            handshake = HandshakeStep::Next(handshake).take().unwrap();
         }
         assert!(!client.is_handshaking());
         let (tls, plaintext) = Tls::new(*handshake);
@@ -133,7 +133,7 @@ impl Pair {
             validate_utf8: true,
         });
         let mut scratch = Vec::new();
-        let frame = proto.frame(Kind::Binary, payload, || [0; 4], &mut scratch);
+        let frame = proto.frame(FrameKind::Binary, payload, || [0; 4], &mut scratch);
         queue.append(&mut pool, &frame.unwrap()).unwrap();
         let mut wire = vec![0; 64 * 1024];
         let mut got = Vec::new();
