@@ -10,6 +10,8 @@ use crate::event::Id;
 
 /// Lines that are kept while nobody takes them; the oldest go first.
 const KEPT: usize = 4096;
+/// Bytes of a line's text.
+const LONGEST: usize = 1000;
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub enum Topic {
     Timer,
     /// The header of a frame, received or sent.
     Frame,
-    /// A step of a handshake.
+    /// A step on the way to a connection: a name, an attempt, TLS, the lines of a head.
     Handshake,
     /// An error, with its text.
     Error,
@@ -47,15 +49,14 @@ pub struct Log(Rc<Lines>);
 struct Lines {
     is_on: Cell<bool>,
     lines: RefCell<VecDeque<Line>>,
+    /// Lines that had to go before somebody took them.
+    lost: Cell<usize>,
 }
 
 impl Log {
-    /// Turns it on or off.
+    /// Turns it on or off. Lines that were made can still be taken.
     pub fn set(&self, is_on: bool) {
         self.0.is_on.set(is_on);
-        if !is_on {
-            self.0.lines.take();
-        }
     }
 
     /// Whether it is on.
@@ -77,13 +78,85 @@ impl Log {
         let mut lines = self.0.lines.borrow_mut();
         if lines.len() == KEPT {
             lines.pop_front();
+            self.0.lost.set(self.0.lost.get() + 1);
         }
-        let text = text.to_string();
+        let text = printable(&text.to_string());
         lines.push_back(Line { topic, id, text });
     }
 
-    /// Takes the oldest line.
+    /// Takes the oldest line; before it one that says how many were lost, if any were.
     pub fn take(&self) -> Option<Line> {
+        let lost = self.0.lost.take();
+        if lost > 0 {
+            return Some(Line {
+                topic: Topic::Error,
+                id: 0,
+                text: format!("{lost} lines of this log were lost: too many at once"),
+            });
+        }
         self.0.lines.borrow_mut().pop_front()
+    }
+}
+
+/// What a peer sends, or a path, must not write to a terminal: all but printable ASCII is escaped. Long
+/// texts are cut.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(LONGEST));
+    for (at, character) in text.char_indices() {
+        if at >= LONGEST {
+            shown.push_str("...");
+            break;
+        }
+        match character {
+            ' '..='~' => shown.push(character),
+            _ => shown.extend(character.escape_default()),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(log: &Log) -> Vec<String> {
+        std::iter::from_fn(|| log.take().map(|line| line.text)).collect()
+    }
+
+    #[test]
+    fn lines_are_made_while_it_is_on_and_taken_in_their_order() {
+        let log = Log::default();
+        log.write(Topic::State, 1, format_args!("too early"));
+        log.set(true);
+        log.clone().write(Topic::State, 1, format_args!("first"));
+        log.write(Topic::State, 1, format_args!("second"));
+        log.set(false);
+        log.write(Topic::State, 1, format_args!("too late"));
+        assert_eq!(texts(&log), ["first", "second"]);
+    }
+
+    #[test]
+    fn nobody_who_takes_no_lines_is_buried_in_them() {
+        let log = Log::default();
+        log.set(true);
+        for number in 0..KEPT + 3 {
+            log.write(Topic::Timer, 1, format_args!("{number}"));
+        }
+        let texts = texts(&log);
+        assert_eq!(texts.len(), KEPT + 1);
+        assert_eq!(texts[0], "3 lines of this log were lost: too many at once");
+        assert_eq!(texts[1], "3");
+    }
+
+    #[test]
+    fn a_line_is_printable_and_has_an_end() {
+        let log = Log::default();
+        log.set(true);
+        let long = "x".repeat(LONGEST + 1);
+        log.write(Topic::Error, 1, format_args!("a\x1b[2J\n\u{e9}"));
+        log.write(Topic::Error, 1, format_args!("{long}"));
+        let texts = texts(&log);
+        assert_eq!(texts[0], "a\\u{1b}[2J\\n\\u{e9}");
+        assert_eq!(texts[1], format!("{}...", &long[..LONGEST]));
     }
 }

@@ -1,5 +1,7 @@
 //! Frames (RFC 6455 section 5.2): the header's bytes, both ways. Knows nothing of messages or roles.
 
+use std::fmt;
+
 use crate::mask;
 
 /// The longest header: two bytes, eight of length, four of mask key.
@@ -64,6 +66,32 @@ pub struct Header {
     pub mask: Option<[u8; 4]>,
     /// Bytes of payload, at most 2^63 - 1.
     pub payload_len: u64,
+}
+
+impl fmt::Display for Header {
+    /// As in `text, FIN, RSV1, masked, 5 bytes`. The mask key is not shown.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self.opcode {
+            Opcode::Continuation => "continuation",
+            Opcode::Text => "text",
+            Opcode::Binary => "binary",
+            Opcode::Close => "close",
+            Opcode::Ping => "ping",
+            Opcode::Pong => "pong",
+        })?;
+        for (is_set, name) in [
+            (self.fin, "FIN"),
+            (self.rsv & 4 != 0, "RSV1"),
+            (self.rsv & 2 != 0, "RSV2"),
+            (self.rsv & 1 != 0, "RSV3"),
+            (self.mask.is_some(), "masked"),
+        ] {
+            if is_set {
+                write!(out, ", {name}")?;
+            }
+        }
+        write!(out, ", {} bytes", self.payload_len)
+    }
 }
 
 /// What makes a header wrong whatever connection it stands in. All of it is close code 1002.

@@ -52,6 +52,42 @@ fn many_messages_in_one_portion_arrive_in_order() {
     }
 }
 
+/// Whole messages are delivered without their headers being looked at further: who observes sees those too, every
+/// fragment, and what is consumed after our own Close.
+#[test]
+fn an_observer_sees_the_header_of_every_frame() {
+    let wire = sent_to(Role::Server, |peer, out| {
+        peer.send(FrameKind::Text, b"abc", KEY, out).unwrap();
+        let (binary, last) = (true, false);
+        peer.send(FrameKind::Fragment { binary, last }, &[0; 300], KEY, out)
+            .unwrap();
+        peer.send(FrameKind::Ping, b"?", KEY, out).unwrap();
+        let (binary, last) = (true, true);
+        peer.send(FrameKind::Fragment { binary, last }, b"", KEY, out)
+            .unwrap();
+        peer.close(Some(1000), b"", || KEY, out).unwrap();
+    });
+    let expected = [
+        "text, FIN, masked, 3 bytes",
+        "binary, masked, 300 bytes",
+        "ping, FIN, masked, 1 bytes",
+        "continuation, FIN, masked, 0 bytes",
+        "close, FIN, masked, 2 bytes",
+    ];
+    for closes in [false, true] {
+        let mut server = Connection::new(&config(Role::Server));
+        if closes {
+            server.close(None, b"", || KEY, &mut Vec::new()).unwrap();
+        }
+        let (mut wire, mut headers, mut at) = (wire.clone(), Vec::new(), 0);
+        while at < wire.len() {
+            at += server.receive_observed(&mut wire[at..], &mut headers).0;
+        }
+        let shown: Vec<String> = headers.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, expected);
+    }
+}
+
 #[test]
 fn control_frames_stand_between_fragments() {
     for role in BOTH {

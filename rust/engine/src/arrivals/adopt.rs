@@ -2,7 +2,7 @@
 //! whoever had the socket, has left it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use evws_proto::handshake::{self, Rejection, RequestParts, UpgradeRequest};
@@ -15,6 +15,7 @@ use super::{Arrivals, Arrived};
 use crate::around::Around;
 use crate::error::{self, CallError};
 use crate::event::{Event, Id, Settings};
+use crate::log::Topic;
 use crate::sys;
 use crate::traffic::Upgraded;
 
@@ -122,6 +123,9 @@ impl Arrivals {
         around: &mut Around<'_>,
     ) -> Id {
         let id = around.reactor.claim();
+        let number = fd.as_raw_fd();
+        let text = format_args!("fd {number} is opened: adopted, upgraded");
+        self.log.write(Topic::Descriptor, id, text);
         let upgraded = Upgraded {
             fd,
             role,

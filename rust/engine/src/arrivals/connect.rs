@@ -102,7 +102,7 @@ impl Arrivals {
             None
         };
         let socket = Rc::new(Socket::default());
-        let mailbox = Rc::new(Mailbox::default());
+        let mailbox = Rc::new(Mailbox::new(self.log.clone()));
         let is_secure = secure.is_some();
         let stream = Stream(Rc::clone(&socket));
         let route = self.route(&url, options.addresses);

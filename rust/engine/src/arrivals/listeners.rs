@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path};
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use super::{Arrival, Arrivals};
 use crate::around::Around;
 use crate::error::CallError;
 use crate::event::{Event, Id, Interest, Settings};
+use crate::log::{Log, Topic};
 use crate::reactor::{Reactor, Timer};
 use crate::{sys, timeouts};
 
@@ -61,19 +62,22 @@ impl Acceptor {
     }
 
     /// Takes waiting connections. Notes when there is no descriptor left for them.
-    pub fn accept(&mut self) -> Vec<OwnedFd> {
+    pub fn accept(&mut self, token: Id, log: &Log) -> Vec<OwnedFd> {
         let mut accepted = Vec::new();
         // Errors count as well: one that does not go away must not hold up the loop.
         for _ in 0..BATCH {
             match sys::accept(self.fd.as_fd()) {
                 Ok(fd) => accepted.push(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if sys::is_lasting(&error) => {
-                    self.exhausted = true;
-                    break;
+                Err(error) => {
+                    let text = format_args!("accepting failed: {error}");
+                    log.write(Topic::Error, token, text);
+                    // One connection that ended before it was taken says nothing about the next.
+                    if sys::is_lasting(&error) {
+                        self.exhausted = true;
+                        break;
+                    }
                 }
-                // One connection that ended before it was taken says nothing about the next.
-                Err(_) => {}
             }
         }
         accepted
@@ -104,7 +108,10 @@ impl Arrivals {
                 exhausted: false,
                 file,
             };
+            let number = acceptor.fd.as_raw_fd();
             let token = self.insert(Arrival::Acceptor(Box::new(acceptor)), reactor);
+            let text = format_args!("fd {number} is opened: listens for listener {id}");
+            self.log.write(Topic::Descriptor, token, text);
             reactor.touch(token);
             if let Some(listener) = self.listener_mut(id) {
                 listener.acceptors.push(token);
@@ -119,7 +126,7 @@ impl Arrivals {
         let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) else {
             return 0;
         };
-        let accepted = acceptor.accept();
+        let accepted = acceptor.accept(token, &self.log);
         let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
         if exhausted {
             reactor.start(token, Timer::AcceptPause, Some(timeouts::ACCEPT_PAUSE));

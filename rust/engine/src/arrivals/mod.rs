@@ -104,6 +104,9 @@ impl Arrivals {
 
     fn insert(&mut self, source: Arrival, reactor: &mut Reactor) -> Id {
         let id = reactor.claim();
+        if let Arrival::Pending(pending) = &source {
+            pending.establishing.set_id(id);
+        }
         self.sources.insert(id, source);
         id
     }
@@ -301,7 +304,7 @@ impl Arrivals {
             return;
         };
         self.log
-            .write(Topic::Handshake, id, format_args!("given up: {text}"));
+            .write(Topic::Error, id, format_args!("given up: {text}"));
         pending.end_shared();
         pending.tell_end(id, around);
         let fd = pending.establishing.socket.take();

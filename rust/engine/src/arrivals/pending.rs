@@ -111,7 +111,7 @@ impl Arrivals {
     ) -> Id {
         let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
         let socket = Rc::new(Socket::new(fd));
-        let mailbox = Rc::new(Mailbox::default());
+        let mailbox = Rc::new(Mailbox::new(self.log.clone()));
         let stream = Stream(Rc::clone(&socket));
         let task = server::establish(stream, Rc::clone(&mailbox), policy, received);
         let pending = Pending {
@@ -122,9 +122,33 @@ impl Arrivals {
         };
         let id = self.insert(Arrival::Pending(Box::new(pending)), reactor);
         reactor.start(id, Timer::Handshake, timeout);
+        if self.log.is_on() {
+            self.log_arrival(id);
+        }
         // Its request is seldom there yet: the first look waits until it is.
         reactor.touch(id);
         id
+    }
+
+    #[cold]
+    fn log_arrival(&self, id: Id) {
+        let Some(pending) = self.pending(id) else {
+            return;
+        };
+        let socket = &pending.establishing.socket;
+        let fd = socket.raw_fd().unwrap_or(-1);
+        let peer = match socket.peer_address() {
+            Some(address) => format!(" from {address}"),
+            None => String::new(),
+        };
+        let text = match pending.origin {
+            Origin::Listener(listener) => {
+                format!("fd {fd} is opened: accepted{peer} by listener {listener}")
+            }
+            _ => format!("fd {fd} is opened: adopted{peer}"),
+        };
+        self.log
+            .write(Topic::Descriptor, id, format_args!("{text}"));
     }
 
     /// Polls the future of a connection and does what it asks for.
@@ -165,8 +189,6 @@ impl Arrivals {
     fn consider(&mut self, id: Id, question: Question, around: &mut Around<'_>) -> bool {
         let awaited = match question {
             Question::Lookup { host, port, answer } => {
-                self.log
-                    .write(Topic::Handshake, id, format_args!("looks {host} up"));
                 match self.lookup(id, host, port, around.reactor) {
                     Ok(()) => Awaited::Lookup(answer),
                     Err(error) => {
@@ -419,7 +441,7 @@ impl Arrivals {
 
     /// The answer of a server is out. A program that knows the connection is told why there will be none.
     fn end_answered(&mut self, id: Id, text: String, around: &mut Around<'_>) {
-        self.log.write(Topic::Handshake, id, format_args!("{text}"));
+        self.log.write(Topic::Error, id, format_args!("{text}"));
         let Some(pending) = self.pending(id) else {
             return;
         };

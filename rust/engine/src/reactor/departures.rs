@@ -40,8 +40,19 @@ pub struct Departures {
 pub enum Departure {
     /// The caller is to stop watching this.
     Tell(Watch),
-    /// This source has one descriptor less.
+    /// This descriptor was closed: its source has one less.
+    Closed(Id, RawFd),
+    /// This source's descriptor belongs to another one now.
     Gone(Id),
+}
+
+impl Departure {
+    fn end(id: Id, fd: Leaving) -> Self {
+        match fd {
+            Leaving::Closed(fd) => Departure::Closed(id, fd.as_raw_fd()),
+            Leaving::Moved(_) => Departure::Gone(id),
+        }
+    }
 }
 
 impl Departures {
@@ -53,12 +64,11 @@ impl Departures {
     /// The next step. What the caller was told to stop watching the time before is closed.
     pub fn next(&mut self) -> Option<Departure> {
         if let Some((id, fd)) = self.told.take() {
-            drop(fd);
-            return Some(Departure::Gone(id));
+            return Some(Departure::end(id, fd));
         }
         let (id, fd, is_watched) = self.waiting.pop_front()?;
         if !is_watched {
-            return Some(Departure::Gone(id));
+            return Some(Departure::end(id, fd));
         }
         let watch = Watch {
             token: id,

@@ -174,6 +174,11 @@ impl Reactor {
                     self.log_watch(&watch);
                     return Some(watch);
                 }
+                Departure::Closed(id, fd) => {
+                    let text = format_args!("fd {fd} is closed");
+                    self.log.write(Topic::Descriptor, id, text);
+                    self.has_left(id);
+                }
                 Departure::Gone(id) => self.has_left(id),
             }
         }
@@ -212,12 +217,12 @@ impl Reactor {
             None => self.log.write(
                 Topic::Descriptor,
                 watch.token,
-                format_args!("descriptor {fd} is not watched any more"),
+                format_args!("fd {fd} is not watched any more"),
             ),
             Some(interest) => self.log.write(
                 Topic::Descriptor,
                 watch.token,
-                format_args!("descriptor {fd} is watched for {interest}"),
+                format_args!("fd {fd} is watched for {interest}"),
             ),
         }
     }
@@ -235,15 +240,16 @@ impl Reactor {
         let Some(at) = after.and_then(|after| self.clock.in_future(after)) else {
             return self.stop(id, timer);
         };
-        if self.log.is_on() {
-            let after = after.unwrap_or_default();
-            let text = format_args!("timer {timer:?} runs out in {after:?}");
-            self.log.write(Topic::Timer, id, text);
-        }
         let Reactor {
             slots, timers, own, ..
         } = self;
         if let Some(list) = list(slots, own, id) {
+            if self.log.is_on() {
+                let verb = list.at(timer).map_or("starts", |_| "is moved");
+                let after = after.unwrap_or_default();
+                let text = format_args!("{timer:?} {verb}, runs out in {after:?}");
+                self.log.write(Topic::Timer, id, text);
+            }
             timers.start(list, id, timer, at);
         }
     }
@@ -254,7 +260,7 @@ impl Reactor {
             slots, timers, own, ..
         } = self;
         if list(slots, own, id).is_some_and(|list| timers.stop(list, id, timer)) {
-            let text = format_args!("timer {timer:?} is stopped");
+            let text = format_args!("{timer:?} is stopped");
             self.log.write(Topic::Timer, id, text);
         }
     }
@@ -265,6 +271,12 @@ impl Reactor {
             slots, timers, own, ..
         } = self;
         if let Some(list) = list(slots, own, id) {
+            if self.log.is_on() {
+                for timer in list.running() {
+                    let text = format_args!("{timer:?} is stopped");
+                    self.log.write(Topic::Timer, id, text);
+                }
+            }
             timers.stop_all(list, id);
         }
     }
@@ -291,7 +303,7 @@ impl Reactor {
         } = self;
         while let Some((id, timer)) = timers.first(now) {
             if timers.take(list(slots, own, id)?, id, timer, now) {
-                let text = format_args!("timer {timer:?} has run out");
+                let text = format_args!("{timer:?} has run out");
                 self.log.write(Topic::Timer, id, text);
                 return Some((id, timer));
             }

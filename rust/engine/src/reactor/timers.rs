@@ -55,6 +55,11 @@ impl TimerList {
     pub fn at(&self, timer: Timer) -> Option<Instant> {
         self.find(timer).map(|index| self.0[index].at)
     }
+
+    /// Those that run.
+    pub fn running(&self) -> impl Iterator<Item = Timer> + '_ {
+        self.0.iter().map(|running| running.timer)
+    }
 }
 
 /// All of them.

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use evws_proto::{close, Role};
 
-use super::state::{Life, Writing};
-use super::Traffic;
+use super::state::{Life, LinkState, Writing};
+use super::{change, Traffic};
 use crate::around::Around;
 use crate::event::{Event, Id};
 use crate::log::Topic;
@@ -23,9 +23,8 @@ impl Traffic {
         self.queue_close(id, Some(code), reason);
         if let Some(link) = self.links.get_mut(id) {
             link.is_drain_due = false;
-            link.state.close();
+            change(&self.log, link, LinkState::close);
         }
-        self.log_state(id);
         reactor.stop(id, Timer::Pongs);
         self.input.take_up_rest(&self.links, id);
         self.extend_closing(id, true, reactor);
@@ -77,13 +76,12 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if !link.state.end() {
+        if !change(&self.log, link, LinkState::end) {
             return;
         }
         if code == 1006 {
-            link.state.die();
+            change(&self.log, link, LinkState::die);
         }
-        self.log_state(id);
         for timer in [Timer::Closing, Timer::ClosingLimit, Timer::Pongs] {
             around.reactor.stop(id, timer);
         }
@@ -104,6 +102,7 @@ impl Traffic {
         let is_open = self.links.get(id).is_some_and(|link| link.state.is_open());
         if is_open {
             let text = "the peer sends Pings and does not read the Pongs";
+            self.log.write(Topic::Error, id, format_args!("{text}"));
             around.outbox.push_text(Event::Error { id }, text);
             self.queue_close(id, Some(1008), b"Pings are sent, and the Pongs not read");
             self.end(id, 1008, around);
@@ -116,7 +115,7 @@ impl Traffic {
             return;
         };
         sys::reset_on_close(link.fd.as_fd());
-        link.state.die();
+        change(&self.log, link, LinkState::die);
         link.queue.clear(&mut self.pool);
         self.end(id, 1006, around);
     }
@@ -133,14 +132,13 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id) else {
             return false;
         };
-        link.state.linger(is_clean);
+        change(&self.log, link, |state| state.linger(is_clean));
         link.rest = Vec::new();
         link.direct = 0;
         link.protocol = None;
-        if link.state.queue() {
+        if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
         }
-        self.log_state(id);
         reactor.stop_all(id);
         self.start_linger(id, reactor);
         reactor.touch(id);
@@ -170,13 +168,13 @@ impl Traffic {
             return;
         }
         if !link.notify_end() {
-            link.state.written(false);
+            change(&self.log, link, |state| state.written(false));
             return reactor.touch(id);
         }
         if is_clean && link.role == Role::Server {
             return self.release(id, reactor);
         }
-        link.state.shut();
+        change(&self.log, link, LinkState::shut);
         if link.role == Role::Server || !is_clean {
             sys::shutdown_write(link.fd.as_fd());
         }
@@ -191,8 +189,7 @@ impl Traffic {
         link.notify_end();
         link.end_shared();
         link.queue.clear(&mut self.pool);
-        self.log
-            .write(Topic::State, id, format_args!("connection is gone"));
+        self.log.write(Topic::State, id, format_args!("dead"));
         reactor.release(id, Some(link.fd));
     }
 }

@@ -38,6 +38,7 @@ use receive::Input;
 use send::ToWrite;
 
 pub use state::Life;
+use state::LinkState;
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.
@@ -105,8 +106,9 @@ impl Traffic {
                 .use_deflate(&negotiated.agreement, self.codecs.clone());
             link.extensions = Some(negotiated.text.into_boxed_str());
         }
+        let state = link.state;
         self.links.insert(link);
-        self.log_state(id);
+        self.log.write(Topic::State, id, format_args!("{state}"));
         reactor.touch(id);
     }
 
@@ -116,7 +118,9 @@ impl Traffic {
         let mut link = Link::new(id, fd, Role::Server, &Settings::default());
         link.state = state::LinkState::answered();
         link.is_shared = is_shared;
+        let state = link.state;
         self.links.insert(link);
+        self.log.write(Topic::State, id, format_args!("{state}"));
         self.start_linger(id, reactor);
         reactor.touch(id);
     }
@@ -129,9 +133,8 @@ impl Traffic {
     /// The program is told of a connection: from here on its bytes are parsed. False: its time for
     /// that has passed.
     pub fn open(&mut self, id: Id, reactor: &mut Reactor) -> bool {
-        let opened = self.links.get_mut(id).is_some_and(|link| link.state.open());
+        let opened = self.change(id, LinkState::open).unwrap_or(false);
         if opened {
-            self.log_state(id);
             self.input.take_up_rest(&self.links, id);
             reactor.touch(id);
         }
@@ -144,15 +147,15 @@ impl Traffic {
         let mut link = self.links.remove(id)?;
         link.end_shared();
         link.queue.clear(&mut self.pool);
+        self.log.write(Topic::State, id, format_args!("dead"));
         let is_known = link.is_known_early();
         Some((link.fd, is_known))
     }
 
     /// Stops delivering, or goes on. Does nothing unless the connection is open.
     pub fn pause(&mut self, id: Id, is_paused: bool, reactor: &mut Reactor) {
-        if let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) {
-            link.state.pause(is_paused);
-            self.log_reading(id);
+        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+            self.change(id, |state| state.pause(is_paused));
             self.input.take_up_rest(&self.links, id);
             reactor.touch(id);
         }
@@ -304,24 +307,26 @@ impl Traffic {
         self.codec_holders.look(&mut self.links, reactor);
     }
 
-    fn log_state(&self, id: Id) {
-        if self.log.is_on() {
-            if let Some(link) = self.links.get(id) {
-                let life = link.state.life();
-                self.log
-                    .write(Topic::State, id, format_args!("connection is {life:?}"));
-            }
-        }
+    /// A transition of a connection's state, which the log is told of. `None`: there is no such connection.
+    #[inline]
+    fn change<T>(&mut self, id: Id, transition: impl FnOnce(&mut LinkState) -> T) -> Option<T> {
+        let link = self.links.get_mut(id)?;
+        Some(change(&self.log, link, transition))
     }
+}
 
-    fn log_reading(&self, id: Id) {
-        if self.log.is_on() {
-            let paused = self.links.get(id).is_some_and(|link| link.holds_back());
-            let word = if paused { "paused" } else { "flowing" };
-            self.log
-                .write(Topic::State, id, format_args!("reading is {word}"));
-        }
+/// A transition of the state of `link`, which the log is told of.
+#[inline]
+fn change<T>(log: &Log, link: &mut Link, transition: impl FnOnce(&mut LinkState) -> T) -> T {
+    if !log.is_on() {
+        return transition(&mut link.state);
     }
+    let before = link.state;
+    let result = transition(&mut link.state);
+    for what in link.state.differences(&before).into_iter().flatten() {
+        log.write(Topic::State, link.id, format_args!("{what}"));
+    }
+    result
 }
 
 /// What a timer that ran out has done.

@@ -6,13 +6,15 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use evws_proto::connection::Received;
+use evws_proto::connection::{Connection, Received};
 
 use super::link::{Link, Links};
-use super::{Traffic, BUFFER};
+use super::send::log_frame;
+use super::state::LinkState;
+use super::{change, Traffic, BUFFER};
 use crate::around::Around;
 use crate::event::{Event, Id};
-use crate::log::Topic;
+use crate::log::{Log, Topic};
 use crate::reactor::Timer;
 use crate::tls::records::Sink;
 use crate::{sys, timeouts};
@@ -172,6 +174,22 @@ impl From<Received<'_>> for Control {
     }
 }
 
+/// As [`Connection::receive`], with a line for each frame.
+#[cold]
+fn receive_logged<'a>(
+    log: &Log,
+    id: Id,
+    proto: &'a mut Connection,
+    input: &'a mut [u8],
+) -> (usize, Received<'a>) {
+    let mut headers = Vec::new();
+    let received = proto.receive_observed(input, &mut headers);
+    for header in &headers {
+        log_frame(log, id, "received", header);
+    }
+    received
+}
+
 impl Traffic {
     /// There is something to read.
     #[inline]
@@ -215,7 +233,7 @@ impl Traffic {
                 wire,
                 &mut Sink::new(target, input.buffer()),
             );
-            if tls.wants_write() && link.state.queue() {
+            if tls.wants_write() && change(&self.log, link, LinkState::queue) {
                 self.to_write.push(id);
             }
             result
@@ -334,17 +352,17 @@ impl Traffic {
                 let direct = std::mem::take(&mut batch.direct);
                 link.proto.payload_received(direct)
             } else {
-                let (used, received) = link.proto.receive(&mut buffer[batch.start..batch.end]);
+                let input = &mut buffer[batch.start..batch.end];
+                let (used, received) = if self.log.is_on() {
+                    receive_logged(&self.log, id, &mut link.proto, input)
+                } else {
+                    link.proto.receive(input)
+                };
                 batch.start += used;
                 received
             };
             if let Received::Message { binary, payload } = received {
                 let length = payload.len();
-                if self.log.is_on() {
-                    let kind = if binary { "binary" } else { "text" };
-                    let text = format_args!("received a {kind} message, {length} bytes");
-                    self.log.write(Topic::Frame, id, text);
-                }
                 if !link.wants.message {
                     link.proto.release();
                     self.codec_holders.note(link, around.reactor);
@@ -374,8 +392,6 @@ impl Traffic {
         match control {
             Control::Nothing => None,
             Control::Pong(payload) => {
-                let text = format_args!("received a Pong, {} bytes", payload.len());
-                self.log.write(Topic::Frame, id, text);
                 if !link.wants.pong || link.state.is_closing() {
                     return None;
                 }
@@ -383,14 +399,14 @@ impl Traffic {
                 Some(Event::Pong { id })
             }
             Control::Ping((echo, length)) => {
-                let text = format_args!("received a Ping, {length} bytes");
-                self.log.write(Topic::Frame, id, text);
                 self.answer_ping(id, &echo[..length], around);
                 None
             }
             Control::Close { code, reason } => {
-                let text = format_args!("received a Close, {code:?}, {} bytes", reason.len());
-                self.log.write(Topic::Frame, id, text);
+                if let Some(code) = code {
+                    let text = format_args!("the peer closes with code {code}");
+                    self.log.write(Topic::State, id, text);
+                }
                 let unread = self.input.batch.start < self.input.batch.end;
                 let is_clean = !unread && link.rest.is_empty();
                 self.input.batch = Batch::default();
@@ -414,7 +430,8 @@ impl Traffic {
     fn answer_ping(&mut self, id: Id, payload: &[u8], around: &mut Around<'_>) {
         self.queue_pong(id, payload);
         if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
-            self.log_reading(id);
+            let text = format_args!("reading waits: the peer does not take the Pongs");
+            self.log.write(Topic::State, id, text);
             around
                 .reactor
                 .start(id, Timer::Pongs, Some(timeouts::PONGS));

@@ -2,14 +2,15 @@
 //! loop together.
 
 use evws_proto::connection::{FrameKind, SendError};
+use evws_proto::frame::{parse_header, Header};
 
 use super::link::Link;
 use super::pongs::Change;
-use super::state::Writing;
-use super::Traffic;
+use super::state::{LinkState, Writing};
+use super::{change, Traffic};
 use crate::around::Around;
 use crate::event::{Event, Id};
-use crate::log::Topic;
+use crate::log::{Log, Topic};
 use crate::queue::{NoMemory, Written};
 use crate::reactor::Timer;
 use crate::timeouts;
@@ -89,7 +90,9 @@ impl Traffic {
         let in_progress = link.proto.fragment_in_progress();
         let frame = link.proto.frame(kind, payload, || masks.next(), scratch)?;
         let queued = link.queue.append(pool, &frame);
-        log_sent(log, id, kind, frame.payload.len());
+        if log.is_on() && queued.is_ok() {
+            log_frame(log, id, "sent", &frame.header());
+        }
         if scratch.capacity() > SCRATCH {
             *scratch = Vec::new();
         }
@@ -98,7 +101,7 @@ impl Traffic {
             return Err(self.forget(id, kind, in_progress, around));
         }
         link.is_drain_due = true;
-        if link.state.queue() {
+        if change(log, link, LinkState::queue) {
             to_write.push(id);
         }
         Ok(())
@@ -141,8 +144,10 @@ impl Traffic {
             return;
         }
         link.pongs.queued(length, link.queue.end());
-        log_sent(&self.log, id, FrameKind::Pong, payload.len());
-        if link.state.queue() {
+        if self.log.is_on() {
+            log_frame(&self.log, id, "sent", &frame.header());
+        }
+        if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
         }
     }
@@ -161,11 +166,13 @@ impl Traffic {
         }
         if closed.is_err() || link.queue.append_close(&mut self.pool, &frames).is_err() {
             // There is no memory for it: the connection ends without.
-            link.state.die();
+            let text = format_args!("there is no memory for a Close");
+            self.log.write(Topic::Error, id, text);
+            change(&self.log, link, LinkState::die);
+        } else if self.log.is_on() {
+            log_frames(&self.log, id, &frames);
         }
-        let text = format_args!("sent a Close, {code:?}");
-        self.log.write(Topic::Frame, id, text);
-        if link.state.queue() {
+        if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
         }
     }
@@ -201,12 +208,14 @@ impl Traffic {
         let was_blocked = link.state.writing() == Writing::Blocked;
         if link.state.writing() != Writing::Dead {
             match link.write_queue(&mut self.pool, &mut self.wire) {
-                Ok(written) => link.state.written(written == Written::All),
+                Ok(written) => change(&self.log, link, |state| {
+                    state.written(written == Written::All);
+                }),
                 Err(error) => {
                     // Messages that came before the end are still to be read: reading will meet it.
-                    link.state.die();
                     let text = format_args!("writing failed: {error}");
                     self.log.write(Topic::Error, id, text);
+                    change(&self.log, link, LinkState::die);
                 }
             }
         }
@@ -237,7 +246,8 @@ impl Traffic {
             Change::Resumed => {
                 reactor.stop(id, Timer::Pongs);
                 reactor.touch(id);
-                self.log_reading(id);
+                let text = format_args!("reading goes on: the Pongs are out");
+                self.log.write(Topic::State, id, text);
                 self.input.take_up_rest(&self.links, id);
             }
             Change::Progress if is_open => reactor.start(id, Timer::Pongs, Some(timeouts::PONGS)),
@@ -255,11 +265,18 @@ fn is_drain_told(link: &Link) -> bool {
     link.wants.drain && link.state.is_open() && link.state.writing() != Writing::Dead
 }
 
-#[inline]
-fn log_sent(log: &crate::log::Log, id: Id, kind: FrameKind, length: usize) {
-    log.write(
-        Topic::Frame,
-        id,
-        format_args!("sent {kind:?}, {length} bytes"),
-    );
+/// A line for a frame that was `sent`, that is queued, or `received`.
+#[cold]
+pub(super) fn log_frame(log: &Log, id: Id, way: &str, header: &Header) {
+    log.write(Topic::Frame, id, format_args!("{way} {header}"));
+}
+
+/// The same for encoded frames.
+#[cold]
+fn log_frames(log: &Log, id: Id, mut frames: &[u8]) {
+    while let Ok(Some((header, length))) = parse_header(frames) {
+        log_frame(log, id, "sent", &header);
+        let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        frames = frames.get(length.saturating_add(payload)..).unwrap_or(&[]);
+    }
 }

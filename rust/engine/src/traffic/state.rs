@@ -11,6 +11,8 @@
 //!
 //! A lingering connection is dead when its last bytes are out, or nobody wants them: its source ends.
 
+use std::fmt;
+
 /// How far the life of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -61,7 +63,32 @@ pub struct LinkState {
     writing: Writing,
 }
 
+/// For the log.
+impl fmt::Display for LinkState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LinkState {
+            life,
+            reading,
+            writing,
+        } = self;
+        write!(out, "{life:?}, reading {reading:?}, writing {writing:?}")
+    }
+}
+
 impl LinkState {
+    /// What a transition from `before` has changed, in words for the log.
+    #[cold]
+    pub fn differences(&self, before: &LinkState) -> [Option<String>; 3] {
+        fn difference<T: PartialEq + fmt::Debug>(what: &str, before: T, now: T) -> Option<String> {
+            (before != now).then(|| format!("{what}: {before:?} to {now:?}"))
+        }
+        [
+            difference("life", before.life, self.life),
+            difference("reading", before.reading, self.reading),
+            difference("writing", before.writing, self.writing),
+        ]
+    }
+
     /// A connection whose upgrade is done.
     pub fn announced() -> Self {
         LinkState {

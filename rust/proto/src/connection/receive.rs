@@ -44,7 +44,18 @@ impl Connection {
                 };
             }
         }
-        self.receive_any(input)
+        self.receive_any(input, None)
+    }
+
+    /// As [`receive`](Self::receive), for whoever wants to see every frame: the headers that were read are added to
+    /// `headers`, those of fragments too, and of frames that are consumed unseen.
+    #[cold]
+    pub fn receive_observed<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        headers: &mut Vec<Header>,
+    ) -> (usize, Received<'a>) {
+        self.receive_any(input, Some(headers))
     }
 
     /// The assembled message that [`receive`](Self::receive) or [`payload_received`](Self::payload_received)
@@ -152,20 +163,29 @@ impl Connection {
         Some((header, start..start + header.payload_len as usize))
     }
 
-    fn receive_any<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
+    fn receive_any<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        seen: Option<&mut Vec<Header>>,
+    ) -> (usize, Received<'a>) {
         self.release();
         if self.ended {
             return (input.len(), Received::NeedMore);
         }
         let mut used = 0;
-        match self.advance(input, &mut used) {
+        match self.advance(input, &mut used, seen) {
             Ok(outcome) => (used, self.deliver(outcome, input)),
             Err(failure) => (used, self.fail(failure)),
         }
     }
 
     /// Consumes `input` from `used` on, up to an event or its end.
-    fn advance(&mut self, input: &mut [u8], used: &mut usize) -> Result<Outcome, Failure> {
+    fn advance(
+        &mut self,
+        input: &mut [u8],
+        used: &mut usize,
+        mut seen: Option<&mut Vec<Header>>,
+    ) -> Result<Outcome, Failure> {
         loop {
             let unfinished = self
                 .partial
@@ -175,7 +195,12 @@ impl Connection {
             let frame = match unfinished {
                 Some(frame) => frame,
                 None => match self.next_header(input, used)? {
-                    Some(header) => self.begin(&header)?,
+                    Some(header) => {
+                        if let Some(seen) = &mut seen {
+                            seen.push(header);
+                        }
+                        self.begin(&header)?
+                    }
                     None => return Ok(Outcome::NeedMore),
                 },
             };

@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::close;
 use crate::deflate::Deflate;
-use crate::frame::{self, Opcode, MAX_CONTROL_PAYLOAD};
+use crate::frame::{self, Header, Opcode, MAX_CONTROL_PAYLOAD};
 use crate::Role;
 
 /// What is sent as one frame.
@@ -59,8 +59,28 @@ impl<'a> Outgoing<'a> {
     /// Appends the frame to `out`, its payload masked if we are a client.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let rsv = if self.compressed { frame::RSV1 } else { 0 };
+        let rsv = self.rsv();
         frame::encode_with(self.fin, rsv, self.opcode, self.payload, self.mask, out);
+    }
+
+    #[inline]
+    fn rsv(&self) -> u8 {
+        if self.compressed {
+            frame::RSV1
+        } else {
+            0
+        }
+    }
+
+    /// The frame's header, for whoever wants to see it.
+    pub fn header(&self) -> Header {
+        Header {
+            fin: self.fin,
+            rsv: self.rsv(),
+            opcode: self.opcode,
+            mask: self.mask,
+            payload_len: self.payload.len() as u64,
+        }
     }
 
     /// The frame as it goes out where compression was negotiated.

@@ -1,7 +1,7 @@
 //! Connections in memory, and every way in which bytes can reach them.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use evws_proto::frame::{self, Opcode};
+use evws_proto::frame::{self, Header, Opcode};
 use evws_proto::{Config, Connection, Received, Role};
 
 /// The mask key of all frames here.
@@ -114,10 +114,29 @@ pub fn feed_direct(config: &Config, wire: &[u8], read: usize) -> Vec<Event> {
     events
 }
 
+/// All events of `wire` fed in portions of `portion` bytes to a connection whose frames are observed, and the headers of
+/// those.
+pub fn feed_observed(config: &Config, wire: &[u8], portion: usize) -> (Vec<Event>, Vec<Header>) {
+    let mut connection = Connection::new(config);
+    let (mut events, mut headers) = (Vec::new(), Vec::new());
+    for portion in wire.to_vec().chunks_mut(portion.max(1)) {
+        let mut at = 0;
+        while at < portion.len() {
+            let (used, received) = connection.receive_observed(&mut portion[at..], &mut headers);
+            events.extend(own(received));
+            at += used;
+        }
+    }
+    (events, headers)
+}
+
 /// Asserts that `wire` gives `expected` fed whole, byte by byte, at every split into two, and read directly.
 /// Long wires are split at some places only: around every header's worth of bytes at both ends.
 pub fn assert_every_way(config: &Config, wire: &[u8], expected: &[Event]) {
     assert_eq!(feed_cut(config, wire, &[]), expected, "whole");
+    let (observed, headers) = feed_observed(config, wire, wire.len());
+    assert_eq!(observed, expected, "whole, observed");
+    assert_eq!(feed_observed(config, wire, 1), (observed, headers));
     let each: Vec<usize> = (1..wire.len()).collect();
     assert_eq!(feed_cut(config, wire, &each), expected, "byte by byte");
     for cut in (0..wire.len()).filter(|cut| wire.len() < 500 || *cut < 40 || cut + 40 > wire.len())

@@ -60,7 +60,7 @@ pub async fn establish(
     });
     let run = async {
         let mut transport = run(stream, &mailbox, &url, route, secure).await?;
-        let upgraded = upgrade(&mut transport, &request).await?;
+        let upgraded = upgrade(&mut transport, &mailbox, &request).await?;
         Ok((transport, upgraded))
     };
     match run.await {
@@ -91,13 +91,15 @@ async fn run(
     match route {
         Route::Lookup => {
             let addresses = dial::resolve(mailbox, &url.host, url.port).await?;
-            dial::connect(&stream, &url.host, &addresses).await?;
+            dial::connect(&stream, mailbox, &url.host, &addresses).await?;
         }
-        Route::Addresses(addresses) => dial::connect(&stream, &url.host, &addresses).await?,
+        Route::Addresses(addresses) => {
+            dial::connect(&stream, mailbox, &url.host, &addresses).await?;
+        }
         Route::Proxy(proxy) => {
             proxy::reach(&mut stream, mailbox, &proxy, &url.host, url.port).await?;
         }
-        Route::Unix(path) => dial::connect_unix(&stream, &path).await?,
+        Route::Unix(path) => dial::connect_unix(&stream, mailbox, &path).await?,
         Route::Unknown(text) => return Err(text),
     }
     match secure {
@@ -127,10 +129,13 @@ async fn handshake_tls(
 
 async fn upgrade(
     stream: &mut Transport,
+    mailbox: &Mailbox,
     request: &ClientRequest,
 ) -> Result<(UpgradeResponse, Vec<u8>), String> {
     let key = handshake::generate_key();
-    let mut sent = stream.write_all(&request.encode(&key)).await;
+    let encoded = request.encode(&key);
+    mailbox.log_head("sent", &encoded);
+    let mut sent = stream.write_all(&encoded).await;
     if sent.is_ok() {
         sent = stream.flush().await;
     }
@@ -151,7 +156,11 @@ async fn upgrade(
                 return Err(format!("upgrade request: {}", error::system_text(&error)));
             }
         }
-        match handshake::parse_response(&head, &key, request) {
+        let parsed = handshake::parse_response(&head, &key, request);
+        if !matches!(parsed, Ok(None)) {
+            mailbox.log_head("received", &head);
+        }
+        match parsed {
             Ok(None) => {}
             Ok(Some((length, response))) => {
                 head.drain(..length);

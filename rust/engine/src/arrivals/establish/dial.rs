@@ -1,8 +1,10 @@
 //! From a name to a connected socket.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use tokio::sync::oneshot;
@@ -20,6 +22,7 @@ pub async fn resolve(mailbox: &Mailbox, host: &str, port: u16) -> Result<Vec<Soc
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
+    mailbox.log(format_args!("looks {host} up"));
     let (answer, found) = oneshot::channel();
     mailbox.ask(Question::Lookup {
         host: host.to_owned(),
@@ -34,7 +37,10 @@ pub async fn resolve(mailbox: &Mailbox, host: &str, port: u16) -> Result<Vec<Soc
         Ok(addresses) if addresses.is_empty() => {
             Err(format!("cannot resolve {host}: the name has no address"))
         }
-        Ok(addresses) => Ok(addresses),
+        Ok(addresses) => {
+            mailbox.log(format_args!("{host} is {addresses:?}"));
+            Ok(addresses)
+        }
         Err(error) => Err(format!(
             "cannot resolve {host}: {}",
             error::system_text(&error)
@@ -65,18 +71,44 @@ fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     mixed
 }
 
+/// Begins to connect to an address.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn begin(mailbox: &Mailbox, address: &SocketAddr) -> io::Result<OwnedFd> {
+    let fd = sys::connect(address)?;
+    log_opened(mailbox, &fd, address);
+    Ok(fd)
+}
+
+fn log_opened(mailbox: &Mailbox, fd: &OwnedFd, target: &dyn Display) {
+    let fd = fd.as_raw_fd();
+    mailbox.log_descriptor(format_args!("fd {fd} is opened: connects to {target}"));
+}
+
+/// An address has answered.
+pub fn log_connected(mailbox: &Mailbox, address: &SocketAddr) {
+    mailbox.log(format_args!("connected to {address}"));
+}
+
 /// Connects to the first address of `host` that answers.
 ///
 /// # Errors
 /// None did: each with its error, in words.
-pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> Result<(), String> {
+pub async fn connect(
+    stream: &Stream,
+    mailbox: &Mailbox,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> Result<(), String> {
     let result = match interleave(addresses)[..] {
         // There is nobody to race against.
         [only] => stream
-            .connect(|| sys::connect(&only))
+            .connect(|| begin(mailbox, &only))
             .await
+            .map(|()| log_connected(mailbox, &only))
             .map_err(|error| vec![(only, error)]),
-        ref several => race(stream, several).await,
+        ref several => race(stream, mailbox, several).await,
     };
     let Err(failures) = result else {
         return Ok(());
@@ -97,8 +129,13 @@ pub async fn connect(stream: &Stream, host: &str, addresses: &[SocketAddr]) -> R
 ///
 /// # Errors
 /// Whatever the system says, with the path.
-pub async fn connect_unix(stream: &Stream, path: &Path) -> Result<(), String> {
-    let result = stream.connect(|| sys::connect_unix(path)).await;
+pub async fn connect_unix(stream: &Stream, mailbox: &Mailbox, path: &Path) -> Result<(), String> {
+    let begin = || {
+        let fd = sys::connect_unix(path)?;
+        log_opened(mailbox, &fd, &path.display());
+        Ok(fd)
+    };
+    let result = stream.connect(begin).await;
     result.map_err(|error| {
         format!(
             "connect to {}: {}",

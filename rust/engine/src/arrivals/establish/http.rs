@@ -68,6 +68,7 @@ impl Server {
     ) -> Result<(), EstablishError> {
         let date = httpdate::fmt_http_date(SystemTime::now());
         let mut head = response.encode_head(terms, Some(&date));
+        self.mailbox.log_head("sent", &head);
         let mut body = response.sent_body(terms);
         if body.len() <= SMALL_BODY {
             head.extend_from_slice(body);

@@ -1,6 +1,7 @@
 //! What a future needs from outside its socket: answers, and a deadline.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt::Arguments;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,9 @@ use evws_proto::handshake::Headers;
 use evws_proto::http::{HttpRequest, HttpResponse};
 use tokio::sync::oneshot;
 
+use super::head;
+use crate::event::Id;
+use crate::log::{Log, Topic};
 use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::tls::info::KeptInfo;
 
@@ -95,6 +99,9 @@ pub enum Phase {
 /// Where a future and the engine meet.
 #[derive(Default)]
 pub struct Mailbox {
+    log: Log,
+    /// The connection's, for the log.
+    id: Cell<Id>,
     question: RefCell<Option<Question>>,
     /// The deadline that the future has set anew, until the engine takes it up.
     deadline: Cell<Option<Option<Duration>>>,
@@ -109,6 +116,37 @@ pub struct Mailbox {
 pub struct Late;
 
 impl Mailbox {
+    /// Of a future whose steps are written to this log.
+    pub fn new(log: Log) -> Self {
+        Mailbox {
+            log,
+            ..Mailbox::default()
+        }
+    }
+
+    /// Under which id.
+    pub fn set_id(&self, id: Id) {
+        self.id.set(id);
+    }
+
+    /// Writes a line about a step of the future.
+    pub fn log(&self, text: Arguments<'_>) {
+        self.log.write(Topic::Handshake, self.id.get(), text);
+    }
+
+    /// Writes the lines of a head that was sent or received, as far as it is one. What it has of
+    /// credentials is not shown.
+    pub fn log_head(&self, way: &str, bytes: &[u8]) {
+        if self.log.is_on() {
+            head::lines(bytes, |line| self.log(format_args!("{way} {line}")));
+        }
+    }
+
+    /// Writes a line about a descriptor of the future.
+    pub fn log_descriptor(&self, text: Arguments<'_>) {
+        self.log.write(Topic::Descriptor, self.id.get(), text);
+    }
+
     /// Asks the engine.
     pub fn ask(&self, question: Question) {
         *self.question.borrow_mut() = Some(question);

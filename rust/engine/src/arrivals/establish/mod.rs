@@ -3,6 +3,7 @@
 
 pub mod client;
 mod dial;
+mod head;
 mod http;
 pub mod mailbox;
 mod proxy;
@@ -85,6 +86,11 @@ impl Establishing {
             attempts: Vec::new(),
             handshaking: None,
         }
+    }
+
+    /// Names it, for the log.
+    pub fn set_id(&self, id: Id) {
+        self.mailbox.set_id(id);
     }
 
     /// Goes on as far as can be. `ready`: the descriptor is.

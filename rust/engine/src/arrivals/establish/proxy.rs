@@ -28,17 +28,27 @@ pub async fn reach(
         .await
         .map_err(named)?;
     if proxy.kind == ProxyKind::Http {
-        dial::connect(stream, &proxy.host, &way)
+        dial::connect(stream, mailbox, &proxy.host, &way)
             .await
             .map_err(named)?;
-        return http(stream, proxy, host, port).await.map_err(named);
+        return http(stream, mailbox, proxy, host, port)
+            .await
+            .map_err(named);
     }
     let mut failures = Vec::new();
     for target in targets(mailbox, proxy, host, port).await? {
         // After a refusal the proxy closes (RFC 1928 section 6): each address has a connection of its own.
-        dial::connect(stream, &proxy.host, &way)
+        dial::connect(stream, mailbox, &proxy.host, &way)
             .await
             .map_err(named)?;
+        match &target {
+            SocksTarget::Address(address) => {
+                mailbox.log(format_args!("asks {proxy} for {address}"))
+            }
+            SocksTarget::Name(name, port) => {
+                mailbox.log(format_args!("asks {proxy} for {name}:{port}"))
+            }
+        }
         match socks(stream, proxy, &target).await {
             Ok(()) => return Ok(()),
             Err(error) => failures.push(match target {
@@ -67,8 +77,15 @@ async fn targets(
     Ok(addresses.into_iter().map(SocksTarget::Address).collect())
 }
 
-async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Result<(), String> {
+async fn http(
+    stream: &mut Stream,
+    mailbox: &Mailbox,
+    proxy: &Proxy,
+    host: &str,
+    port: u16,
+) -> Result<(), String> {
     let request = connect::encode_request(host, port, proxy.credentials.as_ref());
+    mailbox.log_head("sent to the proxy", &request);
     let sent = stream.write_all(&request).await;
     let mut head = Vec::new();
     loop {
@@ -84,7 +101,11 @@ async fn http(stream: &mut Stream, proxy: &Proxy, host: &str, port: u16) -> Resu
             // A proxy that refuses early may reset while it is still being written to.
             Err(error) => return Err(error::system_text(&sent.err().unwrap_or(error))),
         }
-        match connect::parse_response(&head)? {
+        let parsed = connect::parse_response(&head);
+        if !matches!(parsed, Ok(None)) {
+            mailbox.log_head("received from the proxy", &head);
+        }
+        match parsed? {
             None => {}
             Some(length) if length == head.len() => return Ok(()),
             // Neither a WebSocket server nor a TLS server speaks first.

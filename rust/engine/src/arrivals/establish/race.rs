@@ -11,8 +11,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::dial;
+use super::mailbox::Mailbox;
 use super::stream::Stream;
-use crate::sys;
+use crate::{error, sys};
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ impl Attempt {
 /// All of them, in the order in which they failed.
 pub async fn race(
     stream: &Stream,
+    mailbox: &Mailbox,
     addresses: &[SocketAddr],
 ) -> Result<(), Vec<(SocketAddr, io::Error)>> {
     let mut untried = addresses.iter();
@@ -76,7 +79,7 @@ pub async fn race(
             let Some(address) = untried.next() else {
                 break;
             };
-            match begin(address, !untried.as_slice().is_empty()) {
+            match begin(mailbox, address, !untried.as_slice().is_empty()) {
                 Ok(attempt) => {
                     stream.0.announce(Rc::clone(&attempt));
                     running.push((*address, attempt));
@@ -89,7 +92,7 @@ pub async fn race(
             return Err(failures);
         }
         something_happened().await;
-        if let Some(winner) = settle(&mut running, &mut failures, &mut another) {
+        if let Some(winner) = settle(mailbox, &mut running, &mut failures, &mut another) {
             for (_, attempt) in &running {
                 attempt.progress.set(AttemptState::Over);
             }
@@ -101,8 +104,8 @@ pub async fn race(
     }
 }
 
-fn begin(address: &SocketAddr, has_successors: bool) -> io::Result<Rc<Attempt>> {
-    let fd = sys::connect(address)?;
+fn begin(mailbox: &Mailbox, address: &SocketAddr, has_successors: bool) -> io::Result<Rc<Attempt>> {
+    let fd = dial::begin(mailbox, address)?;
     Ok(Rc::new(Attempt {
         raw: fd.as_raw_fd(),
         fd: RefCell::new(Some(fd)),
@@ -114,6 +117,7 @@ fn begin(address: &SocketAddr, has_successors: bool) -> io::Result<Rc<Attempt>> 
 /// Looks at the answers that are there. Returns the descriptor of the first good one; sorts out
 /// the bad ones, each of which makes room for another.
 fn settle(
+    mailbox: &Mailbox,
     running: &mut Vec<(SocketAddr, Rc<Attempt>)>,
     failures: &mut Vec<(SocketAddr, io::Error)>,
     another: &mut bool,
@@ -125,8 +129,13 @@ fn settle(
         }
         attempt.progress.set(AttemptState::Over);
         match attempt.result() {
-            Ok(()) => winner = attempt.take(),
+            Ok(()) => {
+                dial::log_connected(mailbox, address);
+                winner = attempt.take();
+            }
             Err(error) => {
+                let text = error::system_text(&error);
+                mailbox.log(format_args!("connect to {address}: {text}"));
                 failures.push((*address, error));
                 *another = true;
             }

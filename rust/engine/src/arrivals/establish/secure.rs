@@ -52,6 +52,12 @@ pub async fn handshake(
             HandshakeProgress::Done => {
                 stream.write_all(&outgoing).await?;
                 let (tls, plaintext) = Tls::new(*handshake);
+                let info = tls.info();
+                let how = if info.resumed { ", resumed" } else { "" };
+                mailbox.log(format_args!(
+                    "TLS is agreed on: {} {}{how}",
+                    info.version, info.cipher
+                ));
                 return Ok(Box::new(Secured {
                     stream,
                     tls: Box::new(tls),

@@ -131,7 +131,9 @@ async fn begin_tls(
         // No record of TLS begins with a letter, and every HTTP method does.
         Ok(1..) if hello[0].is_ascii_alphabetic() => {
             let rejection = Rejection::new(400);
-            let _ = stream.write_all(&rejection.encode()).await;
+            let response = rejection.encode();
+            mailbox.log_head("sent", &response);
+            let _ = stream.write_all(&response).await;
             return Err(refused(&rejection));
         }
         Ok(1..) => {}
@@ -169,6 +171,9 @@ impl Server {
                     found.map(|(length, request)| (length, Incoming::Upgrade(request)))
                 })
             };
+            if !matches!(parsed, Ok(None)) {
+                self.mailbox.log_head("received", &self.input);
+            }
             match parsed {
                 Ok(Some((length, found))) => {
                     self.input.drain(..length);
@@ -233,6 +238,7 @@ impl Server {
         let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
         let response =
             handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
+        self.mailbox.log_head("sent", &response);
         self.write(&response).await?;
         let mut leftover = self.input;
         Ok(Established {
@@ -309,7 +315,9 @@ impl Server {
 
     /// Says what is wrong, and ends the connection.
     pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, EstablishError> {
-        self.write(&rejection.encode()).await?;
+        let response = rejection.encode();
+        self.mailbox.log_head("sent", &response);
+        self.write(&response).await?;
         self.end(refused(&rejection)).await
     }
 
