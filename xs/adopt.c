@@ -88,40 +88,15 @@ static void flush(pTHX_ IO *io)
 
 /* ---- the environment ---- */
 
-static HV *env_option(pTHX_ const ws_options *o)
-{
-    SV *env = o->value[WS_OPT_ENV];
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_ENV))
-        return NULL;
-    if (!SvROK(env) || SvTYPE(SvRV(env)) != SVt_PVHV)
-        croak("adopt: env must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ env)));
-    return (HV *)SvRV(env);
-}
-
-/* A mortal copy, or NULL. Only what is asked for is read: others may be magical. */
-static SV *env_value(pTHX_ HV *env, const char *key)
-{
-    SV **slot = hv_fetch(env, key, (I32)strlen(key), 0);
-    SV *value = slot ? sv_mortalcopy(*slot) : NULL;
-
-    return value && SvOK(value) ? value : NULL;
-}
-
 static evws_bytes env_string(pTHX_ HV *env, const char *key)
 {
-    SV *value = env_value(aTHX_ env, key);
+    SV *value = ws_entry(aTHX_ env, key);
     SV *plain = value ? ws_plain_scalar(aTHX_ value) : NULL;
-    evws_bytes text = { NULL, 0 };
-    STRLEN length;
+    evws_bytes none = { NULL, 0 };
 
     if (value && !plain)
         croak("adopt: env: %s must be a string", key);
-    if (plain) {
-        text.data = (const uint8_t *)SvPV(plain, length);
-        text.length = length;
-    }
-    return text;
+    return plain ? ws_bytes(aTHX_ plain) : none;
 }
 
 /* Percent-encoded, but for what a path may contain (RFC 3986 section 3.3). */
@@ -156,9 +131,7 @@ static evws_bytes env_target(pTHX_ HV *env)
     query = env_string(aTHX_ env, "QUERY_STRING");
     if (query.length)
         sv_catpvf(made, "?%.*s", (int)query.length, (const char *)query.data);
-    target.data = (const uint8_t *)SvPVX(made);
-    target.length = SvCUR(made);
-    return target;
+    return ws_bytes(aTHX_ made);
 }
 
 /* HTTP_SEC_WEBSOCKET_KEY is SEC-WEBSOCKET-KEY. NULL: it is no header. */
@@ -182,10 +155,10 @@ static SV *header_name(pTHX_ SV *key)
     return sv;
 }
 
-/* The array is built in the string buffer of a mortal. */
+/* Only what is asked for is read: other values may be magical. */
 static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
 {
-    SV *buffer = sv_2mortal(newSVpvs(""));
+    SV *list = ws_list(aTHX);
     HE *entry;
 
     hv_iterinit(env);
@@ -196,14 +169,12 @@ static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
 
         if (!name)
             continue;
-        header.name.data = (const uint8_t *)SvPVX(name);
-        header.name.length = SvCUR(name);
+        header.name = ws_bytes(aTHX_ name);
         header.value = env_string(aTHX_ env, SvPV_nolen(key));
         if (header.value.data)
-            sv_catpvn(buffer, (const char *)&header, sizeof header);
+            WS_LIST_ADD(list, header);
     }
-    out->headers = (evws_header *)SvPVX(buffer);
-    out->header_count = SvCUR(buffer) / sizeof(evws_header);
+    WS_LIST_GIVE(list, out->headers, out->header_count);
 }
 
 static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
@@ -225,11 +196,10 @@ static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
     if (!ws_option_given(aTHX_ o, WS_OPT_ROLE))
         return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
     role = ws_option_string(aTHX_ o, WS_OPT_ROLE);
-    if (role.length != 6 || (memNE(role.data, "client", 6) && memNE(role.data, "server", 6)))
-        croak("adopt: role must be 'client' or 'server' (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ o->value[WS_OPT_ROLE])));
-    if (memEQ(role.data, "server", 6))
+    if (ws_bytes_are(role, "server"))
         return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
+    if (!ws_bytes_are(role, "client"))
+        ws_option_must_be(aTHX_ o, WS_OPT_ROLE, "'client' or 'server'");
     if (ws_option_given(aTHX_ o, WS_OPT_UPGRADED) && !upgraded)
         croak("adopt: role 'client' is for a socket whose upgrade is over, and upgraded is false");
     return EVWS_ADOPT_AS_CLIENT;
@@ -238,18 +208,12 @@ static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
 /* Without a request there is nothing that these could be for. */
 static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_options *options)
 {
-    static const struct { const char *name; ws_option option; } others[] = {
-        { "env", WS_OPT_ENV }, { "origins", WS_OPT_ORIGINS }, { "hosts", WS_OPT_HOSTS },
-        { "headers", WS_OPT_HEADERS }, { "on_handshake", WS_OPT_ON_HANDSHAKE },
-        { "handshake_timeout", WS_OPT_HANDSHAKE_TIMEOUT },
-    };
-    size_t i;
+    const char *useless = ws_option_with(aTHX_ o, WS_NOT_UPGRADED);
 
-    for (i = 0; i < C_ARRAY_LENGTH(others); i++)
-        if (ws_option_given(aTHX_ o, others[i].option))
-            croak("adopt: %s is for an upgrade, and that of this socket is over", others[i].name);
-    if (options->upgrade.deflate.enabled)
-        croak("adopt: deflate is for an upgrade, and that of this socket is over");
+    if (!useless && options->upgrade.deflate.enabled)
+        useless = "deflate";
+    if (useless)
+        croak("adopt: %s is for an upgrade, and that of this socket is over", useless);
     if (options->upgrade.protocol_count > 1)
         croak("adopt: the upgrade of this socket is over: protocol must be the one that was agreed on");
 }
@@ -257,7 +221,7 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
 /* Returns the patterns among the origins, which are the caller's to keep. */
 static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
 {
-    HV *env = env_option(aTHX_ o);
+    HV *env = ws_option_hash(aTHX_ o, WS_OPT_ENV);
     AV *patterns;
 
     Zero(out, 1, evws_adopt_options);
@@ -277,14 +241,14 @@ static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
 /* Mortal. */
 static SV *handle_option(pTHX_ const ws_options *o)
 {
-    HV *env = env_option(aTHX_ o);
+    HV *env = ws_option_hash(aTHX_ o, WS_OPT_ENV);
     SV *fh;
 
     if (ws_option_given(aTHX_ o, WS_OPT_FH))
         return o->value[WS_OPT_FH];
     if (!env)
         croak("fh parameter is required");
-    fh = env_value(aTHX_ env, "psgix.io");
+    fh = ws_entry(aTHX_ env, "psgix.io");
     if (!fh)
         croak("adopt: env has no psgix.io: this server does not hand out its sockets; or give fh");
     return fh;

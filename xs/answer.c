@@ -40,15 +40,6 @@ bool ws_origin_matches(pTHX_ AV *origins, SV *headers)
 
 /* ---- the request ---- */
 
-/* What a peer has sent: tainted under -T, as what perl's own sockets read. */
-SV *ws_peer_sv(pTHX_ evws_bytes bytes)
-{
-    SV *sv = newSVpvn(WS_TEXT(bytes), bytes.length);
-
-    SvTAINTED_on(sv);
-    return sv;
-}
-
 /* A new hash of the headers of the event that was polled last. */
 HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
 {
@@ -71,11 +62,6 @@ SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id)
     return length ? newSVpvn(text, length) : newSV(0);
 }
 
-static void store(pTHX_ HV *hash, const char *key, SV *value)
-{
-    (void)hv_store(hash, key, (I32)strlen(key), value, 0);
-}
-
 /* What the target says stands among the headers, too. */
 static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const char *name)
 {
@@ -87,7 +73,7 @@ static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const cha
     /* Without its magic, which would taint whatever is made next. */
     text.data = (const uint8_t *)SvPVX(*value);
     text.length = SvCUR(*value);
-    store(aTHX_ hash, key, ws_peer_sv(aTHX_ text));
+    ws_store(aTHX_ hash, key, ws_peer_sv(aTHX_ text));
 }
 
 /* A new hash, of the request event that was polled last. */
@@ -98,71 +84,59 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
     evws_request request;
 
     if (evws_event_request(ctx->engine, &request)) {
-        store(aTHX_ hash, "method", ws_peer_sv(aTHX_ request.method));
-        store(aTHX_ hash, "uri", ws_peer_sv(aTHX_ request.target));
-        store(aTHX_ hash, "protocol", ws_peer_sv(aTHX_ request.version));
-        store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
+        ws_store(aTHX_ hash, "method", ws_peer_sv(aTHX_ request.method));
+        ws_store(aTHX_ hash, "uri", ws_peer_sv(aTHX_ request.target));
+        ws_store(aTHX_ hash, "protocol", ws_peer_sv(aTHX_ request.version));
+        ws_store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
         if (request.is_secure)
-            store(aTHX_ hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
+            ws_store(aTHX_ hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
     }
     store_header(aTHX_ hash, "path", headers, "Path");
     store_header(aTHX_ hash, "query", headers, "Query");
-    store(aTHX_ hash, "headers", newRV_noinc((SV *)headers));
-    store(aTHX_ hash, "body", ws_peer_sv(aTHX_ event->payload));
-    store(aTHX_ hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
+    ws_store(aTHX_ hash, "headers", newRV_noinc((SV *)headers));
+    ws_store(aTHX_ hash, "body", ws_peer_sv(aTHX_ event->payload));
+    ws_store(aTHX_ hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
     return hash;
 }
 
 /* ---- the response ----
  * Every value is copied to a mortal, which runs whatever Perl code hides
- * behind it; lists are built in the string buffers of mortals. */
+ * behind it. */
 
 /* The bytes of a string, which live as long as the call. */
 static evws_bytes octets(pTHX_ SV *value, const char *what, const char *which, IV number)
 {
-    SV *plain = ws_plain_scalar(aTHX_ value);
-    evws_bytes bytes;
-    STRLEN length;
+    SV *plain = ws_plain_string(aTHX_ value);
 
-    if (!plain || !SvOK(plain))
+    if (!plain)
         croak("%s: %s number %" IVdf " must be a defined string", what, which, number);
     if (SvUTF8(plain) && !sv_utf8_downgrade(plain, TRUE))
         croak("%s: %s number %" IVdf " has wide characters: it must be bytes", what, which, number);
-    bytes.data = (const uint8_t *)SvPV(plain, length);
-    bytes.length = length;
-    return bytes;
-}
-
-/* A mortal copy of an element. */
-static SV *element(pTHX_ AV *list, SSize_t index)
-{
-    SV **slot = av_fetch(list, index, 0);
-
-    return slot ? sv_mortalcopy(*slot) : sv_newmortal();
+    return ws_bytes(aTHX_ plain);
 }
 
 static AV *array_of(pTHX_ SV *value, const char *what, const char *which)
 {
-    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
-        croak("%s: %s must be an array reference (got '%s')", what, which, SvPV_nolen(ws_shown(aTHX_ value)));
-    return (AV *)SvRV(value);
+    AV *array = ws_array(value);
+
+    if (!array)
+        ws_must_be(aTHX_ what, which, "an array reference", value);
+    return array;
 }
 
 static void response_status(pTHX_ SV *value, const char *what, evws_response *out)
 {
-    SV *plain = ws_plain_scalar(aTHX_ value);
-    NV status = plain && looks_like_number(plain) ? SvNV(plain) : 0;
+    NV status = ws_number(aTHX_ value);
 
     if (!(status >= 200 && status <= 599) || status != Perl_floor(status))
-        croak("%s: the status must be a whole number from 200 to 599 (got '%s')", what,
-              SvPV_nolen(ws_shown(aTHX_ value)));
+        ws_must_be(aTHX_ what, "the status", "a whole number from 200 to 599", value);
     out->status = (uint32_t)status;
 }
 
 static void response_headers(pTHX_ SV *value, const char *what, evws_response *out)
 {
     AV *list = array_of(aTHX_ value, what, "the headers");
-    SV *buffer = sv_2mortal(newSVpvs(""));
+    SV *made = ws_list(aTHX);
     SSize_t last = av_len(list);
     SSize_t i;
 
@@ -171,27 +145,25 @@ static void response_headers(pTHX_ SV *value, const char *what, evws_response *o
     for (i = 0; i < last; i += 2) {
         evws_header header;
 
-        header.name = octets(aTHX_ element(aTHX_ list, i), what, "the name of header", (IV)i / 2 + 1);
-        header.value = octets(aTHX_ element(aTHX_ list, i + 1), what, "the value of header", (IV)i / 2 + 1);
-        sv_catpvn(buffer, (const char *)&header, sizeof header);
+        header.name = octets(aTHX_ ws_element(aTHX_ list, i), what, "the name of header", (IV)i / 2 + 1);
+        header.value = octets(aTHX_ ws_element(aTHX_ list, i + 1), what, "the value of header", (IV)i / 2 + 1);
+        WS_LIST_ADD(made, header);
     }
-    out->headers = (const evws_header *)SvPVX(buffer);
-    out->header_count = SvCUR(buffer) / sizeof(evws_header);
+    WS_LIST_GIVE(made, out->headers, out->header_count);
 }
 
 static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
 {
     AV *list = array_of(aTHX_ value, what, "the body");
-    SV *buffer = sv_2mortal(newSVpvs(""));
+    SV *made = ws_list(aTHX);
     SSize_t i;
 
     for (i = 0; i <= av_len(list); i++) {
-        evws_bytes part = octets(aTHX_ element(aTHX_ list, i), what, "body string", (IV)i + 1);
+        evws_bytes part = octets(aTHX_ ws_element(aTHX_ list, i), what, "body string", (IV)i + 1);
 
-        sv_catpvn(buffer, (const char *)&part, sizeof part);
+        WS_LIST_ADD(made, part);
     }
-    out->body = (const evws_bytes *)SvPVX(buffer);
-    out->body_count = SvCUR(buffer) / sizeof(evws_bytes);
+    WS_LIST_GIVE(made, out->body, out->body_count);
 }
 
 /* A response from its parts, mortal copies of which the last two may be NULL:
@@ -209,12 +181,11 @@ void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV 
 /* From [ $status, \@headers, \@body ]. */
 void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out)
 {
-    AV *list;
+    AV *list = ws_array(triple);
 
-    if (!SvROK(triple) || SvTYPE(SvRV(triple)) != SVt_PVAV || av_len((AV *)SvRV(triple)) != 2)
-        croak("%s must return [ $status, \\@headers, \\@body ] (got '%s')", what, SvPV_nolen(ws_shown(aTHX_ triple)));
-    list = (AV *)SvRV(triple);
-    ws_response_from_parts(aTHX_ what, element(aTHX_ list, 0), element(aTHX_ list, 1), element(aTHX_ list, 2), out);
+    if (!list || av_len(list) != 2)
+        croak("%s must return [ $status, \\@headers, \\@body ] (got '%s')", what, ws_shown(aTHX_ triple));
+    ws_response_from_parts(aTHX_ what, ws_element(aTHX_ list, 0), ws_element(aTHX_ list, 1), ws_element(aTHX_ list, 2), out);
 }
 
 /* Croaks with the engine's words if it refused an answer. TRUE: somebody waited for it. */

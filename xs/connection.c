@@ -183,12 +183,12 @@ int64_t ws_close_code(pTHX_ const char *what, SV *given)
     NV code;
 
     if (!plain || !looks_like_number(plain))
-        croak("%s: invalid close code '%s' (it is no number)", what, SvPV_nolen(ws_shown(aTHX_ given)));
+        croak("%s: invalid close code '%s' (it is no number)", what, ws_shown(aTHX_ given));
     code = SvNV(plain);
     /* The other way round it would let NaN pass. */
     if (!(code == Perl_floor(code) && code > -1e9 && code < 1e9))
         croak("%s: invalid close code %s (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", what,
-              SvPV_nolen(ws_shown(aTHX_ given)));
+              ws_shown(aTHX_ given));
     return (int64_t)code;
 }
 
@@ -290,24 +290,18 @@ SV *ws_stash(pTHX_ ws_connection *conn)
     return newRV_inc((SV *)conn->stash);
 }
 
-/* What was negotiated, or undef. */
-static SV *text_or_undef(pTHX_ evws_bytes text)
-{
-    return text.length ? newSVpvn((const char *)text.data, text.length) : newSV(0);
-}
-
 SV *ws_protocol(pTHX_ ws_connection *conn)
 {
     evws_bytes none = { NULL, 0 };
 
-    return text_or_undef(aTHX_ conn && conn->open ? evws_protocol(conn->ctx->engine, conn->id) : none);
+    return ws_text_sv(aTHX_ conn && conn->open ? evws_protocol(conn->ctx->engine, conn->id) : none);
 }
 
 SV *ws_extensions(pTHX_ ws_connection *conn)
 {
     evws_bytes none = { NULL, 0 };
 
-    return text_or_undef(aTHX_ conn && conn->open ? evws_extensions(conn->ctx->engine, conn->id) : none);
+    return ws_text_sv(aTHX_ conn && conn->open ? evws_extensions(conn->ctx->engine, conn->id) : none);
 }
 
 SV *ws_peer_address(pTHX_ ws_connection *conn)

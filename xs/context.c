@@ -14,7 +14,7 @@ static SV *loop_option(pTHX_ const ws_options *o)
     if (!ws_option_given(aTHX_ o, WS_OPT_LOOP))
         return NULL;
     if (!SvROK(loop) || !sv_derived_from(loop, "EV::Loop") || !SvIOK(SvRV(loop)))
-        croak("new: loop must be an EV::Loop object (got '%s')", SvPV_nolen(ws_shown(aTHX_ loop)));
+        ws_option_must_be(aTHX_ o, WS_OPT_LOOP, "an EV::Loop object");
     return SvRV(loop);
 }
 
@@ -22,16 +22,10 @@ static SV *loop_option(pTHX_ const ws_options *o)
 static evws_bytes environment(pTHX_ const char *name)
 {
     HV *env = get_hv("ENV", 0);
-    SV **slot = env ? hv_fetch(env, name, (I32)strlen(name), 0) : NULL;
-    SV *set = slot ? sv_mortalcopy(*slot) : NULL;
-    evws_bytes value = { NULL, 0 };
-    STRLEN length;
+    SV *value = env ? ws_entry(aTHX_ env, name) : NULL;
+    evws_bytes none = { NULL, 0 };
 
-    if (set && SvOK(set)) {
-        value.data = (const uint8_t *)SvPV(set, length);
-        value.length = length;
-    }
-    return value;
+    return value ? ws_bytes(aTHX_ value) : none;
 }
 
 static evws_bytes environment_either(pTHX_ const char *lower, const char *upper)
@@ -66,16 +60,11 @@ static void set_proxy(pTHX_ ws_context *ctx, const ws_options *o, uint16_t port)
  * what names no host or no possible port. */
 int ws_parse_proxy(pTHX_ SV *proxy, SV **out)
 {
-    evws_bytes text, host;
-    STRLEN length;
+    evws_bytes host;
     uint16_t port;
 
     proxy = sv_mortalcopy(proxy);
-    if (!SvOK(proxy))
-        return 0;
-    text.data = (const uint8_t *)SvPV(proxy, length);
-    text.length = length;
-    if (evws_proxy_parse(text, &host, &port) != EVWS_STATUS_OK)
+    if (!SvOK(proxy) || evws_proxy_parse(ws_bytes(aTHX_ proxy), &host, &port) != EVWS_STATUS_OK)
         return 0;
     out[0] = newSVpvn_flags((const char *)host.data, host.length, SVs_TEMP);
     out[1] = sv_2mortal(newSVuv(port));
@@ -114,19 +103,12 @@ SV *ws_new(pTHX_ SV **args, I32 count)
 
 static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connect_options *out)
 {
-    ws_byte_list protocols;
-    ws_header_list headers;
-
     Zero(out, 1, evws_connect_options);
     if (!ws_option_given(aTHX_ o, WS_OPT_URL))
         croak("url parameter is required");
     out->url = ws_option_string(aTHX_ o, WS_OPT_URL);
-    ws_option_names(aTHX_ o, WS_OPT_PROTOCOL, &protocols);
-    out->protocols = protocols.item;
-    out->protocol_count = protocols.count;
-    ws_option_headers(aTHX_ o, &headers);
-    out->headers = headers.item;
-    out->header_count = headers.count;
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_PROTOCOL), out->protocols, out->protocol_count);
+    WS_LIST_GIVE(ws_option_headers(aTHX_ o), out->headers, out->header_count);
     out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
     out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
     out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
@@ -172,27 +154,11 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 
 /* ---- listen ---- */
 
-static void listen_check(pTHX_ const ws_options *o)
+/* 0.10 had a vhost of that name. */
+static void refuse_default(pTHX_ const ws_options *o)
 {
-    static const struct {
-        const char *name;
-        ws_option option;
-    } strings[] = {
-        { "name", WS_OPT_NAME },       { "protocol", WS_OPT_PROTOCOL }, { "ssl_cert", WS_OPT_SSL_CERT },
-        { "ssl_key", WS_OPT_SSL_KEY }, { "ssl_ca", WS_OPT_SSL_CA },     { "ssl_client_ca", WS_OPT_SSL_CLIENT_CA },
-        { "path", WS_OPT_PATH },       { "ssl_alpn", WS_OPT_SSL_ALPN }, { "host", WS_OPT_HOST },
-    };
-    size_t i;
-
-    for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
-        if (o->value[strings[i].option] && !SvOK(o->value[strings[i].option]))
-            croak("listen: option '%s' must be a defined string", strings[i].name);
-    if (ws_option_given(aTHX_ o, WS_OPT_NAME)) {
-        evws_bytes name = ws_option_string(aTHX_ o, WS_OPT_NAME);
-
-        if (name.length == 7 && memEQ(name.data, "default", 7))
-            croak("listen: vhost name 'default' is reserved");
-    }
+    if (ws_option_given(aTHX_ o, WS_OPT_NAME) && ws_bytes_are(ws_option_string(aTHX_ o, WS_OPT_NAME), "default"))
+        croak("listen: vhost name 'default' is reserved");
 }
 
 /* Returns the patterns among the origins. */
@@ -235,7 +201,7 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
-    listen_check(aTHX_ &o);
+    refuse_default(aTHX_ &o);
     origins = listen_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
     listener = listener_new(aTHX_ &o, origins);

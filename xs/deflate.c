@@ -1,8 +1,5 @@
 /* The option deflate: permessage-deflate (RFC 7692), as a flag or as a hash of
  * options.
- *
- * Ranges are checked here, where the name of the method and the value as the
- * program wrote it are known; the engine checks them again for other callers.
  */
 #include "websockets.h"
 
@@ -12,125 +9,64 @@
 /* Level 1 of zlib-rs has fixed codes only, with which noise grows; beyond 2 a few percent cost much time. */
 #define DEFAULT_LEVEL 2
 
-typedef enum {
-    KEY_SERVER_NO_CONTEXT_TAKEOVER, KEY_CLIENT_NO_CONTEXT_TAKEOVER, KEY_SERVER_MAX_WINDOW_BITS,
-    KEY_CLIENT_MAX_WINDOW_BITS, KEY_THRESHOLD, KEY_LEVEL, KEY_MEMORY, KEY_COUNT
-} deflate_key;
+/* 2**53: every whole number up to it is one a NV can hold. */
+#define ANY_SIZE 9007199254740992.0
 
-typedef struct {
-    const char *name;
-    uint64_t least, most;                   /* both 0: true or false */
-} deflate_key_spec;
-
-/* Indexed by deflate_key. 2**53: every whole number up to it is one a NV can hold. */
-#define ANY_SIZE (UINT64_C(1) << 53)
-static const deflate_key_spec key_specs[KEY_COUNT] = {
-    { "server_no_context_takeover", 0, 0 },
-    { "client_no_context_takeover", 0, 0 },
-    { "server_max_window_bits", 9, 15 },
-    { "client_max_window_bits", 9, 15 },
-    { "threshold", 0, ANY_SIZE },
-    { "level", 1, 9 },
-    { "memory", 0, ANY_SIZE },
-};
-
-static void croak_range(pTHX_ const char *where, const deflate_key_spec *spec, SV *value)
+/* A whole number; `expected` says in which range, for messages. */
+static NV number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV least, NV most, const char *expected)
 {
-    const char *shown = SvPV_nolen(ws_shown(aTHX_ value));
+    NV found;
 
-    if (spec->most == ANY_SIZE)
-        croak("%s: %s must be a whole number of bytes, not '%s'", where, spec->name, shown);
-    croak("%s: %s must be %d to %d, not '%s'", where, spec->name, (int)spec->least, (int)spec->most, shown);
-}
-
-static uint64_t number(pTHX_ const char *where, const deflate_key_spec *spec, SV *value)
-{
-    SV *plain = ws_plain_scalar(aTHX_ value);
-    NV found = -1;
-
-    if (plain && looks_like_number(plain))
-        found = SvNV(plain);
+    if (!ws_option_given(aTHX_ o, which))
+        return otherwise;
+    found = ws_number(aTHX_ o->value[which]);
     /* The other way round it would let NaN pass. */
-    if (!(found >= (NV)spec->least && found <= (NV)spec->most && found == Perl_floor(found)))
-        croak_range(aTHX_ where, spec, value);
-    return (uint64_t)found;
+    if (!(found >= least && found <= most && found == Perl_floor(found)))
+        croak("%s: %s must be %s, not '%s'", o->method, ws_option_name(which), expected,
+              ws_shown(aTHX_ o->value[which]));
+    return found;
 }
 
-static void set(pTHX_ const char *where, deflate_key key, SV *value, evws_deflate_options *out)
+static uint64_t bytes(pTHX_ const ws_options *o, ws_option which, NV otherwise)
 {
-    const deflate_key_spec *spec = &key_specs[key];
-    bool is_true = !spec->most && SvTRUE(value);
-    uint64_t count = spec->most ? number(aTHX_ where, spec, value) : 0;
-
-    switch (key) {
-    case KEY_SERVER_NO_CONTEXT_TAKEOVER: out->server_no_context_takeover = is_true; break;
-    case KEY_CLIENT_NO_CONTEXT_TAKEOVER: out->client_no_context_takeover = is_true; break;
-    case KEY_SERVER_MAX_WINDOW_BITS: out->server_max_window_bits = (uint8_t)count; break;
-    case KEY_CLIENT_MAX_WINDOW_BITS: out->client_max_window_bits = (uint8_t)count; break;
-    case KEY_THRESHOLD: out->threshold = count; break;
-    case KEY_LEVEL:     out->level = (uint8_t)count; break;
-    case KEY_MEMORY:    out->memory = count; break;
-    case KEY_COUNT:     break;
-    }
+    return (uint64_t)number(aTHX_ o, which, otherwise, 0, ANY_SIZE, "a whole number of bytes");
 }
 
-static void set_entry(pTHX_ const char *where, SV *name, SV *value, evws_deflate_options *out)
+static uint8_t window_bits(pTHX_ const ws_options *o, ws_option which)
 {
-    STRLEN length;
-    const char *text = SvPV(name, length);
-    ws_unknown unknown;
-    int i;
-
-    for (i = 0; i < KEY_COUNT; i++) {
-        if (length != strlen(key_specs[i].name) || !memEQ(text, key_specs[i].name, length))
-            continue;
-        if (SvOK(value))
-            set(aTHX_ where, (deflate_key)i, value, out);
-        return;
-    }
-    ws_unknown_begin(aTHX_ &unknown, where, name);
-    for (i = 0; i < KEY_COUNT; i++)
-        ws_unknown_compare(&unknown, key_specs[i].name);
-    ws_unknown_croak(aTHX_ &unknown);
-}
-
-static void set_from_hash(pTHX_ const char *where, HV *hash, evws_deflate_options *out)
-{
-    HE *entry;
-
-    hv_iterinit(hash);
-    while ((entry = hv_iternext(hash))) {
-        SV *name = sv_mortalcopy(hv_iterkeysv(entry));
-
-        set_entry(aTHX_ where, name, sv_mortalcopy(hv_iterval(hash, entry)), out);
-    }
+    return (uint8_t)number(aTHX_ o, which, 0, 9, 15, "9 to 15");
 }
 
 /* A server keeps no context between messages unless it is told to: what a
  * connection costs it is then decided by it, and not by its clients. */
-static void defaults(evws_deflate_options *out, bool is_server)
+static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options *out)
 {
-    Zero(out, 1, evws_deflate_options);
     out->enabled = TRUE;
-    out->server_no_context_takeover = is_server;
-    out->client_no_context_takeover = is_server;
-    out->threshold = DEFAULT_THRESHOLD;
-    out->level = DEFAULT_LEVEL;
+    out->server_no_context_takeover = ws_option_flag(aTHX_ o, WS_OPT_SERVER_NO_CONTEXT_TAKEOVER, is_server);
+    out->client_no_context_takeover = ws_option_flag(aTHX_ o, WS_OPT_CLIENT_NO_CONTEXT_TAKEOVER, is_server);
+    out->server_max_window_bits = window_bits(aTHX_ o, WS_OPT_SERVER_MAX_WINDOW_BITS);
+    out->client_max_window_bits = window_bits(aTHX_ o, WS_OPT_CLIENT_MAX_WINDOW_BITS);
+    out->threshold = bytes(aTHX_ o, WS_OPT_THRESHOLD, DEFAULT_THRESHOLD);
+    out->level = (uint8_t)number(aTHX_ o, WS_OPT_LEVEL, DEFAULT_LEVEL, 1, 9, "1 to 9");
+    out->memory = bytes(aTHX_ o, WS_OPT_MEMORY, 0);
 }
 
 /* otherwise: whether it is on when the option is not given. */
 void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out)
 {
     SV *value = o->value[WS_OPT_DEFLATE];
-    const char *where = SvPV_nolen(sv_2mortal(newSVpvf("%s: deflate", o->method)));
+    HV *hash = ws_option_given(aTHX_ o, WS_OPT_DEFLATE) ? ws_hash(value) : NULL;
+    const char *what = hash ? SvPV_nolen(sv_2mortal(newSVpvf("%s: deflate", o->method))) : NULL;
+    ws_options options;
 
-    defaults(out, is_server);
-    if (!ws_option_given(aTHX_ o, WS_OPT_DEFLATE))
-        out->enabled = otherwise;
-    else if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVHV)
-        set_from_hash(aTHX_ where, (HV *)SvRV(value), out);
-    else if (SvROK(value) && !SvAMAGIC(value))
-        croak("%s must be true, false or a hash reference (got '%s')", where, SvPV_nolen(ws_shown(aTHX_ value)));
+    if (hash)
+        ws_options_of_hash(aTHX_ &options, what, WS_FOR_DEFLATE, hash);
     else
-        out->enabled = cBOOL(SvTRUE(value));
+        Zero(&options, 1, ws_options);
+    set(aTHX_ &options, is_server, out);
+    if (hash)
+        return;
+    if (value && SvROK(value) && !SvAMAGIC(value))
+        ws_option_must_be(aTHX_ o, WS_OPT_DEFLATE, "true, false or a hash reference");
+    out->enabled = ws_option_flag(aTHX_ o, WS_OPT_DEFLATE, otherwise);
 }

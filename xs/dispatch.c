@@ -396,7 +396,7 @@ XS(ws_unheard_xsub)
 
     if (items == 3)
         warn("EV::Websockets: %s: %s (there is no on_error; it is told once for each context)",
-             SvPV_nolen(ws_shown(aTHX_ ST(2))), SvPV_nolen(ST(1)));
+             ws_shown(aTHX_ ST(2)), SvPV_nolen(ST(1)));
     XSRETURN_EMPTY;
 }
 

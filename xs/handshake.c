@@ -21,21 +21,21 @@ static void keep_stash(pTHX_ ws_context *ctx, const ws_handshake *handshake)
 }
 
 /* TRUE: the client waited for this. If it was refused nothing is decided. */
-static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, const ws_header_list *headers)
+static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, SV *list)
 {
     ws_context *ctx = handshake->ctx;
     evws_bytes protocol = { NULL, 0 };
-    STRLEN length;
+    const evws_header *headers;
+    size_t count;
     bool waited = FALSE;
 
     check_undecided(aTHX_ handshake, what);
-    if (handshake->protocol) {
-        protocol.data = (const uint8_t *)SvPV(handshake->protocol, length);
-        protocol.length = length;
-    }
+    WS_LIST_GIVE(list, headers, count);
+    if (handshake->protocol)
+        protocol = ws_bytes(aTHX_ handshake->protocol);
     if (ctx->engine) {
         waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol,
-                                                                    headers->item, headers->count));
+                                                                    headers, count));
         if (waited && handshake->stash)
             keep_stash(aTHX_ ctx, handshake);
         WS_WAKE(ctx);
@@ -79,17 +79,22 @@ static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, const e
     return waited;
 }
 
-bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers_sv)
+/* What is in an object is its own affair: a user's record is no list of headers. */
+static HV *plain_hash(SV *value)
 {
-    ws_header_list headers = { NULL, 0 };
-    SV *hash = headers_sv ? sv_mortalcopy(headers_sv) : NULL;
+    HV *hash = ws_hash(value);
 
-    if (hash && SvOK(hash)) {
-        if (!SvROK(hash) || SvTYPE(SvRV(hash)) != SVt_PVHV || SvOBJECT(SvRV(hash)))
-            croak("accept: headers must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ hash)));
-        ws_headers_from_hash(aTHX_ "accept", (HV *)SvRV(hash), &headers);
-    }
-    return accept_with(aTHX_ handshake, "accept", &headers);
+    return hash && !SvOBJECT(hash) ? hash : NULL;
+}
+
+bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers)
+{
+    SV *value = headers ? sv_mortalcopy(headers) : &PL_sv_undef;
+    HV *hash = plain_hash(value);
+
+    if (SvOK(value) && !hash)
+        ws_must_be(aTHX_ "accept", "headers", "a hash reference", value);
+    return accept_with(aTHX_ handshake, "accept", hash ? ws_headers_of_hash(aTHX_ "accept", hash) : ws_list(aTHX));
 }
 
 /* The parts may be NULL or undef: 403, no headers, a sentence. */
@@ -129,28 +134,23 @@ void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status)
  * nothing decided, if it cannot be carried out. */
 void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
 {
-    ws_header_list headers = { NULL, 0 };
+    const char *what = "on_handshake";
     evws_response response;
-    SV *target = SvROK(returned) ? SvRV(returned) : NULL;
-    bool accept;
+    AV *array = ws_array(returned);
+    HV *hash = plain_hash(returned);
 
-    if (handshake->decided || target == handshake->sv)
+    if (handshake->decided || (SvROK(returned) && SvRV(returned) == handshake->sv))
         return;
     if (ws_is_handshake(aTHX_ returned))
         croak("on_handshake returned the handshake of another client");
-    if (target && SvTYPE(target) == SVt_PVAV && !SvOBJECT(target) && av_len((AV *)target) >= 0) {
-        ws_response_from_triple(aTHX_ "on_handshake", returned, &response);
-        (void)reject_with(aTHX_ handshake, "on_handshake", &response);
-        return;
-    }
-    accept = cBOOL(SvTRUE(returned));
-    /* What is in an object is its own affair: a user's record is no list of headers. */
-    if (accept && target && SvTYPE(target) == SVt_PVHV && !SvOBJECT(target))
-        ws_headers_from_hash(aTHX_ "on_handshake", (HV *)target, &headers);
-    if (accept)
-        (void)accept_with(aTHX_ handshake, "on_handshake", &headers);
-    else
+    if (array && !SvOBJECT(array) && av_len(array) >= 0) {
+        ws_response_from_triple(aTHX_ what, returned, &response);
+        (void)reject_with(aTHX_ handshake, what, &response);
+    } else if (SvTRUE(returned)) {
+        (void)accept_with(aTHX_ handshake, what, hash ? ws_headers_of_hash(aTHX_ what, hash) : ws_list(aTHX));
+    } else {
         ws_handshake_refuse(aTHX_ handshake, 403);
+    }
 }
 
 /* A mortal with the names that the client asks for, for messages. */
@@ -160,7 +160,7 @@ static SV *asked_names(pTHX_ const ws_handshake *handshake)
     SSize_t i;
 
     for (i = 0; i <= av_len(handshake->protocols); i++)
-        sv_catpvf(names, "%s'%s'", i ? ", " : "", SvPV_nolen(ws_shown(aTHX_ *av_fetch(handshake->protocols, i, 0))));
+        sv_catpvf(names, "%s'%s'", i ? ", " : "", ws_shown(aTHX_ *av_fetch(handshake->protocols, i, 0)));
     return names;
 }
 
@@ -178,16 +178,16 @@ static bool asks_for(pTHX_ const ws_handshake *handshake, SV *name)
 SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name)
 {
     if (name) {
-        SV *plain = ws_plain_scalar(aTHX_ sv_mortalcopy(name));
+        SV *plain = ws_plain_string(aTHX_ sv_mortalcopy(name));
 
-        if (!plain || !SvOK(plain))
+        if (!plain)
             croak("protocol: the name must be a defined string");
         check_undecided(aTHX_ handshake, "protocol");
         if (av_len(handshake->protocols) < 0)
             croak("protocol: the client did not ask for any subprotocol (got '%s')",
-                  SvPV_nolen(ws_shown(aTHX_ plain)));
+                  ws_shown(aTHX_ plain));
         if (!asks_for(aTHX_ handshake, plain))
-            croak("protocol: the client did not ask for '%s', but for %s", SvPV_nolen(ws_shown(aTHX_ plain)),
+            croak("protocol: the client did not ask for '%s', but for %s", ws_shown(aTHX_ plain),
                   SvPV_nolen(asked_names(aTHX_ handshake)));
         SvREFCNT_dec(handshake->protocol);
         handshake->protocol = newSVsv(plain);

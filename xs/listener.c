@@ -8,73 +8,54 @@
  * numbers beyond 0777. */
 static int32_t mode_option(pTHX_ const ws_options *o)
 {
-    SV *mode = o->value[WS_OPT_MODE];
+    NV mode;
 
     if (!ws_option_given(aTHX_ o, WS_OPT_MODE))
         return -1;
     if (!ws_option_given(aTHX_ o, WS_OPT_PATH))
         croak("listen: mode is for a path");
-    if (SvROK(mode) || !looks_like_number(mode) || SvNV(mode) < 0 || SvNV(mode) > 0777
-        || SvNV(mode) != Perl_floor(SvNV(mode)))
-        croak("listen: mode must be a number from 0 to 0777, such as 0600 (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ mode)));
-    return (int32_t)SvIV(mode);
+    mode = ws_number(aTHX_ o->value[WS_OPT_MODE]);
+    if (!(mode >= 0 && mode <= 0777 && mode == Perl_floor(mode)))
+        ws_option_must_be(aTHX_ o, WS_OPT_MODE, "a number from 0 to 0777, such as 0600");
+    return (int32_t)mode;
 }
 
-static int32_t fd_option(pTHX_ SV *fd)
+static int32_t fd_option(pTHX_ const ws_options *o)
 {
+    SV *fd = o->value[WS_OPT_FD];
     PerlIO *file = ws_file_of(aTHX_ fd);
-    SV *plain;
+    NV number;
 
     if (file && PerlIO_fileno(file) >= 0)
         return PerlIO_fileno(file);
-    plain = isGV_with_GP(fd) ? NULL : ws_plain_scalar(aTHX_ fd);
-    if (!plain || !looks_like_number(plain) || SvNV(plain) < 0 || SvNV(plain) > I32_MAX
-        || SvNV(plain) != Perl_floor(SvNV(plain)))
-        croak("listen: fd must be an open file handle or the number of a descriptor (got '%s')",
-              SvPV_nolen(ws_shown(aTHX_ fd)));
-    return (int32_t)SvIV(plain);
+    number = isGV_with_GP(fd) ? -1 : ws_number(aTHX_ fd);
+    if (!(number >= 0 && number <= I32_MAX && number == Perl_floor(number)))
+        ws_option_must_be(aTHX_ o, WS_OPT_FD, "an open file handle or the number of a descriptor");
+    return (int32_t)number;
 }
 
 /* What goes together: port, host, reuse_port and backlog; path, mode and
  * backlog; fd alone. */
 static void refuse_mixtures(pTHX_ const ws_options *o)
 {
-    static const struct {
-        ws_option option;
-        const char *name;
-        bool with_path;
-    } others[] = {
-        { WS_OPT_PORT, "port", FALSE },       { WS_OPT_HOST, "host", FALSE }, { WS_OPT_REUSE_PORT, "reuse_port", FALSE },
-        { WS_OPT_BACKLOG, "backlog", TRUE },  { WS_OPT_PATH, "path", TRUE },
-    };
-    const bool path = ws_option_given(aTHX_ o, WS_OPT_PATH);
-    const bool fd = o->value[WS_OPT_FD] != NULL;
-    size_t i;
+    const char *other = o->value[WS_OPT_FD] ? ws_option_with(aTHX_ o, WS_NOT_WITH_FD) : NULL;
 
-    for (i = 0; i < C_ARRAY_LENGTH(others); i++) {
-        if (!ws_option_given(aTHX_ o, others[i].option))
-            continue;
-        if (fd)
-            croak("listen: give either %s or fd", others[i].name);
-        if (path && !others[i].with_path)
-            croak("listen: give either %s or path", others[i].name);
-    }
+    if (other)
+        croak("listen: give either %s or fd", other);
+    other = ws_option_given(aTHX_ o, WS_OPT_PATH) ? ws_option_with(aTHX_ o, WS_NOT_WITH_PATH) : NULL;
+    if (other)
+        croak("listen: give either %s or path", other);
 }
 
 /* A mistake in `host` must not open a port to the world, so nothing that was
  * given may come to mean "all addresses". */
 static void host_option(pTHX_ const ws_options *o, evws_listen_options *out)
 {
-    ws_byte_list hosts;
-
     if (!ws_option_given(aTHX_ o, WS_OPT_HOST))
         return;
-    ws_option_names(aTHX_ o, WS_OPT_HOST, &hosts);
-    if (!hosts.count)
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_HOST), out->hosts, out->host_count);
+    if (!out->host_count)
         croak("listen: host must name at least one address");
-    out->hosts = hosts.item;
-    out->host_count = hosts.count;
 }
 
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
@@ -89,15 +70,10 @@ void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
     out->mode = mode_option(aTHX_ o);
     out->has_fd = o->value[WS_OPT_FD] != NULL;
     if (out->has_fd)
-        out->fd = fd_option(aTHX_ o->value[WS_OPT_FD]);
+        out->fd = fd_option(aTHX_ o);
 }
 
 /* ---- listeners ---- */
-
-static SV *text_sv(pTHX_ evws_bytes text)
-{
-    return newSVpvn((const char *)text.data, text.length);
-}
 
 static AV *hosts_of(pTHX_ ws_context *ctx, uint64_t id, size_t count)
 {
@@ -105,7 +81,7 @@ static AV *hosts_of(pTHX_ ws_context *ctx, uint64_t id, size_t count)
     size_t i;
 
     for (i = 0; i < count; i++)
-        av_push(hosts, text_sv(aTHX_ evws_listener_host(ctx->engine, id, i)));
+        av_push(hosts, ws_text_sv(aTHX_ evws_listener_host(ctx->engine, id, i)));
     return hosts;
 }
 
@@ -119,11 +95,11 @@ static SV *description(pTHX_ ws_context *ctx, const ws_listener *listener)
         return NULL;
     hash = newHV();
     /* The path is lent until the next call. */
-    (void)hv_stores(hash, "path", info.path.data ? text_sv(aTHX_ info.path) : newSV(0));
-    (void)hv_stores(hash, "name", newSVsv(listener->name));
-    (void)hv_stores(hash, "port", newSVuv(info.port));
-    (void)hv_stores(hash, "tls", newSViv(info.is_secure));
-    (void)hv_stores(hash, "hosts", newRV_noinc((SV *)hosts_of(aTHX_ ctx, listener->id, info.host_count)));
+    ws_store(aTHX_ hash, "path", ws_text_sv(aTHX_ info.path));
+    ws_store(aTHX_ hash, "name", newSVsv(listener->name));
+    ws_store(aTHX_ hash, "port", newSVuv(info.port));
+    ws_store(aTHX_ hash, "tls", newSViv(info.is_secure));
+    ws_store(aTHX_ hash, "hosts", newRV_noinc((SV *)hosts_of(aTHX_ ctx, listener->id, info.host_count)));
     return newRV_noinc((SV *)hash);
 }
 
@@ -172,18 +148,18 @@ static void close_now(pTHX_ ws_context *ctx)
     WS_WAKE(ctx);
 }
 
-/* The ids of all listeners at a port, or at the path of a Unix socket, in the string buffer of a mortal. */
+/* A list of uint64_t: the ids of all listeners at a port, or at the path of a Unix socket. */
 static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
 {
     SV *given = sv_mortalcopy(where);
-    SV *plain = SvOK(given) ? ws_plain_scalar(aTHX_ given) : NULL;
-    SV *ids = sv_2mortal(newSVpvs(""));
+    SV *plain = ws_plain_string(aTHX_ given);
+    SV *ids = ws_list(aTHX);
     evws_bytes text;
     UV port;
     U32 i;
 
     if (!plain)
-        croak("%s: give a port or the path of a Unix socket (got '%s')", method, SvPV_nolen(ws_shown(aTHX_ given)));
+        croak("%s: give a port or the path of a Unix socket (got '%s')", method, ws_shown(aTHX_ given));
     text = ws_bytes(aTHX_ plain);
     port = all_digits(text) ? SvUV(plain) : 0;
     ws_context_engine(aTHX_ ctx);
@@ -191,22 +167,23 @@ static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
         ws_listener *listener = ws_watch_listener_at(ctx->watch, i);
 
         if (listener && is_at(ctx, listener->id, text, (uint16_t)port))
-            sv_catpvn(ids, (const char *)&listener->id, sizeof listener->id);
+            WS_LIST_ADD(ids, listener->id);
     }
     if (!SvCUR(ids))
-        croak("%s: nothing listens at '%s'", method, SvPV_nolen(ws_shown(aTHX_ plain)));
+        croak("%s: nothing listens at '%s'", method, ws_shown(aTHX_ plain));
     return ids;
 }
 
 UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 {
     SV *ids = ids_at(aTHX_ ctx, "stop_listening", where);
-    const uint64_t *id = (const uint64_t *)SvPVX(ids);
-    const uint64_t *end = id + SvCUR(ids) / sizeof *id;
+    const uint64_t *id;
+    size_t i, count;
     UV stopped = 0;
 
-    for (; id < end; id++)
-        if (evws_stop_listening(ctx->engine, *id) == EVWS_STATUS_OK)
+    WS_LIST_GIVE(ids, id, count);
+    for (i = 0; i < count; i++)
+        if (evws_stop_listening(ctx->engine, id[i]) == EVWS_STATUS_OK)
             stopped++;
     close_now(aTHX_ ctx);
     return stopped;
@@ -218,16 +195,16 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 {
     SV *ids = ids_at(aTHX_ ctx, "reload_tls", where);
-    uint64_t *id = (uint64_t *)SvPVX(ids);
-    size_t count = SvCUR(ids) / sizeof *id;
-    size_t i, secure = 0;
+    uint64_t *id;
+    size_t count, i, secure = 0;
     evws_listener_info info;
 
+    WS_LIST_GIVE(ids, id, count);
     for (i = 0; i < count; i++)
         if (evws_listener_describe(ctx->engine, id[i], &info) && info.is_secure)
             id[secure++] = id[i];
     if (!secure)
-        croak("reload_tls: the listener at '%s' has no TLS", SvPV_nolen(ws_shown(aTHX_ sv_mortalcopy(where))));
+        croak("reload_tls: the listener at '%s' has no TLS", ws_shown(aTHX_ sv_mortalcopy(where)));
     if (evws_reload_tls(ctx->engine, id, secure) != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx);
 }

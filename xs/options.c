@@ -1,4 +1,5 @@
-/* The options of new, connect, listen, adopt and shutdown: names, types, croaks.
+/* The options of new, connect, listen, adopt and shutdown: types and croaks.
+ * Their names are in the table of websockets.h.
  *
  * Every value is copied to a mortal first. That runs whatever Perl code hides
  * behind it (tie, overloading) before anything is decided, keeps strings alive
@@ -6,72 +7,21 @@
  */
 #include "websockets.h"
 
-/* Before Perl 5.14 pv_escape knows no other way. */
-#ifndef PERL_PV_ESCAPE_NONASCII
-#  define PERL_PV_ESCAPE_NONASCII 0
-#endif
-
-typedef struct {
+#define OPTION_SPEC(id, name, methods) { name, sizeof name - 1, methods },
+static const struct {
     const char *name;
-    U32 methods;                /* ws_method bits that know it */
-} ws_option_spec;
+    STRLEN length;
+    U32 methods;                /* bits of WS_FOR_*, and what else is said of it there */
+} specs[WS_OPT_COUNT] = { WS_OPTIONS(OPTION_SPEC) };
 
-#define WS_FOR_ALL_CONNECTIONS (WS_FOR_CONNECT | WS_FOR_LISTEN | WS_FOR_ADOPT)
+const char *ws_option_name(ws_option which)
+{
+    return specs[which].name;
+}
 
-/* Indexed by ws_option. */
-static const ws_option_spec ws_option_specs[WS_OPT_COUNT] = {
-    { "url",              WS_FOR_CONNECT },
-    { "protocol",         WS_FOR_ALL_CONNECTIONS },
-    { "headers",          WS_FOR_ALL_CONNECTIONS },
-    { "max_message_size", WS_FOR_ALL_CONNECTIONS },
-    { "connect_timeout",  WS_FOR_CONNECT },
-    { "validate_utf8",    WS_FOR_ALL_CONNECTIONS },
-    { "utf8",             WS_FOR_ALL_CONNECTIONS },
-    { "deflate",          WS_FOR_ALL_CONNECTIONS },
-    { "port",             WS_FOR_LISTEN },
-    { "host",             WS_FOR_LISTEN },
-    { "backlog",          WS_FOR_LISTEN },
-    { "reuse_port",       WS_FOR_LISTEN },
-    { "fd",               WS_FOR_LISTEN },
-    { "path",             WS_FOR_LISTEN },
-    { "mode",             WS_FOR_LISTEN },
-    { "name",             WS_FOR_LISTEN },
-    { "loop",             WS_FOR_NEW },
-    { "proxy",            WS_FOR_NEW },
-    { "proxy_port",       WS_FOR_NEW },
-    { "ssl_cert",         WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
-    { "ssl_key",          WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
-    { "ssl_ca",           WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN },
-    { "ssl_verify",       WS_FOR_CONNECT },
-    { "ssl_server_name",  WS_FOR_CONNECT },
-    { "ssl_alpn",         WS_FOR_CONNECT | WS_FOR_LISTEN },
-    { "ssl_verify_client", WS_FOR_LISTEN },
-    { "ssl_client_ca",    WS_FOR_LISTEN },
-    { "ssl_sni",          WS_FOR_LISTEN },
-    { "ssl_init",         WS_FOR_NEW },
-    { "fh",               WS_FOR_ADOPT },
-    { "env",              WS_FOR_ADOPT },
-    { "initial_data",     WS_FOR_ADOPT },
-    { "role",             WS_FOR_ADOPT },
-    { "upgraded",         WS_FOR_ADOPT },
-    { "on_handshake",     WS_FOR_LISTEN | WS_FOR_ADOPT },
-    { "on_request",       WS_FOR_LISTEN },
-    { "handshake_timeout", WS_FOR_LISTEN | WS_FOR_ADOPT },
-    { "origins",          WS_FOR_LISTEN | WS_FOR_ADOPT },
-    { "hosts",            WS_FOR_LISTEN | WS_FOR_ADOPT },
-    { "timeout",          WS_FOR_SHUTDOWN },
-    { "code",             WS_FOR_SHUTDOWN },
-    { "reason",           WS_FOR_SHUTDOWN },
-    { "cb",               WS_FOR_SHUTDOWN },
-    { "on_connect",       WS_FOR_ALL_CONNECTIONS },
-    { "on_message",       WS_FOR_ALL_CONNECTIONS },
-    { "on_close",         WS_FOR_ALL_CONNECTIONS },
-    { "on_error",         WS_FOR_ALL_CONNECTIONS },
-    { "on_pong",          WS_FOR_ALL_CONNECTIONS },
-    { "on_drain",         WS_FOR_ALL_CONNECTIONS },
-};
+/* ---- names ---- */
 
-static const char *method_name(ws_method method)
+static const char *method_name(U32 method)
 {
     switch (method) {
     case WS_FOR_NEW:      return "new";
@@ -82,44 +32,34 @@ static const char *method_name(ws_method method)
     }
 }
 
-/* A value as an error message shows it: short, and on one line. */
-SV *ws_shown(pTHX_ SV *value)
+/* Not known to `method`. Warns, or croaks where that would leave a door open. */
+static void unknown_option(pTHX_ const ws_options *o, U32 method, SV *name)
 {
     STRLEN length;
-    const char *text;
-
-    if (!SvOK(value))
-        return newSVpvn_flags("undef", 5, SVs_TEMP);
-    text = SvPV(value, length);
-    return sv_2mortal(newSVpv(pv_escape(sv_newmortal(), text, length, 60, NULL,
-                                        PERL_PV_ESCAPE_NONASCII), 0));
-}
-
-/* Not known to `method`. Warns, or croaks where that would leave a door open. */
-static void unknown_option(pTHX_ const ws_options *o, ws_method method, SV *name)
-{
-    static const ws_method others[] = { WS_FOR_NEW, WS_FOR_CONNECT, WS_FOR_LISTEN, WS_FOR_ADOPT };
-    ws_unknown unknown;
-    size_t other;
+    const char *text = SvPV(name, length);
+    const char *elsewhere = NULL;
+    AV *known = (AV *)sv_2mortal((SV *)newAV());
+    SV *arg[5];
+    U32 other;
     int i;
 
-    ws_unknown_begin(aTHX_ &unknown, o->method, name);
     for (i = 0; i < WS_OPT_COUNT; i++) {
-        const ws_option_spec *spec = &ws_option_specs[i];
-
-        if (spec->methods & method)
-            ws_unknown_compare(&unknown, spec->name);
-        else if (strlen(spec->name) == unknown.length && memEQ(unknown.text, spec->name, unknown.length))
-            for (other = 0; other < C_ARRAY_LENGTH(others); other++)
-                if (spec->methods & others[other])
-                    unknown.elsewhere = method_name(others[other]);
+        if (specs[i].methods & method)
+            av_push(known, newSVpvn(specs[i].name, specs[i].length));
+        else if (method != WS_FOR_DEFLATE && length == specs[i].length && memEQ(text, specs[i].name, length))
+            for (other = WS_FOR_NEW; other <= WS_FOR_ADOPT; other *= 2)
+                if (specs[i].methods & other)
+                    elsewhere = method_name(other);
     }
-    if ((method & (WS_FOR_LISTEN | WS_FOR_ADOPT)) || ws_unknown_guards_a_door(&unknown))
-        ws_unknown_croak(aTHX_ &unknown);
-    ws_unknown_warn(aTHX_ &unknown);
+    arg[0] = sv_2mortal(newSVpv(o->method, 0));
+    arg[1] = sv_2mortal(newSVpvn(text, length));
+    arg[2] = sv_2mortal(newSVpv(ws_shown(aTHX_ name), 0));
+    arg[3] = sv_2mortal(newRV_inc((SV *)known));
+    arg[4] = elsewhere ? sv_2mortal(newSVpv(elsewhere, 0)) : &PL_sv_undef;
+    (void)ws_call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_unknown_option", 0), arg, 5);
 }
 
-static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *value)
+static void store_option(pTHX_ ws_options *o, U32 method, SV *name, SV *value)
 {
     const char *text;
     STRLEN length;
@@ -128,14 +68,11 @@ static void store_option(pTHX_ ws_options *o, ws_method method, SV *name, SV *va
     if (!SvOK(name))
         croak("%s: the name of an option is undefined", o->method);
     text = SvPV(name, length);
-    for (i = 0; i < WS_OPT_COUNT; i++) {
-        const ws_option_spec *spec = &ws_option_specs[i];
-
-        if ((spec->methods & method) && length == strlen(spec->name) && memEQ(text, spec->name, length)) {
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if ((specs[i].methods & method) && length == specs[i].length && memEQ(text, specs[i].name, length)) {
             o->value[i] = sv_mortalcopy(value);
             return;
         }
-    }
     unknown_option(aTHX_ o, method, name);
 }
 
@@ -149,10 +86,19 @@ static void settle_utf8(pTHX_ ws_options *o)
         croak("%s: utf8 is for text that is UTF-8, and validate_utf8 is false", o->method);
 }
 
+static void refuse_undef(pTHX_ const ws_options *o)
+{
+    int i;
+
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if ((specs[i].methods & WS_NO_UNDEF) && o->value[i] && !SvOK(o->value[i]))
+            croak("%s: option '%s' must be a defined string", o->method, specs[i].name);
+}
+
 /* `args` are the arguments after the invocant. They are copied before the
  * first is looked at: what Perl code behind a value does to @_ or to the
  * argument stack is then of no consequence. */
-void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count)
+void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count)
 {
     AV *pairs = (AV *)sv_2mortal((SV *)av_make(count, args));
     I32 i;
@@ -160,11 +106,24 @@ void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 coun
     Zero(o, 1, ws_options);
     o->method = method_name(method);
     if (count % 2)
-        croak("odd number of options: key '%s' has no value",
-              SvPV_nolen(ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0))));
+        croak("odd number of options: key '%s' has no value", ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0)));
     for (i = 0; i < count; i += 2)
         store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
     settle_utf8(aTHX_ o);
+    if (method == WS_FOR_LISTEN)
+        refuse_undef(aTHX_ o);
+}
+
+/* The options in the hash of another one; `what` names it in messages. */
+void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash)
+{
+    SV *name, *value;
+
+    Zero(o, 1, ws_options);
+    o->method = what;
+    hv_iterinit(hash);
+    while (ws_next_entry(aTHX_ hash, &name, &value))
+        store_option(aTHX_ o, method, name, value);
 }
 
 /* An option given as undef counts as not given, except where listen says
@@ -175,46 +134,30 @@ bool ws_option_given(pTHX_ const ws_options *o, ws_option which)
     return o->value[which] && SvOK(o->value[which]);
 }
 
-/* NULL for a reference without overloading: it is neither text nor number. */
-SV *ws_plain_scalar(pTHX_ SV *value)
+/* The name of an option that is given, and has this mark in the table; or NULL. */
+const char *ws_option_with(pTHX_ const ws_options *o, U32 mark)
 {
-    STRLEN length;
-    const char *text;
+    int i;
 
-    if (!SvROK(value))
-        return value;
-    if (!SvAMAGIC(value))
-        return NULL;
-    text = SvPV(value, length);
-    return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if ((specs[i].methods & mark) && ws_option_given(aTHX_ o, (ws_option)i))
+            return specs[i].name;
+    return NULL;
 }
 
-/* An array, and no object that is to be taken for the text it says it is. */
-bool ws_is_list(pTHX_ SV *value)
+void ws_option_must_be(pTHX_ const ws_options *o, ws_option which, const char *expected)
 {
-    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVAV)
-        return FALSE;
-    return !SvAMAGIC(value) || !gv_fetchmeth(SvSTASH(SvRV(value)), "(\"\"", 3, 0);
+    ws_must_be(aTHX_ o->method, specs[which].name, expected, o->value[which]);
 }
 
-/* Borrowed. */
-evws_bytes ws_bytes(pTHX_ SV *value)
-{
-    evws_bytes bytes;
-    STRLEN length;
-
-    bytes.data = (const uint8_t *)SvPV(value, length);
-    bytes.length = length;
-    return bytes;
-}
+/* ---- strings, numbers, flags ---- */
 
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
 {
     SV *plain = ws_plain_scalar(aTHX_ o->value[which]);
 
     if (!plain)
-        croak("%s: %s must be a string (got '%s')", o->method, ws_option_specs[which].name,
-              SvPV_nolen(ws_shown(aTHX_ o->value[which])));
+        ws_option_must_be(aTHX_ o, which, "a string");
     return ws_bytes(aTHX_ plain);
 }
 
@@ -227,49 +170,37 @@ evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which)
     if (!ws_option_given(aTHX_ o, which))
         return none;
     plain = ws_plain_scalar(aTHX_ o->value[which]);
-    if (!plain)
-        return ws_option_string(aTHX_ o, which);
-    if (!sv_utf8_downgrade(plain, TRUE))
-        croak("%s: %s must be bytes, and has characters beyond 255", o->method, ws_option_specs[which].name);
-    return ws_bytes(aTHX_ plain);
+    if (plain && !sv_utf8_downgrade(plain, TRUE))
+        croak("%s: %s must be bytes, and has characters beyond 255", o->method, specs[which].name);
+    return plain ? ws_bytes(aTHX_ plain) : ws_option_string(aTHX_ o, which);
 }
 
 /* The same where nothing may be given: not in this call, nor to new(), whose settings stand in for it. `data` is NULL
  * then, and only then. */
 evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings)
 {
-    const char *name = ws_option_specs[which].name;
-    evws_bytes none;
-    SV **kept;
+    evws_bytes none = { NULL, 0 };
+    SV *kept;
 
-    none.data = NULL;
-    none.length = 0;
     if (ws_option_given(aTHX_ o, which))
         return ws_option_string(aTHX_ o, which);
-    kept = settings ? hv_fetch(settings, name, (I32)strlen(name), 0) : NULL;
-    return kept ? ws_bytes(aTHX_ sv_mortalcopy(*kept)) : none;
+    kept = settings ? ws_entry(aTHX_ settings, specs[which].name) : NULL;
+    return kept ? ws_bytes(aTHX_ kept) : none;
 }
 
-/* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. looks_like_number comes first because SvNV of
- * other text warns, in words that do not name the option. */
+/* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. */
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest)
 {
-    SV *plain;
-    NV number = -1;
+    NV number;
 
     if (!ws_option_given(aTHX_ o, which))
         return otherwise;
-    plain = ws_plain_scalar(aTHX_ o->value[which]);
-    if (plain && looks_like_number(plain))
-        number = SvNV(plain);
+    number = ws_number(aTHX_ o->value[which]);
     if (number >= 0 && number <= greatest && (greatest == NV_MAX || number == Perl_floor(number)))
         return number;
     if (greatest < NV_MAX)
-        croak("%s: %s must be a whole number from 0 to %.0" NVff " (got '%s')", o->method,
-              ws_option_specs[which].name, greatest, SvPV_nolen(ws_shown(aTHX_ o->value[which])));
-    croak("%s: %s must be a non-negative number (got '%s')", o->method,
-          ws_option_specs[which].name, SvPV_nolen(ws_shown(aTHX_ o->value[which])));
-    return 0;
+        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from 0 to %.0" NVff, greatest))));
+    ws_option_must_be(aTHX_ o, which, "a non-negative number");
 }
 
 /* Rounded up: a limit of half a byte is a limit, and 0 would mean none. */
@@ -285,6 +216,19 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
     return ws_option_given(aTHX_ o, which) ? cBOOL(SvTRUE(o->value[which])) : otherwise;
 }
 
+/* NULL: not given. */
+HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which)
+{
+    HV *hash;
+
+    if (!ws_option_given(aTHX_ o, which))
+        return NULL;
+    hash = ws_hash(o->value[which]);
+    if (!hash)
+        ws_option_must_be(aTHX_ o, which, "a hash reference");
+    return hash;
+}
+
 /* The options given, by name, for a context to keep. Mortal. */
 HV *ws_options_settings(pTHX_ const ws_options *o)
 {
@@ -293,10 +237,11 @@ HV *ws_options_settings(pTHX_ const ws_options *o)
 
     for (i = 0; i < WS_OPT_COUNT; i++)
         if (ws_option_given(aTHX_ o, (ws_option)i))
-            (void)hv_store(settings, ws_option_specs[i].name, (I32)strlen(ws_option_specs[i].name),
-                           newSVsv(o->value[i]), 0);
+            ws_store(aTHX_ settings, specs[i].name, newSVsv(o->value[i]));
     return settings;
 }
+
+/* ---- callbacks ---- */
 
 static bool is_code(pTHX_ SV *value)
 {
@@ -316,8 +261,7 @@ SV *ws_option_code(pTHX_ const ws_options *o, ws_option which)
     if (!ws_option_given(aTHX_ o, which))
         return NULL;
     if (!is_code(aTHX_ value))
-        croak("%s: %s must be a code reference (got '%s')", o->method,
-              ws_option_specs[which].name, SvPV_nolen(ws_shown(aTHX_ value)));
+        ws_option_must_be(aTHX_ o, which, "a code reference");
     return SvTYPE(SvRV(value)) == SVt_PVCV ? SvRV(value) : value;
 }
 
@@ -346,11 +290,10 @@ U32 ws_callbacks_wants(const ws_callbacks *callbacks)
          | (callbacks->on[WS_ON_DRAIN] ? EVWS_WANT_DRAIN : 0);
 }
 
-/* ---- lists ----
- * Built in the string buffer of a mortal, so that a croak half way frees them. */
+/* ---- lists ---- */
 
 /* Only blanks are cut off: a line break is for the engine to refuse. */
-static void append_name(pTHX_ SV *buffer, const char *start, const char *end)
+static void add_name(pTHX_ SV *list, const char *start, const char *end)
 {
     evws_bytes name;
 
@@ -358,119 +301,109 @@ static void append_name(pTHX_ SV *buffer, const char *start, const char *end)
         start++;
     while (end > start && isBLANK_A(end[-1]))
         end--;
-    if (start == end)
-        return;
     name.data = (const uint8_t *)start;
     name.length = end - start;
-    sv_catpvn(buffer, (const char *)&name, sizeof name);
+    if (name.length)
+        WS_LIST_ADD(list, name);
 }
 
-static void append_names(pTHX_ SV *buffer, evws_bytes list)
+static void add_names(pTHX_ SV *list, evws_bytes names)
 {
-    const char *start = (const char *)list.data;
-    const char *end = start + list.length;
+    const char *start = (const char *)names.data;
+    const char *end = start + names.length;
     const char *comma;
 
     while ((comma = (const char *)memchr(start, ',', end - start))) {
-        append_name(aTHX_ buffer, start, comma);
+        add_name(aTHX_ list, start, comma);
         start = comma + 1;
     }
-    append_name(aTHX_ buffer, start, end);
+    add_name(aTHX_ list, start, end);
 }
 
-/* `value`, a mortal copy, is number `index` of a list. */
-void ws_append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *value)
-{
-    SV *plain = ws_plain_scalar(aTHX_ value);
-    evws_bytes bytes;
-
-    if (!plain || !SvOK(plain))
-        croak("%s: %s number %" IVdf " must be a string", o->method, option, (IV)index + 1);
-    bytes = ws_bytes(aTHX_ plain);
-    sv_catpvn(buffer, (const char *)&bytes, sizeof bytes);
-}
-
-static void append_array(pTHX_ SV *buffer, const ws_options *o, const char *option, AV *array)
+/* The strings of an array; regular expressions go to `patterns`, if that is not NULL. */
+static void add_elements(pTHX_ SV *list, const ws_options *o, ws_option which, AV *array, AV *patterns)
 {
     SSize_t i;
 
     for (i = 0; i <= av_len(array); i++) {
-        SV **slot = av_fetch(array, i, 0);
+        SV *element = ws_element(aTHX_ array, i);
+        SV *plain;
+        evws_bytes text;
 
-        ws_append_string(aTHX_ buffer, o, option, i, slot ? sv_mortalcopy(*slot) : sv_newmortal());
+        if (patterns && SvROK(element) && SvRXOK(element)) {
+            av_push(patterns, newSVsv(element));
+            continue;
+        }
+        plain = ws_plain_string(aTHX_ element);
+        if (!plain)
+            croak("%s: %s number %" IVdf " must be a string", o->method, specs[which].name, (IV)i + 1);
+        text = ws_bytes(aTHX_ plain);
+        WS_LIST_ADD(list, text);
     }
 }
 
-/* Names separated by commas, or in an array. */
-void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out)
+/* A list of evws_bytes: names separated by commas, or in an array. */
+SV *ws_option_names(pTHX_ const ws_options *o, ws_option which)
 {
-    SV *buffer = sv_2mortal(newSVpvs(""));
-    SV *value = o->value[which];
+    SV *list = ws_list(aTHX);
+    AV *array;
 
-    if (ws_option_given(aTHX_ o, which)) {
-        if (ws_is_list(aTHX_ value))
-            append_array(aTHX_ buffer, o, ws_option_specs[which].name, (AV *)SvRV(value));
-        else
-            append_names(aTHX_ buffer, ws_option_string(aTHX_ o, which));
-    }
-    out->item = (evws_bytes *)SvPVX(buffer);
-    out->count = SvCUR(buffer) / sizeof(evws_bytes);
+    if (!ws_option_given(aTHX_ o, which))
+        return list;
+    array = ws_plain_array(aTHX_ o->value[which]);
+    if (array)
+        add_elements(aTHX_ list, o, which, array, NULL);
+    else
+        add_names(aTHX_ list, ws_option_string(aTHX_ o, which));
+    return list;
 }
 
-/* `value` is a mortal copy. */
-static void append_header(pTHX_ SV *buffer, const char *what, SV *name, SV *value)
+/* The same of an array, undef being none: of an option that says who may come in. */
+SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns)
 {
+    SV *list = ws_list(aTHX);
+    AV *array = ws_array(o->value[which]);
+
+    if (!array)
+        ws_option_must_be(aTHX_ o, which, "an array reference");
+    add_elements(aTHX_ list, o, which, array, patterns);
+    return list;
+}
+
+static void add_header(pTHX_ SV *list, const char *what, SV *name, SV *value)
+{
+    SV *plain = ws_plain_string(aTHX_ value);
     evws_header header;
-    SV *plain = ws_plain_scalar(aTHX_ value);
 
-    if (!plain || !SvOK(plain))
-        croak("%s: header '%s' must be a defined string or an array reference of such", what,
-              SvPV_nolen(ws_shown(aTHX_ name)));
+    if (!plain)
+        croak("%s: header '%s' must be a defined string or an array reference of such", what, ws_shown(aTHX_ name));
     header.name = ws_bytes(aTHX_ name);
     header.value = ws_bytes(aTHX_ plain);
-    sv_catpvn(buffer, (const char *)&header, sizeof header);
+    WS_LIST_ADD(list, header);
 }
 
-static void append_header_values(pTHX_ SV *buffer, const char *what, SV *name, AV *values)
+/* A list of evws_header. */
+SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash)
 {
+    SV *list = ws_list(aTHX);
+    SV *name, *value;
+    AV *values;
     SSize_t i;
 
-    for (i = 0; i <= av_len(values); i++) {
-        SV **slot = av_fetch(values, i, 0);
-
-        append_header(aTHX_ buffer, what, name, slot ? sv_mortalcopy(*slot) : sv_newmortal());
-    }
-}
-
-void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out)
-{
-    SV *buffer = sv_2mortal(newSVpvs(""));
-    HE *entry;
-
     hv_iterinit(hash);
-    while ((entry = hv_iternext(hash))) {
-        SV *name = sv_mortalcopy(hv_iterkeysv(entry));
-        SV *value = sv_mortalcopy(hv_iterval(hash, entry));
-
-        if (ws_is_list(aTHX_ value))
-            append_header_values(aTHX_ buffer, what, name, (AV *)SvRV(value));
-        else
-            append_header(aTHX_ buffer, what, name, value);
+    while (ws_next_entry(aTHX_ hash, &name, &value)) {
+        values = ws_plain_array(aTHX_ value);
+        if (!values)
+            add_header(aTHX_ list, what, name, value);
+        for (i = 0; values && i <= av_len(values); i++)
+            add_header(aTHX_ list, what, name, ws_element(aTHX_ values, i));
     }
-    out->item = (evws_header *)SvPVX(buffer);
-    out->count = SvCUR(buffer) / sizeof(evws_header);
+    return list;
 }
 
-void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out)
+SV *ws_option_headers(pTHX_ const ws_options *o)
 {
-    SV *value = o->value[WS_OPT_HEADERS];
+    HV *hash = ws_option_hash(aTHX_ o, WS_OPT_HEADERS);
 
-    out->item = NULL;
-    out->count = 0;
-    if (!ws_option_given(aTHX_ o, WS_OPT_HEADERS))
-        return;
-    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVHV)
-        croak("%s: headers must be a hash reference (got '%s')", o->method,
-              SvPV_nolen(ws_shown(aTHX_ value)));
-    ws_headers_from_hash(aTHX_ o->method, (HV *)SvRV(value), out);
+    return hash ? ws_headers_of_hash(aTHX_ o->method, hash) : ws_list(aTHX);
 }

@@ -7,16 +7,12 @@
 
 void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out)
 {
-    ws_byte_list alpn;
-
     out->verify = ws_option_flag(aTHX_ o, WS_OPT_SSL_VERIFY, TRUE);
     out->ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, settings);
     out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, settings);
     out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, settings);
     out->server_name = ws_option_file(aTHX_ o, WS_OPT_SSL_SERVER_NAME, NULL);
-    ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN, &alpn);
-    out->alpn = alpn.item;
-    out->alpn_count = alpn.count;
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn, out->alpn_count);
 }
 
 /* ---- listen ---- */
@@ -24,48 +20,36 @@ void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *ou
 static evws_verify_client verify_client_option(pTHX_ const ws_options *o)
 {
     SV *value = o->value[WS_OPT_SSL_VERIFY_CLIENT];
-    SV *plain = value && SvOK(value) ? ws_plain_scalar(aTHX_ value) : NULL;
-    STRLEN length;
-    const char *text;
+    SV *plain = value ? ws_plain_string(aTHX_ value) : NULL;
 
     if (!value)
         return EVWS_VERIFY_CLIENT_NO;
-    if (plain) {
-        text = SvPV(plain, length);
-        if (length == 8 && memEQ(text, "optional", 8))
-            return EVWS_VERIFY_CLIENT_OPTIONAL;
-        /* Perl's own false is an empty string, and a number as well. */
-        if (SvIOK(plain) || looks_like_number(plain)) {
-            if (SvNV(plain) == 1)
-                return EVWS_VERIFY_CLIENT_REQUIRED;
-            if (SvNV(plain) == 0)
-                return EVWS_VERIFY_CLIENT_NO;
-        }
+    if (plain && ws_bytes_are(ws_bytes(aTHX_ plain), "optional"))
+        return EVWS_VERIFY_CLIENT_OPTIONAL;
+    /* Perl's own false is an empty string, and a number as well. */
+    if (plain && (SvIOK(plain) || looks_like_number(plain))) {
+        if (SvNV(plain) == 1)
+            return EVWS_VERIFY_CLIENT_REQUIRED;
+        if (SvNV(plain) == 0)
+            return EVWS_VERIFY_CLIENT_NO;
     }
-    croak("listen: ssl_verify_client must be 0, 1 or 'optional' (got '%s')", SvPV_nolen(ws_shown(aTHX_ value)));
-    return EVWS_VERIFY_CLIENT_REQUIRED;
+    ws_option_must_be(aTHX_ o, WS_OPT_SSL_VERIFY_CLIENT, "0, 1 or 'optional'");
 }
 
 static void check_combination(pTHX_ const ws_options *o, evws_verify_client verify)
 {
-    static const struct {
-        const char *name;
-        ws_option option;
-    } needs_tls[] = {
-        { "ssl_client_ca", WS_OPT_SSL_CLIENT_CA }, { "ssl_sni", WS_OPT_SSL_SNI }, { "ssl_alpn", WS_OPT_SSL_ALPN },
-    };
+    const char *useless;
     bool cert = ws_option_given(aTHX_ o, WS_OPT_SSL_CERT);
     bool client_ca = ws_option_given(aTHX_ o, WS_OPT_SSL_CLIENT_CA);
-    size_t i;
 
     if (cert != ws_option_given(aTHX_ o, WS_OPT_SSL_KEY))
         croak("listen: ssl_cert and ssl_key must both be set for TLS (only %s was given)",
               cert ? "ssl_cert" : "ssl_key");
     if (!cert && verify != EVWS_VERIFY_CLIENT_NO)
         croak("listen: ssl_verify_client is for TLS, which needs ssl_cert and ssl_key");
-    for (i = 0; !cert && i < C_ARRAY_LENGTH(needs_tls); i++)
-        if (ws_option_given(aTHX_ o, needs_tls[i].option))
-            croak("listen: %s is for TLS, which needs ssl_cert and ssl_key", needs_tls[i].name);
+    useless = cert ? NULL : ws_option_with(aTHX_ o, WS_NEEDS_TLS);
+    if (useless)
+        croak("listen: %s is for TLS, which needs ssl_cert and ssl_key", useless);
     if (verify != EVWS_VERIFY_CLIENT_NO && !client_ca)
         croak("listen: ssl_verify_client needs ssl_client_ca, the roots of the clients' certificates");
     if (client_ca && !o->value[WS_OPT_SSL_VERIFY_CLIENT])
@@ -74,44 +58,37 @@ static void check_combination(pTHX_ const ws_options *o, evws_verify_client veri
 
 static evws_bytes sni_file(pTHX_ SV *host, AV *files, I32 which)
 {
-    SV **slot = av_fetch(files, which, 0);
-    SV *plain = slot ? ws_plain_scalar(aTHX_ sv_mortalcopy(*slot)) : NULL;
+    SV *plain = ws_plain_string(aTHX_ ws_element(aTHX_ files, which));
 
-    if (!plain || !SvOK(plain))
-        croak("listen: ssl_sni '%s': the %s must be the name of a file", SvPV_nolen(ws_shown(aTHX_ host)),
+    if (!plain)
+        croak("listen: ssl_sni '%s': the %s must be the name of a file", ws_shown(aTHX_ host),
               which ? "key" : "certificate");
     return ws_bytes(aTHX_ plain);
 }
 
-/* Built in the string buffer of a mortal, as the lists of options.c. */
 static void sni_option(pTHX_ const ws_options *o, evws_server_tls *out)
 {
-    SV *value = o->value[WS_OPT_SSL_SNI];
-    SV *buffer = sv_2mortal(newSVpvs(""));
-    HV *hash;
-    HE *entry;
+    HV *hash = o->value[WS_OPT_SSL_SNI] ? ws_hash(o->value[WS_OPT_SSL_SNI]) : NULL;
+    SV *list = ws_list(aTHX);
+    SV *host, *value;
 
-    if (!value)
+    if (!o->value[WS_OPT_SSL_SNI])
         return;
-    if (!SvROK(value) || SvTYPE(SvRV(value)) != SVt_PVHV)
-        croak("listen: ssl_sni must be a hash reference (got '%s')", SvPV_nolen(ws_shown(aTHX_ value)));
-    hash = (HV *)SvRV(value);
+    if (!hash)
+        ws_option_must_be(aTHX_ o, WS_OPT_SSL_SNI, "a hash reference");
     hv_iterinit(hash);
-    while ((entry = hv_iternext(hash))) {
-        SV *host = sv_mortalcopy(hv_iterkeysv(entry));
-        SV *files = sv_mortalcopy(hv_iterval(hash, entry));
+    while (ws_next_entry(aTHX_ hash, &host, &value)) {
+        AV *files = ws_array(value);
         evws_named_certificate one;
 
-        if (!SvROK(files) || SvTYPE(SvRV(files)) != SVt_PVAV || av_len((AV *)SvRV(files)) != 1)
-            croak("listen: ssl_sni '%s' must be an array reference of two files, [$cert, $key]",
-                  SvPV_nolen(ws_shown(aTHX_ host)));
+        if (!files || av_len(files) != 1)
+            croak("listen: ssl_sni '%s' must be an array reference of two files, [$cert, $key]", ws_shown(aTHX_ host));
         one.host = ws_bytes(aTHX_ host);
-        one.cert = sni_file(aTHX_ host, (AV *)SvRV(files), 0);
-        one.key = sni_file(aTHX_ host, (AV *)SvRV(files), 1);
-        sv_catpvn(buffer, (const char *)&one, sizeof one);
+        one.cert = sni_file(aTHX_ host, files, 0);
+        one.key = sni_file(aTHX_ host, files, 1);
+        WS_LIST_ADD(list, one);
     }
-    out->sni = (evws_named_certificate *)SvPVX(buffer);
-    out->sni_count = SvCUR(buffer) / sizeof(evws_named_certificate);
+    WS_LIST_GIVE(list, out->sni, out->sni_count);
 }
 
 /* What browsers offer, and whatever else speaks HTTP: it is answered, so that
@@ -119,16 +96,13 @@ static void sni_option(pTHX_ const ws_options *o, evws_server_tls *out)
 static void alpn_option(pTHX_ const ws_options *o, evws_server_tls *out)
 {
     static const evws_bytes http = { (const uint8_t *)"http/1.1", 8 };
-    ws_byte_list alpn;
 
     if (!ws_option_given(aTHX_ o, WS_OPT_SSL_ALPN)) {
         out->alpn = &http;
         out->alpn_count = 1;
         return;
     }
-    ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN, &alpn);
-    out->alpn = alpn.item;
-    out->alpn_count = alpn.count;
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn, out->alpn_count);
 }
 
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
@@ -145,19 +119,9 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
 
 /* ---- what was agreed on ---- */
 
-static void store(pTHX_ HV *hash, const char *name, SV *value)
-{
-    (void)hv_store(hash, name, (I32)strlen(name), value, 0);
-}
-
-static void store_text(pTHX_ HV *hash, const char *name, evws_bytes text)
-{
-    store(aTHX_ hash, name, text.data ? newSVpvn((const char *)text.data, text.length) : newSV(0));
-}
-
 static void store_peer(pTHX_ HV *hash, const char *name, evws_bytes text)
 {
-    store(aTHX_ hash, name, text.data ? ws_peer_sv(aTHX_ text) : newSV(0));
+    ws_store(aTHX_ hash, name, text.length ? ws_peer_sv(aTHX_ text) : newSV(0));
 }
 
 /* Of an open connection, or of one that waits for an answer: a hash reference of its own for each call, or undef. */
@@ -169,13 +133,13 @@ SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id)
     if (!ctx->engine || !evws_tls(ctx->engine, id, &info))
         return newSV(0);
     hash = newHV();
-    store_text(aTHX_ hash, "version", info.version);
-    store_text(aTHX_ hash, "cipher", info.cipher);
-    store_text(aTHX_ hash, "alpn", info.alpn);
+    ws_store(aTHX_ hash, "version", ws_text_sv(aTHX_ info.version));
+    ws_store(aTHX_ hash, "cipher", ws_text_sv(aTHX_ info.cipher));
+    ws_store(aTHX_ hash, "alpn", ws_text_sv(aTHX_ info.alpn));
     store_peer(aTHX_ hash, "server_name", info.server_name);
     store_peer(aTHX_ hash, "peer_certificate", info.certificate);
-    store(aTHX_ hash, "verified", newSViv(info.verified));
-    store(aTHX_ hash, "resumed", newSViv(info.resumed));
+    ws_store(aTHX_ hash, "verified", newSViv(info.verified));
+    ws_store(aTHX_ hash, "resumed", newSViv(info.resumed));
     return newRV_noinc((SV *)hash);
 }
 

@@ -117,6 +117,34 @@ struct ws_handshake {
 /* ---- Websockets.xs ---- */
 ws_globals *ws_globals_here(pTHX);
 
+/* ---- values.c ---- */
+const char *ws_shown(pTHX_ SV *value);
+void ws_must_be(pTHX_ const char *what, const char *name, const char *expected, SV *value) __attribute__noreturn__;
+SV *ws_plain_scalar(pTHX_ SV *value);
+SV *ws_plain_string(pTHX_ SV *value);
+NV ws_number(pTHX_ SV *value);
+AV *ws_array(SV *value);
+HV *ws_hash(SV *value);
+AV *ws_plain_array(pTHX_ SV *value);
+evws_bytes ws_bytes(pTHX_ SV *value);
+bool ws_bytes_are(evws_bytes bytes, const char *word);
+SV *ws_element(pTHX_ AV *array, SSize_t index);
+SV *ws_entry(pTHX_ HV *hash, const char *name);
+bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value);
+SV *ws_list(pTHX);
+SV *ws_text_sv(pTHX_ evws_bytes text);
+SV *ws_peer_sv(pTHX_ evws_bytes bytes);
+void ws_store(pTHX_ HV *hash, const char *name, SV *value);
+
+/* A list of structures, made by ws_list, gets one more; a structure of the library learns where a list is. */
+#define WS_LIST_ADD(list, item) sv_catpvn(list, (const char *)&(item), sizeof (item))
+#define WS_LIST_COUNT(list, type) (SvCUR(list) / sizeof(type))
+#define WS_LIST_GIVE(list, place, count) STMT_START { \
+        SV *given_ = (list); \
+        (place) = (void *)SvPVX(given_); \
+        (count) = SvCUR(given_) / sizeof *(place); \
+    } STMT_END
+
 /* ---- object.c ---- */
 SV *ws_invocant(pTHX_ SV **args, I32 count);
 SV *ws_held_invocant(pTHX_ SV **args, I32 count);
@@ -203,7 +231,6 @@ SV *ws_payload_sv(pTHX_ ws_context *ctx, evws_bytes payload);
 void ws_recycle_payload(pTHX_ ws_context *ctx, SV *sv);
 
 /* ---- answer.c ---- */
-SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event);
 HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
@@ -227,70 +254,109 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 /* ---- options.c ---- */
 #define WS_HANDSHAKE_TIMEOUT 30                 /* seconds, where handshake_timeout is not given */
 
-typedef enum {
-    WS_OPT_URL, WS_OPT_PROTOCOL, WS_OPT_HEADERS, WS_OPT_MAX_MESSAGE_SIZE, WS_OPT_CONNECT_TIMEOUT,
-    WS_OPT_VALIDATE_UTF8, WS_OPT_UTF8, WS_OPT_DEFLATE, WS_OPT_PORT, WS_OPT_HOST, WS_OPT_BACKLOG, WS_OPT_REUSE_PORT, WS_OPT_FD, WS_OPT_PATH, WS_OPT_MODE,
-    WS_OPT_NAME, WS_OPT_LOOP, WS_OPT_PROXY, WS_OPT_PROXY_PORT,
-    WS_OPT_SSL_CERT, WS_OPT_SSL_KEY, WS_OPT_SSL_CA, WS_OPT_SSL_VERIFY, WS_OPT_SSL_SERVER_NAME,
-    WS_OPT_SSL_ALPN, WS_OPT_SSL_VERIFY_CLIENT, WS_OPT_SSL_CLIENT_CA, WS_OPT_SSL_SNI, WS_OPT_SSL_INIT,
-    WS_OPT_FH, WS_OPT_ENV, WS_OPT_INITIAL_DATA, WS_OPT_ROLE, WS_OPT_UPGRADED,
-    WS_OPT_ON_HANDSHAKE, WS_OPT_ON_REQUEST, WS_OPT_HANDSHAKE_TIMEOUT, WS_OPT_ORIGINS, WS_OPT_HOSTS,
-    WS_OPT_TIMEOUT, WS_OPT_CODE, WS_OPT_REASON, WS_OPT_CB,
-    WS_OPT_ON_CONNECT,                      /* the six callbacks, in the order of WS_ON_* */
-    WS_OPT_ON_MESSAGE, WS_OPT_ON_CLOSE, WS_OPT_ON_ERROR, WS_OPT_ON_PONG, WS_OPT_ON_DRAIN,
-    WS_OPT_COUNT
-} ws_option;
+/* The methods that an option belongs to. deflate is an option whose hash has options. */
+enum {
+    WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16, WS_FOR_DEFLATE = 32,
+    WS_FOR_UPGRADES = WS_FOR_LISTEN | WS_FOR_ADOPT,
+    WS_FOR_CONNECTIONS = WS_FOR_CONNECT | WS_FOR_UPGRADES,
+    WS_FOR_TLS = WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN,
+    /* What is said of one beside that. */
+    WS_NO_UNDEF = 256,                      /* listen does not take an undef for "not given" */
+    WS_NEEDS_TLS = 512,                     /* of no use to a listener without a certificate */
+    WS_NOT_WITH_FD = 1024, WS_NOT_WITH_PATH = 2048,
+    WS_NOT_UPGRADED = 4096                  /* of no use when the upgrade is over */
+};
 
-typedef enum { WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16 } ws_method;
+/* Every option: how the code calls it, its name, and to what it belongs. */
+#define WS_OPTIONS(O) \
+    O(URL,               "url",               WS_FOR_CONNECT) \
+    O(PROTOCOL,          "protocol",          WS_FOR_CONNECTIONS | WS_NO_UNDEF) \
+    O(HEADERS,           "headers",           WS_FOR_CONNECTIONS | WS_NOT_UPGRADED) \
+    O(MAX_MESSAGE_SIZE,  "max_message_size",  WS_FOR_CONNECTIONS) \
+    O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT) \
+    O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
+    O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS) \
+    O(UTF8,              "utf8",              WS_FOR_CONNECTIONS) \
+    O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS) \
+    O(PORT,              "port",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH) \
+    O(HOST,              "host",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH | WS_NO_UNDEF) \
+    O(REUSE_PORT,        "reuse_port",        WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH) \
+    O(BACKLOG,           "backlog",           WS_FOR_LISTEN | WS_NOT_WITH_FD) \
+    O(PATH,              "path",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NO_UNDEF) \
+    O(MODE,              "mode",              WS_FOR_LISTEN) \
+    O(FD,                "fd",                WS_FOR_LISTEN) \
+    O(NAME,              "name",              WS_FOR_LISTEN | WS_NO_UNDEF) \
+    O(LOOP,              "loop",              WS_FOR_NEW) \
+    O(PROXY,             "proxy",             WS_FOR_NEW) \
+    O(PROXY_PORT,        "proxy_port",        WS_FOR_NEW) \
+    O(SSL_INIT,          "ssl_init",          WS_FOR_NEW) \
+    O(SSL_CERT,          "ssl_cert",          WS_FOR_TLS | WS_NO_UNDEF) \
+    O(SSL_KEY,           "ssl_key",           WS_FOR_TLS | WS_NO_UNDEF) \
+    O(SSL_CA,            "ssl_ca",            WS_FOR_TLS | WS_NO_UNDEF) \
+    O(SSL_VERIFY,        "ssl_verify",        WS_FOR_CONNECT) \
+    O(SSL_SERVER_NAME,   "ssl_server_name",   WS_FOR_CONNECT) \
+    O(SSL_VERIFY_CLIENT, "ssl_verify_client", WS_FOR_LISTEN) \
+    O(SSL_CLIENT_CA,     "ssl_client_ca",     WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF) \
+    O(SSL_SNI,           "ssl_sni",           WS_FOR_LISTEN | WS_NEEDS_TLS) \
+    O(SSL_ALPN,          "ssl_alpn",          WS_FOR_CONNECT | WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF) \
+    O(FH,                "fh",                WS_FOR_ADOPT) \
+    O(ENV,               "env",               WS_FOR_ADOPT | WS_NOT_UPGRADED) \
+    O(INITIAL_DATA,      "initial_data",      WS_FOR_ADOPT) \
+    O(ROLE,              "role",              WS_FOR_ADOPT) \
+    O(UPGRADED,          "upgraded",          WS_FOR_ADOPT) \
+    O(ORIGINS,           "origins",           WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
+    O(HOSTS,             "hosts",             WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
+    O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
+    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN) \
+    O(TIMEOUT,           "timeout",           WS_FOR_SHUTDOWN) \
+    O(CODE,              "code",              WS_FOR_SHUTDOWN) \
+    O(REASON,            "reason",            WS_FOR_SHUTDOWN) \
+    O(CB,                "cb",                WS_FOR_SHUTDOWN) \
+    O(SERVER_NO_CONTEXT_TAKEOVER, "server_no_context_takeover", WS_FOR_DEFLATE) \
+    O(CLIENT_NO_CONTEXT_TAKEOVER, "client_no_context_takeover", WS_FOR_DEFLATE) \
+    O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE) \
+    O(CLIENT_MAX_WINDOW_BITS, "client_max_window_bits", WS_FOR_DEFLATE) \
+    O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE) \
+    O(LEVEL,             "level",             WS_FOR_DEFLATE) \
+    O(MEMORY,            "memory",            WS_FOR_DEFLATE) \
+    /* The six callbacks, in the order of WS_ON_*. */ \
+    O(ON_CONNECT,        "on_connect",        WS_FOR_CONNECTIONS) \
+    O(ON_MESSAGE,        "on_message",        WS_FOR_CONNECTIONS) \
+    O(ON_CLOSE,          "on_close",          WS_FOR_CONNECTIONS) \
+    O(ON_ERROR,          "on_error",          WS_FOR_CONNECTIONS) \
+    O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS) \
+    O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS)
+
+#define WS_OPTION_ID(id, name, methods) WS_OPT_##id,
+typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
 
 /* The options of one call. Values are mortal copies without magic; NULL: not given. */
 typedef struct ws_options {
-    const char *method;
+    const char *method;                     /* as messages name it */
     SV *value[WS_OPT_COUNT];
 } ws_options;
 
-typedef struct ws_byte_list { evws_bytes *item; size_t count; } ws_byte_list;
-typedef struct ws_header_list { evws_header *item; size_t count; } ws_header_list;
-
-void ws_options_parse(pTHX_ ws_options *o, ws_method method, SV **args, I32 count);
+const char *ws_option_name(ws_option which);
+void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count);
+void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash);
 bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
-evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which);
-evws_bytes ws_bytes(pTHX_ SV *value);
+const char *ws_option_with(pTHX_ const ws_options *o, U32 mark);
+void ws_option_must_be(pTHX_ const ws_options *o, ws_option which, const char *expected) __attribute__noreturn__;
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest);
 uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which);
 bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
 SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
-evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
-void ws_option_names(pTHX_ const ws_options *o, ws_option which, ws_byte_list *out);
-void ws_append_string(pTHX_ SV *buffer, const ws_options *o, const char *option, SSize_t index, SV *entry);
-void ws_option_headers(pTHX_ const ws_options *o, ws_header_list *out);
-void ws_headers_from_hash(pTHX_ const char *what, HV *hash, ws_header_list *out);
+HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
+SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
+SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
+SV *ws_option_headers(pTHX_ const ws_options *o);
+SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
-SV *ws_shown(pTHX_ SV *value);
-SV *ws_plain_scalar(pTHX_ SV *value);
-bool ws_is_list(pTHX_ SV *value);
-
-/* ---- unknown.c ---- */
-
-/* The name of an option that is not known. Borrows all it has. */
-typedef struct ws_unknown {
-    const char *where;                      /* the method, or the option whose hash it is in */
-    SV *name;
-    const char *text;
-    STRLEN length;
-    const char *nearest;                    /* what was meant, perhaps; or NULL */
-    U32 distance;                           /* that a known name has to be nearer than */
-    const char *elsewhere;                  /* the method that has an option of that name; or NULL */
-} ws_unknown;
-
-void ws_unknown_begin(pTHX_ ws_unknown *unknown, const char *where, SV *name);
-void ws_unknown_compare(ws_unknown *unknown, const char *known);
-bool ws_unknown_guards_a_door(const ws_unknown *unknown);
-void ws_unknown_croak(pTHX_ const ws_unknown *unknown);
-void ws_unknown_warn(pTHX_ const ws_unknown *unknown);
 
 /* ---- upgrade.c ---- */
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);

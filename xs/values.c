@@ -1,0 +1,159 @@
+/* Perl's values as the C code takes and makes them: strings, arrays, hashes,
+ * and lists of C structures for the engine.
+ *
+ * Reading a value can run Perl code (tie, overloading). Whoever reads several
+ * reads mortal copies, so that no such code can take away what was read.
+ */
+#include "websockets.h"
+
+/* Before Perl 5.14 pv_escape knows no other way. */
+#ifndef PERL_PV_ESCAPE_NONASCII
+#  define PERL_PV_ESCAPE_NONASCII 0
+#endif
+
+/* ---- messages ---- */
+
+/* A value as an error message shows it: short, and on one line. Lives as long as the call. */
+const char *ws_shown(pTHX_ SV *value)
+{
+    STRLEN length;
+    const char *text;
+
+    if (!SvOK(value))
+        return "undef";
+    text = SvPV(value, length);
+    return pv_escape(sv_newmortal(), text, length, 60, NULL, PERL_PV_ESCAPE_NONASCII);
+}
+
+void ws_must_be(pTHX_ const char *what, const char *name, const char *expected, SV *value)
+{
+    croak("%s: %s must be %s (got '%s')", what, name, expected, ws_shown(aTHX_ value));
+}
+
+/* ---- what a value is ---- */
+
+/* NULL for a reference without overloading: it is neither text nor number. */
+SV *ws_plain_scalar(pTHX_ SV *value)
+{
+    STRLEN length;
+    const char *text;
+
+    if (!SvROK(value))
+        return value;
+    if (!SvAMAGIC(value))
+        return NULL;
+    text = SvPV(value, length);
+    return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
+}
+
+/* The same, and NULL for undef. */
+SV *ws_plain_string(pTHX_ SV *value)
+{
+    SV *plain = ws_plain_scalar(aTHX_ value);
+
+    return plain && SvOK(plain) ? plain : NULL;
+}
+
+/* The number that a value says; -1: it says none. looks_like_number comes first because SvNV of
+ * other text warns, in words that do not name the option. */
+NV ws_number(pTHX_ SV *value)
+{
+    SV *plain = ws_plain_scalar(aTHX_ value);
+
+    return plain && looks_like_number(plain) ? SvNV(plain) : -1;
+}
+
+/* The array that a value refers to, or NULL. */
+AV *ws_array(SV *value)
+{
+    return SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVAV ? (AV *)SvRV(value) : NULL;
+}
+
+/* The hash that a value refers to, or NULL. */
+HV *ws_hash(SV *value)
+{
+    return SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVHV ? (HV *)SvRV(value) : NULL;
+}
+
+/* An array that is no object which is to be taken for the text it says it is; or NULL. */
+AV *ws_plain_array(pTHX_ SV *value)
+{
+    AV *array = ws_array(value);
+
+    return array && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(array), "(\"\"", 3, 0) ? NULL : array;
+}
+
+/* ---- reading ---- */
+
+/* The bytes of a string, borrowed from it. */
+evws_bytes ws_bytes(pTHX_ SV *value)
+{
+    evws_bytes bytes;
+    STRLEN length;
+
+    bytes.data = (const uint8_t *)SvPV(value, length);
+    bytes.length = length;
+    return bytes;
+}
+
+bool ws_bytes_are(evws_bytes bytes, const char *word)
+{
+    return bytes.length == strlen(word) && memEQ(bytes.data, word, bytes.length);
+}
+
+/* A mortal copy of an element. */
+SV *ws_element(pTHX_ AV *array, SSize_t index)
+{
+    SV **slot = av_fetch(array, index, 0);
+
+    return slot ? sv_mortalcopy(*slot) : sv_newmortal();
+}
+
+/* A mortal copy of what a hash has under a name; NULL: nothing, or undef. */
+SV *ws_entry(pTHX_ HV *hash, const char *name)
+{
+    SV **slot = hv_fetch(hash, name, (I32)strlen(name), 0);
+    SV *value = slot ? sv_mortalcopy(*slot) : NULL;
+
+    return value && SvOK(value) ? value : NULL;
+}
+
+/* Writes mortal copies of the next name and value, after hv_iterinit. FALSE: there are no more. */
+bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value)
+{
+    HE *entry = hv_iternext(hash);
+
+    if (!entry)
+        return FALSE;
+    *name = sv_mortalcopy(hv_iterkeysv(entry));
+    *value = sv_mortalcopy(hv_iterval(hash, entry));
+    return TRUE;
+}
+
+/* ---- making ---- */
+
+/* A list of C structures in the string buffer of a mortal, so that a croak half way frees it. */
+SV *ws_list(pTHX)
+{
+    return sv_2mortal(newSVpvs(""));
+}
+
+/* A text of the library; undef: it is empty. */
+SV *ws_text_sv(pTHX_ evws_bytes text)
+{
+    return text.length ? newSVpvn((const char *)text.data, text.length) : newSV(0);
+}
+
+/* What a peer has sent: tainted under -T, as what perl's own sockets read. */
+SV *ws_peer_sv(pTHX_ evws_bytes bytes)
+{
+    SV *sv = newSVpvn(WS_TEXT(bytes), bytes.length);
+
+    SvTAINTED_on(sv);
+    return sv;
+}
+
+void ws_store(pTHX_ HV *hash, const char *name, SV *value)
+{
+    (void)hv_store(hash, name, (I32)strlen(name), value, 0);
+}
