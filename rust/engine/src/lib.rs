@@ -39,6 +39,6 @@ pub use evws_proto::utf8::is_valid as is_utf8;
 pub use evws_proto::Role;
 pub use log::{Line, Topic};
 pub use tls::client::ClientTls;
-pub use tls::clients::VerifyClient;
+pub use tls::client_verifier::VerifyClient;
 pub use tls::info::TlsInfo;
 pub use tls::server::{NamedCertificate, ServerTls};

@@ -1,7 +1,8 @@
-//! What a connection still has to send: whole frames, in chunks, written with one gathered call.
+//! Frames that wait to be sent: whole frames, in chunks, written with one gathered call.
 //!
 //! An empty queue holds no memory. Chunks of the usual size go back to a pool that the
-//! connections of a context share, so that a busy loop writes into memory that is still warm.
+//! connections of a context share, so that a busy loop writes into memory that the processor's cache
+//! still has.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -27,7 +28,7 @@ pub struct ChunkPool {
 }
 
 impl ChunkPool {
-    /// An empty chunk with room for `length` bytes. Only a few large ones are lent at a time:
+    /// An empty chunk with room for `length` bytes. Only a few pooled chunks are lent at a time:
     /// ten thousand connections that each wait to be written must not hold 132 KiB each.
     fn take(&mut self, length: usize) -> Result<Vec<u8>, NoMemory> {
         if length <= CHUNK && self.lent < POOLED {
@@ -56,7 +57,7 @@ impl ChunkPool {
     }
 }
 
-/// There is no memory for a frame. The queue is as it was.
+/// There is no memory for a frame. The queue has not changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
@@ -78,18 +79,18 @@ pub enum Written {
 /// Frames queued for one connection.
 #[derive(Default)]
 pub struct SendQueue {
-    /// The chunk that is filled; empty if nothing waits.
+    /// The chunk that is being filled; empty if nothing waits.
     last: Vec<u8>,
-    /// Those before it, which is none as a rule: then a queue comes and goes without a list.
+    /// The chunks before the last one. There are none as a rule, and then this has no memory.
     earlier: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk that the kernel has.
+    /// Bytes of the first chunk that the kernel has taken.
     head: usize,
     /// Bytes that the kernel has taken since this queue was made, and bytes that wait.
     taken: u64,
     waiting: u64,
     /// Payload bytes in the queue that the kernel has not taken.
     payload: u64,
-    /// Of the frame that the kernel has a part of: header bytes and payload bytes that it lacks.
+    /// Header bytes and payload bytes that the kernel has yet to take of the frame that it has begun.
     partial: (u8, u64),
 }
 
@@ -109,7 +110,7 @@ impl SendQueue {
         self.taken + self.waiting
     }
 
-    /// Whether nothing waits.
+    /// Whether no frame waits.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }
@@ -131,7 +132,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Appends the frames of a close, whose payload counts for nothing.
+    /// Appends a Close frame, and the end of a fragmented message before it, whose payload is not counted.
     ///
     /// # Errors
     /// [`NoMemory`]
@@ -141,8 +142,8 @@ impl SendQueue {
         Ok(())
     }
 
-    /// The chunk that has room for whole frames of `length` bytes, which must be appended to it.
-    /// INVARIANT: a frame lies in one chunk, whole.
+    /// A chunk with room for whole frames of `length` bytes, which must be appended to it.
+    /// INVARIANT: a frame lies in one chunk.
     #[inline]
     fn room(&mut self, pool: &mut ChunkPool, length: usize) -> Result<&mut Vec<u8>, NoMemory> {
         if self.last.capacity() == 0 {
@@ -155,10 +156,10 @@ impl SendQueue {
         Ok(&mut self.last)
     }
 
-    /// Offers all of it to the kernel, in one call unless there are very many chunks.
+    /// Offers the whole queue to the kernel, in one call unless there are very many chunks.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for a full socket, which is [`Written::Part`].
+    /// The errors of sendmsg(2), but for a full socket, which is [`Written::Part`].
     pub fn write(&mut self, fd: BorrowedFd<'_>, pool: &mut ChunkPool) -> io::Result<Written> {
         while !self.is_empty() {
             let sent = if self.earlier.is_empty() {
@@ -185,7 +186,7 @@ impl SendQueue {
         Ok(Written::All)
     }
 
-    /// Offers as many chunks as one call takes; returns what came of it, and how much was offered.
+    /// Offers as many chunks as one call takes; returns the call's result, and how many bytes were offered.
     fn send_many(&self, fd: BorrowedFd<'_>) -> (io::Result<usize>, usize) {
         let mut parts = [IoSlice::new(&[]); sys::MAX_GATHERED];
         let mut count = 0;
@@ -198,7 +199,7 @@ impl SendQueue {
         (sys::send_gathered(fd, &parts[..count]), offered)
     }
 
-    /// Forgets everything: the stream has ended.
+    /// Drops all frames: the stream has ended.
     pub fn clear(&mut self, pool: &mut ChunkPool) {
         let queue = std::mem::take(self);
         for chunk in queue.earlier.into_iter().chain([queue.last]) {
@@ -206,14 +207,14 @@ impl SendQueue {
         }
     }
 
-    /// The bytes that the kernel does not have, chunk by chunk.
+    /// The bytes that the kernel has yet to take, chunk by chunk.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.head;
         let chunks = self.earlier.iter().chain([&self.last]);
         chunks.map(move |chunk| &chunk[std::mem::take(&mut skip)..])
     }
 
-    /// Drops what the kernel has now.
+    /// Drops the bytes that the kernel has taken.
     pub fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
         self.taken += taken as u64;
         self.waiting -= taken as u64;
@@ -239,7 +240,8 @@ impl SendQueue {
         }
     }
 
-    /// Takes the first chunk out, whose last `rest` bytes the kernel has now, unless it is the only one.
+    /// Takes the first chunk out, of which the kernel has just taken the last `rest` bytes, unless it is
+    /// the only one.
     fn next_earlier(&mut self, rest: usize) -> Option<Vec<u8>> {
         if !self.earlier.is_empty() {
             self.count_payload(rest);
@@ -274,7 +276,8 @@ impl SendQueue {
         self.partial = (header, payload);
     }
 
-    /// A peer that does not read keeps no more memory than its bytes need.
+    /// Gives most of a pooled chunk back: the queue of a peer that does not read needs no more memory than
+    /// its bytes.
     pub fn trim(&mut self, pool: &mut ChunkPool) {
         if self.earlier.is_empty() && self.last.capacity() == CHUNK {
             let rest = self.last.len() - self.head;

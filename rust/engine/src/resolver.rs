@@ -1,5 +1,5 @@
-//! What a context has done off its loop, by the threads of [`crate::runtime`]: names looked up by the
-//! system's resolver, and steps of TLS handshakes.
+//! The jobs that a context has done off its loop, by the threads of [`crate::runtime`]: names are looked
+//! up by the system's resolver, and steps of TLS handshakes are taken.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,38 +15,38 @@ use tokio::runtime::Handle;
 use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::{runtime, sys};
 
-/// An answer, and whom it is for.
+/// The result of a job, and the connection that it is for.
 pub struct Answer {
-    /// The id that was given with the question.
+    /// The id that the job was begun with.
     pub id: u64,
-    /// What came of it.
+    /// What the job has come to.
     pub result: JobResult,
 }
 
-/// What came of a job.
+/// What a job has come to.
 pub enum JobResult {
     /// Addresses in the system's order of preference.
     Addresses(io::Result<Vec<SocketAddr>>),
     /// A handshake after its step.
     Stepped(StepResult),
-    /// Nothing: the job has panicked.
+    /// The job has panicked.
     Lost,
 }
 
-/// Where a context's answers arrive. Jobs hold it weakly: they may outlive the context, and must
-/// not write to what has its descriptor's number by then.
+/// Sends the results of jobs to their context. A job holds it weakly, since it may outlive the context,
+/// and must not write to a descriptor that got the same number afterwards.
 struct ResultSender {
     sender: Sender<Answer>,
     writer: File,
 }
 
-/// One context's way to those threads and back: answers arrive on a channel, and a descriptor
-/// becomes readable when there are some.
+/// One context's way to the threads and back: results arrive on a channel, and a descriptor becomes
+/// readable when there are any.
 pub struct Resolver {
     reader: File,
-    mailbox: Arc<ResultSender>,
+    results: Arc<ResultSender>,
     receiver: Receiver<Answer>,
-    /// The jobs whose answers somebody waits for.
+    /// The jobs whose results a connection waits for.
     waiting: BTreeSet<u64>,
     process: u32,
 }
@@ -55,13 +55,13 @@ impl Resolver {
     /// Opens the descriptor; starts no thread yet.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// The system has no descriptor left.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = sys::wakeup_pair()?;
         let (sender, receiver) = crossbeam_channel::unbounded();
         Ok(Resolver {
             reader,
-            mailbox: Arc::new(ResultSender { sender, writer }),
+            results: Arc::new(ResultSender { sender, writer }),
             receiver,
             waiting: BTreeSet::new(),
             process: sys::process_id(),
@@ -73,12 +73,13 @@ impl Resolver {
         self.reader.as_fd()
     }
 
-    /// Whether an answer is still to come that somebody waits for.
+    /// Whether a connection waits for the result of a job.
     pub fn is_busy(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Nobody waits for this answer any more. The system cannot be told: it will still come.
+    /// The connection does not wait for its result any more. The job cannot be stopped, so the result
+    /// will still come.
     pub fn forget(&mut self, id: u64) {
         self.waiting.remove(&id);
     }
@@ -86,7 +87,7 @@ impl Resolver {
     /// Begins to look up a name.
     ///
     /// # Errors
-    /// There is no thread for it.
+    /// The pool has no thread, and the system refuses one.
     pub fn lookup(&mut self, id: u64, host: String, port: u16) -> io::Result<()> {
         let pool = runtime::LOOKUPS.handle()?;
         self.spawn(&pool, id, move || {
@@ -99,7 +100,7 @@ impl Resolver {
     /// Has a step of a handshake taken.
     ///
     /// # Errors
-    /// There is no thread for it: the step comes back.
+    /// The step, if the pool has no thread and the system refuses one.
     pub fn step(&mut self, id: u64, step: HandshakeStep) -> Result<(), HandshakeStep> {
         let Ok(pool) = runtime::HANDSHAKES.handle() else {
             return Err(step);
@@ -108,35 +109,35 @@ impl Resolver {
         Ok(())
     }
 
-    /// Has a job done, unless the context is gone by then. Its answer always arrives.
+    /// Has a job done, unless the context is gone by then. Its result always arrives.
     fn spawn(&mut self, pool: &Handle, id: u64, job: impl FnOnce() -> JobResult + Send + 'static) {
-        let mailbox = Arc::downgrade(&self.mailbox);
+        let results = Arc::downgrade(&self.results);
         runtime::spawn(pool, move || {
-            if mailbox.strong_count() == 0 {
+            if results.strong_count() == 0 {
                 return;
             }
             let result = panic::catch_unwind(AssertUnwindSafe(job)).unwrap_or(JobResult::Lost);
-            if let Some(mailbox) = mailbox.upgrade() {
-                // The receiver goes together with the mailbox.
-                let _ = mailbox.sender.send(Answer { id, result });
-                sys::wake(&mailbox.writer);
+            if let Some(results) = results.upgrade() {
+                // The receiver goes together with the results.
+                let _ = results.sender.send(Answer { id, result });
+                sys::wake(&results.writer);
             }
         });
         self.waiting.insert(id);
     }
 
-    /// Whether it was made before this process was forked: then nothing comes back to it.
+    /// Whether the resolver was made before this process was forked: then no results come back.
     pub fn is_inherited(&self) -> bool {
         sys::process_id() != self.process
     }
 
-    /// Takes it apart; what is still to come goes nowhere.
+    /// The descriptor of a resolver that is given up; results that are still to come go nowhere.
     pub fn into_fd(self) -> OwnedFd {
         self.reader.into()
     }
 
-    /// Takes the answers that have arrived. In a forked child none do: the threads are its parent's,
-    /// and so is the wakeup, which must not be taken from it.
+    /// Takes the results that have arrived. In a forked child none do: the threads are its parent's, and
+    /// so is the wakeup, which must not be taken from the parent.
     pub fn answers(&mut self) -> Vec<Answer> {
         if self.is_inherited() {
             self.waiting.clear();
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
     use crate::runtime::BlockingPool;
 
-    // They were done for nobody, and a loop that had begun anew waited for its turn behind them.
+    // Jobs of a dropped context were done for nobody, and those of a new one waited behind them.
     #[test]
     fn a_context_that_is_gone_has_nothing_done() {
         let threads = BlockingPool::new("test", || 1);

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::socket_file::SocketFile;
 use crate::error;
 use crate::error::CallError;
-use crate::sys::{self, Sharing};
+use crate::sys::{self, BindOptions};
 
 /// How often a free port is asked for that is free on several addresses.
 const ATTEMPTS: usize = 32;
@@ -117,14 +117,14 @@ pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallErro
 /// All addresses of both families, or of IPv4 alone where there is no IPv6.
 fn bind_all(port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bound> {
     let mut bound = Bound::default();
-    let mut sharing = Sharing {
-        dual: true,
+    let mut options = BindOptions {
+        dual_stack: true,
         reuse_port,
     };
-    match sys::bind(&(Ipv6Addr::UNSPECIFIED, port).into(), sharing) {
+    match sys::bind(&(Ipv6Addr::UNSPECIFIED, port).into(), options) {
         Err(error) if sys::is_address_absent(&error) => {
-            sharing.dual = false;
-            let fd = sys::bind(&(Ipv4Addr::UNSPECIFIED, port).into(), sharing)?;
+            options.dual_stack = false;
+            let fd = sys::bind(&(Ipv4Addr::UNSPECIFIED, port).into(), options)?;
             bound.add(fd, backlog)?;
         }
         result => {
@@ -175,8 +175,8 @@ fn bind_resolved<'a>(
     let mut bound = Bound::default();
     let mut done: Vec<SocketAddr> = Vec::new();
     bound.address.port = port;
-    let sharing = Sharing {
-        dual: false,
+    let options = BindOptions {
+        dual_stack: false,
         reuse_port,
     };
     for (host, addresses) in hosts {
@@ -189,7 +189,7 @@ fn bind_resolved<'a>(
             }
             let mut target = *address;
             target.set_port(bound.address.port);
-            let result = sys::bind(&target, sharing).and_then(|fd| bound.add(fd, backlog));
+            let result = sys::bind(&target, options).and_then(|fd| bound.add(fd, backlog));
             match result {
                 Ok(()) => {
                     any = true;

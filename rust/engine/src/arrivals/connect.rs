@@ -139,7 +139,10 @@ impl Arrivals {
         name: Option<String>,
     ) -> Result<Secure, CallError> {
         let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
-        let configuration = self.clients.configuration(options).map_err(refused)?;
+        let configuration = self
+            .client_configs
+            .configuration(options)
+            .map_err(refused)?;
         let name = name.unwrap_or_else(|| url.host.clone());
         let name = ServerName::try_from(name.clone()).map_err(|_| {
             refused(format!(

@@ -27,7 +27,7 @@ use crate::event::{Event, Id, Interest};
 use crate::log::{Log, Topic};
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::Resolver;
-use crate::tls::client::Clients;
+use crate::tls::client::ClientConfigs;
 use crate::tls::info::TlsInfo;
 use crate::traffic::Upgraded;
 use attempts::ConnectAttempt;
@@ -78,7 +78,7 @@ pub struct Arrivals {
     sources: BTreeMap<Id, Arrival>,
     arrived: Vec<(Id, Arrived)>,
     /// What clients connect to `wss://` with.
-    clients: Clients,
+    client_configs: ClientConfigs,
     /// Which proxy a client goes through.
     proxies: Rules,
     resolver: Option<(Id, Resolver)>,

@@ -1,4 +1,4 @@
-//! Sockets that listen: made, taken over, and asked for connections.
+//! Listening sockets: making them, taking them over, and accepting connections.
 
 use std::ffi::CString;
 use std::io;
@@ -10,36 +10,36 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::socket::{duplicate, is_listening, set_nonblocking, stream_socket};
 
-/// How a port is listened on.
+/// What a listening socket is bound with.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sharing {
-    /// An IPv6 socket takes IPv4 as well.
-    pub dual: bool,
+pub struct BindOptions {
+    /// An IPv6 socket takes IPv4 connections as well.
+    pub dual_stack: bool,
     /// Further sockets may be bound to the same port (`SO_REUSEPORT`).
     pub reuse_port: bool,
 }
 
-/// A socket with `SO_REUSEADDR` that is bound to `address`, and takes no connections yet.
+/// A socket with `SO_REUSEADDR` that is bound to `address`, and does not listen yet.
 ///
 /// # Errors
-/// Whatever socket(2), setsockopt(2) or bind(2) refuse.
-pub fn bind(address: &SocketAddr, sharing: Sharing) -> io::Result<OwnedFd> {
+/// The errors of socket(2), setsockopt(2) and bind(2).
+pub fn bind(address: &SocketAddr, options: BindOptions) -> io::Result<OwnedFd> {
     let socket = stream_socket(Domain::for_address(*address))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(!sharing.dual)?;
+        socket.set_only_v6(!options.dual_stack)?;
     }
-    if sharing.reuse_port {
+    if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
     socket.bind(&(*address).into())?;
     Ok(socket.into())
 }
 
-/// A Unix socket with a file at `path`, which takes no connections yet.
+/// A Unix socket with a file at `path`, which does not listen yet.
 ///
 /// # Errors
-/// Whatever socket(2) or bind(2) refuse, or that the path is too long.
+/// The errors of socket(2) and bind(2), or that the path is too long.
 pub fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     let socket = stream_socket(Domain::UNIX)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -54,11 +54,11 @@ pub fn is_address_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Lets a bound socket take connections. `backlog`: how many may wait, as far as the system allows;
-/// `None`: as many as it does.
+/// Makes a bound socket listen. `backlog`: how many connections may wait, as far as the system allows;
+/// `None`: as many as the system allows.
 ///
 /// # Errors
-/// Whatever listen(2) refuses.
+/// The errors of listen(2).
 pub fn start_listening(fd: BorrowedFd<'_>, backlog: Option<i32>) -> io::Result<()> {
     SockRef::from(&fd).listen(backlog.unwrap_or(libc::SOMAXCONN))
 }
@@ -66,15 +66,16 @@ pub fn start_listening(fd: BorrowedFd<'_>, backlog: Option<i32>) -> io::Result<(
 /// Takes the next waiting connection, non-blocking and closed on exec.
 ///
 /// # Errors
-/// `WouldBlock` if none waits, `EMFILE` and its kin, or an error of that one connection.
+/// `WouldBlock` if no connection waits, an error for which [`is_lasting`] holds, or one of that single
+/// connection.
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let (socket, _) = SockRef::from(&fd).accept()?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-/// Whether accepting would fail again at once: something has run out, or the program has closed
-/// the descriptor behind our back, as some do when they go into the background.
+/// Whether accepting would fail again at once: descriptors or memory have run out, or the program has
+/// closed our descriptor, as some programs do when they go into the background.
 pub fn is_lasting(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -90,11 +91,11 @@ pub fn is_lasting(error: &io::Error) -> bool {
     )
 }
 
-/// A descriptor of our own for a socket that somebody else has made to listen: non-blocking, which
-/// it then is for its other owners too, and closed on exec.
+/// A duplicate of the descriptor of a socket that listens already: non-blocking, which the socket then
+/// is for its other owners too, and closed on exec.
 ///
 /// # Errors
-/// What is wrong with it, in words, or whatever fcntl(2) and getsockopt(2) refuse.
+/// A text if it is no listening stream socket, and the errors of fcntl(2) and getsockopt(2).
 pub fn take_listening(fd: RawFd) -> io::Result<OwnedFd> {
     let own = duplicate(fd)?;
     match SockRef::from(&own).r#type() {
@@ -112,7 +113,7 @@ pub fn take_listening(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(own)
 }
 
-/// The number of a network interface; `None`: there is none of that name.
+/// The number of a network interface; `None`: no interface has that name.
 pub fn interface_index(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     // SAFETY: the pointer is that of a live string with a NUL at its end.

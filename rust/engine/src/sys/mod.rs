@@ -1,5 +1,5 @@
-//! The operating system: what socket2 and std offer of it in the form that the engine needs, the calls
-//! that they do not offer, and all of this crate's `unsafe`.
+//! The operating system: socket2 and std in the form that the engine needs, the system calls that they
+//! do not offer, and all of this crate's `unsafe`.
 //!
 //! Descriptors are owned (`OwnedFd`) or borrowed (`BorrowedFd`) everywhere, so that no function
 //! here can touch one that someone else has closed.
@@ -16,7 +16,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use listen::{
     accept, bind, bind_unix, interface_index, is_address_absent, is_lasting, start_listening,
-    take_listening, Sharing,
+    take_listening, BindOptions,
 };
 pub use memory::trim as trim_memory;
 pub use socket::{
@@ -34,10 +34,6 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     } else {
         Ok(result)
     }
-}
-
-fn check_size(result: libc::ssize_t) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 /// # Safety

@@ -1,5 +1,4 @@
-//! Making sockets, connecting them, their addresses and their options: socket2, with what every
-//! socket here has in common.
+//! Making sockets and connecting them, their addresses and their options, by socket2.
 
 use std::io;
 use std::mem;
@@ -12,7 +11,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::{check, own};
 
-/// The longest path of a Unix socket, in bytes: a NUL has to follow.
+/// The longest path of a Unix socket, in bytes: a NUL has to follow it.
 pub const UNIX_PATH_MAX: usize =
     mem::size_of::<libc::sockaddr_un>() - mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
@@ -23,20 +22,20 @@ pub(super) fn stream_socket(domain: Domain) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Begins to connect. The answer is known when the socket is writable: ask [`take_error`].
+/// Begins to connect. [`take_error`] knows the outcome when the socket is writable.
 ///
 /// # Errors
-/// Whatever socket(2) or connect(2) refuse at once.
+/// The errors that socket(2) and connect(2) return at once.
 pub fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     let socket = stream_socket(Domain::for_address(*address))?;
     set_nodelay(socket.as_fd());
     begin_to_connect(socket, &(*address).into())
 }
 
-/// Begins to connect to a Unix socket, in the same way.
+/// Begins to connect to a Unix socket, as [`connect`] does to an address.
 ///
 /// # Errors
-/// Whatever socket(2) or connect(2) refuse, `WouldBlock` for a listener whose queue is full.
+/// The errors of socket(2) and connect(2); `WouldBlock` for a listener whose queue is full.
 pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     let address = SockAddr::unix(path)?;
     begin_to_connect(stream_socket(Domain::UNIX)?, &address)
@@ -51,10 +50,10 @@ fn begin_to_connect(socket: Socket, address: &SockAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Takes the pending error of a socket (`SO_ERROR`): how a connect ended.
+/// Takes the pending error of a socket (`SO_ERROR`), which says how connecting has ended.
 ///
 /// # Errors
-/// That error, or the one of asking for it.
+/// The pending error, or the one of getsockopt(2).
 pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).take_error()?.map_or(Ok(()), Err)
 }
@@ -62,7 +61,7 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// The address that a socket is bound to.
 ///
 /// # Errors
-/// Whatever getsockname(2) says, or that the family is not an Internet one.
+/// The errors of getsockname(2), and `Unsupported` for a socket that is not of an Internet family.
 pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let address = SockRef::from(&fd).local_addr()?;
     address
@@ -70,8 +69,8 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The path that a Unix socket is bound to; an abstract one begins with a NUL. `None`: it is another
-/// kind of socket, or has none.
+/// The path that a Unix socket is bound to; an abstract path begins with a NUL. `None`: it is another
+/// kind of socket, or has no path.
 pub fn local_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let address = SockRef::from(&fd).local_addr().ok()?;
     if !address.is_unix() {
@@ -92,24 +91,24 @@ pub fn local_path(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     (!path.is_empty()).then_some(path)
 }
 
-/// The address of the other end, if there is one and it is an Internet address.
+/// The peer's address, if the socket is connected and the address is an Internet one.
 pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
     SockRef::from(&fd).peer_addr().ok()?.as_socket()
 }
 
-/// A descriptor of our own, closed on exec, for whatever `fd` stands for.
+/// A duplicate of a descriptor, closed on exec.
 ///
 /// # Errors
-/// Whatever fcntl(2) says, `EBADF` for a number that is no descriptor.
+/// The errors of fcntl(2); `EBADF` for a number that is no descriptor.
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with this command takes integers only; the descriptor it makes is ours.
     Ok(unsafe { own(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?) })
 }
 
-/// What keeps a descriptor from being used as one end of a stream.
+/// Checks that a descriptor is that of a connected stream socket.
 ///
 /// # Errors
-/// What it is instead, or whatever the system says.
+/// A text if it is not, and the errors of getsockopt(2).
 pub fn check_connected_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     if socket.r#type()? != Type::STREAM {
@@ -141,11 +140,11 @@ pub(super) fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(value != 0)
 }
 
-/// Makes calls on a socket return at once, for every descriptor of it. Where sending could raise
-/// `SIGPIPE` otherwise, it never will.
+/// Makes a socket non-blocking, for every descriptor of it. On systems whose send(2) has no
+/// `MSG_NOSIGNAL`, the socket stops raising `SIGPIPE` as well.
 ///
 /// # Errors
-/// Whatever fcntl(2) says.
+/// The errors of fcntl(2) and setsockopt(2).
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     #[cfg(any(target_os = "macos", target_os = "ios"))]
@@ -153,27 +152,27 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// Turns Nagle's algorithm off: whoever queues a message wants it on its way.
+/// Turns Nagle's algorithm off: a message that was queued is to be sent at once.
 pub fn set_nodelay(fd: BorrowedFd<'_>) {
-    // A socket that is not TCP has no such option and needs none.
+    // A socket that is not TCP does not have this option and does not need it.
     let _ = SockRef::from(&fd).set_tcp_nodelay(true);
 }
 
-/// Ends a connection for all of its descriptors.
+/// Ends both directions of a stream, for all descriptors of the socket.
 pub fn shutdown(fd: BorrowedFd<'_>) {
     // A failure means that the stream has ended anyway.
     let _ = SockRef::from(&fd).shutdown(Shutdown::Both);
 }
 
-/// Tells the peer that nothing more will be sent.
+/// Ends our direction of a stream.
 pub fn shutdown_write(fd: BorrowedFd<'_>) {
     // A failure means that the stream has ended anyway.
     let _ = SockRef::from(&fd).shutdown(Shutdown::Write);
 }
 
-/// When this socket is closed, its connection is reset, and what the kernel still holds for the
-/// peer is thrown away (`SO_LINGER` with no time; RFC 9293 section 3.10.5).
+/// Has the connection reset when its socket is closed; bytes that the kernel still holds for the peer
+/// are thrown away (`SO_LINGER` with no time; RFC 9293 section 3.10.5).
 pub fn reset_on_close(fd: BorrowedFd<'_>) {
-    // Where the option is not known, closing does what it always does.
+    // Where the option is not known, closing ends the connection without a reset.
     let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
 }

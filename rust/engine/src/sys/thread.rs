@@ -2,20 +2,20 @@
 
 use std::mem;
 
-/// The signals that were blocked before; they are again when this goes.
+/// The signals that a thread had blocked, which dropping this restores.
 struct SignalMask(libc::sigset_t);
 
 impl Drop for SignalMask {
     fn drop(&mut self) {
-        // SAFETY: the set was filled when it was made.
+        // SAFETY: the set was filled by pthread_sigmask.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
         };
     }
 }
 
-/// Runs `work` with every signal blocked, so that threads it starts never take one from Perl.
-/// A panic in it leaves the thread with its signals, too.
+/// Runs `work` with every signal blocked, so that threads that it starts never take a signal from Perl.
+/// The signals are restored after a panic, too.
 pub fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are plain data which the calls fill before they are read.
     let before = unsafe {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 /// A pair of connected descriptors: a byte written to the second makes the first readable.
 ///
 /// # Errors
-/// Whatever eventfd(2) refuses.
+/// The errors of eventfd(2).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn wakeup_pair() -> io::Result<(File, File)> {
     let flags = libc::EFD_NONBLOCK | libc::EFD_CLOEXEC;
@@ -19,7 +19,7 @@ pub fn wakeup_pair() -> io::Result<(File, File)> {
 /// A pair of connected descriptors: a byte written to the second makes the first readable.
 ///
 /// # Errors
-/// Whatever socketpair(2) refuses.
+/// The errors of socketpair(2).
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub fn wakeup_pair() -> io::Result<(File, File)> {
     let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
@@ -32,7 +32,7 @@ pub fn wakeup_pair() -> io::Result<(File, File)> {
 
 /// Makes the reading end of a [`wakeup_pair`] readable.
 pub fn wake(mut writer: &File) {
-    // What has no room for one more is readable already.
+    // A descriptor that has no room for another byte is readable already.
     let _ = writer.write(&1u64.to_ne_bytes());
 }
 

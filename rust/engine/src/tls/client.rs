@@ -1,4 +1,4 @@
-//! What clients connect with: roots, client certificates, and the sessions they can resume.
+//! TLS of clients: roots, client certificates, and the sessions that can be resumed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{identity, pem, protocols, provider, words};
+use super::{error_text, identity, pem, protocols, provider};
 
-/// Configurations that a context keeps. A program that uses more is slower, not refused.
-const KEPT: usize = 64;
+/// How many configurations a context keeps. A program that uses more is slower, not refused.
+const MAX_CONFIGS: usize = 64;
 
-/// How a client secures its connection. Equal ones share their sessions.
+/// How a client secures its connection. Connections with equal options share their sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientTls {
     /// Whether the server's certificate is checked.
@@ -25,31 +25,31 @@ pub struct ClientTls {
     pub ca: Option<PathBuf>,
     /// A PEM file with the client's certificate, and the others of its chain.
     pub cert: Option<PathBuf>,
-    /// A PEM file with its key.
+    /// A PEM file with the key of that certificate.
     pub key: Option<PathBuf>,
     /// Protocols for ALPN (RFC 7301), the preferred one first.
     pub alpn: Vec<String>,
 }
 
-/// The configurations of one context. Files are read when they are needed first.
+/// The clients' configurations of one context. A file is read when it is needed first.
 #[derive(Default)]
-pub struct Clients {
+pub struct ClientConfigs {
     system_roots: Option<Arc<RootCertStore>>,
     configurations: HashMap<ClientTls, Arc<ClientConfig>>,
 }
 
-impl Clients {
+impl ClientConfigs {
     /// The configuration for these options.
     ///
     /// # Errors
-    /// A file cannot be read or used; in words. That the system has no roots is found out by the
-    /// handshake: it is no mistake of the program.
+    /// A text: a file cannot be read or used. A system without roots is found out by the handshake,
+    /// since that is no mistake of the program.
     pub fn configuration(&mut self, options: &ClientTls) -> Result<Arc<ClientConfig>, String> {
         if let Some(known) = self.configurations.get(options) {
             return Ok(Arc::clone(known));
         }
         let made = Arc::new(self.make(options)?);
-        if self.configurations.len() >= KEPT {
+        if self.configurations.len() >= MAX_CONFIGS {
             self.configurations.clear();
         }
         self.configurations
@@ -60,7 +60,7 @@ impl Clients {
     fn make(&mut self, options: &ClientTls) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| words::reason(&error))?
+            .map_err(|error| error_text::reason(&error))?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier(options)?);
         let mut made = match (&options.cert, &options.key) {
@@ -86,7 +86,7 @@ impl Clients {
 
     fn verifier(&mut self, options: &ClientTls) -> Result<Arc<dyn ServerCertVerifier>, String> {
         if !options.verify {
-            return Ok(Arc::new(Blind { refusal: None }));
+            return Ok(Arc::new(UncheckedVerifier { refusal: None }));
         }
         let (roots, named) = match &options.ca {
             Some(path) => pem::roots("ssl_ca", path)?,
@@ -94,14 +94,14 @@ impl Clients {
                 Ok(roots) => (roots, Vec::new()),
                 Err(why) => {
                     let refusal = Some(why);
-                    return Ok(Arc::new(Blind { refusal }));
+                    return Ok(Arc::new(UncheckedVerifier { refusal }));
                 }
             },
         };
         let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Arc::new(Trusting { chain, named }))
+        Ok(Arc::new(ServerVerifier { chain, named }))
     }
 
     fn system_roots(&mut self) -> Result<Arc<RootCertStore>, String> {
@@ -131,15 +131,16 @@ impl Clients {
     }
 }
 
-/// Chains to trusted roots; and certificates that were named as roots themselves. A self-signed
-/// certificate as `openssl req -x509` makes it says that it is a CA's, so no chain can end in it.
+/// Accepts certificates whose chains lead to trusted roots, and the certificates in the file of roots
+/// themselves. A self-signed certificate as `openssl req -x509` makes it says that it is a CA's, so no
+/// chain can end in it.
 #[derive(Debug)]
-struct Trusting {
+struct ServerVerifier {
     chain: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Trusting {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -156,9 +157,10 @@ impl ServerCertVerifier for Trusting {
             now,
         );
         match result {
-            // Its dates were checked before that was noticed; its name was not.
+            // rustls has checked the certificate's dates before it noticed that it is a CA's, but not
+            // its name.
             Err(error)
-                if words::is_ca_as_end_entity(&error)
+                if error_text::is_ca_as_end_entity(&error)
                     && self.named.iter().any(|named| named == end_entity) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
@@ -171,14 +173,14 @@ impl ServerCertVerifier for Trusting {
     signatures_by_chain!();
 }
 
-/// Looks at no certificate. `ssl_verify => 0`: whoever answers is believed, so a signature of theirs
-/// proves nothing either. Or nobody is, because there is no root.
+/// Looks at no certificate: it accepts every server, and then a signature proves nothing either; or it
+/// refuses every server, because the system has no roots.
 #[derive(Debug)]
-struct Blind {
+struct UncheckedVerifier {
     refusal: Option<String>,
 }
 
-impl ServerCertVerifier for Blind {
+impl ServerCertVerifier for UncheckedVerifier {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

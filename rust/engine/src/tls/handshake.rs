@@ -6,62 +6,63 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Error, ServerConfig};
 
-use super::session::{Session, Turn};
+use super::session::{Advanced, Session};
 
-/// Bytes that wait for the rest of a message, which rustls allows 64 KiB. An honest one has a tenth of that.
-const LIMIT: usize = 80 * 1024;
+/// The most bytes of an unfinished handshake message. rustls allows a message of 64 KiB; an honest one has a tenth of
+/// that.
+const MAX_INCOMING: usize = 80 * 1024;
 
 /// How far a handshake has come.
 pub enum HandshakeProgress {
-    /// It waits for the peer.
+    /// The handshake waits for bytes of the peer.
     Waiting,
-    /// It is done.
+    /// The handshake is done.
     Done,
-    /// The peer has ended it.
+    /// The peer has ended the session.
     Ended,
-    /// It has failed.
+    /// The handshake has failed.
     Failed(Error),
 }
 
-/// See the module.
-pub struct Handshake {
+/// A handshake between two steps.
+pub struct TlsHandshake {
     /// The session.
     pub session: Session,
-    /// What came from the peer and is not done with.
+    /// Bytes of the peer that no step has used up yet.
     pub incoming: Vec<u8>,
-    /// What is to be sent, whatever the progress.
+    /// Bytes to be sent to the peer, whatever the progress.
     pub outgoing: Vec<u8>,
-    /// What the peer has sent behind its handshake.
+    /// Application data that the peer has sent behind its handshake.
     pub plaintext: Vec<u8>,
-    /// How far it has come.
+    /// How far the handshake has come.
     pub progress: HandshakeProgress,
 }
 
-/// What a step of a TLS handshake leaves.
-pub type StepResult = Result<Box<Handshake>, Error>;
+/// The handshake after a step.
+pub type StepResult = Result<Box<TlsHandshake>, Error>;
 
-/// A step to take.
+/// A step of a handshake that is still to be taken.
 pub enum HandshakeStep {
-    /// A client's first.
+    /// A client's first step.
     Client(Arc<ClientConfig>, ServerName<'static>),
-    /// A server's first, with what the client has sent.
+    /// A server's first step, with the bytes that the client has sent.
     Server(Arc<ServerConfig>, Vec<u8>),
-    /// Any other.
-    Next(Box<Handshake>),
+    /// A later step of either role.
+    Next(Box<TlsHandshake>),
 }
 
 impl HandshakeStep {
-    /// Takes it.
+    /// Takes the step.
     ///
     /// # Errors
-    /// A handshake could not be begun. What fails later is its progress.
+    /// The handshake could not be begun. A later failure is in [`TlsHandshake::progress`].
     pub fn take(self) -> StepResult {
         let mut handshake = match self {
             HandshakeStep::Client(configuration, name) => {
-                Handshake::new(Session::client(configuration, name)?, Vec::new())
+                TlsHandshake::new(Session::client(configuration, name)?, Vec::new())
             }
             HandshakeStep::Server(configuration, bytes) => {
-                Handshake::new(Session::server(&configuration)?, bytes)
+                TlsHandshake::new(Session::server(&configuration)?, bytes)
             }
             HandshakeStep::Next(handshake) => handshake,
         };
@@ -70,9 +71,9 @@ impl HandshakeStep {
     }
 }
 
-impl Handshake {
+impl TlsHandshake {
     fn new(session: Session, incoming: Vec<u8>) -> Box<Self> {
-        Box::new(Handshake {
+        Box::new(TlsHandshake {
             session,
             incoming,
             outgoing: Vec::new(),
@@ -81,13 +82,13 @@ impl Handshake {
         })
     }
 
-    /// Whether there is more to come of it.
+    /// Whether the handshake waits for the peer.
     pub fn waits(&self) -> bool {
         matches!(self.progress, HandshakeProgress::Waiting)
     }
 
     fn advance(&mut self) {
-        let Handshake {
+        let TlsHandshake {
             session,
             incoming,
             outgoing,
@@ -97,19 +98,19 @@ impl Handshake {
         let mut start = 0;
         *progress = loop {
             let mut keep = |bytes: &[u8]| plaintext.extend_from_slice(bytes);
-            let (used, turn) = session.turn(&mut incoming[start..], outgoing, &mut keep);
+            let (used, advanced) = session.advance(&mut incoming[start..], outgoing, &mut keep);
             start += used;
-            match turn {
-                Turn::Again => {}
-                Turn::Blocked if incoming.len() - start > LIMIT => {
+            match advanced {
+                Advanced::Again => {}
+                Advanced::Blocked if incoming.len() - start > MAX_INCOMING => {
                     break HandshakeProgress::Failed(Error::General("a message is too long".into()))
                 }
-                Turn::Blocked => break HandshakeProgress::Waiting,
-                Turn::Open => break HandshakeProgress::Done,
-                Turn::Ended => break HandshakeProgress::Ended,
-                Turn::Failed(error) => {
+                Advanced::Blocked => break HandshakeProgress::Waiting,
+                Advanced::Open => break HandshakeProgress::Done,
+                Advanced::Ended => break HandshakeProgress::Ended,
+                Advanced::Failed(error) => {
                     while session.wants_write() {
-                        session.turn(&mut incoming[start..], outgoing, &mut |_| {});
+                        session.advance(&mut incoming[start..], outgoing, &mut |_| {});
                     }
                     break HandshakeProgress::Failed(error);
                 }

@@ -1,4 +1,4 @@
-//! A certificate with its chain and key: who an end says that it is.
+//! A certificate with its chain and key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use rustls::Error;
 
-use super::{pem, provider, words};
+use super::{error_text, pem, provider};
 
-/// What errors call the two files.
+/// What errors call the files of a certificate and its key.
 pub struct Labels {
-    /// That of the certificate.
+    /// What they call the certificate's file.
     pub cert: &'static str,
-    /// That of the key.
+    /// What they call the key's file.
     pub key: &'static str,
 }
 
-/// The options that have these names.
+/// The files of a connection's or a listener's own certificate.
 pub const OPTIONS: Labels = Labels {
     cert: "ssl_cert",
     key: "ssl_key",
 };
 
-/// Reads both files; `further`: one more, whose certificates are added to the chain.
+/// Reads a certificate and its key; `further`: a file whose certificates are added to the chain.
 ///
 /// # Errors
-/// One of them cannot be read or used, or the key is not the certificate's; in words.
+/// A text: one of the files cannot be read or used, or the key is not the certificate's.
 pub fn read(
     labels: &Labels,
     cert: &Path,
@@ -44,13 +44,16 @@ pub fn read(
     CertifiedKey::from_der(chain, der, &provider())
         .map(Arc::new)
         .map_err(|error| {
-            let (cert, key) = (pem::named(labels.cert, cert), pem::named(labels.key, key));
+            let (cert, key) = (
+                pem::file_text(labels.cert, cert),
+                pem::file_text(labels.key, key),
+            );
             match error {
                 Error::InconsistentKeys(_) => {
                     format!("{key}: the key does not belong to the certificate in {cert}")
                 }
-                Error::General(_) => format!("{key}: {}", words::reason(&error)),
-                other => format!("{cert}: {}", words::reason(&other)),
+                Error::General(_) => format!("{key}: {}", error_text::reason(&error)),
+                other => format!("{cert}: {}", error_text::reason(&other)),
             }
         })
 }

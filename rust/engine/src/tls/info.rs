@@ -1,10 +1,10 @@
-//! What two ends have agreed on, for the program.
+//! What the two ends of a TLS session have agreed on, for the program.
 
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 
 use super::session::Session;
 
-/// See the module. Borrowed from the session.
+/// What a session has agreed on, borrowed from the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsInfo<'a> {
     /// `TLSv1.3` or `TLSv1.2`
@@ -17,24 +17,24 @@ pub struct TlsInfo<'a> {
     pub server_name: Option<&'a str>,
     /// The peer's own certificate, as DER.
     pub certificate: Option<&'a [u8]>,
-    /// Whether that leads to a trusted root, and is valid for the name if it is a server's.
+    /// Whether that certificate leads to a trusted root, and is valid for the name if it is a server's.
     pub verified: bool,
     /// Whether the session goes on with what an earlier one agreed on.
     pub resumed: bool,
 }
 
-/// What a client expects of the server. A session does not keep it.
+/// What a client expects of the server. A session of rustls does not keep it.
 #[derive(Debug)]
-pub struct Expected {
-    /// Its name.
+pub struct ExpectedServer {
+    /// The name in the server's certificate.
     pub name: String,
-    /// Whether it had to prove that.
+    /// Whether the server had to prove that name.
     pub verified: bool,
 }
 
 impl<'a> TlsInfo<'a> {
-    /// Of a session. `expected` is there if it is a client's.
-    pub fn new(session: &'a Session, expected: Option<&'a Expected>) -> Self {
+    /// What a session has agreed on. `expected` is there if the session is a client's.
+    pub fn new(session: &'a Session, expected: Option<&'a ExpectedServer>) -> Self {
         let agreed = session.common();
         let certificate = agreed.peer_certificates().and_then(|chain| chain.first());
         let server_name = match (session, expected) {
@@ -61,9 +61,9 @@ impl<'a> TlsInfo<'a> {
     }
 }
 
-/// The same, kept apart from the session.
+/// A copy of a [`TlsInfo`] that is kept apart from the session.
 #[derive(Debug)]
-pub struct KeptInfo {
+pub struct OwnedTlsInfo {
     version: &'static str,
     cipher: &'static str,
     alpn: Option<Box<[u8]>>,
@@ -73,9 +73,9 @@ pub struct KeptInfo {
     resumed: bool,
 }
 
-impl From<TlsInfo<'_>> for KeptInfo {
+impl From<TlsInfo<'_>> for OwnedTlsInfo {
     fn from(info: TlsInfo<'_>) -> Self {
-        KeptInfo {
+        OwnedTlsInfo {
             version: info.version,
             cipher: info.cipher,
             alpn: info.alpn.map(Box::from),
@@ -87,8 +87,8 @@ impl From<TlsInfo<'_>> for KeptInfo {
     }
 }
 
-impl KeptInfo {
-    /// As it was.
+impl OwnedTlsInfo {
+    /// The [`TlsInfo`] that was copied.
     pub fn info(&self) -> TlsInfo<'_> {
         TlsInfo {
             version: self.version,

@@ -1,10 +1,10 @@
-//! TLS by rustls: what connections are secured with, and the session of one connection.
+//! TLS by rustls: the configurations of clients and listeners, and the session of one connection.
 //!
-//! The steps of a handshake are here, their input and output are the cold path's
-//! ([`crate::establish`]); [`records`] is what the hot path reads and writes through. Files are read,
+//! [`handshake`] takes the steps of a handshake, whose bytes `arrivals/` reads and
+//! writes; an established connection reads and writes through [`records`]. Files are read,
 //! and configurations made, when `connect`, `listen` or `reload_tls` are called.
 
-/// The part of a verifier of either role that its `chain` does as it is: who has signed what.
+/// The methods of a verifier of either role that check signatures: its `chain` does.
 macro_rules! signatures_by_chain {
     () => {
         fn verify_tls12_signature(
@@ -32,7 +32,8 @@ macro_rules! signatures_by_chain {
 }
 
 pub mod client;
-pub mod clients;
+pub mod client_verifier;
+pub mod error_text;
 pub mod handshake;
 mod identity;
 pub mod info;
@@ -41,13 +42,12 @@ pub mod records;
 pub mod server;
 pub mod session;
 mod sni;
-pub mod words;
 
 use std::sync::Arc;
 
 use rustls::crypto::{ring, CryptoProvider};
 
-/// The arithmetic that every configuration uses.
+/// The cryptography that every configuration uses.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -9,10 +9,10 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::{Error, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::words;
+use super::error_text;
 
 /// How an error names a file.
-pub fn named(option: &str, path: &Path) -> String {
+pub fn file_text(option: &str, path: &Path) -> String {
     format!("{option} '{}'", path.display())
 }
 
@@ -20,13 +20,13 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| {
         format!(
             "cannot read {}: {}",
-            named(option, path),
+            file_text(option, path),
             crate::error::system_text(&error)
         )
     })
 }
 
-fn in_words(error: &Error) -> String {
+fn pem_error_text(error: &Error) -> String {
     match error {
         Error::MissingSectionEnd { .. } => "a PEM section has no end".into(),
         Error::IllegalSectionStart { .. } => "a PEM section has a malformed first line".into(),
@@ -45,26 +45,30 @@ pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
     match found {
         Ok(list) if list.is_empty() => Err(format!(
             "{}: there is no PEM certificate in it",
-            named(option, path)
+            file_text(option, path)
         )),
         Ok(list) => Ok(list),
-        Err(error) => Err(format!("{}: {}", named(option, path), in_words(&error))),
+        Err(error) => Err(format!(
+            "{}: {}",
+            file_text(option, path),
+            pem_error_text(&error)
+        )),
     }
 }
 
-/// The same, for certificates that are sent to a peer: each must be well formed.
+/// All certificates of a file that are sent to a peer: each must be well formed.
 ///
 /// # Errors
-/// As above, and for a certificate that cannot be parsed.
+/// The file cannot be read, is not PEM, has no certificate in it, or one that cannot be parsed.
 pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = certificates(option, path)?;
     for (index, certificate) in list.iter().enumerate() {
         ParsedCertificate::try_from(certificate).map_err(|error| {
             let number = index + 1;
-            let why = words::reason(&error);
+            let why = error_text::reason(&error);
             format!(
                 "{}: certificate number {number} is malformed: {why}",
-                named(option, path)
+                file_text(option, path)
             )
         })?;
     }
@@ -74,7 +78,7 @@ pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// All certificates of a file, as roots and as they are.
 ///
 /// # Errors
-/// As for [`certificates`], and for one that cannot be a root.
+/// The file cannot be read, is not PEM, has no certificate in it, or one that cannot be a root.
 pub fn roots(
     option: &str,
     path: &Path,
@@ -82,9 +86,13 @@ pub fn roots(
     let list = certificates(option, path)?;
     let mut roots = RootCertStore::empty();
     for certificate in &list {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| format!("{}: {}", named(option, path), words::reason(&error)))?;
+        roots.add(certificate.clone()).map_err(|error| {
+            format!(
+                "{}: {}",
+                file_text(option, path),
+                error_text::reason(&error)
+            )
+        })?;
     }
     Ok((Arc::new(roots), list))
 }
@@ -101,14 +109,14 @@ pub fn key(option: &str, path: &Path) -> Result<PrivateKeyDer<'static>, String> 
     if is_encrypted {
         return Err(format!(
             "{}: the key is protected by a password, which is not supported",
-            named(option, path)
+            file_text(option, path)
         ));
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let why = match error {
             Error::NoItemsFound => "there is no PEM private key in it".to_string(),
-            other => in_words(&other),
+            other => pem_error_text(&other),
         };
-        format!("{}: {why}", named(option, path))
+        format!("{}: {why}", file_text(option, path))
     })
 }

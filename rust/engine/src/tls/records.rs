@@ -1,55 +1,56 @@
-//! The records of an established connection: on the socket as they are, plaintext on this side.
+//! The session of an established connection: records on its socket, plaintext towards the engine.
 //!
-//! INVARIANT: between two calls a connection holds no plaintext, only the beginning of a record at
-//! most, and records that the kernel refused. So a descriptor that is not readable has nothing to read.
+//! INVARIANT: between two calls a connection holds no plaintext, only the beginning of a record and
+//! records that the kernel refused. So there is nothing to read while its descriptor is not readable.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use super::handshake::Handshake;
-use super::info::{Expected, TlsInfo};
-use super::session::{Session, Turn, OVERHEAD};
-use super::words;
+use super::error_text;
+use super::handshake::TlsHandshake;
+use super::info::{ExpectedServer, TlsInfo};
+use super::session::{Advanced, Session, OVERHEAD};
 use crate::queue::{ChunkPool, SendQueue, Written};
 use crate::sys;
 
-/// Bytes that are encrypted at a time. What is beyond them waits in the send queue.
-const WRITTEN: usize = 128 * 1024;
-/// Plaintext of a record (RFC 8446 section 5.1).
+/// The most bytes of records that are made at a time. What is beyond them waits in the send queue.
+const MAX_WRITE: usize = 128 * 1024;
+/// The most plaintext of a record (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
 
-/// See the module.
-pub struct Tls {
+/// A session with the bytes that it has to keep between two calls.
+pub struct TlsConnection {
     session: Session,
-    /// What was read and is not done with: the beginning of a record.
+    /// Bytes that were read and are not decrypted: the beginning of a record.
     partial: Vec<u8>,
-    /// Records that the kernel does not have.
+    /// Records that the kernel has yet to take.
     unsent: Vec<u8>,
-    /// Bytes at the front of the send queue whose records are among these.
+    /// Bytes at the front of the send queue whose records are in `unsent`.
     in_flight: usize,
     /// Nothing more can be read: close_notify, an error, or the end of the stream.
     ended: bool,
     /// The session has failed, and must not be asked for anything any more.
     failed: bool,
-    /// Why, until it is reported.
+    /// Why the session has failed, until it is reported.
     failure: Option<String>,
+    /// close_notify was sent, or never will be.
     notified: bool,
-    /// Of a client: what it knows of the server beforehand.
-    expected: Option<Box<Expected>>,
+    /// What a client knows of its server beforehand; `None` for a server.
+    expected: Option<Box<ExpectedServer>>,
 }
 
-/// Where plaintext goes: first into the message that is being assembled, then into the buffer.
+/// Where plaintext goes: first into the message that is being assembled, then into the receive buffer.
 pub struct Sink<'a> {
-    /// That message, and how many bytes it lacks.
+    /// The message, and how many bytes it lacks.
     pub first: Option<(&'a mut Vec<u8>, usize)>,
     /// The receive buffer.
     pub second: &'a mut [u8],
-    /// Bytes in each.
+    /// How many bytes went into the message, and how many into the buffer.
     pub filled: (usize, usize),
 }
 
 impl<'a> Sink<'a> {
-    /// Nothing is in it yet.
+    /// A sink that nothing went into yet.
     pub fn new(first: Option<(&'a mut Vec<u8>, usize)>, second: &'a mut [u8]) -> Self {
         Sink {
             first,
@@ -58,7 +59,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// INVARIANT: there is room, since records are longer than what is in them.
+    /// INVARIANT: there is room, since records are longer than their plaintext.
     fn take(&mut self, bytes: &[u8]) {
         let mut taken = 0;
         if let Some((target, wanted)) = &mut self.first {
@@ -74,12 +75,13 @@ impl<'a> Sink<'a> {
     }
 }
 
-impl Tls {
-    /// After the handshake, whose last bytes were sent. Also returns what the peer has sent behind it.
-    pub fn new(handshake: Handshake) -> (Self, Vec<u8>) {
+impl TlsConnection {
+    /// The session after its handshake, whose last bytes were sent, and the plaintext that the peer has
+    /// sent behind the handshake.
+    pub fn new(handshake: TlsHandshake) -> (Self, Vec<u8>) {
         let mut partial = handshake.incoming;
         partial.shrink_to_fit();
-        let tls = Tls {
+        let tls = TlsConnection {
             session: handshake.session,
             partial,
             unsent: Vec::new(),
@@ -94,11 +96,11 @@ impl Tls {
     }
 
     /// Notes what a client expects of its server.
-    pub fn expect(&mut self, expected: Expected) {
+    pub fn expect(&mut self, expected: ExpectedServer) {
         self.expected = Some(Box::new(expected));
     }
 
-    /// What was agreed on.
+    /// What the session has agreed on.
     pub fn info(&self) -> TlsInfo<'_> {
         TlsInfo::new(&self.session, self.expected.as_deref())
     }
@@ -108,13 +110,13 @@ impl Tls {
         self.ended
     }
 
-    /// Whether there are records that the kernel does not have, of the session itself or others.
+    /// Whether there are records that the kernel has yet to take.
     pub fn wants_write(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// Bytes of a record that has not come in full.
-    pub fn held(&self) -> usize {
+    /// How many bytes are kept of a record that has not come in full.
+    pub fn buffered(&self) -> usize {
         self.partial.len()
     }
 
@@ -123,29 +125,29 @@ impl Tls {
         self.failure.take()
     }
 
-    /// Reads once into `wire`, and what is in it into the sink, which has room for as much. Like
-    /// recv(2), nothing at all is the end of the stream.
+    /// Reads records once into `wire`, and decrypts them into the sink, which has room for as many bytes.
+    /// As with recv(2), no bytes mean the end of the stream.
     ///
     /// # Errors
-    /// Whatever `read` says, which is recv(2); `WouldBlock` also when what came has no plaintext in it.
+    /// The errors of `read`, which is recv(2); `WouldBlock` also when the records have no plaintext.
     pub fn receive(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
         wire: &mut [u8],
         sink: &mut Sink<'_>,
     ) -> io::Result<(usize, usize)> {
-        let held = self.partial.len();
-        if held >= wire.len() {
-            // A message of the session itself, in records of a few bytes each.
+        let buffered = self.partial.len();
+        if buffered >= wire.len() {
+            // It is a message of the session itself, in records of a few bytes each.
             self.fail("a message is too long".into());
             return Ok((0, 0));
         }
-        let count = read(&mut wire[held..])?;
-        wire[..held].copy_from_slice(&self.partial);
+        let count = read(&mut wire[buffered..])?;
+        wire[..buffered].copy_from_slice(&self.partial);
         if count == 0 {
             self.ended = true;
         } else if !self.ended {
-            self.open(&mut wire[..held + count], sink);
+            self.open(&mut wire[..buffered + count], sink);
         }
         if sink.filled == (0, 0) && !self.ended {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -153,32 +155,32 @@ impl Tls {
         Ok(sink.filled)
     }
 
-    /// Decrypts what is there in full, and keeps the rest.
+    /// Decrypts the records that are there in full, and keeps the beginning of the next.
     fn open(&mut self, bytes: &mut [u8], sink: &mut Sink<'_>) {
         let mut start = 0;
         loop {
             let rest = &mut bytes[start..];
             let mut take = |plain: &[u8]| sink.take(plain);
-            let (used, turn) = self.session.turn(rest, &mut self.unsent, &mut take);
+            let (used, advanced) = self.session.advance(rest, &mut self.unsent, &mut take);
             start += used;
-            match turn {
-                Turn::Again => {}
-                Turn::Blocked | Turn::Open => break,
-                Turn::Ended => {
+            match advanced {
+                Advanced::Again => {}
+                Advanced::Blocked | Advanced::Open => break,
+                Advanced::Ended => {
                     self.ended = true;
                     break;
                 }
-                Turn::Failed(error) => {
-                    self.fail(words::reason(&error));
+                Advanced::Failed(error) => {
+                    self.fail(error_text::reason(&error));
                     while self.session.wants_write() {
                         let rest = &mut bytes[start..];
-                        self.session.turn(rest, &mut self.unsent, &mut |_| {});
+                        self.session.advance(rest, &mut self.unsent, &mut |_| {});
                     }
                     break;
                 }
             }
         }
-        // An idle connection holds nothing.
+        // A connection between two records keeps no memory for them.
         self.partial = bytes[start..].to_vec();
     }
 
@@ -188,12 +190,12 @@ impl Tls {
         self.failure = Some(why);
     }
 
-    /// Offers the queue to the kernel as records: encrypted in order into `wire`, written together.
-    /// The queue keeps its bytes until the kernel has all of their records.
+    /// Offers the queue to the kernel as records, which are made in `wire` and written together. The
+    /// queue keeps its bytes until the kernel has taken all of their records.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for a full socket, which is [`Written::Part`]; `BrokenPipe` if
-    /// the session is over.
+    /// The errors of sendmsg(2), but for a full socket, which is [`Written::Part`]; `BrokenPipe` if the
+    /// session is over.
     pub fn write(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -210,7 +212,7 @@ impl Tls {
             if queue.is_empty() {
                 return Ok(Written::All);
             }
-            let room = wire.len().min(WRITTEN);
+            let room = wire.len().min(MAX_WRITE);
             let length = self.seal_parts(queue.parts(), &mut wire[..room])?;
             let sent = match sys::send_gathered(fd, &[IoSlice::new(&wire[..length])]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -224,7 +226,7 @@ impl Tls {
         }
     }
 
-    /// Encrypts what there is room for; returns how long the records are.
+    /// Encrypts as much as `wire` has room for; returns how long the records are.
     fn seal_parts<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]>,
@@ -250,11 +252,11 @@ impl Tls {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.session
-            .seal(&mut self.partial, plaintext, wire)
+            .seal(&mut self.partial, Some(plaintext), wire)
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Encrypts `plaintext` behind what waits for [`flush`](Self::flush).
+    /// Encrypts `plaintext` behind the records that wait for [`flush`](Self::flush).
     ///
     /// # Errors
     /// `BrokenPipe`: the session is over.
@@ -266,10 +268,10 @@ impl Tls {
         Ok(())
     }
 
-    /// Writes the records that wait. Returns whether the kernel has taken all.
+    /// Writes the records that wait. Returns whether the kernel has taken all of them.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for a full socket.
+    /// The errors of sendmsg(2), but for a full socket.
     pub fn flush(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         while !self.unsent.is_empty() {
             match sys::send_gathered(fd, &[IoSlice::new(&self.unsent)]) {
@@ -289,8 +291,8 @@ impl Tls {
     pub fn notify_end(&mut self, fd: BorrowedFd<'_>) -> bool {
         if !self.notified && !self.failed {
             let mut wire = [0; OVERHEAD];
-            let sealed = self.session.seal_end(&mut self.partial, &mut wire);
-            // A session that cannot say so ends without it.
+            let sealed = self.session.seal(&mut self.partial, None, &mut wire);
+            // A session that cannot send close_notify ends without it.
             self.unsent.extend_from_slice(&wire[..sealed.unwrap_or(0)]);
         }
         self.notified = true;
@@ -298,7 +300,7 @@ impl Tls {
     }
 }
 
-/// Of how much plaintext the records have room there, for sure.
+/// How much plaintext the records in `room` bytes can have.
 fn plaintext_of(room: usize) -> usize {
     let whole = room / (RECORD + OVERHEAD);
     whole * RECORD + (room % (RECORD + OVERHEAD)).saturating_sub(OVERHEAD)

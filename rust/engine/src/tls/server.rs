@@ -1,4 +1,4 @@
-//! What a listener is secured with.
+//! TLS of listeners: their files, and the configurations that are made of them.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -7,28 +7,28 @@ use std::sync::Arc;
 use rustls::crypto::ring::Ticketer;
 use rustls::ServerConfig;
 
-use super::clients::{self, VerifyClient};
+use super::client_verifier::{self, VerifyClient};
 use super::identity::{self, Labels};
-use super::sni::ServerNames;
-use super::{protocols, provider, words};
+use super::sni::SniResolver;
+use super::{error_text, protocols, provider};
 
 /// The files of a listener, and what it asks of clients.
 #[derive(Clone, Debug, Default)]
 pub struct ServerTls {
     /// A PEM file with the server's certificate, and the others of its chain.
     pub cert: PathBuf,
-    /// A PEM file with its key.
+    /// A PEM file with the key of that certificate.
     pub key: PathBuf,
     /// A PEM file with further certificates for the chain.
     pub ca: Option<PathBuf>,
-    /// Whether clients show certificates.
+    /// Whether clients are asked for certificates.
     pub verify_client: VerifyClient,
-    /// A PEM file with the roots that these certificates lead to.
+    /// A PEM file with the roots that the clients' certificates lead to.
     pub client_ca: Option<PathBuf>,
     /// Other certificates, for some of the names that clients ask for.
     pub sni: Vec<NamedCertificate>,
-    /// Protocols for ALPN (RFC 7301), the preferred one first; none: what clients offer is left
-    /// without an answer.
+    /// Protocols for ALPN (RFC 7301), the preferred one first; empty: the protocols that clients offer
+    /// are left without an answer.
     pub alpn: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct NamedCertificate {
     pub host: String,
     /// A PEM file with the certificate, and the others of its chain.
     pub cert: PathBuf,
-    /// A PEM file with its key.
+    /// A PEM file with the certificate's key.
     pub key: PathBuf,
 }
 
@@ -50,7 +50,7 @@ const ENTRY: Labels = Labels {
 };
 
 impl ServerTls {
-    /// The same files, wherever the process may go.
+    /// The same files by absolute paths, which stay right when the process changes its directory.
     fn absolute(mut self) -> Self {
         let named = self.sni.iter_mut();
         let paths = [&mut self.cert, &mut self.key]
@@ -59,7 +59,7 @@ impl ServerTls {
             .chain(&mut self.client_ca)
             .chain(named.flat_map(|one| [&mut one.cert, &mut one.key]));
         for path in paths {
-            // It fails where there is no current folder, and then the path stays as good as it was.
+            // It fails where there is no current directory; the path stays relative then.
             if let Ok(absolute) = std::path::absolute(&path) {
                 *path = absolute;
             }
@@ -86,7 +86,7 @@ impl ListenerTls {
         Ok(ListenerTls { files, current })
     }
 
-    /// What a handshake that begins now takes place with.
+    /// The configuration for a handshake that begins now.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.borrow())
     }
@@ -94,8 +94,8 @@ impl ListenerTls {
     /// Reads the files again.
     ///
     /// # Errors
-    /// One of them cannot be read or used, a key is not its certificate's, or a name is none; in
-    /// words.
+    /// A text: a file cannot be read or used, a key is not its certificate's, or a host of
+    /// [`NamedCertificate`] is no name.
     pub fn read(&self) -> Result<Arc<ServerConfig>, String> {
         configuration(&self.files).map_err(|refusal| refusal.why)
     }
@@ -133,7 +133,7 @@ fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, Refusal> {
                 why,
             }
         })?;
-    let mut names = ServerNames::new(own);
+    let mut names = SniResolver::new(own);
     for one in &options.sni {
         identity::read(&ENTRY, &one.cert, &one.key, None)
             .and_then(|certificate| names.add(&one.host, certificate))
@@ -141,15 +141,16 @@ fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, Refusal> {
     }
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| words::reason(&error))?;
-    let builder = match clients::verifier(options.verify_client, options.client_ca.as_deref())? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
-        None => builder.with_no_client_auth(),
-    };
+        .map_err(|error| error_text::reason(&error))?;
+    let builder =
+        match client_verifier::verifier(options.verify_client, options.client_ca.as_deref())? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
     let mut made = builder.with_cert_resolver(Arc::new(names));
     made.alpn_protocols = protocols(&options.alpn)?;
     // A ticket has the client's certificate in it, which is not verified again. The keys are made
     // anew with each configuration, so one that replaces another takes none of its tickets.
-    made.ticketer = Ticketer::new().map_err(|error| words::reason(&error))?;
+    made.ticketer = Ticketer::new().map_err(|error| error_text::reason(&error))?;
     Ok(Arc::new(made))
 }

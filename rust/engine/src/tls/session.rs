@@ -1,6 +1,6 @@
-//! A rustls session of either role, in the form that holds no buffers: records come in and go out by
-//! slices of the caller's. It is fed by the cold path ([`super::handshake`]) and the hot one
-//! ([`super::records`]).
+//! A rustls session of either role, in the form that holds no buffers (rustls calls it unbuffered):
+//! records come in and go out by slices of the caller's. [`super::handshake`] uses it until the
+//! handshake is done, and [`super::records`] afterwards.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,24 +9,24 @@ use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic,
 };
 use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 
-/// By this much a record is longer than its plaintext, at most, with room for messages of the
-/// session itself that go out before it (RFC 8446 section 4.6.3, KeyUpdate).
+/// The most bytes by which a record is longer than its plaintext, with room for messages of the session
+/// itself that go out before it (RFC 8446 section 4.6.3, KeyUpdate).
 pub const OVERHEAD: usize = 256;
 
-/// See the module.
+/// A session of rustls.
 pub enum Session {
-    /// A client's.
+    /// A client's session.
     Client(Box<UnbufferedClientConnection>),
-    /// A server's, and the name that its client has asked for.
+    /// A server's session, and the name that its client has asked for.
     Server(Box<UnbufferedServerConnection>, Arc<OnceLock<Box<str>>>),
 }
 
-/// What a look at the bytes has come to.
-pub enum Turn {
+/// What [`Session::advance`] has come to.
+pub enum Advanced {
     /// Something was done. There may be more to do.
     Again,
     /// The handshake needs more bytes.
@@ -39,17 +39,17 @@ pub enum Turn {
     Failed(Error),
 }
 
-/// Notes the name that a client asks for: a session without buffers does not tell it.
+/// Records the name that a client asks for: an unbuffered session does not tell it.
 #[derive(Debug)]
-struct Noting {
+struct NameRecorder {
     inner: Arc<dyn ResolvesServerCert>,
     name: Arc<OnceLock<Box<str>>>,
 }
 
-impl ResolvesServerCert for Noting {
+impl ResolvesServerCert for NameRecorder {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if let Some(name) = hello.server_name() {
-            // It was set before if the client had to begin anew: then it is the same.
+            // The name was set before if the client had to send its hello again: it is the same then.
             let _ = self.name.set(name.into());
         }
         self.inner.resolve(hello)
@@ -61,7 +61,7 @@ impl ResolvesServerCert for Noting {
 }
 
 impl Session {
-    /// A client's, with its first message ready.
+    /// A client's session, with its first message ready.
     ///
     /// # Errors
     /// The system has no random numbers, or the configuration does not fit.
@@ -73,14 +73,14 @@ impl Session {
         Ok(Session::Client(Box::new(session)))
     }
 
-    /// A server's.
+    /// A server's session.
     ///
     /// # Errors
     /// The configuration does not fit.
     pub fn server(configuration: &ServerConfig) -> Result<Self, Error> {
         let name = Arc::default();
         let mut own = configuration.clone();
-        own.cert_resolver = Arc::new(Noting {
+        own.cert_resolver = Arc::new(NameRecorder {
             inner: Arc::clone(&configuration.cert_resolver),
             name: Arc::clone(&name),
         });
@@ -88,7 +88,7 @@ impl Session {
         Ok(Session::Server(Box::new(session), name))
     }
 
-    /// What both roles have in common.
+    /// The part of the session that both roles have in common.
     pub fn common(&self) -> &CommonState {
         match self {
             Session::Client(session) => session,
@@ -96,59 +96,45 @@ impl Session {
         }
     }
 
-    /// Whether it has records of its own to send.
+    /// Whether the session has records of its own to send.
     pub fn wants_write(&self) -> bool {
         self.common().wants_write()
     }
 
-    /// Does the next thing with the bytes at hand, which always begin where the last turn left off.
-    /// Records to be sent are appended to `out`, plaintext is handed to `plain`. Returns how many
-    /// of the bytes are done with.
-    pub fn turn(
+    /// Takes the next step with the peer's bytes, which begin where the step before has left off. Records
+    /// to be sent are appended to `out`, plaintext is handed to `plain`. Returns how many of the bytes
+    /// are used up.
+    pub fn advance(
         &mut self,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
         plain: &mut dyn FnMut(&[u8]),
-    ) -> (usize, Turn) {
+    ) -> (usize, Advanced) {
         match self {
             Session::Client(session) => handle(session.process_tls_records(bytes), out, plain),
             Session::Server(session, _) => handle(session.process_tls_records(bytes), out, plain),
         }
     }
 
-    /// Makes records of `plaintext` at the front of `wire`; returns how long they are. `held` are
-    /// the bytes at hand, as for [`turn`](Self::turn), which stay.
+    /// Makes records of `plaintext` at the front of `wire`, or the record of close_notify (RFC 8446
+    /// section 6.1) if there is none; returns how long they are. `buffered` are the peer's bytes that
+    /// [`advance`](Self::advance) has not used up, which stay.
     ///
     /// # Errors
     /// The handshake is not done, the session has failed, its keys are used up, or there is no room.
     pub fn seal(
         &mut self,
-        held: &mut [u8],
-        plaintext: &[u8],
+        buffered: &mut [u8],
+        plaintext: Option<&[u8]>,
         wire: &mut [u8],
     ) -> Result<usize, Error> {
         match self {
-            Session::Client(session) => send(session.process_tls_records(held), |traffic| {
-                traffic.encrypt(plaintext, wire)
-            }),
-            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
-                traffic.encrypt(plaintext, wire)
-            }),
-        }
-    }
-
-    /// Makes the record of close_notify (RFC 8446 section 6.1), as [`seal`](Self::seal) does others.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn seal_end(&mut self, held: &mut [u8], wire: &mut [u8]) -> Result<usize, Error> {
-        match self {
-            Session::Client(session) => send(session.process_tls_records(held), |traffic| {
-                traffic.queue_close_notify(wire)
-            }),
-            Session::Server(session, _) => send(session.process_tls_records(held), |traffic| {
-                traffic.queue_close_notify(wire)
-            }),
+            Session::Client(session) => {
+                seal(session.process_tls_records(buffered), plaintext, wire)
+            }
+            Session::Server(session, _) => {
+                seal(session.process_tls_records(buffered), plaintext, wire)
+            }
         }
     }
 }
@@ -157,36 +143,36 @@ fn handle<D>(
     status: UnbufferedStatus<'_, '_, D>,
     out: &mut Vec<u8>,
     plain: &mut dyn FnMut(&[u8]),
-) -> (usize, Turn) {
+) -> (usize, Advanced) {
     let mut used = status.discard;
-    let turn = match status.state {
+    let advanced = match status.state {
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
             match traffic.next_record() {
-                None => break Turn::Again,
+                None => break Advanced::Again,
                 Some(Ok(record)) => {
                     used += record.discard;
                     plain(record.payload);
                 }
-                Some(Err(error)) => break Turn::Failed(error),
+                Some(Err(error)) => break Advanced::Failed(error),
             }
         },
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
             encode(&mut data, out);
-            Turn::Again
+            Advanced::Again
         }
         // They are in the caller's hands now.
         Ok(ConnectionState::TransmitTlsData(data)) => {
             data.done();
-            Turn::Again
+            Advanced::Again
         }
-        Ok(ConnectionState::BlockedHandshake) => Turn::Blocked,
-        Ok(ConnectionState::WriteTraffic(_)) => Turn::Open,
-        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Turn::Ended,
+        Ok(ConnectionState::BlockedHandshake) => Advanced::Blocked,
+        Ok(ConnectionState::WriteTraffic(_)) => Advanced::Open,
+        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Advanced::Ended,
         // Early data, which no configuration allows.
-        Ok(_) => Turn::Failed(Error::General("unexpected state of a TLS session".into())),
-        Err(error) => Turn::Failed(error),
+        Ok(_) => Advanced::Failed(Error::General("unexpected state of a TLS session".into())),
+        Err(error) => Advanced::Failed(error),
     };
-    (used, turn)
+    (used, advanced)
 }
 
 fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
@@ -199,17 +185,21 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
     }
 }
 
-/// Does something that an open session allows.
-fn send<D>(
+fn seal<D>(
     status: UnbufferedStatus<'_, '_, D>,
-    act: impl FnOnce(&mut WriteTraffic<'_, D>) -> Result<usize, EncryptError>,
+    plaintext: Option<&[u8]>,
+    wire: &mut [u8],
 ) -> Result<usize, Error> {
+    let mut write = |traffic: &mut WriteTraffic<'_, D>| match plaintext {
+        Some(plaintext) => traffic.encrypt(plaintext, wire),
+        None => traffic.queue_close_notify(wire),
+    };
     let result = match status.state? {
-        ConnectionState::WriteTraffic(mut traffic) => Some(act(&mut traffic)),
+        ConnectionState::WriteTraffic(mut traffic) => Some(write(&mut traffic)),
         ConnectionState::TransmitTlsData(mut data) => {
             let result = data
                 .may_encrypt_app_data()
-                .map(|mut traffic| act(&mut traffic));
+                .map(|mut traffic| write(&mut traffic));
             data.done();
             result
         }

@@ -9,26 +9,26 @@ use rustls::sign::CertifiedKey;
 
 /// The certificates of a listener.
 #[derive(Debug)]
-pub struct ServerNames {
-    /// For everybody else, and for those who ask for no name.
+pub struct SniResolver {
+    /// The certificate for all other names, and for clients that ask for no name.
     own: Arc<CertifiedKey>,
-    /// By names in lower case. A wildcard is kept as `.example.org`.
+    /// Certificates by names in lower case. A wildcard is kept as `.example.org`.
     named: HashMap<String, Arc<CertifiedKey>>,
 }
 
-impl ServerNames {
-    /// There is one certificate for all.
+impl SniResolver {
+    /// A listener with one certificate for all names.
     pub fn new(own: Arc<CertifiedKey>) -> Self {
-        ServerNames {
+        SniResolver {
             own,
             named: HashMap::new(),
         }
     }
 
-    /// Another one for `host`: a name, or `*.` and a name.
+    /// Adds a certificate for `host`: a name, or `*.` and a name.
     ///
     /// # Errors
-    /// No client can ask for such a name, or it was added before; in words.
+    /// A text: no client can ask for such a name, or it was added before.
     pub fn add(&mut self, host: &str, certificate: Arc<CertifiedKey>) -> Result<(), String> {
         let (mark, name) = match host.strip_prefix("*.") {
             Some(name) => (".", name),
@@ -43,7 +43,8 @@ impl ServerNames {
         }
     }
 
-    /// A wildcard stands for one label, as in certificates (RFC 9525 section 6.3).
+    /// The certificate for a name. A wildcard stands for one label, as in certificates (RFC 9525
+    /// section 6.3).
     fn find(&self, asked: &str) -> &Arc<CertifiedKey> {
         let asked = asked.to_ascii_lowercase();
         self.named
@@ -53,7 +54,7 @@ impl ServerNames {
     }
 }
 
-impl ResolvesServerCert for ServerNames {
+impl ResolvesServerCert for SniResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let found = match hello.server_name() {
             Some(asked) if !self.named.is_empty() => self.find(asked),

@@ -13,7 +13,7 @@ use crate::event::{Id, Interest, Settings, Wants};
 use crate::queue::{ChunkPool, SendQueue, Written};
 use crate::reactor::index;
 use crate::sys;
-use crate::tls::records::Tls;
+use crate::tls::records::TlsConnection;
 
 /// See the module.
 pub struct Link {
@@ -22,7 +22,7 @@ pub struct Link {
     /// Its socket.
     pub fd: OwnedFd,
     /// What secures it.
-    pub tls: Option<Box<Tls>>,
+    pub tls: Option<Box<TlsConnection>>,
     /// The state of RFC 6455.
     pub proto: Connection,
     /// Where it stands.

@@ -30,7 +30,7 @@ use crate::queue::ChunkPool;
 use crate::reactor::{Reactor, Timer};
 use crate::sys;
 use crate::tls::info::TlsInfo;
-use crate::tls::records::Tls;
+use crate::tls::records::TlsConnection;
 use codecs::CodecHolders;
 use link::{Link, Links};
 use masks::Masks;
@@ -53,7 +53,7 @@ pub struct Upgraded {
     /// What it was asked for with.
     pub settings: Settings,
     /// The session that secures it.
-    pub tls: Option<Box<Tls>>,
+    pub tls: Option<Box<TlsConnection>>,
     /// The negotiated subprotocol.
     pub protocol: Option<String>,
     /// What was agreed on of permessage-deflate.

@@ -19,7 +19,7 @@ use super::transport::Transport;
 use super::{dial, proxy, read_more, secure, EstablishError, Established};
 use crate::error;
 use crate::tls::handshake::HandshakeStep;
-use crate::tls::info::Expected;
+use crate::tls::info::ExpectedServer;
 
 /// What a `wss://` URL is connected with.
 pub struct Secure {
@@ -54,7 +54,7 @@ pub async fn establish(
     request: ClientRequest,
     secure: Option<Secure>,
 ) -> Result<Established, EstablishError> {
-    let expected = secure.as_ref().map(|secure| Expected {
+    let expected = secure.as_ref().map(|secure| ExpectedServer {
         name: secure.name.to_str().into_owned(),
         verified: secure.verify,
     });

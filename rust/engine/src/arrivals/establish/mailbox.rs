@@ -17,7 +17,7 @@ use super::head;
 use crate::event::Id;
 use crate::log::{Log, Topic};
 use crate::tls::handshake::{HandshakeStep, StepResult};
-use crate::tls::info::KeptInfo;
+use crate::tls::info::OwnedTlsInfo;
 
 /// What the program said to a handshake.
 pub enum Decision {
@@ -109,7 +109,7 @@ pub struct Mailbox {
     /// Where the future stands, if it is a server's.
     pub phase: Cell<Phase>,
     /// What TLS has agreed on, for a program that is asked.
-    secured: OnceCell<KeptInfo>,
+    secured: OnceCell<OwnedTlsInfo>,
 }
 
 /// The deadline has passed.
@@ -169,13 +169,13 @@ impl Mailbox {
     }
 
     /// Keeps what TLS has agreed on: the session itself is the future's.
-    pub fn keep_info(&self, info: KeptInfo) {
+    pub fn keep_info(&self, info: OwnedTlsInfo) {
         // There is one handshake.
         let _ = self.secured.set(info);
     }
 
     /// What was kept.
-    pub fn info(&self) -> Option<&KeptInfo> {
+    pub fn info(&self) -> Option<&OwnedTlsInfo> {
         self.secured.get()
     }
 

@@ -24,8 +24,8 @@ use evws_proto::handshake::{Headers, Negotiated};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
-use crate::tls::info::KeptInfo;
-use crate::tls::records::Tls;
+use crate::tls::info::OwnedTlsInfo;
+use crate::tls::records::TlsConnection;
 use mailbox::{Awaited, Mailbox, Phase, Question};
 use race::Attempt;
 use stream::Socket;
@@ -41,7 +41,7 @@ pub struct Established {
     /// Bytes that were read beyond the head.
     pub leftover: Vec<u8>,
     /// The session that the connection goes on with; `None`: there is no TLS.
-    pub tls: Option<Box<Tls>>,
+    pub tls: Option<Box<TlsConnection>>,
 }
 
 /// The end of a future that did not.
@@ -112,7 +112,7 @@ impl Establishing {
     }
 
     /// What TLS has agreed on, where the program is asked.
-    pub fn info(&self) -> Option<&KeptInfo> {
+    pub fn info(&self) -> Option<&OwnedTlsInfo> {
         self.mailbox.info()
     }
 

@@ -14,9 +14,9 @@ use super::read_more;
 use super::stream::Stream;
 use crate::event::Interest;
 use crate::sys;
-use crate::tls::handshake::{Handshake, HandshakeProgress, HandshakeStep};
-use crate::tls::records::{Sink, Tls};
-use crate::tls::words;
+use crate::tls::error_text;
+use crate::tls::handshake::{HandshakeProgress, HandshakeStep, TlsHandshake};
+use crate::tls::records::{Sink, TlsConnection};
 
 /// What is read at a time until the upgrade is done.
 const STEP: usize = 4096;
@@ -25,7 +25,7 @@ const STEP: usize = 4096;
 pub struct Secured {
     stream: Stream,
     /// The session.
-    pub tls: Box<Tls>,
+    pub tls: Box<TlsConnection>,
     /// Decrypted, and not read yet.
     pub plaintext: Vec<u8>,
 }
@@ -46,12 +46,12 @@ pub async fn handshake(
             HandshakeProgress::Failed(error) => {
                 // A peer that does not take the alert goes without.
                 let _ = stream.write(&outgoing).await;
-                return Err(io::Error::other(words::reason(&error)));
+                return Err(io::Error::other(error_text::reason(&error)));
             }
             HandshakeProgress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
             HandshakeProgress::Done => {
                 stream.write_all(&outgoing).await?;
-                let (tls, plaintext) = Tls::new(*handshake);
+                let (tls, plaintext) = TlsConnection::new(*handshake);
                 let info = tls.info();
                 let how = if info.resumed { ", resumed" } else { "" };
                 mailbox.log(format_args!(
@@ -77,11 +77,11 @@ pub async fn handshake(
     }
 }
 
-async fn take(mailbox: &Mailbox, step: HandshakeStep) -> io::Result<Box<Handshake>> {
+async fn take(mailbox: &Mailbox, step: HandshakeStep) -> io::Result<Box<TlsHandshake>> {
     let (answer, taken) = oneshot::channel();
     mailbox.ask(Question::Step { step, answer });
     match taken.await {
-        Ok(result) => result.map_err(|error| io::Error::other(words::reason(&error))),
+        Ok(result) => result.map_err(|error| io::Error::other(error_text::reason(&error))),
         // It is gone with the thread that had it.
         Err(_) => Err(io::Error::other("the handshake was given up")),
     }
@@ -96,7 +96,7 @@ impl Secured {
             plaintext,
         } = self;
         let socket = &stream.0;
-        let mut wire = vec![0; tls.held() + STEP];
+        let mut wire = vec![0; tls.buffered() + STEP];
         let mut sink = Sink::new(Some((plaintext, usize::MAX)), &mut []);
         let received = tls.receive(|bytes| socket.receive(bytes), &mut wire, &mut sink);
         socket.wait_for(Interest::READ, received).map_ok(|_| ())

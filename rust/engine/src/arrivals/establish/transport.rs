@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::secure::Secured;
 use super::stream::Stream;
-use crate::tls::records::Tls;
+use crate::tls::records::TlsConnection;
 
 /// See the module.
 pub enum Transport {
@@ -21,7 +21,7 @@ pub enum Transport {
 impl Transport {
     /// The session for the hot path, if there is one. What it has decrypted beyond what was read
     /// here is appended to `leftover`.
-    pub fn into_session(self, leftover: &mut Vec<u8>) -> Option<Box<Tls>> {
+    pub fn into_session(self, leftover: &mut Vec<u8>) -> Option<Box<TlsConnection>> {
         match self {
             Transport::Plain(_) => None,
             Transport::Secured(secured) => {

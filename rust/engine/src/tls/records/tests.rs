@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// A server of ours, and a client of rustls's usual form at the other end of a pair of sockets.
 struct Pair {
-    tls: Tls,
+    tls: TlsConnection,
     ours: UnixStream,
     client: ClientConnection,
     theirs: UnixStream,
@@ -80,7 +80,7 @@ impl Pair {
             handshake = HandshakeStep::Next(handshake).take().unwrap();
         }
         assert!(!client.is_handshaking());
-        let (tls, plaintext) = Tls::new(*handshake);
+        let (tls, plaintext) = TlsConnection::new(*handshake);
         assert_eq!(plaintext, b"");
         Pair {
             tls,

@@ -1,12 +1,12 @@
-//! Why TLS failed, in words for the program.
+//! The texts of rustls' errors, for the program.
 //!
-//! rustls shows much of it by the names of its own types, `HandshakeFailure` or `DnsName("localhost")`.
+//! rustls shows many of its errors by the names of its own types, `HandshakeFailure` or `DnsName("localhost")`.
 
 use std::fmt::Debug;
 
 use rustls::{CertificateError, Error, InvalidMessage};
 
-/// Of an error of rustls.
+/// The text of an error of rustls.
 pub fn reason(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(_) if is_ca_as_end_entity(error) => {
@@ -15,22 +15,22 @@ pub fn reason(error: &Error) -> String {
                 .into()
         }
         Error::InvalidCertificate(why) => {
-            format!("invalid peer certificate: {}", of_certificate(why))
+            format!("invalid peer certificate: {}", certificate_error_text(why))
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the peer does not speak TLS".into()
         }
-        Error::InvalidMessage(why) => format!("received a corrupt message: {}", spaced(why)),
-        Error::AlertReceived(alert) => format!("received fatal alert: {}", spaced(alert)),
-        Error::PeerIncompatible(why) => format!("peer is incompatible: {}", spaced(why)),
-        Error::PeerMisbehaved(why) => format!("peer misbehaved: {}", spaced(why)),
+        Error::InvalidMessage(why) => format!("received a corrupt message: {}", variant_text(why)),
+        Error::AlertReceived(alert) => format!("received fatal alert: {}", variant_text(alert)),
+        Error::PeerIncompatible(why) => format!("peer is incompatible: {}", variant_text(why)),
+        Error::PeerMisbehaved(why) => format!("peer misbehaved: {}", variant_text(why)),
         Error::InappropriateMessage { got_type, .. } => {
-            format!("received unexpected message: {}", spaced(got_type))
+            format!("received unexpected message: {}", variant_text(got_type))
         }
         Error::InappropriateHandshakeMessage { got_type, .. } => {
             format!(
                 "received unexpected handshake message: {}",
-                spaced(got_type)
+                variant_text(got_type)
             )
         }
         Error::General(text) => text.clone(),
@@ -38,7 +38,7 @@ pub fn reason(error: &Error) -> String {
     }
 }
 
-fn of_certificate(why: &CertificateError) -> String {
+fn certificate_error_text(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "unknown issuer (no trusted root has signed it)".into(),
         CertificateError::Expired => "certificate expired".into(),
@@ -63,15 +63,15 @@ fn of_certificate(why: &CertificateError) -> String {
             format!("certificate not valid for name \"{expected}\"; it is {names}")
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
-            Some(why) => spaced(why),
+            Some(why) => variant_text(why),
             None => other.0.to_string(),
         },
-        // These have a text of their own.
+        // rustls has a text for each of these variants.
         CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYetContext { .. }
         | CertificateError::ExpiredRevocationListContext { .. }
         | CertificateError::InvalidPurposeContext { .. } => why.to_string(),
-        other => spaced(other),
+        other => variant_text(other),
     }
 }
 
@@ -83,8 +83,8 @@ fn bare_name(shown: &str) -> &str {
     inner.unwrap_or(shown).trim_matches('"')
 }
 
-/// The name of a variant as words: `no cipher suites in common` for `NoCipherSuitesInCommon`.
-fn spaced(variant: &impl Debug) -> String {
+/// The name of an enum's variant as text: `no cipher suites in common` for `NoCipherSuitesInCommon`.
+fn variant_text(variant: &impl Debug) -> String {
     let shown = format!("{variant:?}");
     let name = shown
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -102,12 +102,12 @@ fn spaced(variant: &impl Debug) -> String {
         }
         words.push(letter);
     }
-    let words: Vec<String> = words.split(' ').map(word).collect();
+    let words: Vec<String> = words.split(' ').map(lower_case).collect();
     words.join(" ")
 }
 
-/// Abbreviations stay what they are; versions are written as everywhere.
-fn word(word: &str) -> String {
+/// A word in lower case. Abbreviations keep their capitals, and versions get their usual spelling.
+fn lower_case(word: &str) -> String {
     match word {
         "Tls12" => "TLS 1.2".into(),
         "Tls13" => "TLS 1.3".into(),

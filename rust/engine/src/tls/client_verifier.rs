@@ -1,4 +1,4 @@
-//! Which clients a listener lets in, by the certificates that they show.
+//! Which clients a listener accepts, by their certificates.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{DistinguishedName, Error};
 
-use super::{pem, provider, words};
+use super::{error_text, pem, provider};
 
-/// Whether clients show certificates.
+/// Whether a listener asks its clients for certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyClient {
-    /// They are not asked for one.
+    /// Clients are not asked for a certificate.
     #[default]
     No,
-    /// They are asked, and those who have none are let in.
+    /// Clients are asked, and those that have no certificate are accepted.
     Optional,
-    /// Nobody is let in without.
+    /// A client without a certificate is refused.
     Required,
 }
 
-/// Who is asked for a certificate that leads to a root in `roots`; `None`: nobody.
+/// A verifier for certificates that lead to a root in the file `roots`; `None`: clients are not asked.
 ///
 /// # Errors
-/// The file is missing, or cannot be read or used; in words.
+/// A text: the file is missing, or cannot be read or used.
 pub fn verifier(
     verify: VerifyClient,
     roots: Option<&Path>,
@@ -43,19 +43,19 @@ pub fn verifier(
     }
     let chain = builder
         .build()
-        .map_err(|error| format!("{}: {error}", pem::named("ssl_client_ca", path)))?;
-    Ok(Some(Arc::new(Admitting { chain, named })))
+        .map_err(|error| format!("{}: {error}", pem::file_text("ssl_client_ca", path)))?;
+    Ok(Some(Arc::new(RootsVerifier { chain, named })))
 }
 
-/// Chains to the roots; and certificates that were named among them themselves, see
-/// [`super::client`].
+/// Accepts certificates whose chains lead to the roots, and the certificates in the file of roots
+/// themselves, as [`super::client`] explains.
 #[derive(Debug)]
-struct Admitting {
+struct RootsVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     named: Vec<CertificateDer<'static>>,
 }
 
-impl ClientCertVerifier for Admitting {
+impl ClientCertVerifier for RootsVerifier {
     fn offer_client_auth(&self) -> bool {
         self.chain.offer_client_auth()
     }
@@ -78,9 +78,9 @@ impl ClientCertVerifier for Admitting {
             .chain
             .verify_client_cert(end_entity, intermediates, now);
         match result {
-            // Its dates were checked before that was noticed.
+            // rustls has checked the certificate's dates before it noticed that it is a CA's.
             Err(error)
-                if words::is_ca_as_end_entity(&error)
+                if error_text::is_ca_as_end_entity(&error)
                     && self.named.iter().any(|named| named == end_entity) =>
             {
                 Ok(ClientCertVerified::assertion())
