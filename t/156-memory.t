@@ -11,7 +11,7 @@ use Test::More;
 BEGIN {
     plan(skip_all => 'the limit is one of Linux') if $^O ne 'linux';
     plan(skip_all => 'this build needs more than the limit') if ($ENV{LD_PRELOAD} || '') =~ /asan|valgrind|vgpreload/;
-    if (!$ENV{EVWS_TEST_LIMITED}) {
+    if (!$^C && !$ENV{EVWS_TEST_LIMITED}) {
         $ENV{EVWS_TEST_LIMITED} = 1;
         $ENV{MALLOC_ARENA_MAX} = 1;
         exec 'sh', '-c', 'ulimit -v 250000 && exec "$0" "$@"', $^X, (map { "-I$_" } grep { !ref } @INC), $0;

@@ -172,7 +172,7 @@ impl Connection {
         self.close_sent
     }
 
-    /// Whether a message begun with [`send_fragment`](Self::send_fragment) lacks its last fragment.
+    /// Whether a fragmented message of ours lacks its last fragment.
     #[inline]
     pub fn fragment_in_progress(&self) -> bool {
         self.sending_fragments
