@@ -1,127 +1,83 @@
-MODULE = EV::Websockets    PACKAGE = EV::Websockets::Connection
+MODULE = EV::Websockets    PACKAGE = EV::Websockets::Connection    PREFIX = ws_
 
 void
 send(SV *self, SV *data)
+ALIAS:
+    send_text = 1
+    send_binary = 2
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send", EVWS_SEND_TEXT, data, FALSE);
-
-void
-send_text(SV *self, SV *data)
-CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_text", EVWS_SEND_TEXT, data, TRUE);
-
-void
-send_binary(SV *self, SV *data)
-CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_binary", EVWS_SEND_BINARY, data, FALSE);
+    ws_send(aTHX_ self, cv, ix == 2 ? EVWS_SEND_BINARY : EVWS_SEND_TEXT, data, ix == 1);
 
 void
 send_ping(SV *self, SV *data = NULL)
+ALIAS:
+    send_pong = 1
 CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_ping", EVWS_SEND_PING, data, FALSE);
+    ws_send(aTHX_ self, cv, ix ? EVWS_SEND_PONG : EVWS_SEND_PING, data, FALSE);
 
 void
-send_pong(SV *self, SV *data = NULL)
-CODE:
-    ws_send(aTHX_ self, "EV::Websockets::Connection::send_pong", EVWS_SEND_PONG, data, FALSE);
+ws_send_fragment(SV *self, SV *data, SV *is_binary = &PL_sv_no, SV *is_final = &PL_sv_yes)
+C_ARGS:
+    aTHX_ self, cv, data, is_binary, is_final
 
 void
-send_fragment(SV *self, SV *data, SV *is_binary = &PL_sv_no, SV *is_final = &PL_sv_yes)
-CODE:
-    ws_send_fragment(aTHX_ self, "EV::Websockets::Connection::send_fragment", data, is_binary, is_final);
+ws_close(SV *self, SV *code = NULL, SV *reason = NULL)
+C_ARGS:
+    aTHX_ self, cv, code, reason
 
 void
-close(SV *self, SV *code = NULL, SV *reason = NULL)
-CODE:
-    ws_close(aTHX_ self, "EV::Websockets::Connection::close", code, reason);
-
-void
-abort(ws_connection *self)
-CODE:
-    ws_abort(aTHX_ self);
+ws_abort(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 void
 pause_recv(ws_connection *self)
+ALIAS:
+    resume_recv = 1
 CODE:
-    ws_pause(aTHX_ self, TRUE);
-
-void
-resume_recv(ws_connection *self)
-CODE:
-    ws_pause(aTHX_ self, FALSE);
+    ws_pause(aTHX_ self, !ix);
 
 UV
-send_queue_size(ws_connection *self)
-CODE:
-    RETVAL = self && self->open ? (UV)evws_send_queue_size(self->ctx->engine, self->id) : 0;
-OUTPUT:
-    RETVAL
+ws_send_queue_size(ws_connection *self)
 
 const char *
-state(ws_connection *self)
-CODE:
-    RETVAL = ws_state_name(self);
-OUTPUT:
-    RETVAL
+ws_state(ws_connection *self)
 
 bool
 is_connected(ws_connection *self)
+ALIAS:
+    is_connecting = 1
 CODE:
-    RETVAL = self && ws_connection_state(self) == EVWS_STATE_CONNECTED;
-OUTPUT:
-    RETVAL
-
-bool
-is_connecting(ws_connection *self)
-CODE:
-    RETVAL = self && ws_connection_state(self) == EVWS_STATE_CONNECTING;
+    RETVAL = self && ws_connection_state(self) == (U32)(ix ? EVWS_STATE_CONNECTING : EVWS_STATE_CONNECTED);
 OUTPUT:
     RETVAL
 
 SV *
-stash(ws_connection *self)
-CODE:
-    RETVAL = ws_stash(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_stash(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 SV *
-get_protocol(ws_connection *self)
-CODE:
-    RETVAL = ws_protocol(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_get_protocol(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 SV *
-extensions(ws_connection *self)
-CODE:
-    RETVAL = ws_extensions(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_extensions(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 SV *
-tls(ws_connection *self)
-CODE:
-    RETVAL = ws_tls(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_tls(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 SV *
-peer_address(ws_connection *self)
-CODE:
-    RETVAL = ws_peer_address(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_peer_address(ws_connection *self)
+C_ARGS:
+    aTHX_ self
 
 void
 DESTROY(SV *self)
 CODE:
-    ws_forsake(aTHX_ self, "EV::Websockets::Connection::DESTROY");
-
-int
-CLONE_SKIP(...)
-CODE:
-    PERL_UNUSED_VAR(items);
-    RETVAL = 1;
-OUTPUT:
-    RETVAL
+    ws_forsake(aTHX_ self, cv);

@@ -1,4 +1,4 @@
-MODULE = EV::Websockets    PACKAGE = EV::Websockets::Context
+MODULE = EV::Websockets    PACKAGE = EV::Websockets::Context    PREFIX = ws_
 
 SV *
 new(SV *class_name, ...)
@@ -20,42 +20,34 @@ PPCODE:
         PUSHs(parts[i]);
 
 SV *
-connect(ws_context *self, ...)
-CODE:
-    RETVAL = ws_connect(aTHX_ self, &ST(1), items - 1);
-OUTPUT:
-    RETVAL
+ws_connect(ws_context *self, ...)
+C_ARGS:
+    aTHX_ self, &ST(1), items - 1
 
 UV
-listen(ws_context *self, ...)
-CODE:
-    RETVAL = ws_listen(aTHX_ self, &ST(1), items - 1);
-OUTPUT:
-    RETVAL
+ws_listen(ws_context *self, ...)
+C_ARGS:
+    aTHX_ self, &ST(1), items - 1
 
 void
-reload_tls(ws_context *self, SV *where)
-CODE:
-    ws_reload_tls(aTHX_ self, where);
+ws_reload_tls(ws_context *self, SV *where)
+C_ARGS:
+    aTHX_ self, where
 
 SV *
-adopt(ws_context *self, ...)
-CODE:
-    RETVAL = ws_adopt(aTHX_ self, &ST(1), items - 1);
-OUTPUT:
-    RETVAL
+ws_adopt(ws_context *self, ...)
+C_ARGS:
+    aTHX_ self, &ST(1), items - 1
 
 UV
-stop_listening(ws_context *self, SV *where)
-CODE:
-    RETVAL = ws_stop_listening(aTHX_ self, where);
-OUTPUT:
-    RETVAL
+ws_stop_listening(ws_context *self, SV *where)
+C_ARGS:
+    aTHX_ self, where
 
 void
-shutdown(ws_context *self, ...)
-CODE:
-    ws_shutdown(aTHX_ self, &ST(1), items - 1);
+ws_shutdown(ws_context *self, ...)
+C_ARGS:
+    aTHX_ self, &ST(1), items - 1
 
 void
 connections(ws_context *self)
@@ -74,19 +66,5 @@ PPCODE:
 
 void
 DESTROY(SV *self)
-PREINIT:
-    ws_context *ctx;
 CODE:
-    if (ws_is_mere_copy(aTHX_ self))
-        XSRETURN_EMPTY;
-    ctx = ws_context_from_sv(aTHX_ self, "EV::Websockets::Context::DESTROY");
-    if (ctx)
-        ws_context_destroy(aTHX_ ctx);
-
-int
-CLONE_SKIP(...)
-CODE:
-    PERL_UNUSED_VAR(items);
-    RETVAL = 1;
-OUTPUT:
-    RETVAL
+    ws_context_dropped(aTHX_ self, cv);

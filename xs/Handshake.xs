@@ -1,25 +1,19 @@
-MODULE = EV::Websockets    PACKAGE = EV::Websockets::Handshake
+MODULE = EV::Websockets    PACKAGE = EV::Websockets::Handshake    PREFIX = ws_handshake_
 
 bool
-accept(ws_handshake *self, SV *headers = NULL)
-CODE:
-    RETVAL = ws_handshake_accept(aTHX_ self, headers);
-OUTPUT:
-    RETVAL
+ws_handshake_accept(ws_handshake *self, SV *headers = NULL)
+C_ARGS:
+    aTHX_ self, headers
 
 bool
-reject(ws_handshake *self, SV *status = NULL, SV *headers = NULL, SV *body = NULL)
-CODE:
-    RETVAL = ws_handshake_reject(aTHX_ self, status, headers, body);
-OUTPUT:
-    RETVAL
+ws_handshake_reject(ws_handshake *self, SV *status = NULL, SV *headers = NULL, SV *body = NULL)
+C_ARGS:
+    aTHX_ self, status, headers, body
 
 SV *
-protocol(ws_handshake *self, SV *name = NULL)
-CODE:
-    RETVAL = ws_handshake_protocol(aTHX_ self, name);
-OUTPUT:
-    RETVAL
+ws_handshake_protocol(ws_handshake *self, SV *name = NULL)
+C_ARGS:
+    aTHX_ self, name
 
 void
 protocols(ws_handshake *self)
@@ -38,11 +32,9 @@ OUTPUT:
     RETVAL
 
 SV *
-stash(ws_handshake *self)
-CODE:
-    RETVAL = ws_handshake_stash(aTHX_ self);
-OUTPUT:
-    RETVAL
+ws_handshake_stash(ws_handshake *self)
+C_ARGS:
+    aTHX_ self
 
 SV *
 peer_address(ws_handshake *self)
@@ -59,16 +51,4 @@ OUTPUT:
     RETVAL
 
 bool
-is_pending(ws_handshake *self)
-CODE:
-    RETVAL = ws_handshake_is_pending(self);
-OUTPUT:
-    RETVAL
-
-int
-CLONE_SKIP(...)
-CODE:
-    PERL_UNUSED_VAR(items);
-    RETVAL = 1;
-OUTPUT:
-    RETVAL
+ws_handshake_is_pending(ws_handshake *self)

@@ -6,6 +6,13 @@
 typedef ws_globals my_cxt_t;
 START_MY_CXT
 
+/* Whether a scalar can have a buffer from malloc(3), as far as perl's headers say. */
+#if defined(MYMALLOC) || defined(PERL_TRACK_MEMPOOL) || !defined(SV_HAS_TRAILING_NUL)
+#  define TAKES_MEMORY 0
+#else
+#  define TAKES_MEMORY 1
+#endif
+
 /* For a new interpreter: at BOOT, and in a new thread. */
 static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
 {
@@ -20,7 +27,6 @@ static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
     globals->connection_stash = gv_stashpvs("EV::Websockets::Connection", GV_ADD);
     globals->drain = newXS(NULL, ws_drain_xsub, __FILE__);
     globals->unheard = newXS(NULL, ws_unheard_xsub, __FILE__);
-    globals->warned = newHV();
     for (i = 0; i < 2; i++) {
         globals->number[i] = newSViv(i);
         SvREADONLY_on(globals->number[i]);
@@ -62,7 +68,7 @@ BOOT:
 {
     MY_CXT_INIT;
 
-    globals_init(aTHX_ &MY_CXT, ws_perl_takes_memory(aTHX));
+    globals_init(aTHX_ &MY_CXT, TAKES_MEMORY && SvTRUE(ws_call_helper(aTHX_ "EV::Websockets::_takes_memory", NULL, 0)));
     ws_watch_boot(aTHX);
 }
 

@@ -25,6 +25,12 @@ SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
     return returned;
 }
 
+/* One of the functions in lib/EV/Websockets.pm. */
+SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args)
+{
+    return ws_call_scalar(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args);
+}
+
 /* Whether the Origin among the headers matches one of the patterns. They can
  * hold Perl code, so Perl matches them. */
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers)
@@ -34,7 +40,7 @@ bool ws_origin_matches(pTHX_ AV *origins, SV *headers)
 
     arg[0] = headers;
     arg[1] = sv_2mortal(newRV_inc((SV *)origins));
-    matches = ws_call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_is_from", 0), arg, 2);
+    matches = ws_call_helper(aTHX_ "EV::Websockets::_is_from", arg, 2);
     return SvTRUE(matches) ? TRUE : FALSE;
 }
 

@@ -6,19 +6,12 @@
  */
 #include "websockets.h"
 
-static ws_connection *live(pTHX_ SV *self, const char *method)
+static ws_connection *open_connection(pTHX_ SV *self, CV *method)
 {
     ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);
 
     if (!conn)
         croak("Connection has been destroyed");
-    return conn;
-}
-
-static ws_connection *open_connection(pTHX_ SV *self, const char *method)
-{
-    ws_connection *conn = live(aTHX_ self, method);
-
     if (!conn->open)
         croak("Connection is not open");
     return conn;
@@ -44,29 +37,16 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
     }
 }
 
-/* The octets of a scalar whose magic was run. */
-static const uint8_t *octets(pTHX_ SV *data, STRLEN *length)
+/* What a settled argument holds; NULL or undef: no octets. */
+static evws_bytes octets(pTHX_ CV *method, SV *data, bool required)
 {
-    return (const uint8_t *)SvPV_nomg(data, *length);
-}
+    evws_bytes none = { NULL, 0 };
 
-static const char *short_name(const char *method)
-{
-    return strrchr(method, ':') + 1;
-}
-
-static const uint8_t *required(pTHX_ const char *method, SV *data, STRLEN *length)
-{
-    if (!SvOK(data))
-        croak("%s: data must be defined", short_name(method));
-    return octets(aTHX_ data, length);
-}
-
-/* NULL or undef: no octets. */
-static const uint8_t *optional(pTHX_ SV *data, STRLEN *length)
-{
-    *length = 0;
-    return data && SvOK(data) ? octets(aTHX_ data, length) : NULL;
+    if (data && SvOK(data))
+        return ws_bytes(aTHX_ data);
+    if (required)
+        croak("%s: data must be defined", ws_method_name(aTHX_ method));
+    return none;
 }
 
 /* The bytes of a string that perl keeps in UTF-8. A wide character is none. */
@@ -114,39 +94,33 @@ evws_bytes ws_reason(pTHX_ const char *what, SV *plain)
 
 /* What goes out of `data`, whose octets were taken. A text is what perl has it in,
  * as 0.10 sent it, unless characters are meant. */
-static evws_bytes payload(pTHX_ const char *method, SV *data, evws_bytes text, bool is_text, bool characters)
+static evws_bytes payload(pTHX_ CV *method, SV *data, evws_bytes text, bool is_text, bool characters)
 {
     if (is_text)
-        return characters ? encoded(aTHX_ short_name(method), text, cBOOL(SvUTF8(data))) : text;
-    return data && SvUTF8(data) ? downgraded(aTHX_ short_name(method), text) : text;
+        return characters ? encoded(aTHX_ ws_method_name(aTHX_ method), text, cBOOL(SvUTF8(data))) : text;
+    return data && SvUTF8(data) ? downgraded(aTHX_ ws_method_name(aTHX_ method), text) : text;
 }
 
 /* data: NULL for a ping or pong without payload. */
-void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data, bool characters)
+void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
 {
     SV *arg[2];
     evws_bytes text;
-    STRLEN length;
     ws_connection *conn;
 
     arg[0] = self;
     arg[1] = data;
     ws_settle_arguments(aTHX_ arg, 2);
-    if (kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY)
-        text.data = required(aTHX_ method, arg[1], &length);
-    else
-        text.data = optional(aTHX_ arg[1], &length);
-    text.length = length;
+    text = octets(aTHX_ method, arg[1], kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY);
     conn = open_connection(aTHX_ arg[0], method);
     text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters || conn->utf8);
     sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, text.data, text.length));
 }
 
-void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *binary, SV *final)
+void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *final)
 {
     SV *arg[4];
     evws_bytes text;
-    STRLEN length;
     ws_connection *conn;
     bool is_binary, is_final;
 
@@ -157,8 +131,7 @@ void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *binary, 
     ws_settle_arguments(aTHX_ arg, 4);
     is_binary = cBOOL(SvTRUE(arg[2]));
     is_final = cBOOL(SvTRUE(arg[3]));
-    text.data = required(aTHX_ method, arg[1], &length);
-    text.length = length;
+    text = octets(aTHX_ method, arg[1], TRUE);
     conn = open_connection(aTHX_ arg[0], method);
     if (conn->in_fragments)
         is_binary = conn->fragments_binary;
@@ -201,7 +174,7 @@ static int64_t optional_code(pTHX_ SV *code)
 }
 
 /* A wrong code is an error in any state, also where close has no effect. */
-void ws_close(pTHX_ SV *self, const char *method, SV *code_sv, SV *reason)
+void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
 {
     SV *arg[3];
     int64_t code;
@@ -254,7 +227,7 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause)
 /* DESTROY. Perl itself calls it only when the connection is closed, since the
  * context has a reference until then. Called by hand on an open one: the close
  * handshake still takes place, but nobody is told about it. */
-void ws_forsake(pTHX_ SV *self, const char *method)
+void ws_forsake(pTHX_ SV *self, CV *method)
 {
     ws_connection *conn;
 
@@ -269,7 +242,7 @@ void ws_forsake(pTHX_ SV *self, const char *method)
     ws_connection_close(aTHX_ conn);
 }
 
-const char *ws_state_name(ws_connection *conn)
+const char *ws_state(ws_connection *conn)
 {
     if (!conn)
         return "destroyed";
@@ -290,7 +263,12 @@ SV *ws_stash(pTHX_ ws_connection *conn)
     return newRV_inc((SV *)conn->stash);
 }
 
-SV *ws_protocol(pTHX_ ws_connection *conn)
+UV ws_send_queue_size(ws_connection *conn)
+{
+    return conn && conn->open ? (UV)evws_send_queue_size(conn->ctx->engine, conn->id) : 0;
+}
+
+SV *ws_get_protocol(pTHX_ ws_connection *conn)
 {
     evws_bytes none = { NULL, 0 };
 

@@ -65,6 +65,24 @@ static MAGIC *object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
     return NULL;
 }
 
+const char *ws_method_name(pTHX_ CV *method)
+{
+    return GvNAME(CvGV(method));
+}
+
+/* The struct of a method's invocant, whose own magic was run; NULL: it has none any more. */
+static void *invocant(pTHX_ SV *sv, const MGVTBL *vtbl, CV *method)
+{
+    MAGIC *mg = object_magic(aTHX_ sv, vtbl);
+    const char *kind = vtbl == &context_vtbl ? "Context" : vtbl == &connection_vtbl ? "Connection" : "Handshake";
+
+    /* A handshake without its struct is no longer one; the others are "destroyed" then. */
+    if (!mg || (!mg->mg_ptr && vtbl == &handshake_vtbl))
+        croak("EV::Websockets::%s::%s: the invocant is not an EV::Websockets::%s object", kind,
+              ws_method_name(aTHX_ method), kind);
+    return mg->mg_ptr;
+}
+
 /* The struct of a magic that is about to be freed, if it is this scalar's to free:
  * whatever else copies magic copies the pointer with it. */
 static void *owned_by(SV *sv, const MAGIC *mg)
@@ -201,16 +219,6 @@ SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash)
     return newRV_noinc(object_new(aTHX_ stash, &context_vtbl, ctx));
 }
 
-/* NULL: the object was copied into another thread. */
-ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method)
-{
-    MAGIC *mg = object_magic(aTHX_ sv, &context_vtbl);
-
-    if (!mg)
-        croak("%s: the invocant is not an EV::Websockets::Context object", method);
-    return (ws_context *)mg->mg_ptr;
-}
-
 static int hold_free(pTHX_ SV *sv, MAGIC *mg)
 {
     PERL_UNUSED_ARG(sv);
@@ -221,11 +229,11 @@ static int hold_free(pTHX_ SV *sv, MAGIC *mg)
 
 static MGVTBL hold_vtbl = { 0, 0, 0, 0, hold_free, 0, forget_on_dup, 0 };
 
-/* The same for the typemap. The struct stays until the XSUB has returned; the object does
+/* NULL: the object was copied into another thread. The struct stays until the XSUB has returned; the object does
  * not, so that the context is destroyed when the program drops it in the middle of the call. */
-ws_context *ws_context_invocant(pTHX_ SV *sv, const char *method)
+ws_context *ws_context_invocant(pTHX_ SV *sv, CV *method)
 {
-    ws_context *ctx = ws_context_from_sv(aTHX_ sv, method);
+    ws_context *ctx = (ws_context *)invocant(aTHX_ sv, &context_vtbl, method);
     MAGIC *mg;
 
     if (ctx) {
@@ -306,6 +314,18 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     ws_context_unref(aTHX_ ctx);
 }
 
+/* DESTROY: by perl, or by hand. */
+void ws_context_dropped(pTHX_ SV *sv, CV *method)
+{
+    ws_context *ctx;
+
+    if (ws_is_mere_copy(aTHX_ sv))
+        return;
+    ctx = (ws_context *)invocant(aTHX_ sv, &context_vtbl, method);
+    if (ctx)
+        ws_context_destroy(aTHX_ ctx);
+}
+
 /* After a panic in the engine every call on it does nothing, so that a readable
  * descriptor would have the loop spin. The context ends, and says so; not with
  * warn, whose handler could die into the loop. */
@@ -374,14 +394,10 @@ void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle)
 
 /* NULL: it was an object, and is no longer backed by a connection: DESTROY was
  * called on it, or it was copied into another thread. */
-ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method)
+ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method)
 {
-    MAGIC *mg = object_magic(aTHX_ sv, &connection_vtbl);
-    ws_connection *conn;
+    ws_connection *conn = (ws_connection *)invocant(aTHX_ sv, &connection_vtbl, method);
 
-    if (!mg)
-        croak("%s: the invocant is not an EV::Websockets::Connection object", method);
-    conn = (ws_connection *)mg->mg_ptr;
     return conn && !conn->destroyed ? conn : NULL;
 }
 
@@ -449,13 +465,9 @@ ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
     return handshake;
 }
 
-ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, const char *method)
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method)
 {
-    MAGIC *mg = object_magic(aTHX_ sv, &handshake_vtbl);
-
-    if (!mg || !mg->mg_ptr)
-        croak("%s: the invocant is not an EV::Websockets::Handshake object", method);
-    return (ws_handshake *)mg->mg_ptr;
+    return (ws_handshake *)invocant(aTHX_ sv, &handshake_vtbl, method);
 }
 
 bool ws_is_handshake(pTHX_ SV *sv)

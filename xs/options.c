@@ -56,7 +56,7 @@ static void unknown_option(pTHX_ const ws_options *o, U32 method, SV *name)
     arg[2] = sv_2mortal(newSVpv(ws_shown(aTHX_ name), 0));
     arg[3] = sv_2mortal(newRV_inc((SV *)known));
     arg[4] = elsewhere ? sv_2mortal(newSVpv(elsewhere, 0)) : &PL_sv_undef;
-    (void)ws_call_scalar(aTHX_ (SV *)get_cv("EV::Websockets::_unknown_option", 0), arg, 5);
+    (void)ws_call_helper(aTHX_ "EV::Websockets::_unknown_option", arg, 5);
 }
 
 static void store_option(pTHX_ ws_options *o, U32 method, SV *name, SV *value)

@@ -36,42 +36,6 @@ void ws_recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target)
     SvREFCNT_dec(target);
 }
 
-/* Where Perl's memory is the C library's, a buffer may change hands. The headers that
- * this was compiled with cannot tell: a perl with -DDEBUGGING (Debian's debugperl)
- * loads the same modules, and has a header of its own before everything allocated. */
-bool ws_perl_takes_memory(pTHX)
-{
-#if defined(MYMALLOC) || defined(PERL_TRACK_MEMPOOL) || !defined(SV_HAS_TRAILING_NUL)
-    PERL_UNUSED_CONTEXT;
-    return FALSE;
-#else
-    static const char *const own_ways[] = { "DEBUGGING", "MYMALLOC", "PERL_TRACK_MEMPOOL", "PERL_MEM_LOG", "PERL_POISON" };
-    CV *options = get_cv("Internals::V", 0);
-    bool takes = options != NULL;
-    I32 count;
-    size_t i;
-    dSP;
-
-    if (!options)
-        return FALSE;
-    ENTER;
-    SAVETMPS;
-    PUSHMARK(SP);
-    PUTBACK;
-    count = call_sv((SV *)options, G_ARRAY);
-    SPAGAIN;
-    SP -= count;
-    /* The options that decide which modules can be loaded, and the others. */
-    for (i = 0; count >= 2 && i < C_ARRAY_LENGTH(own_ways); i++)
-        if (strstr(SvPV_nolen(SP[1]), own_ways[i]) || strstr(SvPV_nolen(SP[2]), own_ways[i]))
-            takes = FALSE;
-    PUTBACK;
-    FREETMPS;
-    LEAVE;
-    return takes && count >= 2;
-#endif
-}
-
 SV *ws_payload_sv(pTHX_ ws_context *ctx, evws_bytes payload)
 {
     SV *sv = ctx->spare_payload;

@@ -55,7 +55,6 @@ typedef struct ws_globals {
     CV *drain;                              /* the XSUB that runs under a drain's eval */
     CV *unheard;                            /* what is called for a client without on_error that failed */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
-    HV *warned;                             /* unknown options that were named already */
     ws_frame *handed;                       /* to the XSUB that is about to be called */
     bool debug;
     bool gives_memory;                      /* a buffer from malloc(3) may become that of a scalar */
@@ -150,9 +149,10 @@ SV *ws_invocant(pTHX_ SV **args, I32 count);
 SV *ws_held_invocant(pTHX_ SV **args, I32 count);
 void ws_settle_arguments(pTHX_ SV **args, I32 count);
 bool ws_is_mere_copy(pTHX_ SV *sv);
+const char *ws_method_name(pTHX_ CV *method);
 SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash);
-ws_context *ws_context_from_sv(pTHX_ SV *sv, const char *method);
-ws_context *ws_context_invocant(pTHX_ SV *sv, const char *method);
+ws_context *ws_context_invocant(pTHX_ SV *sv, CV *method);
+void ws_context_dropped(pTHX_ SV *sv, CV *method);
 ws_context *ws_context_new(pTHX_ SV *loop, HV *settings);
 void ws_context_destroy(pTHX_ ws_context *ctx);
 void ws_context_unref(pTHX_ ws_context *ctx);
@@ -162,12 +162,12 @@ void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
 void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle);
-ws_connection *ws_connection_from_sv(pTHX_ SV *sv, const char *method);
+ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
 
 ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers);
-ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, const char *method);
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method);
 bool ws_is_handshake(pTHX_ SV *sv);
 
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
@@ -209,22 +209,22 @@ PerlIO *ws_file_of(pTHX_ SV *fh);
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
-void ws_send(pTHX_ SV *self, const char *method, U32 kind, SV *data, bool characters);
+void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
-void ws_send_fragment(pTHX_ SV *self, const char *method, SV *data, SV *is_binary, SV *is_final);
+void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
 int64_t ws_close_code(pTHX_ const char *what, SV *given);
-void ws_close(pTHX_ SV *self, const char *method, SV *code, SV *reason);
+void ws_close(pTHX_ SV *self, CV *method, SV *code, SV *reason);
 void ws_abort(pTHX_ ws_connection *conn);
 void ws_pause(pTHX_ ws_connection *conn, bool pause);
-void ws_forsake(pTHX_ SV *self, const char *method);
-const char *ws_state_name(ws_connection *conn);
+void ws_forsake(pTHX_ SV *self, CV *method);
+const char *ws_state(ws_connection *conn);
 SV *ws_stash(pTHX_ ws_connection *conn);
-SV *ws_protocol(pTHX_ ws_connection *conn);
+UV ws_send_queue_size(ws_connection *conn);
+SV *ws_get_protocol(pTHX_ ws_connection *conn);
 SV *ws_extensions(pTHX_ ws_connection *conn);
 SV *ws_peer_address(pTHX_ ws_connection *conn);
 
 /* ---- spare.c ---- */
-bool ws_perl_takes_memory(pTHX);
 SV *ws_target_rv(pTHX_ ws_context *ctx, SV *target);
 void ws_recycle_rv(pTHX_ ws_context *ctx, SV *rv, SV *target);
 SV *ws_payload_sv(pTHX_ ws_context *ctx, evws_bytes payload);
@@ -237,6 +237,7 @@ SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
 void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
 SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
+SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers);
 bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status);
 void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned);

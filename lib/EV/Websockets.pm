@@ -11,7 +11,22 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
-# What follows is called by the XS code, where Perl says it in fewer words.
+# perl asks these: a new thread gets none of the objects.
+sub EV::Websockets::Context::CLONE_SKIP    { return 1 }
+sub EV::Websockets::Connection::CLONE_SKIP { return 1 }
+sub EV::Websockets::Handshake::CLONE_SKIP  { return 1 }
+
+# The XS code calls the functions that follow, for what Perl says in fewer words.
+
+# Whether this perl's memory is the C library's, so that a buffer may change hands.
+# The headers that the module was compiled with cannot tell: a perl with -DDEBUGGING
+# (Debian's debugperl) loads the same modules, and has a header of its own before
+# everything allocated.
+sub _takes_memory {
+    return 0 if !defined &Internals::V;
+    my ($binary_compatible, $others) = Internals::V();
+    return "$binary_compatible $others" !~ /DEBUGGING|MYMALLOC|PERL_TRACK_MEMPOOL|PERL_MEM_LOG|PERL_POISON/;
+}
 
 # Whether the Origin of a request matches one of the patterns given to listen.
 sub _is_from {
