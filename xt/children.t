@@ -39,6 +39,8 @@ PERL
     defined(my $pid = fork) or die "fork: $!";
     if (!$pid) {
         open STDERR, '>', "$folder/stderr";
+        # What runs in the background of a shell inherits that it is ignored.
+        $SIG{INT} = 'DEFAULT';
         $ENV{PATH} = "$folder:$ENV{PATH}";
         { no warnings 'exec'; exec $^X, '-Mblib', '-e', $program }
         POSIX::_exit(127);
