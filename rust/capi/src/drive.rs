@@ -109,8 +109,8 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
             event.listener = listener;
             (EVWS_EVENT_LISTENER_ENDED, 0)
         }
-        Event::ShutDown { cut } => {
-            event.cut = cut;
+        Event::ShutDown { timed_out } => {
+            event.cut = timed_out;
             (EVWS_EVENT_SHUT_DOWN, 0)
         }
     };

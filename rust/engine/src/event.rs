@@ -165,6 +165,6 @@ pub enum Event {
     /// [`Context::begin_shutdown`](crate::Context::begin_shutdown).
     ShutDown {
         /// How many connections were cut because their peers did not close in time.
-        cut: usize,
+        timed_out: usize,
     },
 }

@@ -6,7 +6,6 @@
 #[cfg(test)]
 extern crate self as evws_engine;
 
-mod around;
 mod arrivals;
 mod context;
 mod error;
@@ -17,6 +16,7 @@ mod queue;
 mod reactor;
 mod resolver;
 mod runtime;
+mod shared;
 mod sys;
 mod timeouts;
 mod tls;

@@ -14,12 +14,12 @@ pub struct Queued {
     /// The event.
     pub event: Event,
     /// For the program.
-    pub carried: Carried,
+    pub data: EventData,
 }
 
 /// What an event carries.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct EventData {
     /// Headers of a request or a response.
     pub headers: Headers,
     /// A payload, a reason or a text.
@@ -34,13 +34,13 @@ pub struct Carried {
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: VecDeque<Queued>,
-    carried: Carried,
+    data: EventData,
 }
 
 impl Outbox {
     /// Puts an event that carries nothing behind the others.
     pub fn push(&mut self, event: Event) {
-        self.push_with(event, Carried::default());
+        self.push_with(event, EventData::default());
     }
 
     /// Puts an event with a text behind the others.
@@ -48,16 +48,16 @@ impl Outbox {
         let payload = text.into().into_bytes();
         self.push_with(
             event,
-            Carried {
+            EventData {
                 payload,
-                ..Carried::default()
+                ..EventData::default()
             },
         );
     }
 
     /// Puts an event behind the others.
-    pub fn push_with(&mut self, event: Event, carried: Carried) {
-        self.waiting.push_back(Queued { event, carried });
+    pub fn push_with(&mut self, event: Event, data: EventData) {
+        self.waiting.push_back(Queued { event, data });
     }
 
     /// Takes the first event; whether it is still true is for others to say.
@@ -73,19 +73,19 @@ impl Outbox {
 
     /// What the last event carries is not needed any more.
     #[inline]
-    pub fn forget(&mut self) {
-        self.carried = Carried::default();
+    pub fn clear_data(&mut self) {
+        self.data = EventData::default();
     }
 
     /// What the last event carries.
     #[inline]
-    pub fn carried(&self) -> &Carried {
-        &self.carried
+    pub fn data(&self) -> &EventData {
+        &self.data
     }
 
     /// The same, for the part that delivers an event, and for what is given away of it.
     #[inline]
-    pub fn carried_mut(&mut self) -> &mut Carried {
-        &mut self.carried
+    pub fn data_mut(&mut self) -> &mut EventData {
+        &mut self.data
     }
 }

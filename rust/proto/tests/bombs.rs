@@ -166,8 +166,8 @@ fn many_small_bombs_leave_nothing_behind() {
     assert!(used < while_growing(1 << 20) + OVERHEAD, "{used} bytes");
     drop(connection.take_message());
     let used = peak(|| {
-        connection.rest_codecs();
-        connection.rest_codecs();
+        connection.release_idle_codecs();
+        connection.release_idle_codecs();
     });
     // The window, and a copy of it cut to its length.
     assert!(used < 80 * 1024, "{used} bytes");

@@ -409,13 +409,13 @@ fn codecs_rest_between_messages_and_go_on_where_they_were() {
             assert!(farthest <= 1 << window_bits, "{farthest} at {window_bits}");
             history.extend(payload);
             // The receiver keeps the window alone, the sender keeps everything: the next message refers back.
-            assert!(client.rest_codecs(), "it was just used");
-            assert!(!client.rest_codecs());
+            assert!(client.release_idle_codecs(), "it was just used");
+            assert!(!client.release_idle_codecs());
             assert!(!client.holds_codec() && server.holds_codec());
         }
         // A sender that has rested begins anew, which needs no agreement.
-        server.rest_codecs();
-        assert!(!server.rest_codecs());
+        server.release_idle_codecs();
+        assert!(!server.release_idle_codecs());
         let mut wire = Vec::new();
         server
             .send(FrameKind::Binary, &history, KEY, &mut wire)
@@ -445,8 +445,8 @@ fn a_message_in_progress_keeps_its_codec() {
             let events = feed(&mut client, &wire);
             assert!(events == if last { vec![expected.clone()] } else { vec![] });
             for end in [&mut server, &mut client] {
-                end.rest_codecs();
-                assert_eq!(end.rest_codecs(), !last);
+                end.release_idle_codecs();
+                assert_eq!(end.release_idle_codecs(), !last);
             }
         }
     }

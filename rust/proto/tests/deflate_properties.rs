@@ -110,8 +110,8 @@ proptest! {
         for (binary, parts, rest) in messages {
             if rest {
                 for end in [&mut sender, &mut receiver] {
-                    end.rest_codecs();
-                    prop_assert!(!end.rest_codecs() && !end.holds_codec());
+                    end.release_idle_codecs();
+                    prop_assert!(!end.release_idle_codecs() && !end.holds_codec());
                 }
             }
             let wire = send(&mut sender, binary, &parts);
@@ -165,7 +165,7 @@ proptest! {
                     };
                     prop_assert!(is_allowed);
                 }
-                limited.rest_codecs();
+                limited.release_idle_codecs();
             }
         }
     }

@@ -9,13 +9,13 @@ use evws_proto::handshake::{self, Rejection, RequestParts, UpgradeRequest};
 use evws_proto::Role;
 
 use super::establish::server::AlreadyRead;
-use super::pending::Origin;
+use super::pending::ConnectionSource;
 use super::upgrade::{Allowed, UpgradeOptions};
 use super::{Arrivals, Arrived};
-use crate::around::Around;
 use crate::error::{self, CallError};
 use crate::event::{Event, Id, Settings};
 use crate::log::Topic;
+use crate::shared::Shared;
 use crate::sys;
 use crate::traffic::Upgraded;
 
@@ -90,14 +90,14 @@ impl Arrivals {
     pub fn adopt(
         &mut self,
         options: AdoptOptions,
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
         self.check_open("adopt")?;
         let (allowed, request) = options.checked()?;
         let fd = take_over(options.fd)?;
         let request = match options.kind {
             AdoptedAs::Upgraded(role) => {
-                return Ok(self.adopt_upgraded(fd, role, options, around));
+                return Ok(self.adopt_upgraded(fd, role, options, shared));
             }
             AdoptedAs::Requested(_) => request,
             // It is still at the front of the initial data.
@@ -109,9 +109,9 @@ impl Arrivals {
             request,
             input: options.initial_data,
         };
-        let (origin, reactor) = (Origin::Adopted, &mut *around.reactor);
-        let id = self.add_server(fd, policy, received, settings, origin, reactor);
-        self.advance(id, false, around);
+        let (source, reactor) = (ConnectionSource::Adopted, &mut *shared.reactor);
+        let id = self.add_server(fd, policy, received, settings, source, reactor);
+        self.advance(id, false, shared);
         Ok(id)
     }
 
@@ -120,9 +120,9 @@ impl Arrivals {
         fd: OwnedFd,
         role: Role,
         options: AdoptOptions,
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) -> Id {
-        let id = around.reactor.claim();
+        let id = shared.reactor.claim();
         let number = fd.as_raw_fd();
         let text = format_args!("fd {number} is opened: adopted, upgraded");
         self.log.write(Topic::Descriptor, id, text);
@@ -136,11 +136,11 @@ impl Arrivals {
             tls: None,
             protocol: options.upgrade.protocols.into_iter().next(),
             deflate: None,
-            rest: options.initial_data,
+            unparsed: options.initial_data,
             is_shared: true,
         };
         let listener = None;
-        around.outbox.push(Event::Connect { id, listener });
+        shared.outbox.push(Event::Connect { id, listener });
         self.arrived
             .push((id, Arrived::Upgraded(Box::new(upgraded))));
         id

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::establish::race::{Attempt, AttemptState};
 use super::{Arrival, Arrivals};
-use crate::around::Around;
 use crate::event::{Id, Interest};
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::timeouts;
 
 /// An attempt as a source.
@@ -38,7 +38,7 @@ impl ConnectAttempt {
 impl Arrivals {
     /// After a poll of the connection's future: takes up the attempts it has begun, and lets those
     /// go that are over.
-    pub(super) fn sort_attempts(&mut self, owner: Id, reactor: &mut Reactor) {
+    pub(super) fn update_attempts(&mut self, owner: Id, reactor: &mut Reactor) {
         let Some(pending) = self.pending_mut(owner) else {
             return;
         };
@@ -94,13 +94,13 @@ impl Arrivals {
         &mut self,
         token: Id,
         now: AttemptState,
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) {
         let Some(Arrival::Attempt(source)) = self.sources.get(&token) else {
             return;
         };
         source.attempt.progress.set(now);
         let owner = source.owner;
-        self.advance(owner, false, around);
+        self.advance(owner, false, shared);
     }
 }

@@ -13,18 +13,18 @@ use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 
 use super::bind::{self, check_path, BindAddress};
-use super::establish::client::{Route, Secure};
+use super::establish::client::{ClientTlsSetup, Route};
 use super::establish::mailbox::Mailbox;
 use super::establish::server::Policy;
 use super::establish::stream::{Socket, Stream};
 use super::establish::{client, Establishing};
-use super::pending::{Origin, Pending};
+use super::pending::{ConnectionSource, Pending};
 use super::upgrade::UpgradeOptions;
 use super::{Arrival, Arrivals};
-use crate::around::Around;
 use crate::error::CallError;
 use crate::event::{Id, Settings};
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::tls::client::ClientTls;
 use crate::tls::server::{ListenerTls, ServerTls};
 
@@ -77,7 +77,7 @@ impl Arrivals {
     pub fn connect(
         &mut self,
         options: ConnectOptions,
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
         let invalid = |text: String| CallError::Invalid(text);
         self.check_open("connect")?;
@@ -110,12 +110,12 @@ impl Arrivals {
         let pending = Pending {
             establishing: Establishing::new(socket, mailbox, task),
             settings: options.settings,
-            origin: Origin::Client,
+            source: ConnectionSource::Client,
             secure: is_secure,
         };
-        let id = self.insert(Arrival::Pending(Box::new(pending)), around.reactor);
-        around.reactor.start(id, Timer::Handshake, options.timeout);
-        self.advance(id, false, around);
+        let id = self.insert(Arrival::Pending(Box::new(pending)), shared.reactor);
+        shared.reactor.start(id, Timer::Handshake, options.timeout);
+        self.advance(id, false, shared);
         Ok(id)
     }
 
@@ -137,7 +137,7 @@ impl Arrivals {
         url: &Url,
         options: &ClientTls,
         name: Option<String>,
-    ) -> Result<Secure, CallError> {
+    ) -> Result<ClientTlsSetup, CallError> {
         let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
         let configuration = self
             .client_configs
@@ -149,7 +149,7 @@ impl Arrivals {
                 "'{name}' is neither a host name nor an address that TLS can check"
             ))
         })?;
-        Ok(Secure {
+        Ok(ClientTlsSetup {
             configuration,
             name,
             verify: options.verify,

@@ -10,14 +10,14 @@ use std::rc::Rc;
 use super::bind::{Bound, ListenerAddress};
 use super::establish::mailbox::Phase;
 use super::establish::server::{AlreadyRead, Policy};
-use super::pending::Origin;
+use super::pending::ConnectionSource;
 use super::socket_file::SocketFile;
 use super::{Arrival, Arrivals};
-use crate::around::Around;
 use crate::error::CallError;
 use crate::event::{Event, Id, Interest, Settings};
 use crate::log::{Log, Topic};
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::{sys, timeouts};
 
 /// Connections taken in one turn of the loop.
@@ -140,13 +140,13 @@ impl Arrivals {
         let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
-            let (policy, origin) = (Rc::clone(&policy), Origin::Listener(id));
+            let (policy, source) = (Rc::clone(&policy), ConnectionSource::Listener(id));
             self.add_server(
                 fd,
                 policy,
                 AlreadyRead::default(),
                 settings,
-                origin,
+                source,
                 reactor,
             );
         }
@@ -157,7 +157,7 @@ impl Arrivals {
     /// on with the connections that are being established; those that stand are not touched.
     /// [`Event::ListenerEnded`] comes after the last event that names the listener. Returns whether it
     /// was listening.
-    pub fn stop_listening(&mut self, id: Id, around: &mut Around<'_>) -> bool {
+    pub fn stop_listening(&mut self, id: Id, shared: &mut Shared<'_>) -> bool {
         let Some(listener) = self.listener_mut(id) else {
             return false;
         };
@@ -167,58 +167,58 @@ impl Arrivals {
         }
         for token in acceptors {
             for _ in 0..LAST_BATCHES {
-                if self.accept(token, around.reactor) < BATCH {
+                if self.accept(token, shared.reactor) < BATCH {
                     break;
                 }
             }
             // The file of a Unix socket goes now, so that nobody connects to what is closed.
             if let Some(Arrival::Acceptor(acceptor)) = self.sources.remove(&token) {
                 let Acceptor { fd, .. } = *acceptor;
-                around.reactor.release(token, Some(fd));
+                shared.reactor.release(token, Some(fd));
             }
         }
         if let Some(listener) = self.listener_mut(id) {
             listener.policy.stopped.set(true);
         }
         self.listening -= 1;
-        self.end_idle(id, around);
-        self.end_listener(id, around);
+        self.end_idle(id, shared);
+        self.end_listener(id, shared);
         true
     }
 
     /// Ends the connections of a stopped listener that are only kept for a further request. One that has come already is
     /// answered.
-    fn end_idle(&mut self, listener: Id, around: &mut Around<'_>) {
+    fn end_idle(&mut self, listener: Id, shared: &mut Shared<'_>) {
         let is_idle = |source: &Arrival| {
-            matches!(source, Arrival::Pending(pending) if pending.origin == Origin::Listener(listener)
+            matches!(source, Arrival::Pending(pending) if pending.source == ConnectionSource::Listener(listener)
                 && pending.establishing.phase() == Phase::Idle)
         };
         for id in self.ids(is_idle) {
             if let Some(pending) = self.pending_mut(id) {
                 pending.establishing.expire();
             }
-            self.advance(id, true, around);
+            self.advance(id, true, shared);
         }
     }
 
     /// A connection of a listener is no longer being established.
-    pub(super) fn leave_listener(&mut self, listener: Option<Id>, around: &mut Around<'_>) {
+    pub(super) fn leave_listener(&mut self, listener: Option<Id>, shared: &mut Shared<'_>) {
         let Some(id) = listener else { return };
         if let Some(listener) = self.listener_mut(id) {
             listener.pending -= 1;
-            self.end_listener(id, around);
+            self.end_listener(id, shared);
         }
     }
 
     /// Tells the program to forget a listener that was stopped, once nothing names it any more. Its
     /// slot is free when that was told.
-    fn end_listener(&mut self, id: Id, around: &mut Around<'_>) {
+    fn end_listener(&mut self, id: Id, shared: &mut Shared<'_>) {
         let ended = self
             .listener_mut(id)
             .is_some_and(|listener| listener.acceptors.is_empty() && listener.pending == 0);
         if ended {
             let event = Event::ListenerEnded { listener: id };
-            around.outbox.push(event);
+            shared.outbox.push(event);
         }
     }
 

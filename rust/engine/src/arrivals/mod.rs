@@ -22,11 +22,11 @@ use std::rc::Rc;
 use evws_proto::proxy::rules::Rules;
 use evws_proto::Role;
 
-use crate::around::Around;
 use crate::event::{Event, Id, Interest};
 use crate::log::{Log, Topic};
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::Resolver;
+use crate::shared::Shared;
 use crate::tls::client::ClientConfigs;
 use crate::tls::info::TlsInfo;
 use crate::traffic::Upgraded;
@@ -156,7 +156,7 @@ impl Arrivals {
     }
 
     /// The program is told of a connection that was given up.
-    pub fn forget_given_up(&mut self, id: Id, reactor: &mut Reactor) {
+    pub fn remove_given_up(&mut self, id: Id, reactor: &mut Reactor) {
         // The rest of an adopted connection may linger, or be gone already.
         if let Some(Arrival::GivenUp { .. }) = self.sources.get(&id) {
             self.release(id, None, reactor);
@@ -168,7 +168,7 @@ impl Arrivals {
     pub fn shut_down(&mut self, silent: bool) {
         for source in std::mem::take(&mut self.sources).into_values() {
             match source {
-                Arrival::Pending(pending) if !silent => pending.end_shared(),
+                Arrival::Pending(pending) if !silent => pending.shut_down_if_shared(),
                 _ => {}
             }
         }
@@ -199,7 +199,7 @@ impl Arrivals {
 
     /// Where a connection came in, of one that is on its way.
     pub fn listener_of(&self, id: Id) -> Option<Option<Id>> {
-        Some(self.pending(id)?.origin.listener())
+        Some(self.pending(id)?.source.listener())
     }
 
     /// Whether it was asked for that a connection ends which has not been told as open; `None`: it is
@@ -257,27 +257,27 @@ impl Arrivals {
     // ---- the loop ----
 
     /// A descriptor is ready. Readiness of a source that is gone is ignored.
-    pub fn handle_io(&mut self, token: Id, around: &mut Around<'_>) {
+    pub fn handle_io(&mut self, token: Id, shared: &mut Shared<'_>) {
         match self.sources.get(&token) {
-            Some(Arrival::Pending(_)) => self.advance(token, true, around),
-            Some(Arrival::Attempt(_)) => self.advance_attempt(token, AttemptState::Ready, around),
+            Some(Arrival::Pending(_)) => self.advance(token, true, shared),
+            Some(Arrival::Attempt(_)) => self.advance_attempt(token, AttemptState::Ready, shared),
             Some(Arrival::Acceptor(_)) => {
-                self.accept(token, around.reactor);
+                self.accept(token, shared.reactor);
             }
-            Some(Arrival::Resolver) => self.take_answers(around),
+            Some(Arrival::Resolver) => self.take_answers(shared),
             Some(Arrival::Listener(_) | Arrival::GivenUp { .. }) | None => {}
         }
     }
 
     /// A timer has run out.
-    pub fn expire(&mut self, id: Id, timer: Timer, around: &mut Around<'_>) {
+    pub fn expire(&mut self, id: Id, timer: Timer, shared: &mut Shared<'_>) {
         match timer {
-            Timer::Handshake => self.expire_pending(id, around),
-            Timer::AttemptDelay => self.advance_attempt(id, AttemptState::Late, around),
+            Timer::Handshake => self.expire_pending(id, shared),
+            Timer::AttemptDelay => self.advance_attempt(id, AttemptState::Late, shared),
             Timer::AcceptPause => {
                 if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&id) {
                     acceptor.exhausted = false;
-                    around.reactor.touch(id);
+                    shared.reactor.touch(id);
                 }
             }
             _ => {}
@@ -293,10 +293,10 @@ impl Arrivals {
 
     /// Ends a connection that is on its way: its program is told `text`, unless it came in at a
     /// listener.
-    pub fn give_up(&mut self, id: Id, text: &str, on_demand: bool, around: &mut Around<'_>) {
-        self.forget_question(id, around.reactor);
-        self.drop_attempts(id, around.reactor);
-        around.reactor.stop_all(id);
+    pub fn give_up(&mut self, id: Id, text: &str, on_demand: bool, shared: &mut Shared<'_>) {
+        self.cancel_question(id, shared.reactor);
+        self.drop_attempts(id, shared.reactor);
+        shared.reactor.stop_all(id);
         if self.pending(id).is_none() {
             return;
         }
@@ -305,20 +305,20 @@ impl Arrivals {
         };
         self.log
             .write(Topic::Error, id, format_args!("given up: {text}"));
-        pending.end_shared();
-        pending.tell_end(id, around);
+        pending.shut_down_if_shared();
+        pending.report_end(id, shared);
         let fd = pending.establishing.socket.take();
-        match pending.origin.listener() {
+        match pending.source.listener() {
             Some(listener) => {
-                around.reactor.release(id, fd);
-                self.leave_listener(Some(listener), around);
+                shared.reactor.release(id, fd);
+                self.leave_listener(Some(listener), shared);
             }
             None => {
                 self.sources.insert(id, Arrival::GivenUp { on_demand });
                 if let Some(fd) = fd {
-                    around.reactor.retire(id, fd);
+                    shared.reactor.retire(id, fd);
                 }
-                around.outbox.push_text(Event::ConnectFailed { id }, text);
+                shared.outbox.push_text(Event::ConnectFailed { id }, text);
             }
         }
     }
@@ -326,20 +326,23 @@ impl Arrivals {
     /// Ends a connection that is on its way because a shutdown has begun. Whoever waits for an answer of
     /// the program gets one, whoever takes one may go on to its end, which is that of the connection, and
     /// whoever takes too long for a request is told that: no more time is left for it.
-    pub fn turn_away(&mut self, id: Id, around: &mut Around<'_>) {
+    pub fn end_for_shutdown(&mut self, id: Id, shared: &mut Shared<'_>) {
         if self.pending(id).map(Pending::role) == Some(Role::Client) {
-            return self.give_up(id, "the context is shutting down", true, around);
+            return self.give_up(id, "the context is shutting down", true, shared);
         }
         match self.awaited(id) {
             Some(Awaited::Handshake(..)) => {
-                self.decide(id, Decision::Reject(unavailable()), around);
+                self.decide(id, Decision::Reject(unavailable()), shared);
             }
             Some(Awaited::Request(_)) => {
-                self.respond(id, unavailable(), around);
+                self.respond(id, unavailable(), shared);
             }
             Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
-                if self.pending_mut(id).is_some_and(Pending::hurry) {
-                    self.advance(id, false, around);
+                if self
+                    .pending_mut(id)
+                    .is_some_and(Pending::expire_unless_answering)
+                {
+                    self.advance(id, false, shared);
                 }
             }
         }

@@ -14,19 +14,19 @@ use super::establish::server::{AlreadyRead, Policy};
 use super::establish::stream::{Socket, Stream};
 use super::establish::{server, EstablishError, Established, Establishing};
 use super::{Arrival, Arrivals, Arrived};
-use crate::around::Around;
 use crate::event::{Event, Id, Settings};
 use crate::log::Topic;
-use crate::outbox::Carried;
+use crate::outbox::EventData;
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::{Answer, JobResult, Resolver};
+use crate::shared::Shared;
 use crate::sys;
 use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::traffic::Upgraded;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ConnectionSource {
     /// The program connects.
     Client,
     /// It came in at a listener.
@@ -35,12 +35,12 @@ pub enum Origin {
     Adopted,
 }
 
-impl Origin {
+impl ConnectionSource {
     /// Where it came in.
     pub fn listener(self) -> Option<Id> {
         match self {
-            Origin::Listener(id) => Some(id),
-            Origin::Client | Origin::Adopted => None,
+            ConnectionSource::Listener(id) => Some(id),
+            ConnectionSource::Client | ConnectionSource::Adopted => None,
         }
     }
 }
@@ -52,7 +52,7 @@ pub struct Pending {
     /// What it will become.
     pub settings: Settings,
     /// Where it comes from.
-    pub origin: Origin,
+    pub source: ConnectionSource,
     /// Whether its bytes are records of TLS.
     pub secure: bool,
 }
@@ -60,32 +60,32 @@ pub struct Pending {
 impl Pending {
     /// Which end it will be.
     pub fn role(&self) -> Role {
-        match self.origin {
-            Origin::Client => Role::Client,
-            Origin::Listener(_) | Origin::Adopted => Role::Server,
+        match self.source {
+            ConnectionSource::Client => Role::Client,
+            ConnectionSource::Listener(_) | ConnectionSource::Adopted => Role::Server,
         }
     }
 
     /// The time of a server's connection is over, unless it takes a response. Returns whether its future
     /// has to hear of that.
-    pub fn hurry(&mut self) -> bool {
-        let hurries = self.establishing.phase() != Phase::Answering;
-        if hurries {
+    pub fn expire_unless_answering(&mut self) -> bool {
+        let expires = self.establishing.phase() != Phase::Answering;
+        if expires {
             self.establishing.expire();
         }
-        hurries
+        expires
     }
 
     /// It comes to nothing: whoever has accepted it at a listener is told.
-    pub fn tell_end(&self, id: Id, around: &mut Around<'_>) {
-        if self.establishing.accepted && self.origin.listener().is_some() {
-            around.outbox.push(Event::HandshakeEnded { id });
+    pub fn report_end(&self, id: Id, shared: &mut Shared<'_>) {
+        if self.establishing.accepted && self.source.listener().is_some() {
+            shared.outbox.push(Event::HandshakeEnded { id });
         }
     }
 
     /// Ends the stream, if closing the descriptor will not.
-    pub fn end_shared(&self) {
-        if self.origin == Origin::Adopted {
+    pub fn shut_down_if_shared(&self) {
+        if self.source == ConnectionSource::Adopted {
             self.establishing.socket.shut_down();
         }
     }
@@ -106,7 +106,7 @@ impl Arrivals {
         policy: Rc<Policy>,
         received: AlreadyRead,
         settings: Settings,
-        origin: Origin,
+        source: ConnectionSource,
         reactor: &mut Reactor,
     ) -> Id {
         let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
@@ -117,7 +117,7 @@ impl Arrivals {
         let pending = Pending {
             establishing: Establishing::new(socket, mailbox, task),
             settings,
-            origin,
+            source,
             secure,
         };
         let id = self.insert(Arrival::Pending(Box::new(pending)), reactor);
@@ -141,8 +141,8 @@ impl Arrivals {
             Some(address) => format!(" from {address}"),
             None => String::new(),
         };
-        let text = match pending.origin {
-            Origin::Listener(listener) => {
+        let text = match pending.source {
+            ConnectionSource::Listener(listener) => {
                 format!("fd {fd} is opened: accepted{peer} by listener {listener}")
             }
             _ => format!("fd {fd} is opened: adopted{peer}"),
@@ -152,7 +152,7 @@ impl Arrivals {
     }
 
     /// Polls the future of a connection and does what it asks for.
-    pub(super) fn advance(&mut self, id: Id, ready: bool, around: &mut Around<'_>) {
+    pub(super) fn advance(&mut self, id: Id, ready: bool, shared: &mut Shared<'_>) {
         let mut ready = ready;
         loop {
             let Some(pending) = self.pending_mut(id) else {
@@ -163,33 +163,33 @@ impl Arrivals {
             let question = pending.establishing.take_question();
             let deadline = pending.establishing.take_deadline();
             for fd in retired {
-                around.reactor.retire(id, fd);
+                shared.reactor.retire(id, fd);
             }
-            self.sort_attempts(id, around.reactor);
+            self.update_attempts(id, shared.reactor);
             match poll {
-                Poll::Ready(Ok(established)) => return self.establish(id, established, around),
-                Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure, around),
+                Poll::Ready(Ok(established)) => return self.establish(id, established, shared),
+                Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure, shared),
                 Poll::Pending => {}
             }
             if let Some(after) = deadline {
-                around.reactor.start(id, Timer::Handshake, after);
+                shared.reactor.start(id, Timer::Handshake, after);
             }
             let answered = match question {
-                Some(question) => self.consider(id, question, around),
+                Some(question) => self.handle_question(id, question, shared),
                 None => false,
             };
             if !answered {
-                return around.reactor.touch(id);
+                return shared.reactor.touch(id);
             }
             ready = false;
         }
     }
 
     /// Passes a question on. Returns whether the future can go on at once.
-    fn consider(&mut self, id: Id, question: Question, around: &mut Around<'_>) -> bool {
+    fn handle_question(&mut self, id: Id, question: Question, shared: &mut Shared<'_>) -> bool {
         let awaited = match question {
             Question::Lookup { host, port, answer } => {
-                match self.lookup(id, host, port, around.reactor) {
+                match self.lookup(id, host, port, shared.reactor) {
                     Ok(()) => Awaited::Lookup(answer),
                     Err(error) => {
                         // The receiver is the future that has just asked.
@@ -198,9 +198,9 @@ impl Arrivals {
                     }
                 }
             }
-            Question::Step { step, answer } => match self.step(id, step, around.reactor) {
+            Question::Step { step, answer } => match self.step(id, step, shared.reactor) {
                 Some(stepped) => {
-                    self.hand_over(id, answer, stepped);
+                    self.give_step_result(id, answer, stepped);
                     return true;
                 }
                 None => Awaited::Step(answer),
@@ -220,17 +220,17 @@ impl Arrivals {
                 foreign,
                 answer,
             } => {
-                let listener = self.pending(id).and_then(|it| it.origin.listener());
+                let listener = self.pending(id).and_then(|it| it.source.listener());
                 let event = Event::Handshake {
                     id,
                     listener,
                     foreign,
                 };
-                let carried = Carried {
+                let data = EventData {
                     headers,
-                    ..Carried::default()
+                    ..EventData::default()
                 };
-                around.outbox.push_with(event, carried);
+                shared.outbox.push_with(event, data);
                 Awaited::Handshake(answer, protocols)
             }
             Question::Request {
@@ -242,15 +242,15 @@ impl Arrivals {
                     return false;
                 };
                 // Only a listener serves.
-                if let Some(listener) = pending.origin.listener() {
-                    let carried = Carried {
+                if let Some(listener) = pending.source.listener() {
+                    let data = EventData {
                         request: Some((request, pending.secure)),
                         payload: body,
-                        ..Carried::default()
+                        ..EventData::default()
                     };
-                    around
+                    shared
                         .outbox
-                        .push_with(Event::Request { id, listener }, carried);
+                        .push_with(Event::Request { id, listener }, data);
                 }
                 Awaited::Request(answer)
             }
@@ -292,7 +292,12 @@ impl Arrivals {
     }
 
     /// Gives a handshake that was taken a step further back to its future.
-    fn hand_over(&mut self, id: Id, answer: oneshot::Sender<StepResult>, stepped: StepResult) {
+    fn give_step_result(
+        &mut self,
+        id: Id,
+        answer: oneshot::Sender<StepResult>,
+        stepped: StepResult,
+    ) {
         let waits = matches!(&stepped, Ok(handshake) if handshake.waits());
         if let (false, Some(pending)) = (waits, self.pending_mut(id)) {
             pending.establishing.handshaking = None;
@@ -318,12 +323,12 @@ impl Arrivals {
     }
 
     /// Hands the answers of the resolver to those who asked and are still there.
-    pub(super) fn take_answers(&mut self, around: &mut Around<'_>) {
+    pub(super) fn take_answers(&mut self, shared: &mut Shared<'_>) {
         let Some((token, resolver)) = &mut self.resolver else {
             return;
         };
         let answers = resolver.answers();
-        around.reactor.touch(*token);
+        shared.reactor.touch(*token);
         for Answer { id, result } in answers {
             let is_away =
                 |awaited: &Awaited| matches!(awaited, Awaited::Lookup(_) | Awaited::Step(_));
@@ -333,17 +338,17 @@ impl Arrivals {
                     let _ = answer.send(result);
                 }
                 (Some(Awaited::Step(answer)), JobResult::Stepped(stepped)) => {
-                    self.hand_over(id, answer, stepped);
+                    self.give_step_result(id, answer, stepped);
                 }
                 // Whoever waits for what is lost hears that nobody will answer.
                 _ => {}
             }
-            self.advance(id, false, around);
+            self.advance(id, false, shared);
         }
     }
 
     /// Gives the program's decision to a connection that waits for it. Returns whether one did.
-    pub fn decide(&mut self, id: Id, decision: Decision, around: &mut Around<'_>) -> bool {
+    pub fn decide(&mut self, id: Id, decision: Decision, shared: &mut Shared<'_>) -> bool {
         let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Handshake(..)));
         let Some(Awaited::Handshake(answer, _)) = taken else {
             return false;
@@ -353,18 +358,18 @@ impl Arrivals {
         if let Some(pending) = self.pending_mut(id) {
             pending.establishing.accepted = accepts && waited;
         }
-        self.advance(id, false, around);
+        self.advance(id, false, shared);
         waited
     }
 
     /// Gives the program's response to a request that waits for it. Returns whether one did.
-    pub fn respond(&mut self, id: Id, response: HttpResponse, around: &mut Around<'_>) -> bool {
+    pub fn respond(&mut self, id: Id, response: HttpResponse, shared: &mut Shared<'_>) -> bool {
         let taken = self.take_awaited(id, |awaited| matches!(awaited, Awaited::Request(_)));
         let Some(Awaited::Request(answer)) = taken else {
             return false;
         };
         let waited = answer.send(response).is_ok();
-        self.advance(id, false, around);
+        self.advance(id, false, shared);
         waited
     }
 
@@ -403,13 +408,13 @@ impl Arrivals {
         Some((*pending, fd))
     }
 
-    fn establish(&mut self, id: Id, established: Established, around: &mut Around<'_>) {
-        let Some((pending, fd)) = self.take_pending(id, around.reactor) else {
+    fn establish(&mut self, id: Id, established: Established, shared: &mut Shared<'_>) {
+        let Some((pending, fd)) = self.take_pending(id, shared.reactor) else {
             return;
         };
         self.log
             .write(Topic::Handshake, id, format_args!("the upgrade is done"));
-        let listener = pending.origin.listener();
+        let listener = pending.source.listener();
         let upgraded = Upgraded {
             fd,
             role: pending.role(),
@@ -417,52 +422,52 @@ impl Arrivals {
             tls: established.tls,
             protocol: established.protocol,
             deflate: established.deflate,
-            rest: established.leftover,
-            is_shared: pending.origin == Origin::Adopted,
+            unparsed: established.leftover,
+            is_shared: pending.source == ConnectionSource::Adopted,
         };
-        let carried = Carried {
+        let data = EventData {
             headers: established.headers,
-            ..Carried::default()
+            ..EventData::default()
         };
-        around
+        shared
             .outbox
-            .push_with(Event::Connect { id, listener }, carried);
+            .push_with(Event::Connect { id, listener }, data);
         self.arrived
             .push((id, Arrived::Upgraded(Box::new(upgraded))));
-        self.leave_listener(listener, around);
+        self.leave_listener(listener, shared);
     }
 
-    fn fail_to_establish(&mut self, id: Id, failure: EstablishError, around: &mut Around<'_>) {
+    fn fail_to_establish(&mut self, id: Id, failure: EstablishError, shared: &mut Shared<'_>) {
         match failure {
-            EstablishError::Client(text) => self.give_up(id, &text, false, around),
-            EstablishError::Server(text) => self.end_answered(id, text, around),
+            EstablishError::Client(text) => self.give_up(id, &text, false, shared),
+            EstablishError::Server(text) => self.end_answered(id, text, shared),
         }
     }
 
     /// The answer of a server is out. A program that knows the connection is told why there will be none.
-    fn end_answered(&mut self, id: Id, text: String, around: &mut Around<'_>) {
+    fn end_answered(&mut self, id: Id, text: String, shared: &mut Shared<'_>) {
         self.log.write(Topic::Error, id, format_args!("{text}"));
         let Some(pending) = self.pending(id) else {
             return;
         };
-        let origin = pending.origin;
-        let is_shared = origin == Origin::Adopted;
-        pending.tell_end(id, around);
-        match self.take_pending(id, around.reactor) {
+        let source = pending.source;
+        let is_shared = source == ConnectionSource::Adopted;
+        pending.report_end(id, shared);
+        match self.take_pending(id, shared.reactor) {
             Some((_, fd)) => {
                 sys::shutdown_write(fd.as_fd());
                 self.arrived.push((id, Arrived::Answered { fd, is_shared }));
                 if is_shared {
-                    around.outbox.push_text(Event::ConnectFailed { id }, text);
+                    shared.outbox.push_text(Event::ConnectFailed { id }, text);
                 }
             }
-            None => around.reactor.release(id, None),
+            None => shared.reactor.release(id, None),
         }
-        self.leave_listener(origin.listener(), around);
+        self.leave_listener(source.listener(), shared);
     }
 
     /// A connection that has failed keeps the loop no longer, however long its name takes.
-    pub(super) fn forget_question(&mut self, id: Id, reactor: &mut Reactor) {
+    pub(super) fn cancel_question(&mut self, id: Id, reactor: &mut Reactor) {
         let Some(pending) = self.pending_mut(id) else {
             return;
         };
@@ -475,14 +480,14 @@ impl Arrivals {
     }
 
     /// The time of a connection that is being established is over.
-    pub(super) fn expire_pending(&mut self, id: Id, around: &mut Around<'_>) {
+    pub(super) fn expire_pending(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(pending) = self.pending_mut(id) else {
             return;
         };
         if pending.role() == Role::Client {
-            return self.give_up(id, "connect timeout", false, around);
+            return self.give_up(id, "connect timeout", false, shared);
         }
         pending.establishing.expire();
-        self.advance(id, false, around);
+        self.advance(id, false, shared);
     }
 }

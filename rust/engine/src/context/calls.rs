@@ -45,7 +45,7 @@ impl Context {
     pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
         self.reactor.clock().begin_turn();
         self.traffic.prepare_masks();
-        self.arrivals(|arrivals, around| arrivals.connect(options, around))
+        self.arrivals(|arrivals, shared| arrivals.connect(options, shared))
     }
 
     /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
@@ -66,7 +66,7 @@ impl Context {
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.reactor.clock().begin_turn();
         self.traffic.prepare_masks();
-        self.arrivals(|arrivals, around| arrivals.adopt(options, around))
+        self.arrivals(|arrivals, shared| arrivals.adopt(options, shared))
     }
 
     // ---- connections ----
@@ -78,7 +78,7 @@ impl Context {
     /// frame.
     #[inline]
     pub fn send(&mut self, id: Id, kind: FrameKind, payload: &[u8]) -> Result<(), SendError> {
-        self.traffic(|traffic, around| traffic.send(id, kind, payload, around))
+        self.traffic(|traffic, shared| traffic.send(id, kind, payload, shared))
     }
 
     /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
@@ -181,7 +181,7 @@ impl Context {
 
     fn decide(&mut self, id: Id, decision: Decision) -> bool {
         self.reactor.clock().begin_turn();
-        self.arrivals(|arrivals, around| arrivals.decide(id, decision, around))
+        self.arrivals(|arrivals, shared| arrivals.decide(id, decision, shared))
     }
 
     /// Whether the client of a handshake event waits for the decision.
@@ -201,7 +201,7 @@ impl Context {
     pub fn answer_request(&mut self, id: Id, response: HttpResponse) -> Result<bool, CallError> {
         check(&response)?;
         self.reactor.clock().begin_turn();
-        Ok(self.arrivals(|arrivals, around| arrivals.respond(id, response, around)))
+        Ok(self.arrivals(|arrivals, shared| arrivals.respond(id, response, shared)))
     }
 
     // ---- listeners ----
@@ -211,7 +211,7 @@ impl Context {
     /// [`Event::ListenerEnded`](crate::Event::ListenerEnded) comes after the last event that names the
     /// listener. Returns whether it was listening.
     pub fn stop_listening(&mut self, id: Id) -> bool {
-        self.arrivals(|arrivals, around| arrivals.stop_listening(id, around))
+        self.arrivals(|arrivals, shared| arrivals.stop_listening(id, shared))
     }
 
     /// Where a listener is reached; `None`: it was stopped.

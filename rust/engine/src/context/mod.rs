@@ -18,12 +18,12 @@ use std::time::Duration;
 use evws_proto::handshake::Headers;
 use evws_proto::http::HttpRequest;
 
-use crate::around::Around;
 use crate::arrivals::{Arrivals, Arrived};
 use crate::event::{Event, Id, Watch};
 use crate::log::{Line, Log};
 use crate::outbox::{Outbox, Queued};
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::traffic::{Expired, Life, Traffic};
 use shutdown::Shutdown;
 
@@ -62,21 +62,21 @@ impl Context {
 
     /// Calls the traffic, and what it works with.
     #[inline]
-    fn traffic<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Around<'_>) -> T) -> T {
-        let around = &mut Around {
+    fn traffic<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Shared<'_>) -> T) -> T {
+        let shared = &mut Shared {
             reactor: &mut self.reactor,
             outbox: &mut self.outbox,
         };
-        act(&mut self.traffic, around)
+        act(&mut self.traffic, shared)
     }
 
     /// Calls the arrivals, and takes over what has arrived.
-    fn arrivals<T>(&mut self, act: impl FnOnce(&mut Arrivals, &mut Around<'_>) -> T) -> T {
-        let around = &mut Around {
+    fn arrivals<T>(&mut self, act: impl FnOnce(&mut Arrivals, &mut Shared<'_>) -> T) -> T {
+        let shared = &mut Shared {
             reactor: &mut self.reactor,
             outbox: &mut self.outbox,
         };
-        let result = act(&mut self.arrivals, around);
+        let result = act(&mut self.arrivals, shared);
         for (id, arrived) in self.arrivals.take_arrived() {
             match arrived {
                 Arrived::Upgraded(upgraded) => self.traffic.add(id, *upgraded, &mut self.reactor),
@@ -97,9 +97,9 @@ impl Context {
         self.reactor.clock().begin_turn();
         self.traffic.begin();
         if self.traffic.life(token).is_some() {
-            self.traffic(|traffic, around| traffic.handle_io(token, readable, writable, around));
+            self.traffic(|traffic, shared| traffic.handle_io(token, readable, writable, shared));
         } else {
-            self.arrivals(|arrivals, around| arrivals.handle_io(token, around));
+            self.arrivals(|arrivals, shared| arrivals.handle_io(token, shared));
         }
     }
 
@@ -111,12 +111,12 @@ impl Context {
                 Timer::IdleCodecs => self.traffic.release_idle_codecs(&mut self.reactor),
                 Timer::Shutdown => self.expire_shutdown(),
                 Timer::Handshake | Timer::AttemptDelay | Timer::AcceptPause => {
-                    self.arrivals(|arrivals, around| arrivals.expire(id, timer, around));
+                    self.arrivals(|arrivals, shared| arrivals.expire(id, timer, shared));
                 }
                 Timer::Closing | Timer::ClosingLimit | Timer::Linger | Timer::Pongs => {
-                    let expired = self.traffic(|traffic, around| traffic.expire(id, timer, around));
-                    if expired == Expired::Cut {
-                        self.count_cut();
+                    let expired = self.traffic(|traffic, shared| traffic.expire(id, timer, shared));
+                    if expired == Expired::TimedOut {
+                        self.count_timed_out();
                     }
                 }
             }
@@ -144,14 +144,14 @@ impl Context {
     /// The next event, until there are none. Queued events come first, then what was read.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.outbox.forget();
+        self.outbox.clear_data();
         loop {
             if let Some(queued) = self.outbox.pop() {
                 if let Some(event) = self.deliver(queued) {
                     return Some(event);
                 }
             } else if self.traffic.has_input() {
-                let event = self.traffic(|traffic, around| traffic.parse_next(around));
+                let event = self.traffic(|traffic, shared| traffic.parse_next(shared));
                 if event.is_some() {
                     return event;
                 }
@@ -163,7 +163,7 @@ impl Context {
 
     /// Hands a queued event to the caller, unless its time has passed.
     fn deliver(&mut self, queued: Queued) -> Option<Event> {
-        let Queued { event, carried } = queued;
+        let Queued { event, data } = queued;
         let reactor = &mut self.reactor;
         let is_true = match event {
             Event::Handshake { id, .. } | Event::Request { id, .. } => {
@@ -176,7 +176,7 @@ impl Context {
             Event::Error { id } => self.traffic.life(id).is_some(),
             Event::Close { id, .. } => self.traffic.linger(id, false, reactor),
             Event::ConnectFailed { id } => {
-                self.arrivals.forget_given_up(id, reactor);
+                self.arrivals.remove_given_up(id, reactor);
                 true
             }
             Event::ListenerEnded { listener } => {
@@ -190,7 +190,7 @@ impl Context {
             | Event::ShutDown { .. } => true,
         };
         is_true.then(|| {
-            *self.outbox.carried_mut() = carried;
+            *self.outbox.data_mut() = data;
             event
         })
     }
@@ -198,10 +198,10 @@ impl Context {
     /// The payload of the event polled last: a message, a reason, or a text in UTF-8.
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        let carried = self.outbox.carried();
-        match &carried.received {
+        let data = self.outbox.data();
+        match &data.received {
             Some(range) => self.traffic.received(range.clone()),
-            None => &carried.payload,
+            None => &data.payload,
         }
     }
 
@@ -209,24 +209,24 @@ impl Context {
     /// copy is cheaper than what its memory would cost the new owner.
     pub fn take_payload(&mut self) -> Option<Vec<u8>> {
         const WORTH_IT: usize = 16 * 1024;
-        let carried = self.outbox.carried_mut();
-        let is_owned = carried.received.is_none() && carried.payload.len() >= WORTH_IT;
-        is_owned.then(|| std::mem::take(&mut carried.payload))
+        let data = self.outbox.data_mut();
+        let is_owned = data.received.is_none() && data.payload.len() >= WORTH_IT;
+        is_owned.then(|| std::mem::take(&mut data.payload))
     }
 
     /// The headers of the event polled last.
     pub fn headers(&self) -> &Headers {
-        let carried = self.outbox.carried();
-        match &carried.request {
+        let data = self.outbox.data();
+        match &data.request {
             Some((request, _)) => &request.headers,
-            None => &carried.headers,
+            None => &data.headers,
         }
     }
 
     /// The request that the event polled last is about, unless that asks for an upgrade, and
     /// whether it came by TLS.
     pub fn request(&self) -> Option<(&HttpRequest, bool)> {
-        let (request, secure) = self.outbox.carried().request.as_ref()?;
+        let (request, secure) = self.outbox.data().request.as_ref()?;
         Some((request, *secure))
     }
 
@@ -237,7 +237,7 @@ impl Context {
     /// What it leads to are further events.
     #[inline]
     pub fn flush(&mut self) {
-        self.traffic(|traffic, around| traffic.flush(around));
+        self.traffic(|traffic, shared| traffic.flush(shared));
     }
 
     /// The next change of what is to be watched, until there are none.
@@ -259,7 +259,7 @@ impl Context {
             }
         }
         if !self.arrivals.is_listening() {
-            self.traffic.forget_memory();
+            self.traffic.release_memory();
         }
         None
     }
@@ -286,8 +286,8 @@ impl Context {
         match self.traffic.life(id) {
             Some(Life::Announced) => self.give_up_announced(id, "aborted"),
             Some(Life::Lingering { .. }) => {}
-            Some(_) => self.traffic(|traffic, around| traffic.reset(id, around)),
-            None => self.arrivals(|arrivals, around| arrivals.give_up(id, "aborted", true, around)),
+            Some(_) => self.traffic(|traffic, shared| traffic.reset(id, shared)),
+            None => self.arrivals(|arrivals, shared| arrivals.give_up(id, "aborted", true, shared)),
         }
     }
 

@@ -16,7 +16,7 @@ pub struct Shutdown {
     /// How often it was asked for: so many events are due.
     calls: usize,
     /// Connections that were cut.
-    cut: usize,
+    timed_out: usize,
     /// The call is as recent as the turn of the loop: its event comes in the next one.
     is_fresh: bool,
 }
@@ -34,10 +34,10 @@ impl Context {
             self.stop_listening(id);
         }
         for id in self.arrivals.pending_ids() {
-            self.arrivals(|arrivals, around| arrivals.turn_away(id, around));
+            self.arrivals(|arrivals, shared| arrivals.end_for_shutdown(id, shared));
         }
         for id in self.traffic.ids() {
-            self.send_off(id, code, reason);
+            self.close_for_shutdown(id, code, reason);
         }
         let left = self.reactor.remaining(CONTEXT, Timer::Shutdown);
         if let Some(soonest) = timeout.into_iter().chain(left).min() {
@@ -45,14 +45,14 @@ impl Context {
         }
         let shutdown = self.shutdown.get_or_insert(Shutdown {
             calls: 0,
-            cut: 0,
+            timed_out: 0,
             is_fresh: true,
         });
         shutdown.calls += 1;
         shutdown.is_fresh = true;
     }
 
-    fn send_off(&mut self, id: Id, code: u16, reason: &[u8]) {
+    fn close_for_shutdown(&mut self, id: Id, code: u16, reason: &[u8]) {
         let (life, role) = (self.traffic.life(id), self.traffic.role(id));
         let reactor = &mut self.reactor;
         match (life, role) {
@@ -60,10 +60,10 @@ impl Context {
             (Some(Life::Announced), Some(Role::Client)) => self.give_up_announced(id, TEXT),
             // The peer knows it as open, and the program never will.
             (Some(Life::Announced), _) => {
-                if self.traffic.is_known_early(id) {
+                if self.traffic.is_known_before_open(id) {
                     self.outbox.push_text(Event::ConnectFailed { id }, TEXT);
                 }
-                self.traffic.turn_away(id, code, reason, reactor);
+                self.traffic.close_before_open(id, code, reason, reactor);
             }
             _ => {}
         }
@@ -90,12 +90,12 @@ impl Context {
         }
         let shutdown = self.shutdown.as_mut().filter(|it| !it.is_fresh)?;
         shutdown.calls -= 1;
-        let cut = shutdown.cut;
+        let timed_out = shutdown.timed_out;
         if shutdown.calls == 0 {
             self.shutdown = None;
             self.reactor.stop(CONTEXT, Timer::Shutdown);
         }
-        Some(Event::ShutDown { cut })
+        Some(Event::ShutDown { timed_out })
     }
 
     /// Cuts what is left when the time of a shutdown is over.
@@ -103,19 +103,19 @@ impl Context {
         // What was never offered to the kernel is, once.
         self.flush();
         for id in self.traffic.ids() {
-            if self.traffic(|traffic, around| traffic.end_in_time(id, around)) {
-                self.count_cut();
+            if self.traffic(|traffic, shared| traffic.end_after_timeout(id, shared)) {
+                self.count_timed_out();
             }
         }
         for id in self.arrivals.pending_ids() {
-            self.arrivals(|arrivals, around| arrivals.give_up(id, TEXT, true, around));
+            self.arrivals(|arrivals, shared| arrivals.give_up(id, TEXT, true, shared));
         }
     }
 
     /// Notes that a connection is cut because its peer did not close in time.
-    pub(super) fn count_cut(&mut self) {
+    pub(super) fn count_timed_out(&mut self) {
         if let Some(shutdown) = &mut self.shutdown {
-            shutdown.cut += 1;
+            shutdown.timed_out += 1;
         }
     }
 }

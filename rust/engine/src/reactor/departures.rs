@@ -1,6 +1,6 @@
 //! Descriptors on their way out of the loop.
 //!
-//! INVARIANT: a watched descriptor is closed only after the caller was told to let it go, and its
+//! INVARIANT: a watched descriptor is closed only after the caller was told to stop watching it, and its
 //! slot is given to another source only then.
 
 use std::collections::VecDeque;
@@ -10,18 +10,18 @@ use crate::event::{Id, Watch};
 
 /// A descriptor that a source has done with.
 #[derive(Debug)]
-pub enum Leaving {
+pub enum DepartingFd {
     /// It is closed.
     Closed(OwnedFd),
     /// It belongs to another source from now on.
     Moved(RawFd),
 }
 
-impl Leaving {
+impl DepartingFd {
     fn raw_fd(&self) -> RawFd {
         match self {
-            Leaving::Closed(fd) => fd.as_raw_fd(),
-            Leaving::Moved(fd) => *fd,
+            DepartingFd::Closed(fd) => fd.as_raw_fd(),
+            DepartingFd::Moved(fd) => *fd,
         }
     }
 }
@@ -30,16 +30,16 @@ impl Leaving {
 #[derive(Debug, Default)]
 pub struct Departures {
     /// With the source that each leaves, and whether the caller watches it.
-    waiting: VecDeque<(Id, Leaving, bool)>,
+    waiting: VecDeque<(Id, DepartingFd, bool)>,
     /// The one that the caller has just been told to stop watching.
-    told: Option<(Id, Leaving)>,
+    unwatched: Option<(Id, DepartingFd)>,
 }
 
 /// What comes next of them.
 #[derive(Debug)]
 pub enum Departure {
     /// The caller is to stop watching this.
-    Tell(Watch),
+    Unwatch(Watch),
     /// This descriptor was closed: its source has one less.
     Closed(Id, RawFd),
     /// This source's descriptor belongs to another one now.
@@ -47,23 +47,23 @@ pub enum Departure {
 }
 
 impl Departure {
-    fn end(id: Id, fd: Leaving) -> Self {
+    fn end(id: Id, fd: DepartingFd) -> Self {
         match fd {
-            Leaving::Closed(fd) => Departure::Closed(id, fd.as_raw_fd()),
-            Leaving::Moved(_) => Departure::Gone(id),
+            DepartingFd::Closed(fd) => Departure::Closed(id, fd.as_raw_fd()),
+            DepartingFd::Moved(_) => Departure::Gone(id),
         }
     }
 }
 
 impl Departures {
     /// Puts a descriptor on its way.
-    pub fn add(&mut self, id: Id, fd: Leaving, is_watched: bool) {
+    pub fn add(&mut self, id: Id, fd: DepartingFd, is_watched: bool) {
         self.waiting.push_back((id, fd, is_watched));
     }
 
-    /// The next step. What the caller was told to stop watching the time before is closed.
+    /// The next step. What the caller was told to stop watching by the call before is closed.
     pub fn next(&mut self) -> Option<Departure> {
-        if let Some((id, fd)) = self.told.take() {
+        if let Some((id, fd)) = self.unwatched.take() {
             return Some(Departure::end(id, fd));
         }
         let (id, fd, is_watched) = self.waiting.pop_front()?;
@@ -75,7 +75,7 @@ impl Departures {
             fd: fd.raw_fd(),
             interest: None,
         };
-        self.told = Some((id, fd));
-        Some(Departure::Tell(watch))
+        self.unwatched = Some((id, fd));
+        Some(Departure::Unwatch(watch))
     }
 }

@@ -13,7 +13,7 @@ pub use timers::Timer;
 
 use crate::event::{Id, Interest, Watch};
 use crate::log::{Log, Topic};
-use departures::{Departure, Departures, Leaving};
+use departures::{DepartingFd, Departure, Departures};
 use timers::{TimerList, Timers};
 
 /// The context itself, as the owner of timers.
@@ -21,7 +21,7 @@ pub const CONTEXT: Id = 0;
 
 /// How a slot is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Use {
+enum SlotState {
     /// It may be given to the next source.
     #[default]
     Vacant,
@@ -37,11 +37,11 @@ struct Slot {
     generation: u32,
     /// How many descriptors of it have yet to leave the loop.
     leaving: u32,
-    used: Use,
+    state: SlotState,
     /// What the caller was told to watch for last; `None`: nothing is watched.
-    told: Option<Interest>,
+    watched: Option<Interest>,
     /// Whether it stands in the list of sources to look at for a change of that.
-    is_listed: bool,
+    is_touched: bool,
     timers: TimerList,
 }
 
@@ -51,7 +51,7 @@ pub struct Reactor {
     slots: Vec<Slot>,
     vacant: Vec<u32>,
     /// Sources whose interest may have changed.
-    listed: Vec<Id>,
+    touched: Vec<Id>,
     departures: Departures,
     timers: Timers,
     /// Those of the context itself.
@@ -85,7 +85,7 @@ impl Reactor {
         });
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.max(1);
-        slot.used = Use::Taken;
+        slot.state = SlotState::Taken;
         (u64::from(slot.generation) << 32) | u64::from(index)
     }
 
@@ -107,26 +107,26 @@ impl Reactor {
     /// told after this has let go of it.
     pub fn release_moved(&mut self, id: Id, fd: RawFd) {
         self.end(id);
-        self.leave(id, Leaving::Moved(fd));
+        self.leave(id, DepartingFd::Moved(fd));
     }
 
     /// Lets go of a descriptor while its source stays.
     pub fn retire(&mut self, id: Id, fd: OwnedFd) {
-        self.leave(id, Leaving::Closed(fd));
+        self.leave(id, DepartingFd::Closed(fd));
         self.touch(id);
     }
 
     fn end(&mut self, id: Id) {
         self.stop_all(id);
         if let Some(slot) = self.slot(id) {
-            slot.used = Use::Leaving;
+            slot.state = SlotState::Leaving;
         }
     }
 
-    fn leave(&mut self, id: Id, fd: Leaving) {
+    fn leave(&mut self, id: Id, fd: DepartingFd) {
         let is_watched = self.slot(id).is_some_and(|slot| {
             slot.leaving += 1;
-            slot.told.take().is_some()
+            slot.watched.take().is_some()
         });
         self.departures.add(id, fd, is_watched);
     }
@@ -141,14 +141,14 @@ impl Reactor {
 
     fn free_if_left(&mut self, id: Id) {
         let Some(slot) = self.slot(id) else { return };
-        if slot.used != Use::Leaving || slot.leaving > 0 {
+        if slot.state != SlotState::Leaving || slot.leaving > 0 {
             return;
         }
-        slot.used = Use::Vacant;
-        slot.told = None;
+        slot.state = SlotState::Vacant;
+        slot.watched = None;
         // An entry of the old id may still stand in the list. It will find nothing, and must not
         // keep the next source out.
-        slot.is_listed = false;
+        slot.is_touched = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(index(id) as u32);
     }
@@ -158,9 +158,9 @@ impl Reactor {
     /// Notes that what a source is watched for may have changed.
     pub fn touch(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
-            if !slot.is_listed {
-                slot.is_listed = true;
-                self.listed.push(id);
+            if !slot.is_touched {
+                slot.is_touched = true;
+                self.touched.push(id);
             }
         }
     }
@@ -170,7 +170,7 @@ impl Reactor {
     pub fn poll_departure(&mut self) -> Option<Watch> {
         loop {
             match self.departures.next()? {
-                Departure::Tell(watch) => {
+                Departure::Unwatch(watch) => {
                     self.log_watch(&watch);
                     return Some(watch);
                 }
@@ -187,9 +187,9 @@ impl Reactor {
     /// The next source to look at for a change of its interest, until there are none.
     pub fn poll_touched(&mut self) -> Option<Id> {
         loop {
-            let id = self.listed.pop()?;
+            let id = self.touched.pop()?;
             if let Some(slot) = self.slot(id) {
-                slot.is_listed = false;
+                slot.is_touched = false;
                 return Some(id);
             }
         }
@@ -198,10 +198,10 @@ impl Reactor {
     /// What the caller must hear of a source with this descriptor and interest, if anything.
     pub fn compare(&mut self, id: Id, fd: RawFd, interest: Option<Interest>) -> Option<Watch> {
         let slot = self.slot(id)?;
-        if slot.told == interest {
+        if slot.watched == interest {
             return None;
         }
-        slot.told = interest;
+        slot.watched = interest;
         let watch = Watch {
             token: id,
             fd,

@@ -7,10 +7,10 @@ use evws_proto::{close, Role};
 
 use super::state::{Life, LinkState, Writing};
 use super::{change, Traffic};
-use crate::around::Around;
 use crate::event::{Event, Id};
 use crate::log::Topic;
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::{sys, timeouts};
 
 impl Traffic {
@@ -26,7 +26,7 @@ impl Traffic {
             change(&self.log, link, LinkState::close);
         }
         reactor.stop(id, Timer::Pongs);
-        self.input.take_up_rest(&self.links, id);
+        self.input.resume_parsing(&self.links, id);
         self.extend_closing(id, true, reactor);
         reactor.touch(id);
     }
@@ -43,14 +43,14 @@ impl Traffic {
 
     /// Ends an open connection whose peer has had its time. What the kernel has goes on its way. False:
     /// it had ended.
-    pub fn end_in_time(&mut self, id: Id, around: &mut Around<'_>) -> bool {
+    pub fn end_after_timeout(&mut self, id: Id, shared: &mut Shared<'_>) -> bool {
         match self.life(id) {
             Some(Life::Open | Life::Closing) => {
-                self.end(id, 1006, around);
+                self.end(id, 1006, shared);
                 true
             }
             Some(Life::Lingering { .. }) => {
-                self.release(id, around.reactor);
+                self.release(id, shared.reactor);
                 false
             }
             _ => false,
@@ -58,7 +58,7 @@ impl Traffic {
     }
 
     /// The peer's stream ended without a Close frame (RFC 6455 section 7.1.5: code 1006).
-    pub(super) fn end_of_stream(&mut self, id: Id, around: &mut Around<'_>) {
+    pub(super) fn end_of_stream(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -66,13 +66,13 @@ impl Traffic {
         if let (Some(why), true) = (failure, link.state.is_alive()) {
             let text = format!("TLS: {why}");
             self.log.write(Topic::Error, id, format_args!("{text}"));
-            around.outbox.push_text(Event::Error { id }, text);
+            shared.outbox.push_text(Event::Error { id }, text);
         }
-        self.end(id, 1006, around);
+        self.end(id, 1006, shared);
     }
 
     /// Ends a connection towards the program; nothing more is read from it.
-    fn end(&mut self, id: Id, code: u16, around: &mut Around<'_>) {
+    fn end(&mut self, id: Id, code: u16, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -83,45 +83,45 @@ impl Traffic {
             change(&self.log, link, LinkState::die);
         }
         for timer in [Timer::Closing, Timer::ClosingLimit, Timer::Pongs] {
-            around.reactor.stop(id, timer);
+            shared.reactor.stop(id, timer);
         }
-        around.outbox.push(Event::Close { id, code });
-        around.reactor.touch(id);
+        shared.outbox.push(Event::Close { id, code });
+        shared.reactor.touch(id);
     }
 
     /// Fails a connection (RFC 6455 section 7.1.7): the peer gets the code and the text.
-    pub(super) fn fail(&mut self, id: Id, code: u16, text: &str, around: &mut Around<'_>) {
+    pub(super) fn fail(&mut self, id: Id, code: u16, text: &str, shared: &mut Shared<'_>) {
         let logged = format_args!("failed with {code}: {text}");
         self.log.write(Topic::Error, id, logged);
         self.queue_close(id, Some(code), close::reason_for(text).as_bytes());
-        self.end(id, code, around);
+        self.end(id, code, shared);
     }
 
     /// The peer has sent Pings for too long and not read the Pongs.
-    pub(super) fn fail_unread_pongs(&mut self, id: Id, around: &mut Around<'_>) {
+    pub(super) fn fail_unread_pongs(&mut self, id: Id, shared: &mut Shared<'_>) {
         let is_open = self.links.get(id).is_some_and(|link| link.state.is_open());
         if is_open {
             let text = "the peer sends Pings and does not read the Pongs";
             self.log.write(Topic::Error, id, format_args!("{text}"));
-            around.outbox.push_text(Event::Error { id }, text);
+            shared.outbox.push_text(Event::Error { id }, text);
             self.queue_close(id, Some(1008), b"Pings are sent, and the Pongs not read");
-            self.end(id, 1008, around);
+            self.end(id, 1008, shared);
         }
     }
 
     /// Ends a connection at once: what is queued is thrown away, and the TCP connection is reset.
-    pub fn reset(&mut self, id: Id, around: &mut Around<'_>) {
+    pub fn reset(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
         sys::reset_on_close(link.fd.as_fd());
         change(&self.log, link, LinkState::die);
         link.queue.clear(&mut self.pool);
-        self.end(id, 1006, around);
+        self.end(id, 1006, shared);
     }
 
     /// Closes a connection that its peer knows as open and its program never will.
-    pub fn turn_away(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
+    pub fn close_before_open(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
         self.queue_close(id, Some(code), reason);
         self.linger(id, false, reactor);
     }
@@ -133,7 +133,7 @@ impl Traffic {
             return false;
         };
         change(&self.log, link, |state| state.linger(is_clean));
-        link.rest = Vec::new();
+        link.unparsed = Vec::new();
         link.direct = 0;
         link.protocol = None;
         if change(&self.log, link, LinkState::queue) {
@@ -187,7 +187,7 @@ impl Traffic {
         };
         // A peer that is gone, or takes nothing, goes without it.
         link.notify_end();
-        link.end_shared();
+        link.shut_down_if_shared();
         link.queue.clear(&mut self.pool);
         self.log.write(Topic::State, id, format_args!("dead"));
         reactor.release(id, Some(link.fd));
@@ -227,7 +227,7 @@ mod tests {
                 tls: None,
                 protocol: None,
                 deflate: None,
-                rest: Vec::new(),
+                unparsed: Vec::new(),
                 is_shared: false,
             };
             self.traffic.add(id, upgraded, &mut self.reactor);
@@ -235,19 +235,19 @@ mod tests {
             (id, theirs)
         }
 
-        fn with<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Around<'_>) -> T) -> T {
-            let around = &mut Around {
+        fn with<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Shared<'_>) -> T) -> T {
+            let shared = &mut Shared {
                 reactor: &mut self.reactor,
                 outbox: &mut self.outbox,
             };
-            act(&mut self.traffic, around)
+            act(&mut self.traffic, shared)
         }
 
         /// Lets time go by. The events.
         fn pass(&mut self, time: Duration) -> Vec<Event> {
             self.reactor.advance(time);
             while let Some((id, timer)) = self.reactor.pop_due() {
-                self.with(|traffic, around| traffic.expire(id, timer, around));
+                self.with(|traffic, shared| traffic.expire(id, timer, shared));
             }
             std::iter::from_fn(|| self.outbox.pop().map(|queued| queued.event)).collect()
         }
@@ -259,15 +259,15 @@ mod tests {
     fn what_a_peer_sends_makes_it_waited_for_up_to_a_limit() {
         let mut bench = Bench::default();
         let (id, mut peer) = bench.connected(Role::Server);
-        bench.with(|traffic, around| traffic.close(id, 1000, b"", around.reactor));
-        bench.with(|traffic, around| traffic.flush(around));
+        bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
+        bench.with(|traffic, shared| traffic.flush(shared));
         peer.write_all(&[0x82, 0xFF]).unwrap();
         for _ in 0..6 {
             assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
             peer.write_all(&[0]).unwrap();
-            bench.with(|traffic, around| {
-                traffic.handle_io(id, true, false, around);
-                assert_eq!(traffic.parse_next(around), None);
+            bench.with(|traffic, shared| {
+                traffic.handle_io(id, true, false, shared);
+                assert_eq!(traffic.parse_next(shared), None);
             });
         }
         let left = timeouts::CLOSING_LIMIT - 6 * (timeouts::CLOSING - SECOND);
@@ -280,9 +280,9 @@ mod tests {
     fn what_a_peer_takes_begins_the_limit_anew() {
         let mut bench = Bench::default();
         let (id, _peer) = bench.connected(Role::Server);
-        bench.with(|traffic, around| traffic.close(id, 1000, b"", around.reactor));
+        bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
         bench.reactor.advance(timeouts::CLOSING - SECOND);
-        bench.with(|traffic, around| traffic.flush(around));
+        bench.with(|traffic, shared| traffic.flush(shared));
         let left = bench.reactor.remaining(id, Timer::ClosingLimit);
         assert_eq!(left, Some(timeouts::CLOSING_LIMIT));
         assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
@@ -298,13 +298,13 @@ mod tests {
             let mut bench = Bench::default();
             let (id, mut peer) = bench.connected(role);
             peer.write_all(close).unwrap();
-            let event = bench.with(|traffic, around| {
-                traffic.handle_io(id, true, false, around);
-                traffic.parse_next(around)
+            let event = bench.with(|traffic, shared| {
+                traffic.handle_io(id, true, false, shared);
+                traffic.parse_next(shared)
             });
             assert_eq!(event, Some(Event::Close { id, code: 1005 }));
             assert_eq!(bench.traffic.count(), 1, "our Close is not out");
-            bench.with(|traffic, around| traffic.flush(around));
+            bench.with(|traffic, shared| traffic.flush(shared));
             assert_eq!(bench.traffic.count(), left, "{role:?}");
             assert_eq!(bench.pass(timeouts::LINGER - SECOND), []);
             assert_eq!(bench.traffic.count(), left, "{role:?}");

@@ -15,15 +15,15 @@ const MANY: usize = 64;
 
 /// The connections that hold a codec.
 #[derive(Default)]
-pub struct CodecHolders {
+pub struct CodecOwners {
     ids: Vec<Id>,
 }
 
-impl CodecHolders {
+impl CodecOwners {
     /// Puts a connection that holds a codec on the list.
     #[inline]
     pub fn note(&mut self, link: &mut Link, reactor: &mut Reactor) {
-        if link.extensions.is_some() && !link.is_codec_holder && link.proto.holds_codec() {
+        if link.extensions.is_some() && !link.is_codec_owner && link.proto.holds_codec() {
             self.add(link, reactor);
         }
     }
@@ -33,19 +33,19 @@ impl CodecHolders {
         if self.ids.is_empty() {
             reactor.start(CONTEXT, Timer::IdleCodecs, Some(timeouts::IDLE_CODECS));
         }
-        link.is_codec_holder = true;
+        link.is_codec_owner = true;
         self.ids.push(link.id);
     }
 
     /// Looks at the connections: those that were idle since the last time give their codecs back.
-    pub fn look(&mut self, links: &mut Links, reactor: &mut Reactor) {
+    pub fn release_idle(&mut self, links: &mut Links, reactor: &mut Reactor) {
         let before = self.ids.len();
         self.ids.retain(|&id| {
             let Some(link) = links.get_mut(id) else {
                 return false;
             };
-            link.is_codec_holder = link.proto.rest_codecs();
-            link.is_codec_holder
+            link.is_codec_owner = link.proto.release_idle_codecs();
+            link.is_codec_owner
         });
         let idle = before - self.ids.len();
         if idle >= MANY && idle > self.ids.len() {

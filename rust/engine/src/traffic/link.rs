@@ -32,7 +32,7 @@ pub struct Link {
     /// Those of them that are Pongs.
     pub pongs: Pongs,
     /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
-    pub rest: Vec<u8>,
+    pub unparsed: Vec<u8>,
     /// Bytes that were read into the message being assembled, but not parsed yet.
     pub direct: usize,
     /// The negotiated subprotocol.
@@ -46,7 +46,7 @@ pub struct Link {
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
     /// It stands in the list of connections that hold a codec.
-    pub is_codec_holder: bool,
+    pub is_codec_owner: bool,
     /// The program has queued something since the last event of an empty queue.
     pub is_drain_due: bool,
 }
@@ -67,20 +67,20 @@ impl Link {
             state: LinkState::announced(),
             queue: SendQueue::default(),
             pongs: Pongs::default(),
-            rest: Vec::new(),
+            unparsed: Vec::new(),
             direct: 0,
             protocol: None,
             extensions: None,
             role,
             wants: settings.wants,
             is_shared: false,
-            is_codec_holder: false,
+            is_codec_owner: false,
             is_drain_due: false,
         }
     }
 
     /// Whether the program knows it before it is told that it is open.
-    pub fn is_known_early(&self) -> bool {
+    pub fn is_known_before_open(&self) -> bool {
         self.role == Role::Client || self.is_shared
     }
 
@@ -92,14 +92,14 @@ impl Link {
 
     /// Whether something was read that is not parsed yet, or the end was read behind it.
     #[inline]
-    pub fn has_rest(&self) -> bool {
-        self.has_bytes() || self.tls.as_ref().is_some_and(|tls| tls.has_ended())
+    pub fn has_unparsed(&self) -> bool {
+        self.has_unparsed_bytes() || self.tls.as_ref().is_some_and(|tls| tls.has_ended())
     }
 
     /// Whether bytes were read that are not parsed yet.
     #[inline]
-    pub fn has_bytes(&self) -> bool {
-        !self.rest.is_empty() || self.direct > 0
+    pub fn has_unparsed_bytes(&self) -> bool {
+        !self.unparsed.is_empty() || self.direct > 0
     }
 
     /// Offers the queue to the kernel.
@@ -125,7 +125,7 @@ impl Link {
     }
 
     /// Ends the stream, if closing the descriptor will not.
-    pub fn end_shared(&self) {
+    pub fn shut_down_if_shared(&self) {
         if self.is_shared {
             sys::shutdown(self.fd.as_fd());
         }

@@ -23,15 +23,15 @@ use evws_proto::deflate::Codecs;
 use evws_proto::handshake::Negotiated;
 use evws_proto::Role;
 
-use crate::around::Around;
 use crate::event::{Id, Interest, Settings};
 use crate::log::{Log, Topic};
 use crate::queue::ChunkPool;
 use crate::reactor::{Reactor, Timer};
+use crate::shared::Shared;
 use crate::sys;
 use crate::tls::info::TlsInfo;
 use crate::tls::records::TlsConnection;
-use codecs::CodecHolders;
+use codecs::CodecOwners;
 use link::{Link, Links};
 use masks::Masks;
 use receive::Input;
@@ -59,7 +59,7 @@ pub struct Upgraded {
     /// What was agreed on of permessage-deflate.
     pub deflate: Option<Negotiated>,
     /// Bytes that were read beyond the head.
-    pub rest: Vec<u8>,
+    pub unparsed: Vec<u8>,
     /// Others have descriptors of the same socket.
     pub is_shared: bool,
 }
@@ -76,7 +76,7 @@ pub struct Traffic {
     masks: Masks,
     /// What connections need of codecs for a message at a time.
     codecs: Codecs,
-    codec_holders: CodecHolders,
+    codec_owners: CodecOwners,
     /// What the payload of the frame being sent is compressed to.
     scratch: Vec<u8>,
     log: Log,
@@ -99,7 +99,7 @@ impl Traffic {
         let mut link = Link::new(id, fd, role, &upgraded.settings);
         link.is_shared = upgraded.is_shared;
         link.tls = upgraded.tls;
-        link.rest = upgraded.rest;
+        link.unparsed = upgraded.unparsed;
         link.protocol = upgraded.protocol.map(String::into_boxed_str);
         if let Some(negotiated) = upgraded.deflate {
             link.proto
@@ -135,7 +135,7 @@ impl Traffic {
     pub fn open(&mut self, id: Id, reactor: &mut Reactor) -> bool {
         let opened = self.change(id, LinkState::open).unwrap_or(false);
         if opened {
-            self.input.take_up_rest(&self.links, id);
+            self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
         opened
@@ -145,10 +145,10 @@ impl Traffic {
     /// the program knows it at all.
     pub fn remove_announced(&mut self, id: Id) -> Option<(OwnedFd, bool)> {
         let mut link = self.links.remove(id)?;
-        link.end_shared();
+        link.shut_down_if_shared();
         link.queue.clear(&mut self.pool);
         self.log.write(Topic::State, id, format_args!("dead"));
-        let is_known = link.is_known_early();
+        let is_known = link.is_known_before_open();
         Some((link.fd, is_known))
     }
 
@@ -156,7 +156,7 @@ impl Traffic {
     pub fn pause(&mut self, id: Id, is_paused: bool, reactor: &mut Reactor) {
         if self.links.get(id).is_some_and(|link| link.state.is_open()) {
             self.change(id, |state| state.pause(is_paused));
-            self.input.take_up_rest(&self.links, id);
+            self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
     }
@@ -174,14 +174,14 @@ impl Traffic {
                     link.notify_end();
                 }
             }
-            link.end_shared();
+            link.shut_down_if_shared();
         }
     }
 
     /// The last connection takes the shared memory with it, where no other is listened for.
-    pub fn forget_memory(&mut self) {
+    pub fn release_memory(&mut self) {
         if self.links.count() == 0 && !self.input.is_active() && !self.input.is_free() {
-            self.input.forget_buffer();
+            self.input.release_buffer();
             self.wire = Vec::new();
             self.pool.shrink();
             self.codecs.shrink();
@@ -203,7 +203,7 @@ impl Traffic {
 
     /// Whether there is something to parse or to write.
     pub fn is_busy(&self) -> bool {
-        self.input.is_active() || self.input.is_left_over() || !self.to_write.is_empty()
+        self.input.is_active() || self.input.waits_for_next_turn() || !self.to_write.is_empty()
     }
 
     /// How far the life of a connection has come; `None`: it is none of these.
@@ -220,8 +220,8 @@ impl Traffic {
     }
 
     /// Whether the program knows a connection before it is told that it is open.
-    pub fn is_known_early(&self, id: Id) -> bool {
-        self.links.get(id).is_some_and(Link::is_known_early)
+    pub fn is_known_before_open(&self, id: Id) -> bool {
+        self.links.get(id).is_some_and(Link::is_known_before_open)
     }
 
     /// Which end of a connection we are.
@@ -229,33 +229,33 @@ impl Traffic {
         self.links.get(id).map(|link| link.role)
     }
 
-    fn known(&self, id: Id) -> Option<&Link> {
+    fn known_link(&self, id: Id) -> Option<&Link> {
         self.links.get(id).filter(|link| link.state.is_known())
     }
 
     /// The negotiated subprotocol.
     pub fn protocol(&self, id: Id) -> Option<&str> {
-        self.known(id)?.protocol.as_deref()
+        self.known_link(id)?.protocol.as_deref()
     }
 
     /// The negotiated extension, as the server's response says it.
     pub fn extensions(&self, id: Id) -> Option<&str> {
-        self.known(id)?.extensions.as_deref()
+        self.known_link(id)?.extensions.as_deref()
     }
 
     /// The peer's address.
     pub fn peer_address(&self, id: Id) -> Option<std::net::SocketAddr> {
-        sys::peer_address(self.known(id)?.fd.as_fd())
+        sys::peer_address(self.known_link(id)?.fd.as_fd())
     }
 
     /// What TLS has agreed on.
     pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
-        self.known(id)?.tls.as_ref().map(|tls| tls.info())
+        self.known_link(id)?.tls.as_ref().map(|tls| tls.info())
     }
 
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
     pub fn send_queue_size(&self, id: Id) -> u64 {
-        self.known(id).map_or(0, |link| link.queue.payload())
+        self.known_link(id).map_or(0, |link| link.queue.payload())
     }
 
     /// The descriptor of a connection, and what it is to be watched for.
@@ -268,12 +268,12 @@ impl Traffic {
 
     /// The descriptor of a connection is ready.
     #[inline]
-    pub fn handle_io(&mut self, id: Id, readable: bool, writable: bool, around: &mut Around<'_>) {
+    pub fn handle_io(&mut self, id: Id, readable: bool, writable: bool, shared: &mut Shared<'_>) {
         if writable {
-            self.go_on_writing(id, around);
+            self.handle_writable(id, shared);
         }
         if readable {
-            self.go_on_reading(id, around);
+            self.handle_readable(id, shared);
         }
     }
 
@@ -290,21 +290,21 @@ impl Traffic {
     }
 
     /// A timer of a connection has run out.
-    pub fn expire(&mut self, id: Id, timer: Timer, around: &mut Around<'_>) -> Expired {
+    pub fn expire(&mut self, id: Id, timer: Timer, shared: &mut Shared<'_>) -> Expired {
         match timer {
-            Timer::Linger => self.release(id, around.reactor),
-            Timer::Closing | Timer::ClosingLimit if self.end_in_time(id, around) => {
-                return Expired::Cut;
+            Timer::Linger => self.release(id, shared.reactor),
+            Timer::Closing | Timer::ClosingLimit if self.end_after_timeout(id, shared) => {
+                return Expired::TimedOut;
             }
-            Timer::Pongs => self.fail_unread_pongs(id, around),
+            Timer::Pongs => self.fail_unread_pongs(id, shared),
             _ => {}
         }
-        Expired::Quietly
+        Expired::Other
     }
 
     /// Connections that hold codecs are looked at.
     pub fn release_idle_codecs(&mut self, reactor: &mut Reactor) {
-        self.codec_holders.look(&mut self.links, reactor);
+        self.codec_owners.release_idle(&mut self.links, reactor);
     }
 
     /// A transition of a connection's state, which the log is told of. `None`: there is no such connection.
@@ -333,7 +333,7 @@ fn change<T>(log: &Log, link: &mut Link, transition: impl FnOnce(&mut LinkState)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
     /// A connection was ended because its peer had had its time to close.
-    Cut,
+    TimedOut,
     /// Nothing that a shutdown counts.
-    Quietly,
+    Other,
 }

@@ -12,10 +12,10 @@ use super::link::{Link, Links};
 use super::send::log_frame;
 use super::state::LinkState;
 use super::{change, Traffic, BUFFER};
-use crate::around::Around;
 use crate::event::{Event, Id};
 use crate::log::{Log, Topic};
 use crate::reactor::Timer;
+use crate::shared::Shared;
 use crate::tls::records::Sink;
 use crate::{sys, timeouts};
 
@@ -60,7 +60,7 @@ impl Input {
     }
 
     /// Whether there is something to parse in the next turn.
-    pub fn is_left_over(&self) -> bool {
+    pub fn waits_for_next_turn(&self) -> bool {
         !self.next.is_empty()
     }
 
@@ -70,7 +70,7 @@ impl Input {
     }
 
     /// Gives the buffer back.
-    pub fn forget_buffer(&mut self) {
+    pub fn release_buffer(&mut self) {
         self.buffer = Vec::new();
     }
 
@@ -80,8 +80,8 @@ impl Input {
     }
 
     /// Has what was read of a connection parsed, if there is any and it need not wait.
-    pub fn take_up_rest(&mut self, links: &Links, id: Id) {
-        let is_ready = |link: &Link| link.has_rest() && !link.holds_back();
+    pub fn resume_parsing(&mut self, links: &Links, id: Id) {
+        let is_ready = |link: &Link| link.has_unparsed() && !link.holds_back();
         if links.get(id).is_some_and(is_ready) {
             self.now.push_back(id);
         }
@@ -115,25 +115,25 @@ impl Input {
                 link.direct = batch.direct;
             }
             if batch.start < batch.end {
-                if link.rest.try_reserve(batch.end - batch.start).is_err() {
+                if link.unparsed.try_reserve(batch.end - batch.start).is_err() {
                     return (batch.id, false);
                 }
                 let bytes = self.buffer[batch.start..batch.end].iter().copied();
-                link.rest.splice(..0, bytes);
+                link.unparsed.splice(..0, bytes);
             }
         }
         (batch.id, true)
     }
 
     /// Takes the rest of a connection into the receive buffer.
-    fn take_rest(&mut self, link: &mut Link) {
+    fn take_unparsed(&mut self, link: &mut Link) {
         let buffer = self.buffer();
-        let end = link.rest.len().min(buffer.len());
-        buffer[..end].copy_from_slice(&link.rest[..end]);
-        if end == link.rest.len() {
-            link.rest = Vec::new();
+        let end = link.unparsed.len().min(buffer.len());
+        buffer[..end].copy_from_slice(&link.unparsed[..end]);
+        if end == link.unparsed.len() {
+            link.unparsed = Vec::new();
         } else {
-            link.rest.drain(..end);
+            link.unparsed.drain(..end);
         }
         let direct = std::mem::take(&mut link.direct);
         self.begin(link.id, direct, end);
@@ -193,20 +193,20 @@ fn receive_logged<'a>(
 impl Traffic {
     /// There is something to read.
     #[inline]
-    pub(super) fn go_on_reading(&mut self, id: Id, around: &mut Around<'_>) {
+    pub(super) fn handle_readable(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get(id) else {
             return;
         };
         if link.state.is_lingering() {
-            self.discard(id, around);
-        } else if !link.holds_back() && !link.has_rest() && self.input.batch.id != id {
-            self.receive(id, around);
+            self.discard(id, shared);
+        } else if !link.holds_back() && !link.has_unparsed() && self.input.batch.id != id {
+            self.receive(id, shared);
         }
     }
 
     /// Reads once. Whatever the batch before has left is set aside.
-    fn receive(&mut self, id: Id, around: &mut Around<'_>) {
-        self.set_aside(false, around);
+    fn receive(&mut self, id: Id, shared: &mut Shared<'_>) {
+        self.set_aside(false, shared);
         let Traffic {
             links, input, wire, ..
         } = self;
@@ -243,24 +243,24 @@ impl Traffic {
             sys::receive(link.fd.as_fd(), input.buffer()).map(|count| (0, count))
         };
         if link.state.is_closing() {
-            self.extend_closing(id, false, around.reactor);
+            self.extend_closing(id, false, shared.reactor);
         }
         match result {
-            Ok((0, 0)) => self.end_of_stream(id, around),
+            Ok((0, 0)) => self.end_of_stream(id, shared),
             Ok((direct, end)) => self.input.begin(id, direct, end),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 let text = format_args!("reading failed: {error}");
                 self.log.write(Topic::Error, id, text);
-                self.end_of_stream(id, around);
+                self.end_of_stream(id, shared);
             }
         }
     }
 
     /// Reads what a closed connection still sends, for nobody, until its end.
-    fn discard(&mut self, id: Id, around: &mut Around<'_>) {
+    fn discard(&mut self, id: Id, shared: &mut Shared<'_>) {
         // What the batch has left lies in the same buffer.
-        self.set_aside(false, around);
+        self.set_aside(false, shared);
         let Traffic {
             links, input, wire, ..
         } = self;
@@ -277,24 +277,24 @@ impl Traffic {
             None => sys::receive(fd.as_fd(), input.buffer()).map(|count| (0, count)),
         };
         match result {
-            Ok((0, 0)) => self.release(id, around.reactor),
+            Ok((0, 0)) => self.release(id, shared.reactor),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.release(id, around.reactor),
+            Err(_) => self.release(id, shared.reactor),
         }
     }
 
     /// Moves what is left of the batch into its connection; for the next turn if it `waits`.
-    fn set_aside(&mut self, waits: bool, around: &mut Around<'_>) {
+    fn set_aside(&mut self, waits: bool, shared: &mut Shared<'_>) {
         let (id, is_kept) = self.input.set_aside(&mut self.links);
         if !is_kept {
             // Bytes that are missing cannot be made up for.
-            around.outbox.push_text(Event::Error { id }, NO_MEMORY);
-            self.fail(id, 1009, NO_MEMORY, around);
+            shared.outbox.push_text(Event::Error { id }, NO_MEMORY);
+            self.fail(id, 1009, NO_MEMORY, shared);
         } else if waits {
             self.input.next.push_back(id);
         } else {
-            self.input.take_up_rest(&self.links, id);
+            self.input.resume_parsing(&self.links, id);
         }
     }
 
@@ -307,25 +307,25 @@ impl Traffic {
     /// A step towards the next event of what was read: that event, or none yet. Events that it has
     /// put into the outbox come first.
     #[inline]
-    pub fn parse_next(&mut self, around: &mut Around<'_>) -> Option<Event> {
+    pub fn parse_next(&mut self, shared: &mut Shared<'_>) -> Option<Event> {
         if self.input.batch.id != 0 {
-            return self.parse(around);
+            return self.parse(shared);
         }
         let id = self.input.now.pop_front()?;
         let link = self.links.get_mut(id)?;
-        if link.holds_back() || !link.has_rest() {
+        if link.holds_back() || !link.has_unparsed() {
             return None;
         }
-        if link.has_bytes() {
-            self.input.take_rest(link);
+        if link.has_unparsed_bytes() {
+            self.input.take_unparsed(link);
         } else {
-            self.end_of_stream(id, around);
+            self.end_of_stream(id, shared);
         }
         None
     }
 
     /// The next event of the batch, or none if it has ended or must wait.
-    fn parse(&mut self, around: &mut Around<'_>) -> Option<Event> {
+    fn parse(&mut self, shared: &mut Shared<'_>) -> Option<Event> {
         loop {
             let Input { buffer, batch, .. } = &mut self.input;
             let id = batch.id;
@@ -334,17 +334,17 @@ impl Traffic {
                 return None;
             };
             if link.holds_back() {
-                self.set_aside(false, around);
+                self.set_aside(false, shared);
                 return None;
             }
             if batch.direct == 0 && batch.start == batch.end {
                 *batch = Batch::default();
-                self.input.take_up_rest(&self.links, id);
+                self.input.resume_parsing(&self.links, id);
                 return None;
             }
             if batch.budget == 0 {
                 // The batch has had its share of this turn of the loop.
-                self.set_aside(true, around);
+                self.set_aside(true, shared);
                 return None;
             }
             batch.budget -= 1;
@@ -365,29 +365,34 @@ impl Traffic {
                 let length = payload.len();
                 if !link.wants.message {
                     link.proto.release();
-                    self.codec_holders.note(link, around.reactor);
+                    self.codec_owners.note(link, shared.reactor);
                     continue;
                 }
-                let carried = around.outbox.carried_mut();
+                let data = shared.outbox.data_mut();
                 match link.proto.take_message() {
                     Some(message) => {
-                        carried.payload = message;
-                        self.codec_holders.note(link, around.reactor);
+                        data.payload = message;
+                        self.codec_owners.note(link, shared.reactor);
                     }
-                    None => carried.received = Some(batch.start - length..batch.start),
+                    None => data.received = Some(batch.start - length..batch.start),
                 }
                 return Some(Event::Message { id, binary });
             }
             let control = Control::from(received);
             // What a split control frame needed is not kept by a connection that goes idle.
             link.proto.release();
-            if let Some(event) = self.act(id, control, around) {
+            if let Some(event) = self.handle_control(id, control, shared) {
                 return Some(event);
             }
         }
     }
 
-    fn act(&mut self, id: Id, control: Control, around: &mut Around<'_>) -> Option<Event> {
+    fn handle_control(
+        &mut self,
+        id: Id,
+        control: Control,
+        shared: &mut Shared<'_>,
+    ) -> Option<Event> {
         let link = self.links.get(id)?;
         match control {
             Control::Nothing => None,
@@ -395,11 +400,11 @@ impl Traffic {
                 if !link.wants.pong || link.state.is_closing() {
                     return None;
                 }
-                around.outbox.carried_mut().payload = payload;
+                shared.outbox.data_mut().payload = payload;
                 Some(Event::Pong { id })
             }
             Control::Ping((echo, length)) => {
-                self.answer_ping(id, &echo[..length], around);
+                self.answer_ping(id, &echo[..length], shared);
                 None
             }
             Control::Close { code, reason } => {
@@ -408,34 +413,34 @@ impl Traffic {
                     self.log.write(Topic::State, id, text);
                 }
                 let unread = self.input.batch.start < self.input.batch.end;
-                let is_clean = !unread && link.rest.is_empty();
+                let is_clean = !unread && link.unparsed.is_empty();
                 self.input.batch = Batch::default();
-                around.outbox.carried_mut().payload = reason;
+                shared.outbox.data_mut().payload = reason;
                 // Nothing goes out if this answers our own.
                 self.queue_close(id, code, &[]);
-                self.linger(id, is_clean, around.reactor);
+                self.linger(id, is_clean, shared.reactor);
                 let code = code.unwrap_or(1005);
                 Some(Event::Close { id, code })
             }
             Control::Failed { code, text } => {
                 self.input.batch = Batch::default();
-                around.outbox.carried_mut().payload = text.into();
-                self.fail(id, code, text, around);
+                shared.outbox.data_mut().payload = text.into();
+                self.fail(id, code, text, shared);
                 Some(Event::Error { id })
             }
         }
     }
 
     /// Every Ping gets its own Pong. A peer that takes none is not read from for a while.
-    fn answer_ping(&mut self, id: Id, payload: &[u8], around: &mut Around<'_>) {
+    fn answer_ping(&mut self, id: Id, payload: &[u8], shared: &mut Shared<'_>) {
         self.queue_pong(id, payload);
         if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
             let text = format_args!("reading waits: the peer does not take the Pongs");
             self.log.write(Topic::State, id, text);
-            around
+            shared
                 .reactor
                 .start(id, Timer::Pongs, Some(timeouts::PONGS));
-            around.reactor.touch(id);
+            shared.reactor.touch(id);
         }
     }
 

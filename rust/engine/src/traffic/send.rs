@@ -8,11 +8,11 @@ use super::link::Link;
 use super::pongs::Change;
 use super::state::{LinkState, Writing};
 use super::{change, Traffic};
-use crate::around::Around;
 use crate::event::{Event, Id};
 use crate::log::{Log, Topic};
 use crate::queue::{NoMemory, Written};
 use crate::reactor::Timer;
+use crate::shared::Shared;
 use crate::timeouts;
 
 /// The largest buffer for compressed bytes that is kept for the next message.
@@ -71,7 +71,7 @@ impl Traffic {
         id: Id,
         kind: FrameKind,
         payload: &[u8],
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) -> Result<(), SendError> {
         let Traffic {
             links,
@@ -79,7 +79,7 @@ impl Traffic {
             scratch,
             pool,
             to_write,
-            codec_holders,
+            codec_owners,
             log,
             ..
         } = self;
@@ -96,9 +96,9 @@ impl Traffic {
         if scratch.capacity() > SCRATCH {
             *scratch = Vec::new();
         }
-        codec_holders.note(link, around.reactor);
+        codec_owners.note(link, shared.reactor);
         if let Err(NoMemory) = queued {
-            return Err(self.forget(id, kind, in_progress, around));
+            return Err(self.undo_frame(id, kind, in_progress, shared));
         }
         link.is_drain_due = true;
         if change(log, link, LinkState::queue) {
@@ -109,16 +109,16 @@ impl Traffic {
 
     /// There is no memory for a frame that was made.
     #[cold]
-    fn forget(
+    fn undo_frame(
         &mut self,
         id: Id,
         kind: FrameKind,
         in_progress: bool,
-        around: &mut Around<'_>,
+        shared: &mut Shared<'_>,
     ) -> SendError {
         if let Some(link) = self.links.get_mut(id) {
             match kind {
-                FrameKind::Fragment { .. } if link.extensions.is_some() => self.reset(id, around),
+                FrameKind::Fragment { .. } if link.extensions.is_some() => self.reset(id, shared),
                 FrameKind::Ping | FrameKind::Pong => {}
                 _ => link.proto.forget_frame(in_progress),
             }
@@ -178,29 +178,29 @@ impl Traffic {
     }
 
     /// The kernel takes bytes of a connection again.
-    pub(super) fn go_on_writing(&mut self, id: Id, around: &mut Around<'_>) {
+    pub(super) fn handle_writable(&mut self, id: Id, shared: &mut Shared<'_>) {
         let link = self.links.get(id);
         if link.is_some_and(|link| link.state.writing() == Writing::Blocked) {
-            self.write(id, around);
+            self.write(id, shared);
         }
     }
 
     /// Writes whatever is queued, as far as the kernel takes it. A full socket says when there is room
     /// again.
-    pub fn flush(&mut self, around: &mut Around<'_>) {
+    pub fn flush(&mut self, shared: &mut Shared<'_>) {
         let mut now = std::mem::take(&mut self.to_write.now);
         self.to_write.is_flushed = true;
         for id in now.drain(..) {
             let writing = self.links.get(id).map(|link| link.state.writing());
             if matches!(writing, Some(Writing::Queued | Writing::Dead)) {
-                self.write(id, around);
+                self.write(id, shared);
             }
         }
         self.to_write.now = now;
     }
 
     /// Offers a queue to the kernel.
-    fn write(&mut self, id: Id, around: &mut Around<'_>) {
+    fn write(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -223,14 +223,14 @@ impl Traffic {
             link.queue.clear(&mut self.pool);
         }
         if (link.state.writing() == Writing::Blocked) != was_blocked {
-            around.reactor.touch(id);
+            shared.reactor.touch(id);
         }
-        self.written(id, before, around);
+        self.written(id, before, shared);
     }
 
     /// What a write means for everything that waits for it.
-    fn written(&mut self, id: Id, before: u64, around: &mut Around<'_>) {
-        let Around { reactor, outbox } = around;
+    fn written(&mut self, id: Id, before: u64, shared: &mut Shared<'_>) {
+        let Shared { reactor, outbox } = shared;
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -248,7 +248,7 @@ impl Traffic {
                 reactor.touch(id);
                 let text = format_args!("reading goes on: the Pongs are out");
                 self.log.write(Topic::State, id, text);
-                self.input.take_up_rest(&self.links, id);
+                self.input.resume_parsing(&self.links, id);
             }
             Change::Progress if is_open => reactor.start(id, Timer::Pongs, Some(timeouts::PONGS)),
             Change::Progress | Change::None => {}

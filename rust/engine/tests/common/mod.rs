@@ -14,7 +14,7 @@ use evws_engine::{
 /// How long a test may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An event with what it carried.
+/// An event with what it carries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     pub event: Event,

@@ -153,7 +153,7 @@ impl Connection {
 
     /// Gives back the codecs that were not used since the last call, but for the window that the peer may refer to, and
     /// unless a message is in progress. Returns whether it holds one afterwards.
-    pub fn rest_codecs(&mut self) -> bool {
+    pub fn release_idle_codecs(&mut self) -> bool {
         self.deflate.as_mut().is_some_and(|deflate| deflate.rest())
     }
 

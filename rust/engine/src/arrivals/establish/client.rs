@@ -16,13 +16,13 @@ use tokio::io::AsyncWriteExt;
 use super::mailbox::Mailbox;
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{dial, proxy, read_more, secure, EstablishError, Established};
+use super::{dial, proxy, read_more, tls_stream, EstablishError, Established};
 use crate::error;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::info::ExpectedServer;
 
 /// What a `wss://` URL is connected with.
-pub struct Secure {
+pub struct ClientTlsSetup {
     /// Roots, certificates, sessions.
     pub configuration: Arc<ClientConfig>,
     /// The name that the server is to prove.
@@ -52,7 +52,7 @@ pub async fn establish(
     url: Url,
     route: Route,
     request: ClientRequest,
-    secure: Option<Secure>,
+    secure: Option<ClientTlsSetup>,
 ) -> Result<Established, EstablishError> {
     let expected = secure.as_ref().map(|secure| ExpectedServer {
         name: secure.name.to_str().into_owned(),
@@ -86,7 +86,7 @@ async fn run(
     mailbox: &Mailbox,
     url: &Url,
     route: Route,
-    secure: Option<Secure>,
+    secure: Option<ClientTlsSetup>,
 ) -> Result<Transport, String> {
     match route {
         Route::Lookup => {
@@ -97,7 +97,7 @@ async fn run(
             dial::connect(&stream, mailbox, &url.host, &addresses).await?;
         }
         Route::Proxy(proxy) => {
-            proxy::reach(&mut stream, mailbox, &proxy, &url.host, url.port).await?;
+            proxy::connect_through(&mut stream, mailbox, &proxy, &url.host, url.port).await?;
         }
         Route::Unix(path) => dial::connect_unix(&stream, mailbox, &path).await?,
         Route::Unknown(text) => return Err(text),
@@ -111,12 +111,12 @@ async fn run(
 async fn handshake_tls(
     stream: Stream,
     mailbox: &Mailbox,
-    secure: Secure,
+    secure: ClientTlsSetup,
 ) -> Result<Transport, String> {
     let shown = secure.name.to_str().into_owned();
     let first = HandshakeStep::Client(secure.configuration, secure.name);
-    match secure::handshake(stream, mailbox, first).await {
-        Ok(secured) => Ok(Transport::Secured(secured)),
+    match tls_stream::handshake(stream, mailbox, first).await {
+        Ok(secured) => Ok(Transport::Tls(secured)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(format!(
             "TLS handshake with {shown}: the server closed the connection"
         )),

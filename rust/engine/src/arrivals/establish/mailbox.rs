@@ -105,7 +105,7 @@ pub struct Mailbox {
     question: RefCell<Option<Question>>,
     /// The deadline that the future has set anew, until the engine takes it up.
     deadline: Cell<Option<Option<Duration>>>,
-    late: Cell<bool>,
+    is_expired: Cell<bool>,
     /// Where the future stands, if it is a server's.
     pub phase: Cell<Phase>,
     /// What TLS has agreed on, for a program that is asked.
@@ -113,7 +113,7 @@ pub struct Mailbox {
 }
 
 /// The deadline has passed.
-pub struct Late;
+pub struct Elapsed;
 
 impl Mailbox {
     /// Of a future whose steps are written to this log.
@@ -159,7 +159,7 @@ impl Mailbox {
 
     /// Sets the one deadline of the future, or drops it.
     pub fn set_deadline(&self, after: Option<Duration>) {
-        self.late.set(false);
+        self.is_expired.set(false);
         self.deadline.set(Some(after));
     }
 
@@ -181,22 +181,22 @@ impl Mailbox {
 
     /// The engine says that the deadline has passed, and polls.
     pub fn expire(&self) {
-        self.late.set(true);
+        self.is_expired.set(true);
     }
 
     /// Whatever `work` comes to, unless the deadline passes first. A future that was told that goes on by itself: it
     /// sets another, or ends.
     ///
     /// # Errors
-    /// [`Late`]
-    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
+    /// [`Elapsed`]
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
         let mut work = pin!(work);
         poll_fn(|context| {
             let result = work.as_mut().poll(context);
             match result {
                 // The rest of what it is a part of is late all the same: only another deadline takes that back.
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
-                Poll::Pending if self.late.take() => Poll::Ready(Err(Late)),
+                Poll::Pending if self.is_expired.take() => Poll::Ready(Err(Elapsed)),
                 Poll::Pending => Poll::Pending,
             }
         })

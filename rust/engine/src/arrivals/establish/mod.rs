@@ -8,9 +8,9 @@ mod http;
 pub mod mailbox;
 mod proxy;
 pub mod race;
-mod secure;
 pub mod server;
 pub mod stream;
+mod tls_stream;
 pub mod transport;
 
 use std::future::{poll_fn, Future};
@@ -71,7 +71,7 @@ pub struct Establishing {
 }
 
 impl Establishing {
-    /// Around a future that uses this socket and this mailbox.
+    /// For a future that uses this socket and this mailbox.
     pub fn new(
         socket: Rc<Socket>,
         mailbox: Rc<Mailbox>,

@@ -16,7 +16,7 @@ use crate::error;
 ///
 /// # Errors
 /// What went wrong on the way to the proxy or behind it, in words.
-pub async fn reach(
+pub async fn connect_through(
     stream: &mut Stream,
     mailbox: &Mailbox,
     proxy: &Proxy,

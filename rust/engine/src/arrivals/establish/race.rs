@@ -91,8 +91,8 @@ pub async fn race(
         if running.is_empty() {
             return Err(failures);
         }
-        something_happened().await;
-        if let Some(winner) = settle(mailbox, &mut running, &mut failures, &mut another) {
+        next_poll().await;
+        if let Some(winner) = take_finished(mailbox, &mut running, &mut failures, &mut another) {
             for (_, attempt) in &running {
                 attempt.progress.set(AttemptState::Over);
             }
@@ -116,7 +116,7 @@ fn begin(mailbox: &Mailbox, address: &SocketAddr, has_successors: bool) -> io::R
 
 /// Looks at the answers that are there. Returns the descriptor of the first good one; sorts out
 /// the bad ones, each of which makes room for another.
-fn settle(
+fn take_finished(
     mailbox: &Mailbox,
     running: &mut Vec<(SocketAddr, Rc<Attempt>)>,
     failures: &mut Vec<(SocketAddr, io::Error)>,
@@ -146,7 +146,7 @@ fn settle(
 }
 
 /// Until the engine polls again, which it does when there is something new to see.
-async fn something_happened() {
+async fn next_poll() {
     let mut polled = false;
     poll_fn(|_| {
         if std::mem::replace(&mut polled, true) {

@@ -17,10 +17,10 @@ use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::mailbox::{Decision, Late, Mailbox, Phase, Question};
+use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{poll_more, read_more, secure, EstablishError, Established};
+use super::{poll_more, read_more, tls_stream, EstablishError, Established};
 use crate::error;
 use crate::event::Interest;
 use crate::timeouts;
@@ -94,11 +94,11 @@ pub async fn establish(
     let transport = match configuration {
         Some(configuration) => {
             let secured = mailbox.in_time(begin_tls(stream, &mailbox, configuration));
-            secured.await.unwrap_or_else(|Late| Err(gone(None)))?
+            secured.await.unwrap_or_else(|Elapsed| Err(gone(None)))?
         }
         None => Transport::Plain(stream),
     };
-    if let (Transport::Secured(secured), true) = (&transport, policy.ask || policy.serve) {
+    if let (Transport::Tls(secured), true) = (&transport, policy.ask || policy.serve) {
         mailbox.keep_info(secured.tls.info().into());
     }
     let mut server = Server {
@@ -140,8 +140,9 @@ async fn begin_tls(
         Ok(0) => return Err(gone(None)),
         Err(error) => return Err(gone(Some(error))),
     }
-    match secure::handshake(stream, mailbox, HandshakeStep::Server(configuration, hello)).await {
-        Ok(secured) => Ok(Transport::Secured(secured)),
+    match tls_stream::handshake(stream, mailbox, HandshakeStep::Server(configuration, hello)).await
+    {
+        Ok(secured) => Ok(Transport::Tls(secured)),
         // The alert is sent.
         Err(error) => Err(gone(Some(error))),
     }
@@ -198,9 +199,9 @@ impl Server {
                 }
                 Ok(())
             }
-            Err(Late) if !idle => self.refuse(Rejection::new(408)).await,
+            Err(Elapsed) if !idle => self.refuse(Rejection::new(408)).await,
             Ok(Err(error)) => self.end(gone(Some(error))).await,
-            Ok(Ok(_)) | Err(Late) => self.end(gone(None)).await,
+            Ok(Ok(_)) | Err(Elapsed) => self.end(gone(None)).await,
         }
     }
 
@@ -309,7 +310,7 @@ impl Server {
         match self.mailbox.in_time(wait).await {
             Ok(Some(decision)) => Ok(decision),
             Ok(None) => self.end(gone(None)).await,
-            Err(Late) => self.refuse(Rejection::new(503)).await,
+            Err(Elapsed) => self.refuse(Rejection::new(503)).await,
         }
     }
 
@@ -351,13 +352,13 @@ impl Server {
             match written {
                 Ok(Ok(count)) if count > 0 => left = &left[count..],
                 Ok(Err(error)) => return Err(gone(Some(error))),
-                Ok(Ok(_)) | Err(Late) => return Err(gone(None)),
+                Ok(Ok(_)) | Err(Elapsed) => return Err(gone(None)),
             }
         }
         match self.mailbox.in_time(self.transport.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(gone(Some(error))),
-            Err(Late) => Err(gone(None)),
+            Err(Elapsed) => Err(gone(None)),
         }
     }
 
@@ -365,7 +366,7 @@ impl Server {
     pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), EstablishError> {
         match self.mailbox.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
-            Err(Late) => self.end(gone(None)).await,
+            Err(Elapsed) => self.end(gone(None)).await,
         }
     }
 }

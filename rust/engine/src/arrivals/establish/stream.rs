@@ -35,7 +35,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Around a connected socket, whose request is waited for before the first poll.
+    /// For a connected socket, whose request is waited for before the first poll.
     pub fn new(fd: OwnedFd) -> Self {
         Socket {
             fd: RefCell::new(Some(fd)),

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::secure::Secured;
 use super::stream::Stream;
+use super::tls_stream::TlsStream;
 use crate::tls::records::TlsConnection;
 
 /// See the module.
@@ -15,7 +15,7 @@ pub enum Transport {
     /// No TLS.
     Plain(Stream),
     /// A session.
-    Secured(Box<Secured>),
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
@@ -24,7 +24,7 @@ impl Transport {
     pub fn into_session(self, leftover: &mut Vec<u8>) -> Option<Box<TlsConnection>> {
         match self {
             Transport::Plain(_) => None,
-            Transport::Secured(secured) => {
+            Transport::Tls(secured) => {
                 leftover.extend(secured.plaintext);
                 Some(secured.tls)
             }
@@ -37,7 +37,7 @@ macro_rules! inner {
     ($self:ident, $method:ident ( $($argument:expr),* )) => {
         match $self.get_mut() {
             Transport::Plain(stream) => Pin::new(stream).$method($($argument),*),
-            Transport::Secured(secured) => Pin::new(&mut **secured).$method($($argument),*),
+            Transport::Tls(secured) => Pin::new(&mut **secured).$method($($argument),*),
         }
     };
 }

@@ -4,7 +4,7 @@ use crate::outbox::Outbox;
 use crate::reactor::Reactor;
 
 /// See the module.
-pub struct Around<'a> {
+pub struct Shared<'a> {
     /// Timers, interests and descriptors.
     pub reactor: &'a mut Reactor,
     /// Where events go.

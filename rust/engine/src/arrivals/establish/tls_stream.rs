@@ -22,7 +22,7 @@ use crate::tls::records::{Sink, TlsConnection};
 const STEP: usize = 4096;
 
 /// A session over its socket.
-pub struct Secured {
+pub struct TlsStream {
     stream: Stream,
     /// The session.
     pub tls: Box<TlsConnection>,
@@ -38,7 +38,7 @@ pub async fn handshake(
     mut stream: Stream,
     mailbox: &Mailbox,
     first: HandshakeStep,
-) -> io::Result<Box<Secured>> {
+) -> io::Result<Box<TlsStream>> {
     let mut handshake = take(mailbox, first).await?;
     loop {
         let outgoing = std::mem::take(&mut handshake.outgoing);
@@ -58,7 +58,7 @@ pub async fn handshake(
                     "TLS is agreed on: {} {}{how}",
                     info.version, info.cipher
                 ));
-                return Ok(Box::new(Secured {
+                return Ok(Box::new(TlsStream {
                     stream,
                     tls: Box::new(tls),
                     plaintext,
@@ -87,10 +87,10 @@ async fn take(mailbox: &Mailbox, step: HandshakeStep) -> io::Result<Box<TlsHands
     }
 }
 
-impl Secured {
+impl TlsStream {
     /// Reads once and decrypts.
     fn poll_receive(&mut self) -> Poll<io::Result<()>> {
-        let Secured {
+        let TlsStream {
             stream,
             tls,
             plaintext,
@@ -103,7 +103,7 @@ impl Secured {
     }
 
     fn poll_send(&mut self) -> Poll<io::Result<()>> {
-        let Secured { stream, tls, .. } = self;
+        let TlsStream { stream, tls, .. } = self;
         let sent = stream.0.with(|fd| match tls.flush(fd.as_fd()) {
             Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
             result => result.map(|_| ()),
@@ -112,7 +112,7 @@ impl Secured {
     }
 }
 
-impl AsyncRead for Secured {
+impl AsyncRead for TlsStream {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -142,7 +142,7 @@ impl AsyncRead for Secured {
     }
 }
 
-impl AsyncWrite for Secured {
+impl AsyncWrite for TlsStream {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -161,7 +161,7 @@ impl AsyncWrite for Secured {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Secured { stream, tls, .. } = self.get_mut();
+        let TlsStream { stream, tls, .. } = self.get_mut();
         let ended = stream.0.with(|fd| match tls.notify_end(fd.as_fd()) {
             true => {
                 sys::shutdown_write(fd.as_fd());
