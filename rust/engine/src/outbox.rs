@@ -1,4 +1,4 @@
-//! Events that wait for their turn, and what the one that was delivered last carries.
+//! Events that wait to be delivered, and the data of the event that was delivered last.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,11 +13,11 @@ use crate::event::Event;
 pub struct Queued {
     /// The event.
     pub event: Event,
-    /// For the program.
+    /// The event's data.
     pub data: EventData,
 }
 
-/// What an event carries.
+/// The data of an event.
 #[derive(Debug, Default)]
 pub struct EventData {
     /// Headers of a request or a response.
@@ -26,11 +26,11 @@ pub struct EventData {
     pub payload: Vec<u8>,
     /// A request that is no upgrade, and whether it came by TLS.
     pub request: Option<(Box<HttpRequest>, bool)>,
-    /// Where the payload lies in the receive buffer, if it is not the one above.
+    /// Where the payload lies in the receive buffer; `None`: it is `payload`.
     pub received: Option<Range<usize>>,
 }
 
-/// See the module.
+/// The events of a context.
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: VecDeque<Queued>,
@@ -60,7 +60,7 @@ impl Outbox {
         self.waiting.push_back(Queued { event, data });
     }
 
-    /// Takes the first event; whether it is still true is for others to say.
+    /// Takes the first event, which may be out of date.
     #[inline]
     pub fn pop(&mut self) -> Option<Queued> {
         self.waiting.pop_front()

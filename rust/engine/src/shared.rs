@@ -1,9 +1,9 @@
-//! The two parts of a context that every other one works with.
+//! The two parts of a context that all other parts work with.
 
 use crate::outbox::Outbox;
 use crate::reactor::Reactor;
 
-/// See the module.
+/// The reactor and the outbox of a context, borrowed for a call.
 pub struct Shared<'a> {
     /// Timers, interests and descriptors.
     pub reactor: &'a mut Reactor,

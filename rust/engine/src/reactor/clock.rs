@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// See the module.
+/// The clock of a context.
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Cell<Option<Instant>>,
@@ -28,14 +28,14 @@ impl Clock {
         now
     }
 
-    /// A turn begins, or the program calls, which may have worked for a while: the next question
-    /// reads the clock again.
+    /// A turn begins, or the program makes a call after it may have worked for a while: the time is read
+    /// again when it is asked for next.
     #[inline]
     pub fn begin_turn(&self) {
         self.now.set(None);
     }
 
-    /// The time that comes `after` now; `None` if no clock can hold it, which is as good as never.
+    /// The time that comes `after` now; `None` if it is too far away for the clock to represent.
     pub fn in_future(&self, after: Duration) -> Option<Instant> {
         self.now().checked_add(after)
     }

@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::event::{Id, Watch};
 
-/// A descriptor that a source has done with.
+/// A descriptor that its source has given up.
 #[derive(Debug)]
 pub enum DepartingFd {
-    /// It is closed.
+    /// The descriptor is closed.
     Closed(OwnedFd),
-    /// It belongs to another source from now on.
+    /// The descriptor belongs to another source from now on.
     Moved(RawFd),
 }
 
@@ -26,19 +26,19 @@ impl DepartingFd {
     }
 }
 
-/// Those of a context.
+/// The descriptors of a context that are on their way out of the loop.
 #[derive(Debug, Default)]
 pub struct Departures {
-    /// With the source that each leaves, and whether the caller watches it.
+    /// Each with the source that it leaves, and whether the caller watches it.
     waiting: VecDeque<(Id, DepartingFd, bool)>,
     /// The one that the caller has just been told to stop watching.
     unwatched: Option<(Id, DepartingFd)>,
 }
 
-/// What comes next of them.
+/// A step of a descriptor's way out of the loop.
 #[derive(Debug)]
 pub enum Departure {
-    /// The caller is to stop watching this.
+    /// The caller is to stop watching the descriptor.
     Unwatch(Watch),
     /// This descriptor was closed: its source has one less.
     Closed(Id, RawFd),

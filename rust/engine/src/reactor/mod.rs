@@ -22,12 +22,12 @@ pub const CONTEXT: Id = 0;
 /// How a slot is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SlotState {
-    /// It may be given to the next source.
+    /// The slot may be given to the next source.
     #[default]
     Vacant,
-    /// A source has it.
+    /// A source has the slot.
     Taken,
-    /// Its source is gone, and its descriptors have yet to leave the loop.
+    /// The source is gone, and its descriptors have yet to leave the loop.
     Leaving,
 }
 
@@ -35,17 +35,17 @@ enum SlotState {
 #[derive(Debug, Default)]
 struct Slot {
     generation: u32,
-    /// How many descriptors of it have yet to leave the loop.
+    /// How many of its descriptors have yet to leave the loop.
     leaving: u32,
     state: SlotState,
-    /// What the caller was told to watch for last; `None`: nothing is watched.
+    /// What the caller was last told to watch the descriptor for; `None`: it is not watched.
     watched: Option<Interest>,
-    /// Whether it stands in the list of sources to look at for a change of that.
+    /// Whether the source is in [`Reactor::touched`].
     is_touched: bool,
     timers: TimerList,
 }
 
-/// See the module.
+/// The sources of a context, their timers, and its clock.
 #[derive(Debug, Default)]
 pub struct Reactor {
     slots: Vec<Slot>,
@@ -54,13 +54,13 @@ pub struct Reactor {
     touched: Vec<Id>,
     departures: Departures,
     timers: Timers,
-    /// Those of the context itself.
+    /// The timers of the context itself.
     own: TimerList,
     clock: Clock,
     log: Log,
 }
 
-/// The place of an id in tables that are indexed by slots.
+/// The index of an id in tables that have an entry for each slot.
 #[inline]
 pub fn index(id: Id) -> usize {
     (id & u64::from(u32::MAX)) as usize
@@ -103,14 +103,14 @@ impl Reactor {
         }
     }
 
-    /// Ends a source whose descriptor goes on under another token. What that one is watched for is
-    /// told after this has let go of it.
+    /// Ends a source whose descriptor goes on under another token. The caller is told to stop watching
+    /// this token before it hears of the other.
     pub fn release_moved(&mut self, id: Id, fd: RawFd) {
         self.end(id);
         self.leave(id, DepartingFd::Moved(fd));
     }
 
-    /// Lets go of a descriptor while its source stays.
+    /// Gives up a descriptor while its source stays.
     pub fn retire(&mut self, id: Id, fd: OwnedFd) {
         self.leave(id, DepartingFd::Closed(fd));
         self.touch(id);
@@ -131,7 +131,7 @@ impl Reactor {
         self.departures.add(id, fd, is_watched);
     }
 
-    /// The loop has let go of a descriptor. The last one takes the slot with it.
+    /// A descriptor has left the loop. With the last descriptor of a source that is gone, the slot is free.
     fn has_left(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
             slot.leaving -= 1;
@@ -146,8 +146,8 @@ impl Reactor {
         }
         slot.state = SlotState::Vacant;
         slot.watched = None;
-        // An entry of the old id may still stand in the list. It will find nothing, and must not
-        // keep the next source out.
+        // The old id may still be in the list of touched sources, where it will be ignored. It must not
+        // keep the slot's next source out of the list.
         slot.is_touched = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(index(id) as u32);
@@ -195,7 +195,7 @@ impl Reactor {
         }
     }
 
-    /// What the caller must hear of a source with this descriptor and interest, if anything.
+    /// What the caller is to be told of a source with this descriptor and interest; `None`: it knows.
     pub fn compare(&mut self, id: Id, fd: RawFd, interest: Option<Interest>) -> Option<Watch> {
         let slot = self.slot(id)?;
         if slot.watched == interest {

@@ -1,5 +1,5 @@
-//! The end of an established connection: closed, failed or ended, cut when its time is over, and what is
-//! left of it afterwards.
+//! The end of an established connection: it is closed, fails, is ended by its peer or by a timeout, and
+//! lingers until its last bytes are sent.
 
 use std::os::fd::AsFd;
 
@@ -31,9 +31,9 @@ impl Traffic {
         reactor.touch(id);
     }
 
-    /// A connection that is being closed has made progress: what we `sent` was taken, or bytes came. A
-    /// peer in the midst of a long message is waited for, but one that goes on sending and never closes
-    /// not for ever.
+    /// A connection that is being closed has made progress: our bytes were `sent`, or bytes came. A peer
+    /// that is sending a long message is waited for, but one that goes on sending and never closes is not
+    /// waited for without end.
     pub(super) fn extend_closing(&mut self, id: Id, sent: bool, reactor: &mut Reactor) {
         reactor.start(id, Timer::Closing, Some(timeouts::CLOSING));
         if sent {
@@ -41,8 +41,8 @@ impl Traffic {
         }
     }
 
-    /// Ends an open connection whose peer has had its time. What the kernel has goes on its way. False:
-    /// it had ended.
+    /// Ends an open connection whose peer has not closed in time. Bytes that the kernel has are still
+    /// sent. False: the connection had ended before.
     pub fn end_after_timeout(&mut self, id: Id, shared: &mut Shared<'_>) -> bool {
         match self.life(id) {
             Some(Life::Open | Life::Closing) => {
@@ -127,7 +127,7 @@ impl Traffic {
     }
 
     /// The program is told that a connection is closed; its last bytes may still be on their way.
-    /// `is_clean`: both Close frames have passed, and nothing unread is left. False: it is gone.
+    /// `is_clean`: both Close frames have passed, and nothing unread is left. False: the id is stale.
     pub fn linger(&mut self, id: Id, is_clean: bool, reactor: &mut Reactor) -> bool {
         let Some(link) = self.links.get_mut(id) else {
             return false;
@@ -149,8 +149,9 @@ impl Traffic {
         reactor.start(id, Timer::Linger, Some(timeouts::LINGER));
     }
 
-    /// A closed connection whose last byte the kernel has: a server that has seen both Close
-    /// frames ends the stream (RFC 6455 section 7.1.1), everyone else waits for the peer's end.
+    /// Ends our side of the stream when the kernel has the last byte of a closed connection. A server that
+    /// has seen both Close frames ends the connection (RFC 6455 section 7.1.1); other connections wait
+    /// for the peer to end the stream.
     pub(super) fn finish_writing(&mut self, id: Id, progress: bool, reactor: &mut Reactor) {
         let Some(link) = self.links.get_mut(id) else {
             return;
@@ -180,12 +181,12 @@ impl Traffic {
         }
     }
 
-    /// Ends an established connection for good.
+    /// Removes a connection and closes its descriptor.
     pub(super) fn release(&mut self, id: Id, reactor: &mut Reactor) {
         let Some(mut link) = self.links.remove(id) else {
             return;
         };
-        // A peer that is gone, or takes nothing, goes without it.
+        // If the peer is gone or takes nothing, close_notify is not sent.
         link.notify_end();
         link.shut_down_if_shared();
         link.queue.clear(&mut self.pool);

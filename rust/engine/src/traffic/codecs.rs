@@ -8,9 +8,9 @@ use crate::event::Id;
 use crate::reactor::{Reactor, Timer, CONTEXT};
 use crate::{sys, timeouts};
 
-/// When so many connections have given theirs back at a look, and more than still hold one, malloc(3) is told to do the
-/// same. By itself it keeps what lies between the windows that stay, some 15 KB a connection. That takes 3 to 5
-/// microseconds for each.
+/// From so many connections on that gave their codecs back at once, if they are more than those that still hold one,
+/// malloc(3) is told to give memory back, too. By itself it keeps what lies between the windows that stay, some 15 KB a
+/// connection. Telling it takes 3 to 5 microseconds for each connection.
 const MANY: usize = 64;
 
 /// The connections that hold a codec.
@@ -20,7 +20,7 @@ pub struct CodecOwners {
 }
 
 impl CodecOwners {
-    /// Puts a connection that holds a codec on the list.
+    /// Puts a connection on the list if it holds a codec.
     #[inline]
     pub fn note(&mut self, link: &mut Link, reactor: &mut Reactor) {
         if link.extensions.is_some() && !link.is_codec_owner && link.proto.holds_codec() {
@@ -37,7 +37,7 @@ impl CodecOwners {
         self.ids.push(link.id);
     }
 
-    /// Looks at the connections: those that were idle since the last time give their codecs back.
+    /// Connections that were idle since the last call give their codecs back.
     pub fn release_idle(&mut self, links: &mut Links, reactor: &mut Reactor) {
         let before = self.ids.len();
         self.ids.retain(|&id| {

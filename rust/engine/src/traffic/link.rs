@@ -15,7 +15,7 @@ use crate::reactor::index;
 use crate::sys;
 use crate::tls::records::TlsConnection;
 
-/// See the module.
+/// An established connection.
 pub struct Link {
     /// Its id, which is its token.
     pub id: Id,

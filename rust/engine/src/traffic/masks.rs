@@ -5,7 +5,7 @@ use rand::{RngCore, SeedableRng};
 
 use crate::sys;
 
-/// See the module.
+/// The generator of mask keys of a context.
 #[derive(Default)]
 pub struct Masks {
     generator: Option<(u32, StdRng)>,

@@ -50,13 +50,13 @@ pub struct Upgraded {
     pub fd: OwnedFd,
     /// Which end we are.
     pub role: Role,
-    /// What it was asked for with.
+    /// The options of the connection.
     pub settings: Settings,
-    /// The session that secures it.
+    /// Its TLS session; `None`: there is no TLS.
     pub tls: Option<Box<TlsConnection>>,
     /// The negotiated subprotocol.
     pub protocol: Option<String>,
-    /// What was agreed on of permessage-deflate.
+    /// The parameters of permessage-deflate; `None`: it was not agreed on.
     pub deflate: Option<Negotiated>,
     /// Bytes that were read beyond the head.
     pub unparsed: Vec<u8>,
@@ -64,7 +64,7 @@ pub struct Upgraded {
     pub is_shared: bool,
 }
 
-/// See the module.
+/// The established connections of a context, and the memory that they share.
 #[derive(Default)]
 pub struct Traffic {
     links: Links,
@@ -74,16 +74,16 @@ pub struct Traffic {
     to_write: ToWrite,
     pool: ChunkPool,
     masks: Masks,
-    /// What connections need of codecs for a message at a time.
+    /// Codecs that connections borrow for one message.
     codecs: Codecs,
     codec_owners: CodecOwners,
-    /// What the payload of the frame being sent is compressed to.
+    /// The compressed payload of the frame that is being made.
     scratch: Vec<u8>,
     log: Log,
 }
 
 impl Traffic {
-    /// No connection yet, no buffer, and this log.
+    /// A traffic without connections and buffers, which writes to this log.
     pub fn new(log: Log) -> Self {
         Traffic {
             log,
@@ -112,8 +112,8 @@ impl Traffic {
         reactor.touch(id);
     }
 
-    /// Adds a connection that has its answer, and never will be one: its peer is given a moment to
-    /// read that before the descriptor closes.
+    /// Adds a connection that was answered without an upgrade: its peer is given a moment to read the
+    /// answer before the descriptor closes.
     pub fn add_answered(&mut self, id: Id, fd: OwnedFd, is_shared: bool, reactor: &mut Reactor) {
         let mut link = Link::new(id, fd, Role::Server, &Settings::default());
         link.state = state::LinkState::answered();
@@ -125,7 +125,7 @@ impl Traffic {
         reactor.touch(id);
     }
 
-    /// Before the first client connects.
+    /// Seeds the generator of mask keys, before a client connects.
     pub fn prepare_masks(&mut self) {
         self.masks.prepare();
     }
@@ -168,7 +168,7 @@ impl Traffic {
         let mut wire = std::mem::take(&mut self.wire);
         for mut link in self.links.drain().filter(|_| !silent) {
             if link.state.writing() != state::Writing::Dead {
-                // There is nobody to tell, and no time to try again.
+                // There is no event for a failure, and no time to try again.
                 let _ = link.write_queue(&mut pool, &mut wire);
                 if link.queue.is_empty() {
                     link.notify_end();
@@ -178,7 +178,7 @@ impl Traffic {
         }
     }
 
-    /// The last connection takes the shared memory with it, where no other is listened for.
+    /// Gives the shared memory back after the last connection has ended.
     pub fn release_memory(&mut self) {
         if self.links.count() == 0 && !self.input.is_active() && !self.input.is_free() {
             self.input.release_buffer();
@@ -201,12 +201,12 @@ impl Traffic {
         self.links.ids()
     }
 
-    /// Whether there is something to parse or to write.
+    /// Whether there are bytes to parse or to write.
     pub fn is_busy(&self) -> bool {
         self.input.is_active() || self.input.waits_for_next_turn() || !self.to_write.is_empty()
     }
 
-    /// How far the life of a connection has come; `None`: it is none of these.
+    /// How far the life of a connection has come; `None`: the id is stale, or another source's.
     #[inline]
     pub fn life(&self, id: Id) -> Option<Life> {
         self.links.get(id).map(|link| link.state.life())
@@ -277,13 +277,13 @@ impl Traffic {
         }
     }
 
-    /// The loop enters the engine: what is queued from here on is for the flush to come.
+    /// The loop enters the engine: frames that are queued from here on wait for the next flush.
     #[inline]
     pub fn begin(&mut self) {
         self.to_write.begin();
     }
 
-    /// A turn of the loop begins: what the last one has left over is taken up.
+    /// A turn of the loop begins: bytes that the last one has left over are parsed and written.
     pub fn begin_turn(&mut self) {
         self.input.begin_turn();
         self.to_write.begin_turn();
@@ -302,7 +302,7 @@ impl Traffic {
         Expired::Other
     }
 
-    /// Connections that hold codecs are looked at.
+    /// Connections that were idle for a while give their codecs back.
     pub fn release_idle_codecs(&mut self, reactor: &mut Reactor) {
         self.codec_owners.release_idle(&mut self.links, reactor);
     }
@@ -329,11 +329,11 @@ fn change<T>(log: &Log, link: &mut Link, transition: impl FnOnce(&mut LinkState)
     result
 }
 
-/// What a timer that ran out has done.
+/// What a timer that has run out did to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
-    /// A connection was ended because its peer had had its time to close.
+    /// The connection was ended because its peer did not close in time.
     TimedOut,
-    /// Nothing that a shutdown counts.
+    /// Anything else, which a shutdown does not count.
     Other,
 }

@@ -31,7 +31,7 @@ const CONTROL_PAYLOAD: usize = 125;
 /// Bytes in the receive buffer that one connection has yet to parse.
 #[derive(Default)]
 struct Batch {
-    /// Whose they are; 0: nobody's.
+    /// The connection that they were read from; 0: there is no batch.
     id: Id,
     /// Bytes that were read into the message that is being assembled, before those below.
     direct: usize,
@@ -64,22 +64,22 @@ impl Input {
         !self.next.is_empty()
     }
 
-    /// Whether it holds no memory.
+    /// Whether the receive buffer holds no memory.
     pub fn is_free(&self) -> bool {
         self.buffer.is_empty()
     }
 
-    /// Gives the buffer back.
+    /// Gives the receive buffer's memory back.
     pub fn release_buffer(&mut self) {
         self.buffer = Vec::new();
     }
 
-    /// What the last turn has left over is taken up.
+    /// Connections with bytes that the last turn has left unparsed are parsed in this one.
     pub fn begin_turn(&mut self) {
         self.now.append(&mut self.next);
     }
 
-    /// Has what was read of a connection parsed, if there is any and it need not wait.
+    /// Has the unparsed bytes of a connection parsed, if there are any and they need not wait.
     pub fn resume_parsing(&mut self, links: &Links, id: Id) {
         let is_ready = |link: &Link| link.has_unparsed() && !link.holds_back();
         if links.get(id).is_some_and(is_ready) {
@@ -125,7 +125,7 @@ impl Input {
         (batch.id, true)
     }
 
-    /// Takes the rest of a connection into the receive buffer.
+    /// Takes the unparsed bytes of a connection into the receive buffer.
     fn take_unparsed(&mut self, link: &mut Link) {
         let buffer = self.buffer();
         let end = link.unparsed.len().min(buffer.len());
@@ -143,7 +143,7 @@ impl Input {
 /// A Ping's payload, to be sent back.
 type Echo = ([u8; CONTROL_PAYLOAD], usize);
 
-/// What is to be done about a frame that is no message, once it no longer borrows the bytes.
+/// What was received if it is no message, without the borrow of the bytes.
 enum Control {
     Nothing,
     Pong(Vec<u8>),
@@ -191,7 +191,7 @@ fn receive_logged<'a>(
 }
 
 impl Traffic {
-    /// There is something to read.
+    /// The descriptor is readable.
     #[inline]
     pub(super) fn handle_readable(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get(id) else {
@@ -204,7 +204,7 @@ impl Traffic {
         }
     }
 
-    /// Reads once. Whatever the batch before has left is set aside.
+    /// Reads once. The unparsed rest of the batch before is set aside.
     fn receive(&mut self, id: Id, shared: &mut Shared<'_>) {
         self.set_aside(false, shared);
         let Traffic {
@@ -221,9 +221,9 @@ impl Traffic {
         };
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let result = if let Some(tls) = &mut link.tls {
-            // What is in records is shorter than they are: there is room for it.
+            // Records are longer than their plaintext, so there is room for it.
             wire.resize(BUFFER, 0);
-            // As with recvmsg(2): no more than there is memory for.
+            // As with recvmsg(2), no more bytes are wanted than the message has memory for.
             let target = direct_target.map(|target| {
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))
@@ -257,7 +257,7 @@ impl Traffic {
         }
     }
 
-    /// Reads what a closed connection still sends, for nobody, until its end.
+    /// Reads what the peer of a closed connection still sends, and drops it, until the stream ends.
     fn discard(&mut self, id: Id, shared: &mut Shared<'_>) {
         // What the batch has left lies in the same buffer.
         self.set_aside(false, shared);
@@ -288,7 +288,7 @@ impl Traffic {
     fn set_aside(&mut self, waits: bool, shared: &mut Shared<'_>) {
         let (id, is_kept) = self.input.set_aside(&mut self.links);
         if !is_kept {
-            // Bytes that are missing cannot be made up for.
+            // A connection cannot go on without these bytes.
             shared.outbox.push_text(Event::Error { id }, NO_MEMORY);
             self.fail(id, 1009, NO_MEMORY, shared);
         } else if waits {

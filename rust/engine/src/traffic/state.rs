@@ -34,7 +34,7 @@ pub enum Life {
 /// What is done with what arrives, as far as the program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// It is delivered.
+    /// What arrives is delivered.
     Flowing,
     /// The program wants nothing delivered.
     Paused,
@@ -55,7 +55,7 @@ pub enum Writing {
     Dead,
 }
 
-/// The three of them.
+/// The three states of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkState {
     life: Life,
@@ -98,7 +98,7 @@ impl LinkState {
         }
     }
 
-    /// One that never was open, whose answer is out and whose stream is shut.
+    /// A connection that never was open, whose answer was sent and whose stream is shut.
     pub fn answered() -> Self {
         LinkState {
             life: Life::Lingering { is_clean: false },

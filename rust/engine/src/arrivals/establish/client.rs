@@ -25,23 +25,23 @@ use crate::tls::info::ExpectedServer;
 pub struct ClientTlsSetup {
     /// Roots, certificates, sessions.
     pub configuration: Arc<ClientConfig>,
-    /// The name that the server is to prove.
+    /// The name that the server's certificate is to have.
     pub name: ServerName<'static>,
-    /// Whether it must.
+    /// Whether the certificate is checked.
     pub verify: bool,
 }
 
-/// How the server is reached.
+/// How a client connects to its server.
 pub enum Route {
-    /// By the addresses that its name has.
+    /// To the addresses that its name has.
     Lookup,
-    /// By these addresses.
+    /// To these addresses.
     Addresses(Vec<SocketAddr>),
     /// Through a proxy.
     Proxy(Proxy),
-    /// By a Unix socket.
+    /// To a Unix socket.
     Unix(PathBuf),
-    /// Not at all, and why.
+    /// It cannot connect, with the reason.
     Unknown(String),
 }
 

@@ -1,4 +1,5 @@
-//! What a future needs from outside its socket: answers, and a deadline.
+//! What a connection's future needs beside its socket: questions to the engine with their answers, and a
+//! deadline.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt::Arguments;
@@ -19,7 +20,7 @@ use crate::log::{Log, Topic};
 use crate::tls::handshake::{HandshakeStep, StepResult};
 use crate::tls::info::OwnedTlsInfo;
 
-/// What the program said to a handshake.
+/// The program's decision on a request for an upgrade.
 pub enum Decision {
     /// The upgrade goes on.
     Accept {
@@ -28,11 +29,11 @@ pub enum Decision {
         /// The subprotocol; `None`: what the policy says.
         protocol: Option<String>,
     },
-    /// The client is answered with this.
+    /// The upgrade is refused with this response.
     Reject(HttpResponse),
 }
 
-/// What a future wants to know. The engine looks after each poll.
+/// What a future asks the engine, which takes the question after each poll.
 pub enum Question {
     /// The addresses of a name.
     Lookup {
@@ -72,41 +73,41 @@ pub enum Question {
     },
 }
 
-/// The answer that the engine will give to a future.
+/// Where the engine sends the answer to a question that waits for it.
 pub enum Awaited {
-    /// To [`Question::Lookup`].
+    /// The answer to [`Question::Lookup`].
     Lookup(oneshot::Sender<io::Result<Vec<SocketAddr>>>),
-    /// To [`Question::Step`].
+    /// The answer to [`Question::Step`].
     Step(oneshot::Sender<StepResult>),
-    /// To [`Question::Handshake`], and the subprotocols that may be in it.
+    /// The answer to [`Question::Handshake`], and the subprotocols that the client asks for.
     Handshake(oneshot::Sender<Decision>, Vec<String>),
-    /// To [`Question::Request`].
+    /// The answer to [`Question::Request`].
     Request(oneshot::Sender<HttpResponse>),
 }
 
-/// Where a server's connection stands, for those who want it to end.
+/// How far a server's connection has come, which decides how a shutdown ends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Its client has something to say, or the program.
+    /// The client's request or the program's answer is awaited.
     #[default]
     Asking,
-    /// It takes a response.
+    /// A response is being sent.
     Answering,
-    /// It has had one, and nobody has said anything since.
+    /// A response was sent, and no further request has begun.
     Idle,
 }
 
-/// Where a future and the engine meet.
+/// What a future and the engine share beside the socket.
 #[derive(Default)]
 pub struct Mailbox {
     log: Log,
     /// The connection's, for the log.
     id: Cell<Id>,
     question: RefCell<Option<Question>>,
-    /// The deadline that the future has set anew, until the engine takes it up.
+    /// The deadline that the future has set, until the engine takes it.
     deadline: Cell<Option<Option<Duration>>>,
     is_expired: Cell<bool>,
-    /// Where the future stands, if it is a server's.
+    /// How far a server's connection has come.
     pub phase: Cell<Phase>,
     /// What TLS has agreed on, for a program that is asked.
     secured: OnceCell<OwnedTlsInfo>,
@@ -163,7 +164,7 @@ impl Mailbox {
         self.deadline.set(Some(after));
     }
 
-    /// What the last poll has set.
+    /// The deadline that the last poll has set, if it has.
     pub fn take_deadline(&self) -> Option<Option<Duration>> {
         self.deadline.take()
     }
@@ -174,7 +175,7 @@ impl Mailbox {
         let _ = self.secured.set(info);
     }
 
-    /// What was kept.
+    /// What TLS has agreed on, if that was kept.
     pub fn info(&self) -> Option<&OwnedTlsInfo> {
         self.secured.get()
     }
@@ -184,8 +185,7 @@ impl Mailbox {
         self.is_expired.set(true);
     }
 
-    /// Whatever `work` comes to, unless the deadline passes first. A future that was told that goes on by itself: it
-    /// sets another, or ends.
+    /// Does `work`, unless the deadline passes first. A future that gets [`Elapsed`] sets another deadline, or ends.
     ///
     /// # Errors
     /// [`Elapsed`]
@@ -194,7 +194,7 @@ impl Mailbox {
         poll_fn(|context| {
             let result = work.as_mut().poll(context);
             match result {
-                // The rest of what it is a part of is late all the same: only another deadline takes that back.
+                // A deadline that has passed stays so for the work that follows, until another is set.
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending if self.is_expired.take() => Poll::Ready(Err(Elapsed)),
                 Poll::Pending => Poll::Pending,

@@ -30,13 +30,13 @@ use mailbox::{Awaited, Mailbox, Phase, Question};
 use race::Attempt;
 use stream::Socket;
 
-/// The end of a future that succeeded.
+/// A connection whose upgrade is done.
 pub struct Established {
     /// The peer's headers, for the program.
     pub headers: Headers,
     /// The negotiated subprotocol.
     pub protocol: Option<String>,
-    /// What was agreed on of permessage-deflate.
+    /// The parameters of permessage-deflate; `None`: it was not agreed on.
     pub deflate: Option<Negotiated>,
     /// Bytes that were read beyond the head.
     pub leftover: Vec<u8>,
@@ -44,7 +44,7 @@ pub struct Established {
     pub tls: Option<Box<TlsConnection>>,
 }
 
-/// The end of a future that did not.
+/// Why there is no upgrade.
 pub enum EstablishError {
     /// A client's program is told why.
     Client(String),
@@ -60,7 +60,7 @@ pub struct Establishing {
     /// Its socket.
     pub socket: Rc<Socket>,
     mailbox: Rc<Mailbox>,
-    /// Whom an answer goes to.
+    /// The question that waits for its answer.
     pub awaited: Option<Awaited>,
     /// The program has accepted it, and expects to hear how that went on.
     pub accepted: bool,
@@ -93,7 +93,7 @@ impl Establishing {
         self.mailbox.set_id(id);
     }
 
-    /// Goes on as far as can be. `ready`: the descriptor is.
+    /// Polls the future once. `ready`: its descriptor is.
     pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, EstablishError>> {
         self.socket.begin_poll(ready);
         self.task
@@ -116,7 +116,7 @@ impl Establishing {
         self.mailbox.info()
     }
 
-    /// Where a server's connection stands.
+    /// How far a server's connection has come.
     pub fn phase(&self) -> Phase {
         self.mailbox.phase.get()
     }
@@ -137,7 +137,7 @@ async fn read_more(from: &mut (impl AsyncRead + Unpin), head: &mut Vec<u8>) -> i
     poll_fn(|context| poll_more(from, context, head)).await
 }
 
-/// See [`read_more`]. Whoever waits for bytes holds no buffer for them.
+/// Polls for what [`read_more`] reads. While bytes are waited for there is no buffer for them.
 fn poll_more(
     from: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,

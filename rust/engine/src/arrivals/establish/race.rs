@@ -1,7 +1,7 @@
-//! Several addresses at once, the first that answers wins (RFC 8305 section 5).
+//! Connecting to several addresses at once: the first that answers wins (RFC 8305 section 5).
 //!
 //! Each attempt has a socket of its own, which the engine watches under a token of its own
-//! ([`crate::arrivals`]). The two sides meet in [`Attempt`] and nowhere else.
+//! ([`crate::arrivals`]). The future and the engine share nothing but [`Attempt`].
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,32 +16,32 @@ use super::mailbox::Mailbox;
 use super::stream::Stream;
 use crate::{error, sys};
 
-/// How far an attempt is.
+/// How far an attempt to connect has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptState {
     /// The answer is awaited.
     Waiting,
-    /// It has taken so long that the next address is tried beside it.
+    /// The attempt has taken so long that the next address is tried beside it.
     Late,
     /// The answer is there.
     Ready,
-    /// The future has no further use for it: it has won, or failed, or another was faster.
+    /// The attempt has won or failed, or another one was faster.
     Over,
 }
 
 /// A connect(2) that is under way.
 pub struct Attempt {
-    /// The winner's is empty: it has gone to the stream.
+    /// Empty once the descriptor was taken.
     fd: RefCell<Option<OwnedFd>>,
     raw: RawFd,
     /// Whether there are addresses left to try beside this one.
     pub has_successors: bool,
-    /// Written by the engine when something happens, and by the future when it is over.
+    /// Set by the engine when something happens, and by the future when the attempt is over.
     pub progress: Cell<AttemptState>,
 }
 
 impl Attempt {
-    /// Its descriptor, as a number to watch.
+    /// The number of its descriptor.
     pub fn raw_fd(&self) -> RawFd {
         self.raw
     }
@@ -63,7 +63,7 @@ impl Attempt {
 /// one fails, or the one before has not answered after a while (250 ms, RFC 8305 section 8).
 ///
 /// # Errors
-/// All of them, in the order in which they failed.
+/// The addresses with their errors, in the order in which they failed.
 pub async fn race(
     stream: &Stream,
     mailbox: &Mailbox,
@@ -114,8 +114,8 @@ fn begin(mailbox: &Mailbox, address: &SocketAddr, has_successors: bool) -> io::R
     }))
 }
 
-/// Looks at the answers that are there. Returns the descriptor of the first good one; sorts out
-/// the bad ones, each of which makes room for another.
+/// Removes the attempts that have an answer. Returns the descriptor of one that has succeeded; for each
+/// one that has failed `another` address is to be tried.
 fn take_finished(
     mailbox: &Mailbox,
     running: &mut Vec<(SocketAddr, Rc<Attempt>)>,
@@ -145,7 +145,7 @@ fn take_finished(
     winner
 }
 
-/// Until the engine polls again, which it does when there is something new to see.
+/// Waits until the engine polls the future again.
 async fn next_poll() {
     let mut polled = false;
     poll_fn(|_| {

@@ -1,5 +1,5 @@
-//! The TLS handshake of either role, and the session over the socket until the upgrade is done. The
-//! arithmetic is a question to the engine, which knows how many wait for theirs.
+//! The TLS handshake of either role, and the session over the socket until the upgrade is done. Each step
+//! of the handshake is a question to the engine, which knows how many handshakes are under way.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use crate::tls::error_text;
 use crate::tls::handshake::{HandshakeProgress, HandshakeStep, TlsHandshake};
 use crate::tls::records::{Sink, TlsConnection};
 
-/// What is read at a time until the upgrade is done.
+/// Bytes that are read at a time until the upgrade is done.
 const STEP: usize = 4096;
 
 /// A session over its socket.
@@ -26,14 +26,14 @@ pub struct TlsStream {
     stream: Stream,
     /// The session.
     pub tls: Box<TlsConnection>,
-    /// Decrypted, and not read yet.
+    /// Plaintext that was not read yet.
     pub plaintext: Vec<u8>,
 }
 
-/// Begins with `first`, whose bytes were read from the stream if there are any.
+/// Does a handshake that begins with the step `first`.
 ///
 /// # Errors
-/// Why there is no session, in words; `UnexpectedEof`: the peer has ended the stream.
+/// A text, or an error of the socket; `UnexpectedEof`: the peer has ended the stream.
 pub async fn handshake(
     mut stream: Stream,
     mailbox: &Mailbox,
@@ -44,7 +44,7 @@ pub async fn handshake(
         let outgoing = std::mem::take(&mut handshake.outgoing);
         match std::mem::replace(&mut handshake.progress, HandshakeProgress::Waiting) {
             HandshakeProgress::Failed(error) => {
-                // A peer that does not take the alert goes without.
+                // The connection ends, whether the peer takes the alert or not.
                 let _ = stream.write(&outgoing).await;
                 return Err(io::Error::other(error_text::reason(&error)));
             }
@@ -66,7 +66,7 @@ pub async fn handshake(
             }
             HandshakeProgress::Waiting => {}
         }
-        // A peer that refuses early may reset while it is still being written to: its alert is read.
+        // A peer that refuses early may reset the stream while we still write. Its alert is read first.
         let sent = stream.write_all(&outgoing).await;
         match read_more(&mut stream, &mut handshake.incoming).await {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -82,7 +82,7 @@ async fn take(mailbox: &Mailbox, step: HandshakeStep) -> io::Result<Box<TlsHands
     mailbox.ask(Question::Step { step, answer });
     match taken.await {
         Ok(result) => result.map_err(|error| io::Error::other(error_text::reason(&error))),
-        // It is gone with the thread that had it.
+        // The thread that took the step has panicked.
         Err(_) => Err(io::Error::other("the handshake was given up")),
     }
 }
@@ -121,14 +121,14 @@ impl AsyncRead for TlsStream {
         let this = self.get_mut();
         if this.plaintext.is_empty() && !this.tls.has_ended() {
             let received = this.poll_receive();
-            // Its answers to the peer; what the kernel refuses goes out with the next.
+            // The session's own answers are sent. Those that the kernel refuses go out with the next.
             let _ = this.poll_send();
             match received {
                 Poll::Ready(Ok(())) => {}
                 other => return other,
             }
         }
-        // A session that ends without close_notify: for a head that is not complete the end all the same.
+        // A stream that ends without close_notify is at its end, too: the head is not complete either way.
         if this.plaintext.is_empty() {
             return Poll::Ready(match this.tls.take_failure() {
                 Some(why) => Err(io::Error::other(why)),

@@ -10,17 +10,17 @@ use super::stream::Stream;
 use super::tls_stream::TlsStream;
 use crate::tls::records::TlsConnection;
 
-/// See the module.
+/// The stream of a connection before its upgrade.
 pub enum Transport {
-    /// No TLS.
+    /// A socket without TLS.
     Plain(Stream),
-    /// A session.
+    /// A TLS session over a socket.
     Tls(Box<TlsStream>),
 }
 
 impl Transport {
-    /// The session for the hot path, if there is one. What it has decrypted beyond what was read
-    /// here is appended to `leftover`.
+    /// The TLS session, for the established connection. Plaintext that was not read yet is appended to
+    /// `leftover`.
     pub fn into_session(self, leftover: &mut Vec<u8>) -> Option<Box<TlsConnection>> {
         match self {
             Transport::Plain(_) => None,
