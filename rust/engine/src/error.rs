@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why a call was refused, in words for the program.
+/// Why a call was refused, with a text for the program.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// An argument cannot be used.

@@ -6,8 +6,7 @@ use std::ops::BitOr;
 use evws_proto::deflate;
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
-/// An id that has gone stale
-/// names nothing, until its slot has been used four thousand million times.
+/// A stale id names no source, until its slot has been used four thousand million times.
 pub type Id = u64;
 
 /// What a descriptor is watched for.
@@ -74,7 +73,7 @@ pub struct Wants {
     pub message: bool,
 }
 
-/// What a connection is made with.
+/// The options of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// Bytes; 0: no limit.
@@ -98,7 +97,7 @@ pub enum Event {
         id: Id,
         /// Where it came in; `None`: it was adopted.
         listener: Option<Id>,
-        /// Its `Origin` is not among those that the listener knows; the caller is to look at that.
+        /// The request's `Origin` is not among those that the listener allows, and the program decides on it.
         foreign: bool,
     },
     /// A client of `listener` sends a request that is no upgrade; its body is the payload. Answer
@@ -153,7 +152,7 @@ pub enum Event {
     /// A client of a listener has gone after it was accepted and before [`Event::Connect`], which
     /// will not come. The id is stale now.
     HandshakeEnded {
-        /// What was to become a connection.
+        /// The connection that will not be.
         id: Id,
     },
     /// A listener that was stopped is named by no further event. Its id is stale now.
@@ -164,7 +163,7 @@ pub enum Event {
     /// A shutdown is over: there are no connections any more. One for each call of
     /// [`Context::begin_shutdown`](crate::Context::begin_shutdown).
     ShutDown {
-        /// How many connections were cut because their peers did not close in time.
+        /// How many connections were ended because their peers did not close in time.
         timed_out: usize,
     },
 }

@@ -16,7 +16,7 @@ const LONGEST: usize = 1000;
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What it is about.
+    /// What the line is about.
     pub topic: Topic,
     /// The connection, or another source; 0: the context.
     pub id: Id,

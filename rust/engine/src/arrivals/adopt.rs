@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::sys;
 use crate::traffic::Upgraded;
 
-/// What a socket is when it is adopted.
+/// How far the upgrade of an adopted socket has come.
 #[derive(Clone, Debug)]
 pub enum AdoptedAs {
     /// A client's, which will send its request, or the rest of it.
@@ -30,12 +30,12 @@ pub enum AdoptedAs {
     Upgraded(Role),
 }
 
-/// What a socket is adopted with.
+/// The options of an adopted socket.
 #[derive(Clone, Debug)]
 pub struct AdoptOptions {
     /// A descriptor, which stays the caller's. From a call that succeeds on it is non-blocking.
     pub fd: RawFd,
-    /// What it is.
+    /// How far its upgrade has come.
     pub kind: AdoptedAs,
     /// Bytes that were read from it.
     pub initial_data: Vec<u8>,
@@ -100,7 +100,7 @@ impl Arrivals {
                 return Ok(self.adopt_upgraded(fd, role, options, shared));
             }
             AdoptedAs::Requested(_) => request,
-            // It is still at the front of the initial data.
+            // The request is still at the front of the initial data.
             AdoptedAs::Client => None,
         };
         let settings = options.upgrade.settings;

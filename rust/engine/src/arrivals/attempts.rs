@@ -16,7 +16,7 @@ use crate::timeouts;
 pub struct ConnectAttempt {
     /// The connection it is made for.
     owner: Id,
-    /// What it shares with that connection's future.
+    /// The attempt, which the connection's future shares.
     attempt: Rc<Attempt>,
 }
 

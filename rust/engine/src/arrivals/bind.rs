@@ -38,12 +38,12 @@ pub enum BindAddress {
     Descriptor(RawFd),
 }
 
-/// What came of it. Everything listens.
+/// The sockets of a listener, all of which listen.
 #[derive(Default)]
 pub struct Bound {
     /// The sockets; that of a path with the file that goes with it.
     pub sockets: Vec<(OwnedFd, Option<SocketFile>)>,
-    /// What of it a program may ask for.
+    /// Where they are reached.
     pub address: ListenerAddress,
 }
 

@@ -28,7 +28,7 @@ use crate::shared::Shared;
 use crate::tls::client::ClientTls;
 use crate::tls::server::{ListenerTls, ServerTls};
 
-/// What a client connects with.
+/// The options of a client.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     /// `ws://host[:port][/path][?query]`, or `wss://`
@@ -45,11 +45,11 @@ pub struct ConnectOptions {
     pub tls: ClientTls,
     /// The name that the server is to prove, and that it is asked for (SNI); `None`: the URL's.
     pub server_name: Option<String>,
-    /// For the connection.
+    /// The options of the connection.
     pub settings: Settings,
 }
 
-/// What a listener accepts with.
+/// The options of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     /// Where.
@@ -131,7 +131,7 @@ impl Arrivals {
         }
     }
 
-    /// What a `wss://` URL is connected with.
+    /// TLS for a `wss://` URL.
     fn secure(
         &mut self,
         url: &Url,
@@ -192,7 +192,7 @@ impl Arrivals {
     }
 }
 
-/// What a new listener is secured with.
+/// TLS of a new listener.
 fn secured(files: ServerTls) -> Result<ListenerTls, CallError> {
     ListenerTls::new(files).map_err(|refusal| {
         // The first is what programs know from 0.10.

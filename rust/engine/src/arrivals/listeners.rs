@@ -27,13 +27,13 @@ const LAST_BATCHES: usize = 128;
 
 /// A listener. It has no descriptor of its own.
 pub struct Listener {
-    /// For every connection.
+    /// The options of every connection.
     pub settings: Settings,
-    /// For every request.
+    /// How every request is treated.
     pub policy: Rc<Policy>,
     /// Where it is reached.
     pub address: ListenerAddress,
-    /// Its sockets; none: it was stopped.
+    /// Its sockets; empty once it was stopped.
     pub acceptors: Vec<Id>,
     /// Its connections that are being established.
     pub pending: usize,
@@ -43,7 +43,7 @@ pub struct Listener {
 pub struct Acceptor {
     /// Never without one, until it is taken out to be closed.
     pub fd: OwnedFd,
-    /// Whose it is.
+    /// The listener that it belongs to.
     pub listener: Id,
     /// Descriptors ran out, or the like: nothing is accepted until a deadline has passed.
     pub exhausted: bool,

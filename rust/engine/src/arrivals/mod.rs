@@ -43,7 +43,7 @@ pub use pending::unavailable;
 enum Arrival {
     /// The answers of the resolver.
     Resolver,
-    /// What the connections of a listener have in common. It has no descriptor.
+    /// A listener, which has no descriptor: its sockets are acceptors.
     Listener(Box<Listener>),
     /// A listening socket.
     Acceptor(Box<Acceptor>),
@@ -63,7 +63,7 @@ enum Arrival {
 pub enum Arrived {
     /// Its upgrade is done.
     Upgraded(Box<Upgraded>),
-    /// It had an answer that is no upgrade.
+    /// It was answered without an upgrade.
     Answered {
         /// Its socket, whose stream we have ended.
         fd: OwnedFd,
@@ -72,12 +72,12 @@ pub enum Arrived {
     },
 }
 
-/// See the module.
+/// The connections of a context that are on their way, and its listeners.
 #[derive(Default)]
 pub struct Arrivals {
     sources: BTreeMap<Id, Arrival>,
     arrived: Vec<(Id, Arrived)>,
-    /// What clients connect to `wss://` with.
+    /// The TLS configurations of clients.
     client_configs: ClientConfigs,
     /// Which proxy a client goes through.
     proxies: Rules,
@@ -92,7 +92,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Nothing is on its way yet.
+    /// Arrivals without sources, which write to this log.
     pub fn new(log: Log) -> Self {
         Arrivals {
             log,
@@ -182,7 +182,7 @@ impl Arrivals {
         sources.any(|source| matches!(source, Arrival::Pending(_)))
     }
 
-    /// Those connections.
+    /// The connections that are on their way.
     pub fn pending_ids(&self) -> Vec<Id> {
         self.ids(|source| matches!(source, Arrival::Pending(_)))
     }

@@ -29,7 +29,7 @@ use crate::traffic::Upgraded;
 pub enum ConnectionSource {
     /// The program connects.
     Client,
-    /// It came in at a listener.
+    /// A listener has accepted it.
     Listener(Id),
     /// The program had its socket before, and may have it still.
     Adopted,
@@ -49,7 +49,7 @@ impl ConnectionSource {
 pub struct Pending {
     /// Its future.
     pub establishing: Establishing,
-    /// What it will become.
+    /// The options of the connection that it will be.
     pub settings: Settings,
     /// Where it comes from.
     pub source: ConnectionSource,
@@ -76,7 +76,7 @@ impl Pending {
         expires
     }
 
-    /// It comes to nothing: whoever has accepted it at a listener is told.
+    /// Reports that there will be no connection, if the program has accepted its upgrade at a listener.
     pub fn report_end(&self, id: Id, shared: &mut Shared<'_>) {
         if self.establishing.accepted && self.source.listener().is_some() {
             shared.outbox.push(Event::HandshakeEnded { id });
@@ -91,7 +91,7 @@ impl Pending {
     }
 }
 
-/// What whoever asks is told from the beginning of a shutdown on.
+/// The response to all requests once a shutdown has begun.
 pub fn unavailable() -> HttpResponse {
     let mut response = HttpResponse::from(evws_proto::handshake::Rejection::new(503));
     response.headers.push(("Connection".into(), "close".into()));
@@ -125,7 +125,7 @@ impl Arrivals {
         if self.log.is_on() {
             self.log_arrival(id);
         }
-        // Its request is seldom there yet: the first look waits until it is.
+        // The request is seldom there yet, so the future is polled when the socket is readable.
         reactor.touch(id);
         id
     }
@@ -205,7 +205,7 @@ impl Arrivals {
                 }
                 None => Awaited::Step(answer),
             },
-            // Nobody is let in any more, so the program need not be asked. The receivers are the future's.
+            // A shutdown has begun, so the program is not asked. The receivers are the future's.
             Question::Handshake { answer, .. } if self.is_refusing => {
                 let _ = answer.send(Decision::Reject(unavailable()));
                 return true;
@@ -340,7 +340,7 @@ impl Arrivals {
                 (Some(Awaited::Step(answer)), JobResult::Stepped(stepped)) => {
                     self.give_step_result(id, answer, stepped);
                 }
-                // Whoever waits for what is lost hears that nobody will answer.
+                // The result is lost: the sender is dropped, which tells the future.
                 _ => {}
             }
             self.advance(id, false, shared);

@@ -23,7 +23,7 @@ impl SocketFile {
     /// `backlog` as in [`sys::start_listening`].
     ///
     /// # Errors
-    /// Whatever the system says; that somebody listens there, or that it is no socket.
+    /// An error of the system; the path is that of a socket that is in use, or of something else.
     pub fn listen(
         path: &Path,
         mode: Option<u32>,
@@ -60,7 +60,7 @@ impl SocketFile {
         let is_ours = |found: fs::Metadata| (found.dev(), found.ino()) == self.identity;
         if self.process == sys::process_id() && fs::symlink_metadata(&self.path).is_ok_and(is_ours)
         {
-            // There is nobody to tell; the next one who listens here removes it.
+            // A failure cannot be reported. The next listener at this path removes the file.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -79,7 +79,7 @@ fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
     }
     match sys::connect_unix(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // It is in use, or was not to be found out about.
+        // The socket is in use, or nothing could be found out about it.
         _ => Err(in_use),
     }
 }

@@ -10,14 +10,14 @@ use super::establish::server::Policy;
 use crate::error::CallError;
 use crate::event::Settings;
 
-/// Who may come in, once that is known to make sense.
+/// The parsed lists of origins and hosts.
 #[derive(Default)]
 pub struct Allowed {
     origins: Option<Origins>,
     hosts: Option<Hosts>,
 }
 
-/// What upgrades are accepted with.
+/// The options of a server's upgrades.
 #[derive(Clone, Debug)]
 pub struct UpgradeOptions {
     /// Subprotocols that may be chosen; of an upgrade that is over the first one was.
@@ -35,7 +35,7 @@ pub struct UpgradeOptions {
     /// How long each step before the end of an upgrade may take: the client's request, the
     /// program's decision, an answer that the client does not take; `None`: as long as it takes.
     pub timeout: Option<Duration>,
-    /// For the connections.
+    /// The options of the connections.
     pub settings: Settings,
 }
 
@@ -65,7 +65,7 @@ impl UpgradeOptions {
         })
     }
 
-    /// What a connection is established with: no TLS, and no request but for an upgrade.
+    /// How requests are treated: without TLS, and none is accepted but for an upgrade.
     pub(super) fn policy(self, allowed: Allowed) -> Policy {
         Policy {
             protocols: self.protocols,

@@ -29,13 +29,13 @@ use shutdown::Shutdown;
 
 pub use calls::{usual_response, ConnectionState};
 
-/// See the module.
+/// All sources of one event loop.
 pub struct Context {
     reactor: Reactor,
     outbox: Outbox,
     traffic: Traffic,
     arrivals: Arrivals,
-    /// What waits for the connections to end.
+    /// The shutdown that is under way.
     shutdown: Option<Shutdown>,
     log: Log,
 }

@@ -15,7 +15,7 @@ const TEXT: &str = "the context is shutting down";
 pub struct Shutdown {
     /// How often it was asked for: so many events are due.
     calls: usize,
-    /// Connections that were cut.
+    /// Connections whose peers did not close in time.
     timed_out: usize,
     /// The call is as recent as the turn of the loop: its event comes in the next one.
     is_fresh: bool,
@@ -98,9 +98,9 @@ impl Context {
         Some(Event::ShutDown { timed_out })
     }
 
-    /// Cuts what is left when the time of a shutdown is over.
+    /// The time of a shutdown is over: ends the connections that are left.
     pub(super) fn expire_shutdown(&mut self) {
-        // What was never offered to the kernel is, once.
+        // Frames that were never offered to the kernel are offered once.
         self.flush();
         for id in self.traffic.ids() {
             if self.traffic(|traffic, shared| traffic.end_after_timeout(id, shared)) {
@@ -112,7 +112,7 @@ impl Context {
         }
     }
 
-    /// Notes that a connection is cut because its peer did not close in time.
+    /// Counts a connection that is ended because its peer did not close in time.
     pub(super) fn count_timed_out(&mut self) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.timed_out += 1;

@@ -27,9 +27,9 @@ pub enum Timer {
     Linger,
     /// The peer sends Pings and does not take the Pongs.
     Pongs,
-    /// Of the context: connections that hold codecs are looked at.
+    /// The context's: connections that were idle give their codecs back.
     IdleCodecs,
-    /// Of the context: what a shutdown has left is cut.
+    /// The context's: a shutdown ends the connections that are left.
     Shutdown,
 }
 
@@ -56,13 +56,13 @@ impl TimerList {
         self.find(timer).map(|index| self.0[index].at)
     }
 
-    /// Those that run.
+    /// The timers that run.
     pub fn running(&self) -> impl Iterator<Item = Timer> + '_ {
         self.0.iter().map(|running| running.timer)
     }
 }
 
-/// All of them.
+/// The timers of all sources of a context.
 #[derive(Debug, Default)]
 pub struct Timers {
     queue: BTreeSet<(Instant, Id, Timer)>,

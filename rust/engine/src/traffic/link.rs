@@ -21,7 +21,7 @@ pub struct Link {
     pub id: Id,
     /// Its socket.
     pub fd: OwnedFd,
-    /// What secures it.
+    /// Its TLS session.
     pub tls: Option<Box<TlsConnection>>,
     /// The state of RFC 6455.
     pub proto: Connection,
@@ -29,7 +29,7 @@ pub struct Link {
     pub state: LinkState,
     /// Frames that the kernel has not taken.
     pub queue: SendQueue,
-    /// Those of them that are Pongs.
+    /// The Pongs in the queue.
     pub pongs: Pongs,
     /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
     pub unparsed: Vec<u8>,
@@ -41,11 +41,11 @@ pub struct Link {
     pub extensions: Option<Box<str>>,
     /// Which end this is.
     pub role: Role,
-    /// What the program has a use for.
+    /// The events that the program wants.
     pub wants: Wants,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
-    /// It stands in the list of connections that hold a codec.
+    /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
     pub is_codec_owner: bool,
     /// The program has queued something since the last event of an empty queue.
     pub is_drain_due: bool,

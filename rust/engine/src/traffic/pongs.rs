@@ -16,7 +16,7 @@ pub struct Pongs {
     end: u64,
 }
 
-/// What a write means for them.
+/// What a write has changed for the Pongs of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.

@@ -21,9 +21,9 @@ const SCRATCH: usize = 256 * 1024;
 /// Connections with something new to write.
 #[derive(Default)]
 pub struct ToWrite {
-    /// For the next flush.
+    /// Connections to be written by the next flush.
     now: Vec<Id>,
-    /// For the next turn of the loop: a program that sends from `on_drain` would otherwise keep the
+    /// Connections to be written in the next turn of the loop: a program that sends from `on_drain` would otherwise keep the
     /// loop to itself, and pile up in the kernel what no cache holds.
     next: Vec<Id>,
     /// The flush of this entry is over.
@@ -228,7 +228,7 @@ impl Traffic {
         self.written(id, before, shared);
     }
 
-    /// What a write means for everything that waits for it.
+    /// Follows up a write: events, timers and states that depend on it.
     fn written(&mut self, id: Id, before: u64, shared: &mut Shared<'_>) {
         let Shared { reactor, outbox } = shared;
         let Some(link) = self.links.get_mut(id) else {
@@ -236,7 +236,7 @@ impl Traffic {
         };
         let (taken, is_empty) = (link.queue.taken(), link.queue.is_empty());
         let progress = taken > before;
-        // What was thrown away was not sent: a program must not be told to go on.
+        // Frames that were thrown away were not sent, so the program is not told that the queue is empty.
         if is_empty && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
             outbox.push(Event::Drain { id });
         }

@@ -31,7 +31,7 @@ pub enum Life {
     },
 }
 
-/// What is done with what arrives, as far as the program says.
+/// Whether the program wants what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// What arrives is delivered.
@@ -40,10 +40,10 @@ pub enum Reading {
     Paused,
 }
 
-/// What the stream does with what is to be sent.
+/// What the stream does with frames that are queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writing {
-    /// Nothing is to be done.
+    /// Nothing waits to be written.
     Idle,
     /// There is something new to write, which the next flush does.
     Queued,
@@ -63,7 +63,7 @@ pub struct LinkState {
     writing: Writing,
 }
 
-/// For the log.
+/// The names of states for the log.
 impl fmt::Display for LinkState {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LinkState {
@@ -113,7 +113,7 @@ impl LinkState {
         self.life
     }
 
-    /// What its stream does.
+    /// What its stream does with queued frames.
     #[inline]
     pub fn writing(&self) -> Writing {
         self.writing

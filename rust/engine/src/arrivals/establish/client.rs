@@ -21,7 +21,7 @@ use crate::error;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::info::ExpectedServer;
 
-/// What a `wss://` URL is connected with.
+/// TLS for a `wss://` URL.
 pub struct ClientTlsSetup {
     /// Roots, certificates, sessions.
     pub configuration: Arc<ClientConfig>,

@@ -94,7 +94,7 @@ pub fn log_connected(mailbox: &Mailbox, address: &SocketAddr) {
 /// Connects to the first address of `host` that answers.
 ///
 /// # Errors
-/// None did: each with its error, in words.
+/// A text: no address could be connected to, each with its error.
 pub async fn connect(
     stream: &Stream,
     mailbox: &Mailbox,
@@ -102,7 +102,7 @@ pub async fn connect(
     addresses: &[SocketAddr],
 ) -> Result<(), String> {
     let result = match interleave(addresses)[..] {
-        // There is nobody to race against.
+        // A single address needs no race.
         [only] => stream
             .connect(|| begin(mailbox, &only))
             .await
@@ -128,7 +128,7 @@ pub async fn connect(
 /// Connects to a Unix socket.
 ///
 /// # Errors
-/// Whatever the system says, with the path.
+/// The error of connect(2), with the path.
 pub async fn connect_unix(stream: &Stream, mailbox: &Mailbox, path: &Path) -> Result<(), String> {
     let begin = || {
         let fd = sys::connect_unix(path)?;

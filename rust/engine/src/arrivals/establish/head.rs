@@ -23,7 +23,7 @@ pub fn lines(bytes: &[u8], mut each: impl FnMut(&str)) {
     let head = bytes.split(|byte| *byte == b'\n');
     let head = head.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let head = head.take_while(|line| !line.is_empty());
-    // What a lenient reader takes for the end of a line ends one here.
+    // A line ends here wherever a lenient parser would see its end.
     let lines = head.flat_map(|line| line.split(|byte| *byte == b'\r'));
     for (number, line) in lines.enumerate() {
         let text = String::from_utf8_lossy(line);

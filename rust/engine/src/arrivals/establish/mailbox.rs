@@ -66,7 +66,7 @@ pub enum Question {
     Request {
         /// The request.
         request: Box<HttpRequest>,
-        /// Its body.
+        /// The request's body.
         body: Vec<u8>,
         /// Where the answer goes.
         answer: oneshot::Sender<HttpResponse>,
@@ -117,7 +117,7 @@ pub struct Mailbox {
 pub struct Elapsed;
 
 impl Mailbox {
-    /// Of a future whose steps are written to this log.
+    /// A mailbox whose future writes to this log.
     pub fn new(log: Log) -> Self {
         Mailbox {
             log,
@@ -171,7 +171,7 @@ impl Mailbox {
 
     /// Keeps what TLS has agreed on: the session itself is the future's.
     pub fn keep_info(&self, info: OwnedTlsInfo) {
-        // There is one handshake.
+        // It is set once, since there is one TLS handshake.
         let _ = self.secured.set(info);
     }
 

@@ -111,7 +111,7 @@ impl Establishing {
         self.mailbox.take_deadline()
     }
 
-    /// What TLS has agreed on, where the program is asked.
+    /// What TLS has agreed on, of a connection that the program is asked about.
     pub fn info(&self) -> Option<&OwnedTlsInfo> {
         self.mailbox.info()
     }

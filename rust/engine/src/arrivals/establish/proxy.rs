@@ -15,7 +15,7 @@ use crate::error;
 /// Connects to `host` at `port` by way of a proxy.
 ///
 /// # Errors
-/// What went wrong on the way to the proxy or behind it, in words.
+/// A text: what went wrong on the way to the proxy or behind it.
 pub async fn connect_through(
     stream: &mut Stream,
     mailbox: &Mailbox,
@@ -60,7 +60,7 @@ pub async fn connect_through(
     Err(failures.join("; "))
 }
 
-/// What a SOCKS proxy is asked for, one after the other.
+/// The addresses that a SOCKS proxy is asked for, one after the other.
 async fn targets(
     mailbox: &Mailbox,
     proxy: &Proxy,

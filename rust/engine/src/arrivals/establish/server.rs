@@ -36,7 +36,7 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 pub struct Policy {
     /// The subprotocols it allows.
     pub protocols: Vec<String>,
-    /// What is accepted of permessage-deflate.
+    /// The parameters of permessage-deflate that are accepted; `None`: it is refused.
     pub deflate: Option<deflate::Options>,
     /// Added to every response that accepts.
     pub headers: Headers,
@@ -53,25 +53,25 @@ pub struct Policy {
     /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
     /// `None`: as long as they like.
     pub timeout: Option<Duration>,
-    /// What its connections are secured with; `None`: they are not.
+    /// TLS of its connections; `None`: there is none.
     pub tls: Option<ListenerTls>,
     /// The listener was stopped: no further request is read of a connection that has its answer.
     pub stopped: Cell<bool>,
 }
 
-/// What was read of a connection before it is established here; of an accepted one nothing.
+/// What the program has read of an adopted connection; nothing for one that was accepted.
 #[derive(Default)]
 pub struct AlreadyRead {
-    /// Its request.
+    /// The request.
     pub request: Option<UpgradeRequest>,
-    /// Bytes behind that, or of it.
+    /// Bytes behind the request, or the beginning of one.
     pub input: Vec<u8>,
 }
 
 /// A connection before its upgrade.
 pub(super) struct Server {
     pub transport: Transport,
-    /// What lies below the transport.
+    /// The socket below the transport.
     pub socket: Stream,
     pub mailbox: Rc<Mailbox>,
     pub policy: Rc<Policy>,
@@ -325,7 +325,7 @@ impl Server {
     /// Ends our side of the stream; the engine then shuts the connection down.
     pub(super) async fn end<T>(&mut self, failure: EstablishError) -> Result<T, EstablishError> {
         self.mailbox.set_deadline(Some(timeouts::LINGER));
-        // Whoever does not take that goes without it.
+        // The connection ends, whether the peer takes these bytes or not.
         let _ = self.mailbox.in_time(self.transport.shutdown()).await;
         Err(failure)
     }

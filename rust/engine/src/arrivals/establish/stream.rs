@@ -109,10 +109,11 @@ impl Socket {
         }
     }
 
-    /// As recv(2), within the share of this poll: there are records of TLS without end that no head grows by.
+    /// Reads as recv(2) does, within the share of this poll: a peer can send TLS records without end that add
+    /// nothing to a head.
     ///
     /// # Errors
-    /// What recv(2) says; `WouldBlock` also when the share is used up.
+    /// The errors of recv(2); `WouldBlock` also when the share is used up.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let share = self.share.get();
         if share == 0 {
@@ -129,7 +130,7 @@ impl Socket {
         self.wants.set(self.wants.get() | interest);
     }
 
-    /// What a call has come to, which waits if the socket was not ready for it.
+    /// The result of a system call as a poll: it is pending if the socket was not ready.
     pub fn wait_for<T>(&self, interest: Interest, result: io::Result<T>) -> Poll<io::Result<T>> {
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -143,7 +144,7 @@ impl Socket {
     /// Does something with the descriptor.
     ///
     /// # Errors
-    /// What that says; `NotConnected`: there is none.
+    /// The errors of `act`; `NotConnected`: there is no descriptor.
     pub fn with<T>(&self, act: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
         match self.fd.borrow().as_ref() {
             Some(fd) => act(fd),
