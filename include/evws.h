@@ -435,6 +435,29 @@ typedef struct evws_listener_info {
 } evws_listener_info;
 
 /**
+ * What a line of the log is about: one of `EVWS_LOG_*`.
+ */
+typedef uint32_t evws_log_topic;
+
+/**
+ * A line of the log.
+ */
+typedef struct evws_log_line {
+  /**
+   * One of `EVWS_LOG_*`.
+   */
+  evws_log_topic topic;
+  /**
+   * The connection, the listener or another source; 0: the context.
+   */
+  uint64_t id;
+  /**
+   * What happened, in printable ASCII. Lent until the next call on the context.
+   */
+  struct evws_bytes text;
+} evws_log_line;
+
+/**
  * How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
  * not given.
  */
@@ -848,6 +871,36 @@ typedef struct evws_tls_info {
  * will not come. The id is stale.
  */
 #define EVWS_EVENT_HANDSHAKE_ENDED 12
+
+/**
+ * A change of state.
+ */
+#define EVWS_LOG_STATE 1
+
+/**
+ * A timer was started, moved or stopped, or has run out.
+ */
+#define EVWS_LOG_TIMER 2
+
+/**
+ * The header of a frame, received or sent.
+ */
+#define EVWS_LOG_FRAME 3
+
+/**
+ * A step on the way to a connection: a name, an attempt, TLS, the lines of a head.
+ */
+#define EVWS_LOG_HANDSHAKE 4
+
+/**
+ * An error, with its text.
+ */
+#define EVWS_LOG_ERROR 5
+
+/**
+ * A descriptor, and what it is watched for.
+ */
+#define EVWS_LOG_DESCRIPTOR 6
 
 /**
  * A text message.
@@ -1294,6 +1347,25 @@ evws_status evws_shutdown(struct evws_context *context,
                           double timeout,
                           int64_t code,
                           struct evws_bytes reason);
+
+/**
+ * Turns the log on or off; it is off at first. Lines that were made can still be polled.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed.
+ */
+void evws_set_log(struct evws_context *context, bool is_on);
+
+/**
+ * The oldest line of the log. Returns false when there is none. The text is lent until the next call
+ * on the context.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+ * a place for the result.
+ */
+bool evws_poll_log(struct evws_context *context,
+                   struct evws_log_line *out);
 
 /**
  * Gives the payload of the event that was polled last away, if it has memory of its own: a large

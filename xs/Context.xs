@@ -23,31 +23,43 @@ SV *
 ws_connect(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
+POSTCALL:
+    WS_LOG(self);
 
 UV
 ws_listen(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
+POSTCALL:
+    WS_LOG(self);
 
 void
 ws_reload_tls(ws_context *self, SV *where)
 C_ARGS:
     aTHX_ self, where
+POSTCALL:
+    WS_LOG(self);
 
 SV *
 ws_adopt(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
+POSTCALL:
+    WS_LOG(self);
 
 UV
 ws_stop_listening(ws_context *self, SV *where)
 C_ARGS:
     aTHX_ self, where
+POSTCALL:
+    WS_LOG(self);
 
 void
 ws_shutdown(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
+POSTCALL:
+    WS_LOG(self);
 
 void
 connections(ws_context *self)

@@ -27,6 +27,7 @@ static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
     globals->connection_stash = gv_stashpvs("EV::Websockets::Connection", GV_ADD);
     globals->drain = newXS(NULL, ws_drain_xsub, __FILE__);
     globals->unheard = newXS(NULL, ws_unheard_xsub, __FILE__);
+    globals->log_failed = newXS(NULL, ws_log_failed_xsub, __FILE__);
     for (i = 0; i < 2; i++) {
         globals->number[i] = newSViv(i);
         SvREADONLY_on(globals->number[i]);
@@ -38,8 +39,11 @@ static void globals_init(pTHX_ ws_globals *globals, bool gives_memory)
 static ws_globals *globals_clone(pTHX)
 {
     MY_CXT_CLONE;
+    bool debug;
 
+    debug = MY_CXT.debug;
     globals_init(aTHX_ &MY_CXT, MY_CXT.gives_memory);
+    MY_CXT.debug = MY_CXT.logs = debug;
     return &MY_CXT;
 }
 
@@ -66,9 +70,11 @@ VERSIONCHECK: ENABLE
 
 BOOT:
 {
+    const char *debug = PerlEnv_getenv("EV_WEBSOCKETS_DEBUG");
     MY_CXT_INIT;
 
     globals_init(aTHX_ &MY_CXT, TAKES_MEMORY && SvTRUE(ws_call_helper(aTHX_ "EV::Websockets::_takes_memory", NULL, 0)));
+    ws_log_set_debug(aTHX_ debug && *debug && strNE(debug, "0"));
     ws_watch_boot(aTHX);
 }
 
@@ -85,7 +91,12 @@ CODE:
 void
 _set_debug(bool on)
 CODE:
-    ws_globals_here(aTHX)->debug = on;
+    ws_log_set_debug(aTHX_ on);
+
+void
+on_log(SV *code)
+CODE:
+    ws_log_set_callback(aTHX_ code);
 
 INCLUDE: Context.xs
 

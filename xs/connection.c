@@ -107,6 +107,7 @@ void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
     SV *arg[2];
     evws_bytes text;
     ws_connection *conn;
+    ws_context *ctx;
 
     arg[0] = self;
     arg[1] = data;
@@ -114,7 +115,9 @@ void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
     text = octets(aTHX_ method, arg[1], kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY);
     conn = open_connection(aTHX_ arg[0], method);
     text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters || conn->utf8);
-    sent(aTHX_ conn, evws_send(conn->ctx->engine, conn->id, kind, text.data, text.length));
+    ctx = conn->ctx;
+    sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
+    WS_LOG(ctx);
 }
 
 void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *final)
@@ -139,6 +142,7 @@ void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
     conn->in_fragments = !is_final;
     conn->fragments_binary = is_binary;
+    WS_LOG(conn->ctx);
 }
 
 /* The number that an object says it is; or its string; or NULL. */
@@ -200,6 +204,7 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     if (evws_close(ctx->engine, conn->id, (uint16_t)code, text.data, text.length) == EVWS_STATUS_INVALID)
         ws_context_croak(aTHX_ ctx);
     WS_WAKE(ctx);
+    WS_LOG(ctx);
 }
 
 void ws_abort(pTHX_ ws_connection *conn)
@@ -210,6 +215,7 @@ void ws_abort(pTHX_ ws_connection *conn)
     (void)evws_abort(conn->ctx->engine, conn->id);
     ws_callbacks_forget_url(aTHX_ conn->callbacks);
     WS_WAKE(conn->ctx);
+    WS_LOG(conn->ctx);
 }
 
 void ws_pause(pTHX_ ws_connection *conn, bool pause)
@@ -222,6 +228,7 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause)
     else
         (void)evws_resume(conn->ctx->engine, conn->id);
     WS_WAKE(conn->ctx);
+    WS_LOG(conn->ctx);
 }
 
 /* DESTROY. Perl itself calls it only when the connection is closed, since the

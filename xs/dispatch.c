@@ -35,29 +35,29 @@ struct ws_frame {
     SV *error;
     bool reporting;             /* under way, or it died itself */
     bool finished;              /* the XSUB came to its end */
+    bool called;                /* a callback was, by the XSUB */
     bool flushed;               /* what the events have queued was written */
     bool errsv_empty;           /* $@ was, and is made so again; otherwise it is saved */
 };
 
 /* Indexed by EVWS_EVENT_*. */
 static const struct {
-    const char *trace;
     const char *handler;        /* as the warning names it */
     int callback;
 } ws_events[] = {
-    { "none",           "",                0 },
-    { "handshake",      "on_handshake",    0 },
-    { "connect",        "connect handler", WS_ON_CONNECT },
-    { "message",        "message handler", WS_ON_MESSAGE },
-    { "pong",           "pong handler",    WS_ON_PONG },
-    { "drain",          "drain handler",   WS_ON_DRAIN },
-    { "error",          "error handler",   WS_ON_ERROR },
-    { "connect failed", "error handler",   WS_ON_ERROR },
-    { "close",          "close handler",   WS_ON_CLOSE },
-    { "request",        "on_request",      0 },
-    { "listener ended", "",                0 },
-    { "shut down",      "shutdown handler", 0 },
-    { "handshake ended", "",               0 },
+    { "",                 0 },
+    { "on_handshake",     0 },
+    { "connect handler",  WS_ON_CONNECT },
+    { "message handler",  WS_ON_MESSAGE },
+    { "pong handler",     WS_ON_PONG },
+    { "drain handler",    WS_ON_DRAIN },
+    { "error handler",    WS_ON_ERROR },
+    { "error handler",    WS_ON_ERROR },
+    { "close handler",    WS_ON_CLOSE },
+    { "on_request",       0 },
+    { "",                 0 },
+    { "shutdown handler", 0 },
+    { "",                 0 },
 };
 
 /* Whether the callback of an event answers it. */
@@ -179,13 +179,6 @@ static void take_shutdown(pTHX_ ws_frame *f)
     }
 }
 
-static void trace(pTHX_ const ws_frame *f)
-{
-    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: context %p connection %lx: %s, %lu bytes\n", (void *)f->ctx,
-                  (unsigned long)f->event.id, ws_events[f->event.kind].trace,
-                  (unsigned long)f->event.payload.length);
-}
-
 /* Does what the event means for the objects, and finds the callback for it. */
 static void take_event(pTHX_ ws_frame *f)
 {
@@ -195,8 +188,6 @@ static void take_event(pTHX_ ws_frame *f)
 
     f->answered = !is_question(kind);
     f->refusal = kind == EVWS_EVENT_HANDSHAKE ? 403 : 500;
-    if (f->ctx->globals->debug)
-        trace(aTHX_ f);
     switch (kind) {
     case EVWS_EVENT_HANDSHAKE:
     case EVWS_EVENT_REQUEST:
@@ -295,7 +286,8 @@ static bool next_call(pTHX_ ws_frame *f)
     while (f->ctx->engine) {
         if (evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
             take_event(aTHX_ f);
-            if (f->code || f->origins)
+            WS_LOG(f->ctx);
+            if (f->ctx->engine && (f->code || f->origins))
                 return TRUE;
             finish_event(aTHX_ f);
         } else if (!f->flushed) {
@@ -376,6 +368,7 @@ XS(ws_drain_xsub)
     if (f->failed)
         report(aTHX_ f);
     while (f->code || f->origins || next_call(aTHX_ f)) {
+        f->called = TRUE;
         if (is_question(f->event.kind))
             call_for_answer(aTHX_ f);
         else
@@ -458,7 +451,7 @@ static void protected_run(pTHX_ ws_frame *f)
     /* The first event, often the only one, is called at once: an eval around
      * one call needs no XSUB. Before 5.14 a DESTROY could clear $@ on the way
      * out of a die, which would then go unnoticed. */
-    if (!is_question(f->event.kind)) {
+    if (f->code && !is_question(f->event.kind)) {
         call(aTHX_ f, G_EVAL | G_DISCARD);
         if (SvROK(ERRSV) || (SvPOK(ERRSV) && SvCUR(ERRSV))) {
             caught(aTHX_ f);
@@ -496,13 +489,21 @@ bool ws_drain(pTHX_ ws_context *ctx)
     Zero(&frame, 1, ws_frame);
     frame.ctx = ctx;
     frame.answered = TRUE;
-    called = next_call(aTHX_ &frame);
-    if (called)
+    /* What is logged goes to a callback, too: before any event that has one. */
+    if (ctx->globals->logs) {
         protected_run(aTHX_ &frame);
+        called = frame.called;
+    } else {
+        called = next_call(aTHX_ &frame);
+        if (called)
+            protected_run(aTHX_ &frame);
+    }
     if (ctx->engine) {
         ws_watch_settle(aTHX_ ctx);
         ws_context_check(aTHX_ ctx);
     }
+    if (ctx->globals->logs)
+        return ws_log_end(aTHX_ ctx) && called;
     called = called && ctx->engine;
     ws_context_unref(aTHX_ ctx);
     return called;

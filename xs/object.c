@@ -207,6 +207,7 @@ ws_context *ws_context_new(pTHX_ SV *loop, HV *settings)
     ctx->globals = ws_globals_here(aTHX);
     ctx->settings = (HV *)SvREFCNT_inc((SV *)settings);
     ctx->watch = ws_watch_new(aTHX_ ctx, loop);
+    ws_log_enter(ctx);
 #ifdef PERL_IMPLICIT_CONTEXT
     ctx->perl = aTHX;
 #endif
@@ -298,7 +299,9 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
         evws_context_remove_socket_files(engine);
         return;
     }
-    WS_TRACE(ctx->globals, (PerlIO_stderr(), "EV::Websockets: context %p destroyed\n", (void *)ctx));
+    WS_LOG(ctx);
+    if (ctx->engine != engine)
+        return;
     ctx->engine = NULL;
     ctx->refs++;
     ws_watch_stop(ctx->watch);
@@ -311,6 +314,8 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     ctx->stashes = NULL;
     SvREFCNT_dec(at_shutdown);
     SvREFCNT_dec(stashes);
+    if (ctx->globals->logs)
+        ws_log_say(aTHX_ ctx, EVWS_LOG_STATE, "a context is destroyed");
     ws_context_unref(aTHX_ ctx);
 }
 
@@ -344,6 +349,7 @@ void ws_context_unref(pTHX_ ws_context *ctx)
 {
     if (--ctx->refs)
         return;
+    ws_log_leave(ctx);
     SvREFCNT_dec(ctx->spare_rv);
     SvREFCNT_dec(ctx->spare_payload);
     SvREFCNT_dec((SV *)ctx->settings);

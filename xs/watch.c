@@ -313,11 +313,8 @@ void ws_watch_settle(pTHX_ ws_context *ctx)
 {
     evws_watch want;
 
-    while (evws_poll_watch(ctx->engine, &want)) {
-        WS_TRACE(ctx->globals, (PerlIO_stderr(), "EV::Websockets: context %p token %lx: watch fd %d for %u\n",
-                                (void *)ctx, (unsigned long)want.token, (int)want.fd, (unsigned)want.events));
+    while (evws_poll_watch(ctx->engine, &want))
         slot_watch(ctx->watch, slot_make(aTHX_ ctx->watch, want.token), &want);
-    }
     timer_watch(ctx->watch, evws_poll_deadline(ctx->engine));
     ws_watch_rest(ctx);
 }

@@ -56,7 +56,12 @@ typedef struct ws_globals {
     CV *unheard;                            /* what is called for a client without on_error that failed */
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     ws_frame *handed;                       /* to the XSUB that is about to be called */
-    bool debug;
+    struct ws_context *contexts;            /* all of them, see log.c */
+    SV *on_log;                             /* a CV that gets the lines of the log, or NULL */
+    CV *log_failed;                         /* the XSUB that warns when it has died */
+    bool debug;                             /* lines go to STDERR, unless there is on_log */
+    bool logs;                              /* one of the two is on */
+    bool in_log;                            /* on_log runs: nothing that it does makes a line */
     bool gives_memory;                      /* a buffer from malloc(3) may become that of a scalar */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;                  /* whose state it is */
@@ -78,6 +83,7 @@ struct ws_context {
     SV *spare_payload;
     HV *settings;                           /* options of new() that connect and listen look at */
     AV *at_shutdown;                        /* callbacks of shutdown(), or undef, one for each call; NULL: none */
+    ws_context *next, **previous;           /* in the list of its interpreter's */
     HV *stashes;                            /* by id, of handshakes that were accepted, until there is a connection; or NULL */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;
@@ -196,6 +202,16 @@ void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
 bool ws_drain(pTHX_ ws_context *ctx);
 XS(ws_drain_xsub);
 XS(ws_unheard_xsub);
+
+/* ---- log.c ---- */
+void ws_log_set_debug(pTHX_ bool on);
+void ws_log_set_callback(pTHX_ SV *code);
+void ws_log_enter(ws_context *ctx);
+void ws_log_leave(ws_context *ctx);
+void ws_log_take(pTHX_ ws_context *ctx);
+bool ws_log_end(pTHX_ ws_context *ctx);
+void ws_log_say(pTHX_ ws_context *ctx, U32 topic, const char *text);
+XS(ws_log_failed_xsub);
 
 /* ---- context.c ---- */
 SV *ws_new(pTHX_ SV **args, I32 count);
@@ -385,6 +401,7 @@ void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server
  * this is needed too: the callback may run the loop itself. */
 #define WS_WAKE(ctx) STMT_START { if (!(ctx)->settle) ws_watch_wake(ctx); } STMT_END
 
-#define WS_TRACE(globals, args) STMT_START { if ((globals)->debug) PerlIO_printf args; } STMT_END
+/* After a call into the engine: what it logged is told. That can run Perl code. */
+#define WS_LOG(ctx) STMT_START { if ((ctx)->globals->logs) ws_log_take(aTHX_ ctx); } STMT_END
 
 #endif

@@ -329,10 +329,76 @@ Your callbacks work with perl's memory: set C<max_message_size>, and limit the s
 (L<EV::Websockets::Connection/BACKPRESSURE>), so that it does not come to that. Also mind that many
 systems promise more memory than there is, and kill a process that uses it. Then nothing croaks.
 
-=head2 Tracing
+=head1 DEBUGGING
 
-C<EV::Websockets::_set_debug(1)> makes the module print what it does to STDERR.
-C<_set_debug(0)> turns that off. The text is meant for people, and it changes between versions.
+The module can tell what it does: a line for each frame, each step of a handshake, each change of
+state, timer, descriptor and error. While this is off, which is the default, it costs nothing.
+
+=head2 EV_WEBSOCKETS_DEBUG
+
+When this environment variable has a true value at the time the module is loaded, the lines are
+printed to STDERR:
+
+    $ EV_WEBSOCKETS_DEBUG=1 perl client.pl
+    EV::Websockets: 14:03:22.507827 [handshake] #4294967298: sent GET /chat?(14 bytes) HTTP/1.1
+    EV::Websockets: 14:03:22.512410 [handshake] #4294967298: sent Cookie: (8 bytes)
+    EV::Websockets: 14:03:22.518033 [frame] #4294967298: received text, FIN, 12 bytes
+    EV::Websockets: 14:03:22.519764 [state] #4294967298: life: Open to Closing
+
+C<EV::Websockets::_set_debug(1)> does the same from within a program, and
+C<EV::Websockets::_set_debug(0)> ends it.
+
+=head2 on_log
+
+    EV::Websockets::on_log(sub {
+        my ($level, $connection_id, $text) = @_;
+        $log{$connection_id} .= "$level: $text\n";
+    });
+
+The lines are passed to the callback, and not printed. C<undef> in place of a code reference ends
+that; any other value croaks. The callback applies to all contexts of the interpreter, also to those
+that were made before.
+
+=over
+
+=item $level
+
+What the line is about:
+
+    state        life, reading and writing of a connection
+    timer        a timer was started, moved or stopped, or has run out
+    frame        the header of a frame that was received, or is queued to be sent
+    handshake    a name, an attempt to connect, TLS, the heads of requests and responses
+    error        an error, with its text
+    descriptor   a descriptor was opened or closed, or is watched for something else
+
+=item $connection_id
+
+A number, which is the same in all lines about one connection, and the key of a hash if you like.
+Listening sockets, and the attempts of a client that tries several addresses, have numbers of their
+own. 0 is the context itself. A number can come up again after the end of what it stood for.
+
+=item $text
+
+Printable ASCII characters. Others, for example in what a peer has sent, are escaped, and texts
+of more than 1000 characters are cut. The text is meant for people, and it changes between versions.
+
+=back
+
+A line about a frame comes before the callback that the frame leads to. What a method does is told
+before the method returns.
+
+The callback can call everything, also C<on_log>. What it does, and all that happens until it
+returns, makes no lines. When it dies, the exception is printed as a warning. C<$@> and C<$!> are
+kept. A thread of perl begins without C<on_log>.
+
+=head2 What is not told
+
+Payloads are not told, only their lengths. Of the heads of requests and responses the values of
+C<Authorization>, C<Proxy-Authorization>, C<Cookie>, C<Set-Cookie>, and of headers whose names
+contain C<token>, C<secret>, C<api-key> or the like, are replaced by their lengths, and so is the
+query of the URL. Other headers are told as they are, C<Sec-WebSocket-Protocol> among them: some
+programs put a token there, too.
 
 =head1 FORK AND THREADS
 
@@ -447,8 +513,11 @@ C<.example.org> include C<www.example.org>. An entry that ends in C<:port> is fo
 
 =back
 
-These variables never send C<localhost>, C<127.0.0.0/8> and C<::1> through a proxy. When the value
-of a variable is not a proxy, each connection that needs the proxy fails: C<on_error> says why.
+The proxy variables never send C<localhost>, C<127.0.0.0/8> and C<::1> through a proxy. When the
+value of a variable is not a proxy, each connection that needs the proxy fails: C<on_error> says
+why.
+
+C<EV_WEBSOCKETS_DEBUG> is described under L</DEBUGGING>.
 
 =head1 DIFFERENCES FROM 0.10
 

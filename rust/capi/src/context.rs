@@ -14,6 +14,8 @@ use crate::types::{
 pub struct evws_context {
     pub(crate) engine: Context,
     pub(crate) error: String,
+    /// The text of the line of the log that was polled last.
+    pub(crate) logged: String,
     /// A panic was caught; what the engine holds may be half done.
     pub(crate) poisoned: Cell<bool>,
 }
@@ -31,6 +33,7 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
         Box::new(evws_context {
             engine: Context::new(),
             error: String::new(),
+            logged: String::new(),
             poisoned: Cell::new(false),
         })
     });

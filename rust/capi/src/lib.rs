@@ -12,6 +12,7 @@ pub mod context;
 pub mod drive;
 mod guard;
 mod listener;
+pub mod log;
 pub mod memory;
 pub mod open;
 pub mod options;

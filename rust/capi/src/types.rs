@@ -162,6 +162,34 @@ pub struct evws_watch {
     pub events: u32,
 }
 
+/// What a line of the log is about: one of `EVWS_LOG_*`.
+pub type evws_log_topic = u32;
+
+/// A change of state.
+pub const EVWS_LOG_STATE: evws_log_topic = 1;
+/// A timer was started, moved or stopped, or has run out.
+pub const EVWS_LOG_TIMER: evws_log_topic = 2;
+/// The header of a frame, received or sent.
+pub const EVWS_LOG_FRAME: evws_log_topic = 3;
+/// A step on the way to a connection: a name, an attempt, TLS, the lines of a head.
+pub const EVWS_LOG_HANDSHAKE: evws_log_topic = 4;
+/// An error, with its text.
+pub const EVWS_LOG_ERROR: evws_log_topic = 5;
+/// A descriptor, and what it is watched for.
+pub const EVWS_LOG_DESCRIPTOR: evws_log_topic = 6;
+
+/// A line of the log.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_log_line {
+    /// One of `EVWS_LOG_*`.
+    pub topic: evws_log_topic,
+    /// The connection, the listener or another source; 0: the context.
+    pub id: u64,
+    /// What happened, in printable ASCII. Lent until the next call on the context.
+    pub text: evws_bytes,
+}
+
 /// What is sent: one of `EVWS_SEND_*`.
 pub type evws_send_kind = u32;
 

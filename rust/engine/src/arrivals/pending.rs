@@ -1,6 +1,7 @@
 //! Connections on their way: the engine's side of the futures of [`super::establish`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -138,7 +139,10 @@ impl Arrivals {
         let socket = &pending.establishing.socket;
         let fd = socket.raw_fd().unwrap_or(-1);
         let peer = match socket.peer_address() {
-            Some(address) => format!(" from {address}"),
+            Some(address) => {
+                let ip = address.ip().to_canonical();
+                format!(" from {}", SocketAddr::new(ip, address.port()))
+            }
             None => String::new(),
         };
         let text = match pending.source {
