@@ -13,7 +13,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 /// The first reserved bit in [`Header::rsv`]: permessage-deflate's (RFC 7692 section 6).
 pub const RSV1: u8 = 4;
 
-/// What a frame is (RFC 6455 section 11.8).
+/// The opcode of a frame (RFC 6455 section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -60,7 +60,7 @@ pub struct Header {
     pub fin: bool,
     /// RSV1 to RSV3 as the bits 4, 2 and 1. Whether they may be set is for the connection to say.
     pub rsv: u8,
-    /// What the frame is.
+    /// The frame's opcode.
     pub opcode: Opcode,
     /// The mask key, if the payload is masked.
     pub mask: Option<[u8; 4]>,
@@ -69,7 +69,7 @@ pub struct Header {
 }
 
 impl fmt::Display for Header {
-    /// As in `text, FIN, RSV1, masked, 5 bytes`. The mask key is not shown.
+    /// Writes the header as `text, FIN, RSV1, masked, 5 bytes`. The mask key is not shown.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self.opcode {
             Opcode::Continuation => "continuation",
@@ -94,7 +94,7 @@ impl fmt::Display for Header {
     }
 }
 
-/// What makes a header wrong whatever connection it stands in. All of it is close code 1002.
+/// Why a header is wrong in every connection. The close code of all of these is 1002.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameHeaderError {
     /// Opcode 3 to 7 or 11 to 15.
@@ -279,7 +279,7 @@ pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, 
     encode_with(fin, 0, opcode, payload, mask, out);
 }
 
-/// As [`encode`], with reserved bits.
+/// Encodes a frame as [`encode`] does, with reserved bits.
 #[inline]
 pub fn encode_with(
     fin: bool,

@@ -28,7 +28,7 @@ pub enum UrlError {
     /// Not a number from 1 to 65535.
     #[error("connect: invalid port in url (expected 1-65535)")]
     Port,
-    /// Nothing before the port or path.
+    /// The host is empty.
     #[error("connect: no host in url")]
     EmptyHost,
     /// `user:password@`.
@@ -120,7 +120,7 @@ impl Url {
     }
 }
 
-/// What may stand nowhere in a URL.
+/// Refuses characters that must not be anywhere in a URL.
 fn check_characters(rest: &[u8]) -> Result<(), UrlError> {
     if rest.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         return Err(UrlError::LineBreak);

@@ -14,7 +14,7 @@ use partial::Partial;
 
 pub use send::{FrameKind, Outgoing, SendError};
 
-/// What does not change during a connection's life.
+/// The options of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Which end we are.
@@ -25,10 +25,10 @@ pub struct Config {
     pub validate_utf8: bool,
 }
 
-/// What [`Connection::receive`] found.
+/// An event of [`Connection::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// Nothing yet: all of the input was taken, and more is needed.
+    /// No event yet: all of the input was taken, and more is needed.
     NeedMore,
     /// A whole message, its fragments joined.
     Message {
@@ -58,7 +58,7 @@ pub enum Received<'a> {
 pub struct Failure {
     /// The close code to send: 1002, 1007 or 1009.
     pub code: u16,
-    /// What the peer did, in words.
+    /// A text: what the peer did.
     pub text: &'static str,
 }
 
@@ -154,7 +154,9 @@ impl Connection {
     /// Gives back the codecs that were not used since the last call, but for the window that the peer may refer to, and
     /// unless a message is in progress. Returns whether it holds one afterwards.
     pub fn release_idle_codecs(&mut self) -> bool {
-        self.deflate.as_mut().is_some_and(|deflate| deflate.rest())
+        self.deflate
+            .as_mut()
+            .is_some_and(|deflate| deflate.release_idle())
     }
 
     /// How far the closing handshake has come.

@@ -1,4 +1,4 @@
-//! What a connection keeps while a frame or a message is unfinished.
+//! The state of a connection that is needed only while a frame or a message is unfinished.
 
 use super::Failure;
 use crate::close::NOT_UTF8;
@@ -11,7 +11,7 @@ use crate::utf8::Validator;
 /// proportion to the bytes that have arrived: a header's claim alone costs a peer nothing.
 pub(super) const FIRST_RESERVE: usize = 256 * 1024;
 
-/// With less spare capacity than this a message grows before it is read into.
+/// A message with less spare capacity than this grows before it is read into.
 const LEAST_SPARE: usize = 64 * 1024;
 
 /// Bytes that are unmasked, checked and copied together, so that the later steps find them in the cache.
@@ -105,9 +105,9 @@ impl Frame {
 #[derive(Debug)]
 pub(super) struct Message {
     pub binary: bool,
-    /// All of it is there.
+    /// The whole payload is there.
     pub complete: bool,
-    /// It is inflated as it arrives.
+    /// The payload is inflated as it arrives.
     pub compressed: bool,
     pub payload: Vec<u8>,
     /// `None` if the payload is not to be checked.
@@ -186,7 +186,7 @@ impl Message {
         let start = self.payload.len();
         let inflated = deflate.finish(&mut self.payload, limit);
         self.check_inflated(start, inflated)?;
-        // Whoever takes the message gets neither what it grew by too much, nor too little for a NUL.
+        // The message is given away with no more memory than it needs, and one byte for a NUL.
         let length = self.payload.len();
         if self.payload.capacity() - length > length / 4 {
             self.payload.shrink_to(length + 1);
@@ -243,7 +243,7 @@ pub(super) fn take_whole(key: Option<[u8; 4]>, text: bool, data: &mut [u8]) -> R
     take_blocks(key, text, data)
 }
 
-/// As [`take_whole`], for what does not fit into the cache.
+/// Does what [`take_whole`] does, block by block, for payloads that do not fit into the cache.
 fn take_blocks(key: Option<[u8; 4]>, text: bool, data: &mut [u8]) -> Result<(), Failure> {
     let mut utf8 = text.then(Validator::new);
     for block in data.chunks_mut(BLOCK) {

@@ -6,7 +6,7 @@ use crate::deflate::Deflate;
 use crate::frame::{self, Header, Opcode, MAX_CONTROL_PAYLOAD};
 use crate::Role;
 
-/// What is sent as one frame.
+/// The kind of a frame to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A text message.
@@ -45,7 +45,7 @@ pub struct Outgoing<'a> {
     compressed: bool,
     opcode: Opcode,
     mask: Option<[u8; 4]>,
-    /// What goes on the wire, before it is masked.
+    /// The payload on the wire, before it is masked.
     pub payload: &'a [u8],
 }
 

@@ -41,7 +41,7 @@ impl Inflater {
         self.0.reset(false);
     }
 
-    /// What the stream may refer to, before its first byte.
+    /// Sets the window that the stream may refer to, before its first byte.
     pub fn set_window(&mut self, window: &[u8]) -> Result<(), ()> {
         self.0.set_dictionary(window).map(|_| ()).map_err(|_| ())
     }

@@ -25,7 +25,7 @@ pub const MIN_WINDOW_BITS: u8 = 9;
 /// The largest window, 32 KiB, which is what applies where nothing was agreed on.
 pub const MAX_WINDOW_BITS: u8 = 15;
 
-/// What a program allows. The same names mean the same for a client and a server (RFC 7692 section 7.1).
+/// What a program allows of permessage-deflate. A client's options mean the same as a server's (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The server is to forget what it sent after each message.

@@ -27,7 +27,7 @@ struct Pool {
         reason = "connections hold them boxed, and they go to and fro"
     )]
     inflaters: Vec<Box<Inflater>>,
-    /// What is inflated in one step.
+    /// The buffer for what is inflated in one step.
     output: Option<Box<[u8]>>,
 }
 
@@ -57,7 +57,7 @@ impl Drop for OutputBuffer {
     }
 }
 
-/// What a compressor was made with.
+/// The parameters that a compressor was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     pub window_bits: u8,

@@ -14,12 +14,13 @@ use super::pool::Codecs;
 use super::{window, Direction, MAX_WINDOW_BITS};
 use crate::connection::Failure;
 
-/// What a sender cuts off each message, and a receiver adds (RFC 7692 sections 7.2.1 and 7.2.2).
+/// The bytes that a sender removes from the end of each message, and a receiver appends (RFC 7692 sections 7.2.1 and
+/// 7.2.2).
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
 /// How many bytes wait for the end of the message: two that can have bits of the last block's header, and the tail if
 /// it is there.
-const HELD: usize = 2 + TAIL.len();
+const WAITING: usize = 2 + TAIL.len();
 
 /// Bytes behind the tail. With so many to read from, an inflater is fast.
 const PADDING: usize = 16;
@@ -39,7 +40,7 @@ const INVALID: &str =
 const TOO_BIG: &str = "message exceeds max_message_size";
 pub(super) const NO_MEMORY: &str = "message does not fit into memory";
 
-/// See the module.
+/// The receiving direction of a connection's compression.
 #[derive(Debug)]
 pub(super) struct Receiver {
     codecs: Codecs,
@@ -55,12 +56,12 @@ pub(super) struct Receiver {
     taken: u64,
     /// Bytes of window that were copied for streams inside the message.
     copied: u64,
-    /// Those that wait.
-    held: [u8; HELD],
-    held_length: usize,
+    /// The compressed bytes that wait for the end of their message.
+    waiting: [u8; WAITING],
+    waiting_length: usize,
 }
 
-/// What the peer may refer back to.
+/// The inflater, or the window that the peer may refer back to.
 #[derive(Debug)]
 enum History {
     None,
@@ -81,8 +82,8 @@ impl Receiver {
             known_from: 0,
             taken: 0,
             copied: 0,
-            held: [0; HELD],
-            held_length: 0,
+            waiting: [0; WAITING],
+            waiting_length: 0,
         }
     }
 
@@ -99,20 +100,20 @@ impl Receiver {
         }
         if !self.inflating {
             self.inflating = true;
-            self.held_length = 0;
+            self.waiting_length = 0;
             self.known_from = 0;
             (self.taken, self.copied) = (0, 0);
         }
-        let ready = (self.held_length + input.len()).saturating_sub(HELD);
-        let waited = ready.min(self.held_length);
+        let ready = (self.waiting_length + input.len()).saturating_sub(WAITING);
+        let waited = ready.min(self.waiting_length);
         let (now, later) = input.split_at(ready - waited);
-        let held = self.held;
-        self.run(&held[..waited], message, limit)?;
+        let waiting = self.waiting;
+        self.run(&waiting[..waited], message, limit)?;
         self.run(now, message, limit)?;
-        let kept = self.held_length - waited;
-        self.held.copy_within(waited..self.held_length, 0);
-        self.held[kept..kept + later.len()].copy_from_slice(later);
-        self.held_length = kept + later.len();
+        let kept = self.waiting_length - waited;
+        self.waiting.copy_within(waited..self.waiting_length, 0);
+        self.waiting[kept..kept + later.len()].copy_from_slice(later);
+        self.waiting_length = kept + later.len();
         Ok(())
     }
 
@@ -133,7 +134,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Nothing more is received.
+    /// The connection receives nothing more.
     pub fn stop(&mut self) {
         self.inflating = false;
         self.drop_inflater();
@@ -144,7 +145,7 @@ impl Receiver {
     }
 
     /// Gives the inflater back, but for its window, unless a message is in progress.
-    pub fn rest(&mut self) {
+    pub fn release_idle(&mut self) {
         let History::Inflater(inflater) = &mut self.history else {
             return;
         };
@@ -199,16 +200,16 @@ impl Receiver {
     /// Inflates the bytes that have waited. They prove where the message ends: its last block is an empty one without
     /// compression, whose lengths are the tail and nothing else, or a block with BFINAL that ends with its last byte.
     fn end(&mut self, message: &mut Vec<u8>, limit: u64) -> Result<(), Failure> {
-        let held = self.held;
-        let held = &held[..self.held_length];
+        let waiting = self.waiting;
+        let waiting = &waiting[..self.waiting_length];
         // One whose sender has left the tail on, or has ended it with an empty fragment, has it already: the last bits
         // of any other are zeros, those of a header.
-        let body = match held.strip_suffix(&TAIL) {
+        let body = match waiting.strip_suffix(&TAIL) {
             Some(rest) if !rest.is_empty() => rest,
-            _ => held,
+            _ => waiting,
         };
         // Behind the tail stand bytes that are not used: an inflater that stops before them stops for a block's end.
-        let mut input = [0; HELD + TAIL.len() + PADDING];
+        let mut input = [0; WAITING + TAIL.len() + PADDING];
         input[..body.len()].copy_from_slice(body);
         let end = body.len() + TAIL.len();
         input[body.len()..end].copy_from_slice(&TAIL);
@@ -234,7 +235,7 @@ impl Receiver {
                 _ => return Err(Failure::encoding(INVALID)),
             }
             let is_last = at == end && header.contains(&block);
-            if is_last || (step.end == End::Stream && at == held.len()) {
+            if is_last || (step.end == End::Stream && at == waiting.len()) {
                 return Ok(());
             }
             if at > body.len() {

@@ -13,10 +13,10 @@ use flate2::{Compress, FlushCompress};
 /// The least room for compressed bytes: zlib repeats the mark of a flush if it finds less than 7 bytes.
 const FLUSH_ROOM: usize = 64;
 
-/// Of payloads up to this size nobody asks whether there is memory for the compressed frame.
+/// Up to this size of a payload, memory for the compressed frame is not asked for beforehand.
 const SMALL: usize = 64 * 1024;
 
-/// See the module.
+/// Compression of one connection: both directions.
 #[derive(Debug)]
 pub(crate) struct Deflate {
     codecs: Codecs,
@@ -24,7 +24,7 @@ pub(crate) struct Deflate {
     /// A message may go out plain because it does not become shorter.
     may_give_up: bool,
     level: u8,
-    /// It was used since [`Deflate::rest`].
+    /// It was used since [`Deflate::release_idle`].
     used: bool,
     sending: Direction,
     /// The message being sent is compressed; what no message is, is not.
@@ -125,7 +125,7 @@ impl Deflate {
         self.receiving.finish(message, limit)
     }
 
-    /// Nothing more is received.
+    /// The connection receives nothing more.
     pub fn stop_receiving(&mut self) {
         self.receiving.stop();
     }
@@ -136,7 +136,7 @@ impl Deflate {
     }
 
     /// Gives back the codecs that were not used since the last call. Returns whether it holds one afterwards.
-    pub fn rest(&mut self) -> bool {
+    pub fn release_idle(&mut self) -> bool {
         if std::mem::take(&mut self.used) {
             return self.holds_codec();
         }
@@ -146,7 +146,7 @@ impl Deflate {
                 self.codecs.keep_compressor(self.setting(), compressor);
             }
         }
-        self.receiving.rest();
+        self.receiving.release_idle();
         self.holds_codec()
     }
 

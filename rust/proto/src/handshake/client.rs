@@ -6,7 +6,7 @@ use super::headers::{
 };
 use crate::deflate;
 
-/// What a client asks a server for.
+/// A client's request for an upgrade.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientRequest {
     /// The Host header's value, as [`Url::host_header`](crate::url::Url::host_header) makes it.

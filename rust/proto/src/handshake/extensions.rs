@@ -11,12 +11,12 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// What was agreed on.
+/// The parameters of permessage-deflate that both ends have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
-    /// As the server's response says it.
+    /// The extension in the server's response.
     pub text: String,
-    /// As it is carried out.
+    /// The parameters, as this side carries them out.
     pub agreement: Agreement,
 }
 
@@ -29,7 +29,7 @@ pub enum ExtensionError {
     /// An extension that was not offered.
     #[error("server chose an extension that was not offered: '{}'", .0.escape_debug())]
     NotOffered(String),
-    /// The same one twice.
+    /// The same extension twice.
     #[error("server chose an extension twice: '{0}'")]
     Twice(&'static str),
     /// A parameter of permessage-deflate that does not exist, stands twice, or has an impossible value.
@@ -42,9 +42,9 @@ pub enum ExtensionError {
     Window {
         /// The parameter.
         name: &'static str,
-        /// Its value in the response.
+        /// The parameter's value in the response.
         chosen: u8,
-        /// Its value in the offer.
+        /// The parameter's value in the offer.
         asked: u8,
     },
     /// The server does not agree to what the client requires.
@@ -60,7 +60,7 @@ pub enum ParameterError {
     /// RFC 7692 section 7.1 knows four.
     #[error("an unknown parameter: '{}'", .0.escape_debug())]
     Unknown(String),
-    /// It stands twice.
+    /// The parameter is there twice.
     #[error("the parameter {0} twice")]
     Twice(&'static str),
     /// A value where none may be, none where one must be, or one that is not 8 to 15.
@@ -344,7 +344,7 @@ fn parse(header: &[u8]) -> Result<Vec<Extension>, Malformed> {
     }
 }
 
-/// What is left of the header's value.
+/// The part of the header's value that is not parsed yet.
 struct Text<'a>(&'a [u8]);
 
 impl Text<'_> {

@@ -132,7 +132,7 @@ pub(crate) fn add_to_view(view: &mut Headers, parsed: &[Header<'_>]) {
     }
 }
 
-/// What stands between the values of a repeated header. Set-Cookie values contain commas, and so cannot be
+/// The separator of the values of a repeated header. Set-Cookie values contain commas, and so cannot be
 /// joined with one (RFC 9110 section 5.3); Cookie has its own separator (RFC 6265 section 5.4).
 fn separator(name: &str) -> &'static [u8] {
     match name {

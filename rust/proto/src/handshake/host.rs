@@ -8,7 +8,7 @@ use crate::url::is_host_byte;
 /// The host that a request is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// In lower case, IPv6 in brackets and in its shortest form; empty if the request names none.
+    /// The name or address in lower case, IPv6 in brackets and in its shortest form; empty if the request names none.
     pub name: String,
     /// `None`: the usual one, which is not written.
     pub port: Option<u16>,
@@ -24,7 +24,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// In words; `form` is what the whole should look like.
+    /// The text of the error; `form` is what the whole should look like.
     pub(super) fn text(self, form: &'static str) -> &'static str {
         match self {
             Fault::Port => "its port must be a number from 1 to 65535",
@@ -56,7 +56,7 @@ impl Host {
         .ok()
     }
 
-    /// What a program gives: `name[:port]`, of a name that can be one.
+    /// Parses what a program gives: `name[:port]`.
     pub(super) fn parse_entry(text: &str) -> Result<Self, Fault> {
         Self::parse_with(text, false, |name| {
             name.bytes()
@@ -71,7 +71,7 @@ impl Host {
         is_name: impl Fn(&str) -> bool,
     ) -> Result<Self, Fault> {
         let (name, port) = match text.rfind(':') {
-            // That of an IPv6 address stands inside of its brackets.
+            // The zone of an IPv6 address stands inside of its brackets.
             Some(at) if !text[at..].contains(']') => (&text[..at], Some(&text[at + 1..])),
             _ => (text, None),
         };

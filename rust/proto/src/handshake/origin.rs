@@ -3,7 +3,7 @@
 
 use super::host::{Host, Pattern};
 
-/// What a server allows. Without an entry nothing is allowed.
+/// The origins that a server allows. Without an entry none is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Entry>);
 
@@ -85,7 +85,7 @@ impl Entry {
     }
 }
 
-/// Of the schemes that pages on the web have.
+/// The default port of a scheme that pages on the web have.
 fn usual_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),

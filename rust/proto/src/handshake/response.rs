@@ -16,7 +16,7 @@ const MAX_SHOWN: usize = 80;
 pub struct UpgradeResponse {
     /// The subprotocol it chose, one of those asked for.
     pub protocol: Option<String>,
-    /// What was agreed on of permessage-deflate.
+    /// The parameters of permessage-deflate; `None`: it was not agreed on.
     pub deflate: Option<Negotiated>,
     /// The response's headers.
     pub headers: Headers,
@@ -168,7 +168,7 @@ fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), UpgradeResponse
     }
 }
 
-/// What a person may need to see of a response that cannot be understood.
+/// The first line of a response that cannot be understood, for the text of an error.
 fn first_line(response: &[u8]) -> String {
     let line = response
         .split(|&byte| byte == b'\r' || byte == b'\n')

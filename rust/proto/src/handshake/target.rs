@@ -34,7 +34,7 @@ pub(crate) fn host(target: &str, headers: &[Header<'_>]) -> Result<Option<Host>,
     Ok(Some(host))
 }
 
-/// What programs see of a request: its headers, and before them what its target says.
+/// The headers of a request as programs see them: behind pseudo-headers for its target.
 pub(crate) fn target_view(target: &str, headers: &[Header<'_>]) -> Result<Headers, Rejection> {
     let origin_form = origin_form(target).ok_or(Rejection::with_text(
         400,

@@ -24,17 +24,17 @@ enum BodyState {
     Complete,
 }
 
-/// See the module.
+/// The body of a request, as far as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     state: BodyState,
     bytes: Vec<u8>,
-    /// What was read of a body in chunks, chunks and lines alike.
+    /// Bytes that were read of a body in chunks, with their size lines.
     encoded: usize,
 }
 
 impl Body {
-    /// One of so many bytes. The caller has compared that with [`MAX_BODY`].
+    /// A body of so many bytes, which the caller has compared with [`MAX_BODY`].
     pub(super) fn of_length(length: usize) -> Self {
         Self::new(match length {
             0 => BodyState::Complete,
@@ -42,7 +42,7 @@ impl Body {
         })
     }
 
-    /// One that says chunk by chunk how long it is.
+    /// A body in chunks.
     pub(super) fn chunked() -> Self {
         Self::new(BodyState::Size)
     }
@@ -55,12 +55,12 @@ impl Body {
         }
     }
 
-    /// Whether all of it is there.
+    /// Whether the whole body is there.
     pub fn is_complete(&self) -> bool {
         self.state == BodyState::Complete
     }
 
-    /// What has come of it.
+    /// The bytes of the body.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

@@ -23,7 +23,7 @@ pub struct HttpRequest {
     pub old: bool,
     /// As [`handshake::UpgradeRequest::headers`].
     pub headers: Headers,
-    /// What the answer is to be like.
+    /// The form that the response is to have.
     pub terms: Terms,
     /// Whether the client sends its body only after [`CONTINUE`](super::CONTINUE).
     pub expects_continue: bool,
@@ -32,9 +32,9 @@ pub struct HttpRequest {
 /// A request's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// It asks for a WebSocket, in the way it should.
+    /// A valid request for an upgrade to a WebSocket.
     Upgrade(handshake::UpgradeRequest),
-    /// It does not; its body, which is yet to be read, is what the second says.
+    /// Any other request, and its body, which is yet to be read.
     Plain(HttpRequest, Body),
 }
 

@@ -5,19 +5,19 @@ use tungstenite::http::StatusCode;
 use crate::handshake::headers::{check_header, elements, write_header};
 use crate::handshake::{HeaderError, Headers};
 
-/// What a request says about the form of its answer.
+/// The form that a request asks its response to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The answer has no body, and says how long it would be.
     pub head: bool,
     /// Another request may follow.
     pub keep_alive: bool,
-    /// This is HTTP/1.0, where that goes without saying for no connection.
+    /// The request is HTTP/1.0, in which a connection is kept alive only if both ends say so.
     pub old: bool,
 }
 
 impl Terms {
-    /// Those of a connection that ends with the answer.
+    /// The terms of a connection that ends with the response.
     pub const LAST: Terms = Terms {
         head: false,
         keep_alive: false,
@@ -85,7 +85,7 @@ impl HttpResponse {
         !terms.keep_alive || self.values("Connection").any(says_so)
     }
 
-    /// Its status and what that means.
+    /// The response's status and its reason phrase.
     pub fn status_text(&self) -> String {
         status_text(self.status)
     }

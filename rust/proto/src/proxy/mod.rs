@@ -45,11 +45,11 @@ impl fmt::Debug for Credentials {
 pub struct Proxy {
     /// How it is spoken to.
     pub kind: ProxyKind,
-    /// Its name or address, IPv6 without brackets.
+    /// The proxy's name or address, IPv6 without brackets.
     pub host: String,
-    /// Its port.
+    /// The proxy's port.
     pub port: u16,
-    /// What it is told when it asks who we are.
+    /// The name and password for a proxy that asks for them.
     pub credentials: Option<Credentials>,
 }
 
@@ -71,9 +71,9 @@ pub enum ProxyError {
 /// The parts of `[scheme://][userinfo@]host[:port][/...]`, as they stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
-    /// Before `://`.
+    /// The part before `://`.
     pub scheme: Option<&'a [u8]>,
-    /// Before the last `@`: a password may contain one.
+    /// The part before the last `@`, since a password may contain one.
     pub userinfo: Option<&'a [u8]>,
     /// Without the brackets around IPv6, which may be left out where no port follows.
     pub host: &'a [u8],
@@ -227,7 +227,7 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// The address that a host is, an IPv4 one in the clothes of IPv6 as IPv4.
+/// The address if a host is one; an IPv4-mapped IPv6 address as IPv4.
 fn address_of(host: &str) -> Option<IpAddr> {
     host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }

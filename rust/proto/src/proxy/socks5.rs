@@ -64,10 +64,10 @@ pub fn encode_password(credentials: &Credentials) -> Vec<u8> {
     message
 }
 
-/// Reads the answer to that.
+/// Reads the proxy's answer to the user's name and password.
 ///
 /// # Errors
-/// They were not accepted.
+/// The user's name and password were not accepted.
 pub fn parse_password_status(answer: [u8; 2]) -> Result<(), String> {
     match answer {
         [PASSWORD_VERSION, 0] => Ok(()),
