@@ -2,9 +2,11 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Certificates;
 use Config;
 use EV;
 use EV::Websockets;
+use Events;
 use Frame;
 use Pair;
 use Program;
@@ -87,7 +89,7 @@ my $SECRET = qr/opensesame/;
     has(timer => qr/\AHandshake starts, runs out in (?:30|29\.9\d*)s\z/, 'a timer starts');
     has(timer => qr/\AHandshake is stopped\z/, 'and is stopped');
     has(timer => qr/\ALinger is moved/, 'one is moved');
-    has(descriptor => qr/\Afd \d+ is opened: accepted from 127\.0\.0\.1:\d+ by listener \d+\z/, 'a descriptor is opened');
+    has(descriptor => qr/\Afd \d+ is opened: accepted from 127\.0\.0\.1:\d+ at 127\.0\.0\.1:\d+\z/, 'a descriptor is opened');
     has(descriptor => qr/\Afd \d+ is watched for reading\z/, 'watched');
     has(descriptor => qr/\Afd \d+ is not watched any more\z/, 'let go');
     is(scalar(grep { $_->[2] =~ $SECRET } @lines), 0, 'nothing that is secret');
@@ -145,6 +147,28 @@ my $SECRET = qr/opensesame/;
     is(scalar(grep { $_->[2] =~ /opensesame|b3BlbnNlc2FtZ|Basic/ } @lines), 0, 'nothing that is secret');
 }
 
+# TLS says what was agreed on, and why it was not.
+subtest 'TLS' => sub {
+    my $made = Certificates->new;
+    $made->ca('ca');
+    $made->issue('good', issuer => 'ca');
+    my $context = EV::Websockets::Context->new;
+    my ($good, $bad) = (Events->new, Events->new);
+    my $port;
+    logged('a connection by TLS', sub {
+        $port = $context->listen($made->listen_with('good'));
+        $context->connect(url => "wss://127.0.0.1:$port/", ssl_ca => $made->file('ca.pem'), $good->handlers);
+    }, sub { $good->count('connect') });
+    has(descriptor => qr/is opened: listens at .*:$port\z/, 'where it listens');
+    is(scalar(grep { /\ATLS is agreed on: TLSv1\.3 TLS_\w+\z/ } texts('handshake')), 2, 'what both ends have agreed on');
+    logged('a certificate that is not believed', sub {
+        $context->connect(url => "wss://127.0.0.1:$port/", ssl_ca => $made->file('good.pem'), $bad->handlers);
+    }, sub { $bad->count('error') && grep { /went away/ } texts('error') });
+    has(error => qr/\Agiven up: TLS handshake with 127\.0\.0\.1: /, 'why, for the client');
+    has(error => qr/\Athe client went away during the upgrade: /, 'and for the server');
+    done_testing();
+};
+
 # A peer cannot write to a terminal.
 {
     my $pair = Pair->listen;
@@ -183,6 +207,16 @@ croaks_like { my @given = (); EV::Websockets::on_log(@given) } qr/\AUsage: EV::W
     run_until(sub { $pair->server->count('message') }, 'a message');
     is(scalar @lines, 0, 'no line without on_log');
     $pair->shut;
+}
+
+# Each context has ids of its own, which are the same as another's. In the log they are not.
+{
+    my @contexts = map { EV::Websockets::Context->new } 1 .. 2;
+    my %at;
+    EV::Websockets::on_log(sub { $at{$_[1]} = 1 if $_[2] =~ /listens at/ });
+    $_->listen(host => '127.0.0.1') for @contexts;
+    EV::Websockets::on_log(undef);
+    is(scalar keys %at, 2, 'numbers of two contexts differ');
 }
 
 # The order: what is received is told before its callback, what a call does before it returns.

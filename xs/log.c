@@ -59,6 +59,7 @@ void ws_log_enter(ws_context *ctx)
 {
     ws_globals *globals = ctx->globals;
 
+    ctx->number = globals->made++;
     ctx->next = globals->contexts;
     ctx->previous = &globals->contexts;
     if (ctx->next)
@@ -74,7 +75,13 @@ void ws_log_leave(ws_context *ctx)
         ctx->next->previous = ctx->previous;
 }
 
-static void print(pTHX_ const evws_log_line *line)
+/* The engines count for themselves: the first byte tells their contexts apart. */
+static UV number_of(const ws_context *ctx, const evws_log_line *line)
+{
+    return sizeof(UV) < 8 || !line->id ? (UV)line->id : (UV)line->id ^ (UV)(ctx->number & 0xFF) << (8 * sizeof(UV) - 8);
+}
+
+static void print(pTHX_ const ws_context *ctx, const evws_log_line *line)
 {
     struct timeval now;
     struct tm tm;
@@ -87,7 +94,7 @@ static void print(pTHX_ const evws_log_line *line)
     PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %02d:%02d:%02d.%06d [%s] ", tm.tm_hour, tm.tm_min, tm.tm_sec,
                   (int)now.tv_usec, level_of(line->topic));
     if (line->id)
-        PerlIO_printf(PerlIO_stderr(), "#%" UVuf ": ", (UV)line->id);
+        PerlIO_printf(PerlIO_stderr(), "#%" UVuf ": ", number_of(ctx, line));
     PerlIO_printf(PerlIO_stderr(), "%.*s\n", (int)line->text.length, WS_TEXT(line->text));
 }
 
@@ -131,8 +138,9 @@ static void callback_over(pTHX_ void *globals)
 
 /* However it is left, the log goes on afterwards. A line of the program sees
  * neither $@ nor $! of it. */
-static void hand_over(pTHX_ ws_globals *globals, const evws_log_line *line)
+static void hand_over(pTHX_ const ws_context *ctx, const evws_log_line *line)
 {
+    ws_globals *globals = ctx->globals;
     SV *code = globals->on_log;
     SV *arg[3];
     dSAVE_ERRNO;
@@ -141,7 +149,7 @@ static void hand_over(pTHX_ ws_globals *globals, const evws_log_line *line)
     SAVETMPS;
     (void)sv_2mortal(SvREFCNT_inc_simple_NN(code));
     arg[0] = sv_2mortal(newSVpv(level_of(line->topic), 0));
-    arg[1] = sv_2mortal(sizeof(UV) >= 8 ? newSVuv((UV)line->id) : newSVnv((NV)line->id));
+    arg[1] = sv_2mortal(sizeof(UV) < 8 ? newSVnv((NV)line->id) : newSVuv(number_of(ctx, line)));
     arg[2] = sv_2mortal(newSVpvn(WS_TEXT(line->text), line->text.length));
     save_scalar(PL_errgv);
     SAVEDESTRUCTOR_X(callback_over, globals);
@@ -159,12 +167,12 @@ static void hand_over(pTHX_ ws_globals *globals, const evws_log_line *line)
     RESTORE_ERRNO;
 }
 
-static void tell(pTHX_ ws_globals *globals, const evws_log_line *line)
+static void tell(pTHX_ const ws_context *ctx, const evws_log_line *line)
 {
-    if (globals->on_log)
-        hand_over(aTHX_ globals, line);
-    else if (globals->debug)
-        print(aTHX_ line);
+    if (ctx->globals->on_log)
+        hand_over(aTHX_ ctx, line);
+    else if (ctx->globals->debug)
+        print(aTHX_ ctx, line);
 }
 
 /* ---- lines ---- */
@@ -186,7 +194,7 @@ void ws_log_take(pTHX_ ws_context *ctx)
     ctx->refs++;
     SAVEDESTRUCTOR_X(unref, ctx);
     while (ctx->engine && evws_poll_log(ctx->engine, &line))
-        tell(aTHX_ ctx->globals, &line);
+        tell(aTHX_ ctx, &line);
     LEAVE;
 }
 
@@ -215,5 +223,5 @@ void ws_log_say(pTHX_ ws_context *ctx, U32 topic, const char *text)
     line.topic = topic;
     line.text.data = (const uint8_t *)text;
     line.text.length = strlen(text);
-    tell(aTHX_ ctx->globals, &line);
+    tell(aTHX_ ctx, &line);
 }

@@ -57,6 +57,7 @@ typedef struct ws_globals {
     SV *number[2];                          /* read-only 0 and 1: PL_sv_yes would be copied on every call */
     ws_frame *handed;                       /* to the XSUB that is about to be called */
     struct ws_context *contexts;            /* all of them, see log.c */
+    U32 made;                               /* how many there have been */
     SV *on_log;                             /* a CV that gets the lines of the log, or NULL */
     CV *log_failed;                         /* the XSUB that warns when it has died */
     bool debug;                             /* lines go to STDERR, unless there is on_log */
@@ -84,6 +85,7 @@ struct ws_context {
     HV *settings;                           /* options of new() that connect and listen look at */
     AV *at_shutdown;                        /* callbacks of shutdown(), or undef, one for each call; NULL: none */
     ws_context *next, **previous;           /* in the list of its interpreter's */
+    U32 number;                             /* how many were made before, for the log */
     HV *stashes;                            /* by id, of handshakes that were accepted, until there is a connection; or NULL */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;

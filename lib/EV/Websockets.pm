@@ -374,7 +374,8 @@ What the line is about:
 
 =item $connection_id
 
-A number, which is the same in all lines about one connection, and the key of a hash if you like.
+A number, which is the same in all lines about one connection, and not that of another: use it as
+the key of a hash. The first lines of a connection tell its addresses.
 Listening sockets, and the attempts of a client that tries several addresses, have numbers of their
 own. 0 is the context itself. A number can come up again after the end of what it stood for.
 

@@ -108,10 +108,10 @@ impl Arrivals {
                 exhausted: false,
                 file,
             };
-            let number = acceptor.fd.as_raw_fd();
             let token = self.insert(Arrival::Acceptor(Box::new(acceptor)), reactor);
-            let text = format_args!("fd {number} is opened: listens for listener {id}");
-            self.log.write(Topic::Descriptor, token, text);
+            if self.log.is_on() {
+                self.log_listening(token);
+            }
             reactor.touch(token);
             if let Some(listener) = self.listener_mut(id) {
                 listener.acceptors.push(token);
@@ -119,6 +119,20 @@ impl Arrivals {
         }
         self.listening += 1;
         id
+    }
+
+    #[cold]
+    fn log_listening(&self, token: Id) {
+        let Some(Arrival::Acceptor(acceptor)) = self.sources.get(&token) else {
+            return;
+        };
+        let (number, fd) = (acceptor.fd.as_raw_fd(), acceptor.fd.as_fd());
+        let place = match (sys::local_address(fd), sys::local_path(fd)) {
+            (Ok(address), _) => address.to_string(),
+            (Err(_), path) => String::from_utf8_lossy(&path.unwrap_or_default()).into_owned(),
+        };
+        let text = format_args!("fd {number} is opened: listens at {place}");
+        self.log.write(Topic::Descriptor, token, text);
     }
 
     /// Takes the waiting connections of a listening socket. Returns how many there were.

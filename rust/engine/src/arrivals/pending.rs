@@ -138,21 +138,23 @@ impl Arrivals {
         };
         let socket = &pending.establishing.socket;
         let fd = socket.raw_fd().unwrap_or(-1);
-        let peer = match socket.peer_address() {
+        let how = match pending.source {
+            ConnectionSource::Listener(_) => "accepted",
+            ConnectionSource::Client | ConnectionSource::Adopted => "adopted",
+        };
+        let shown = |preposition: &str, address: Option<SocketAddr>| match address {
             Some(address) => {
                 let ip = address.ip().to_canonical();
-                format!(" from {}", SocketAddr::new(ip, address.port()))
+                format!(" {preposition} {}", SocketAddr::new(ip, address.port()))
             }
+            // That of a Unix socket.
             None => String::new(),
         };
-        let text = match pending.source {
-            ConnectionSource::Listener(listener) => {
-                format!("fd {fd} is opened: accepted{peer} by listener {listener}")
-            }
-            _ => format!("fd {fd} is opened: adopted{peer}"),
-        };
-        self.log
-            .write(Topic::Descriptor, id, format_args!("{text}"));
+        let peer = shown("from", socket.peer_address());
+        let local = socket.with(|fd| sys::local_address(fd.as_fd()));
+        let local = shown("at", local.ok());
+        let text = format_args!("fd {fd} is opened: {how}{peer}{local}");
+        self.log.write(Topic::Descriptor, id, text);
     }
 
     /// Polls the future of a connection and does what it asks for.
