@@ -1,7 +1,7 @@
 //! Mask keys, from a strong generator seeded by the system (RFC 6455 section 10.3).
 
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng};
 
 use crate::sys;
 
@@ -16,7 +16,10 @@ impl Masks {
     pub fn prepare(&mut self) {
         let process = sys::process_id();
         if self.generator.as_ref().map(|seeded| seeded.0) != Some(process) {
-            self.generator = Some((process, StdRng::from_os_rng()));
+            // Not `rand::make_rng`, whose generator a forked child shares with its parent. A system without
+            // random numbers has no TLS either.
+            let generator = StdRng::try_from_rng(&mut SysRng).expect("the system's random numbers");
+            self.generator = Some((process, generator));
         }
     }
 
