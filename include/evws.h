@@ -79,11 +79,6 @@ typedef struct evws_context evws_context;
 typedef uint32_t evws_status;
 
 /**
- * What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
- */
-typedef uint32_t evws_adopt_kind;
-
-/**
  * Bytes that someone else owns. `data` may be null when `length` is 0.
  */
 typedef struct evws_bytes {
@@ -112,177 +107,32 @@ typedef struct evws_header {
 } evws_header;
 
 /**
- * A request for an upgrade that somebody has read.
+ * A list of headers. `item` may be null when `count` is 0.
  */
-typedef struct evws_upgrade_request {
+typedef struct evws_headers {
   /**
-   * Such as `GET`.
+   * The first one.
    */
-  struct evws_bytes method;
-  /**
-   * The request target, as it was sent.
-   */
-  struct evws_bytes target;
-  /**
-   * Such as `HTTP/1.1`.
-   */
-  struct evws_bytes version;
-  /**
-   * Its headers.
-   */
-  const struct evws_header *headers;
+  const struct evws_header *item;
   /**
    * How many there are.
    */
-  size_t header_count;
-} evws_upgrade_request;
+  size_t count;
+} evws_headers;
 
 /**
- * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
- * `EVWS_STATUS_INVALID`.
+ * A list of strings. `item` may be null when `count` is 0.
  */
-typedef struct evws_deflate_options {
+typedef struct evws_strings {
   /**
-   * Whether it is offered, or accepted. If not, nothing else here counts.
+   * The first one.
    */
-  bool enabled;
-  /**
-   * The server is to forget what it sent after each message.
-   */
-  bool server_no_context_takeover;
-  /**
-   * The client is to forget what it sent after each message.
-   */
-  bool client_no_context_takeover;
-  /**
-   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
-   */
-  uint8_t server_max_window_bits;
-  /**
-   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
-   */
-  uint8_t client_max_window_bits;
-  /**
-   * Bytes; a message with fewer goes out as it is.
-   */
-  uint64_t threshold;
-  /**
-   * From 1, fast, to 9, small.
-   */
-  uint8_t level;
-  /**
-   * Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
-   * context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
-   * the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
-   * without context takeover if not even its part fits, and our window is made smaller, down to 9
-   * bits, or used for one message at a time, until the rest fits.
-   */
-  uint64_t memory;
-} evws_deflate_options;
-
-/**
- * What a server accepts upgrades with.
- */
-typedef struct evws_upgrade_options {
-  /**
-   * Subprotocols that may be chosen; none: none is.
-   */
-  const struct evws_bytes *protocols;
+  const struct evws_bytes *item;
   /**
    * How many there are.
    */
-  size_t protocol_count;
-  /**
-   * Further headers of every response.
-   */
-  const struct evws_header *headers;
-  /**
-   * How many there are.
-   */
-  size_t header_count;
-  /**
-   * Bytes; 0: no limit.
-   */
-  uint64_t max_message_size;
-  /**
-   * Whether text must be UTF-8.
-   */
-  bool validate_utf8;
-  /**
-   * Bits of `EVWS_WANT_*`.
-   */
-  uint32_t wants;
-  /**
-   * Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
-   */
-  bool check_origin;
-  /**
-   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
-   * pages of the host that the request is for.
-   */
-  const struct evws_bytes *origins;
-  /**
-   * How many there are.
-   */
-  size_t origin_count;
-  /**
-   * Whether requests may be for some hosts only. All others are answered with 421.
-   */
-  bool check_host;
-  /**
-   * These: `host[:port]`, or `*.host[:port]` for what is below a host.
-   */
-  const struct evws_bytes *allowed_hosts;
-  /**
-   * How many there are.
-   */
-  size_t allowed_host_count;
-  /**
-   * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
-   */
-  bool ask_origin;
-  /**
-   * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
-   */
-  bool ask_handshake;
-  /**
-   * Seconds that each step before the end of an upgrade may take: the client's request, the
-   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
-   * as it takes.
-   */
-  double handshake_timeout;
-  /**
-   * Compression: what is accepted.
-   */
-  struct evws_deflate_options deflate;
-} evws_upgrade_options;
-
-/**
- * What a socket is adopted with.
- */
-typedef struct evws_adopt_options {
-  /**
-   * A descriptor of the socket, which stays yours.
-   */
-  int32_t fd;
-  /**
-   * What it is.
-   */
-  evws_adopt_kind kind;
-  /**
-   * With `EVWS_ADOPT_REQUESTED`: the request.
-   */
-  struct evws_upgrade_request request;
-  /**
-   * What was read from the socket already; with a request: what followed it.
-   */
-  struct evws_bytes initial_data;
-  /**
-   * The upgrade. If it is over: its one subprotocol is the one that was chosen, and there is no
-   * compression.
-   */
-  struct evws_upgrade_options upgrade;
-} evws_adopt_options;
+  size_t count;
+} evws_strings;
 
 /**
  * A response that is no upgrade.
@@ -296,20 +146,12 @@ typedef struct evws_response {
    * Its headers, with names as they are to be sent. `Connection` counts only if it says `close`,
    * and `Content-Length` only where there is no body to count.
    */
-  const struct evws_header *headers;
+  struct evws_headers headers;
   /**
-   * How many there are.
-   */
-  size_t header_count;
-  /**
-   * The parts of the body. NULL: a sentence of plain text about the status, and its
+   * The parts of the body. `item` is NULL: a sentence of plain text about the status, and its
    * `Content-Type`.
    */
-  const struct evws_bytes *body;
-  /**
-   * How many there are.
-   */
-  size_t body_count;
+  struct evws_strings body;
 } evws_response;
 
 /**
@@ -458,6 +300,79 @@ typedef struct evws_log_line {
 } evws_log_line;
 
 /**
+ * What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
+ * `EVWS_STATUS_INVALID`.
+ */
+typedef struct evws_deflate_options {
+  /**
+   * Whether it is offered, or accepted. If not, nothing else here counts.
+   */
+  bool enabled;
+  /**
+   * The server is to forget what it sent after each message.
+   */
+  bool server_no_context_takeover;
+  /**
+   * The client is to forget what it sent after each message.
+   */
+  bool client_no_context_takeover;
+  /**
+   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+   */
+  uint8_t server_max_window_bits;
+  /**
+   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+   */
+  uint8_t client_max_window_bits;
+  /**
+   * Bytes; a message with fewer goes out as it is.
+   */
+  uint64_t threshold;
+  /**
+   * From 1, fast, to 9, small.
+   */
+  uint8_t level;
+  /**
+   * Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
+   * context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
+   * the window (380,000 for the largest) for what is sent. If that is more, the peer is bound to do
+   * without context takeover if not even its part fits, and our window is made smaller, down to 9
+   * bits, or used for one message at a time, until the rest fits.
+   */
+  uint64_t memory;
+} evws_deflate_options;
+
+/**
+ * What every connection is made with, whichever way it comes to be.
+ */
+typedef struct evws_settings {
+  /**
+   * Subprotocols. A client's: the preferred one first. A server's: those that may be chosen.
+   */
+  struct evws_strings protocols;
+  /**
+   * Further headers of a client's request, or of every response of a server, with names as they are to be sent.
+   */
+  struct evws_headers headers;
+  /**
+   * Bytes; 0: no limit.
+   */
+  uint64_t max_message_size;
+  /**
+   * Whether text must be UTF-8.
+   */
+  bool validate_utf8;
+  /**
+   * Bits of `EVWS_WANT_*`.
+   */
+  uint32_t wants;
+  /**
+   * Compression: what is offered, or accepted.
+   */
+  struct evws_deflate_options deflate;
+} evws_settings;
+
+/**
  * How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
  * not given.
  */
@@ -485,11 +400,7 @@ typedef struct evws_client_tls {
   /**
    * Protocols for ALPN, the preferred one first.
    */
-  const struct evws_bytes *alpn;
-  /**
-   * How many there are.
-   */
-  size_t alpn_count;
+  struct evws_strings alpn;
 } evws_client_tls;
 
 /**
@@ -501,46 +412,59 @@ typedef struct evws_connect_options {
    */
   struct evws_bytes url;
   /**
-   * Subprotocols, the preferred one first.
-   */
-  const struct evws_bytes *protocols;
-  /**
-   * How many there are.
-   */
-  size_t protocol_count;
-  /**
-   * Further headers of the request, with names as they are to be sent.
-   */
-  const struct evws_header *headers;
-  /**
-   * How many there are.
-   */
-  size_t header_count;
-  /**
-   * Bytes; 0: no limit.
-   */
-  uint64_t max_message_size;
-  /**
    * Seconds from the call to the end of the upgrade; 0 or less: as long as it takes.
    */
   double connect_timeout;
   /**
-   * Whether text must be UTF-8.
+   * The connection.
    */
-  bool validate_utf8;
-  /**
-   * Bits of `EVWS_WANT_*`.
-   */
-  uint32_t wants;
-  /**
-   * Compression: what is offered.
-   */
-  struct evws_deflate_options deflate;
+  struct evws_settings settings;
   /**
    * For `wss://`.
    */
   struct evws_client_tls tls;
 } evws_connect_options;
+
+/**
+ * What a server accepts upgrades with.
+ */
+typedef struct evws_upgrade_options {
+  /**
+   * The connections.
+   */
+  struct evws_settings settings;
+  /**
+   * Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
+   */
+  bool check_origin;
+  /**
+   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
+   * pages of the host that the request is for.
+   */
+  struct evws_strings origins;
+  /**
+   * Whether requests may be for some hosts only. All others are answered with 421.
+   */
+  bool check_host;
+  /**
+   * These: `host[:port]`, or `*.host[:port]` for what is below a host.
+   */
+  struct evws_strings allowed_hosts;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
+   */
+  bool ask_origin;
+  /**
+   * Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
+   */
+  bool ask_handshake;
+  /**
+   * Seconds that each step before the end of an upgrade may take: the client's request, the
+   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
+   * as it takes.
+   */
+  double handshake_timeout;
+} evws_upgrade_options;
 
 /**
  * Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
@@ -564,6 +488,20 @@ typedef struct evws_named_certificate {
    */
   struct evws_bytes key;
 } evws_named_certificate;
+
+/**
+ * A list of them. `item` may be null when `count` is 0.
+ */
+typedef struct evws_named_certificates {
+  /**
+   * The first one.
+   */
+  const struct evws_named_certificate *item;
+  /**
+   * How many there are.
+   */
+  size_t count;
+} evws_named_certificates;
 
 /**
  * What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
@@ -592,20 +530,12 @@ typedef struct evws_server_tls {
   /**
    * Other certificates, for some of the names that clients ask for.
    */
-  const struct evws_named_certificate *sni;
-  /**
-   * How many there are.
-   */
-  size_t sni_count;
+  struct evws_named_certificates sni;
   /**
    * Protocols for ALPN, the preferred one first; none: what clients offer is left without an
    * answer. Otherwise a client that offers others only is refused.
    */
-  const struct evws_bytes *alpn;
-  /**
-   * How many there are.
-   */
-  size_t alpn_count;
+  struct evws_strings alpn;
 } evws_server_tls;
 
 /**
@@ -620,11 +550,7 @@ typedef struct evws_listen_options {
    * Addresses or names that have this port on this machine; none: all addresses of both families.
    * A name that the system has to ask a server for blocks the call.
    */
-  const struct evws_bytes *hosts;
-  /**
-   * How many there are.
-   */
-  size_t host_count;
+  struct evws_strings hosts;
   /**
    * Whether other sockets may be bound to the same port, and connections are spread over them.
    */
@@ -665,6 +591,60 @@ typedef struct evws_listen_options {
    */
   struct evws_server_tls tls;
 } evws_listen_options;
+
+/**
+ * What a socket is when it is adopted: one of `EVWS_ADOPT_*`.
+ */
+typedef uint32_t evws_adopt_kind;
+
+/**
+ * A request for an upgrade that somebody has read.
+ */
+typedef struct evws_upgrade_request {
+  /**
+   * Such as `GET`.
+   */
+  struct evws_bytes method;
+  /**
+   * The request target, as it was sent.
+   */
+  struct evws_bytes target;
+  /**
+   * Such as `HTTP/1.1`.
+   */
+  struct evws_bytes version;
+  /**
+   * Its headers.
+   */
+  struct evws_headers headers;
+} evws_upgrade_request;
+
+/**
+ * What a socket is adopted with.
+ */
+typedef struct evws_adopt_options {
+  /**
+   * A descriptor of the socket, which stays yours.
+   */
+  int32_t fd;
+  /**
+   * What it is.
+   */
+  evws_adopt_kind kind;
+  /**
+   * With `EVWS_ADOPT_REQUESTED`: the request.
+   */
+  struct evws_upgrade_request request;
+  /**
+   * What was read from the socket already; with a request: what followed it.
+   */
+  struct evws_bytes initial_data;
+  /**
+   * The upgrade. If it is over: its one subprotocol is the one that was chosen, and there is no
+   * compression.
+   */
+  struct evws_upgrade_options upgrade;
+} evws_adopt_options;
 
 /**
  * The values of the environment variables that name proxies. `data` is NULL for one that is not
@@ -947,35 +927,6 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Whether `evws_adopt` would refuse these options, whatever the descriptor: `EVWS_STATUS_INVALID`
- * for a subprotocol or a header that cannot be used, or a request that is no acceptable upgrade. For
- * callers that cannot give back the descriptor once they have it.
- *
- * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
- * valid with all that it points to.
- */
-evws_status evws_adopt_check(struct evws_context *context,
-                             const struct evws_adopt_options *options);
-
-/**
- * Takes over a connected stream socket. The id, under which events will tell what came of it, is
- * written to `id`. The descriptor stays yours: the library works with a duplicate, and when the
- * connection ends it shuts the socket down for both. From a call that succeeds on the socket is
- * non-blocking, for both too; nobody else must read or write it. `EVWS_STATUS_INVALID` if a
- * subprotocol or a header cannot be used, or the request is no acceptable upgrade,
- * `EVWS_STATUS_SYSTEM` if the descriptor is no connected stream socket: nothing was read, written
- * or changed then. The options are copied.
- *
- * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
- * valid with all that it points to; `id` is null or points to a place for the result.
- */
-evws_status evws_adopt(struct evws_context *context,
-                       const struct evws_adopt_options *options,
-                       uint64_t *id);
-
-/**
  * Accepts a request for an upgrade: it goes on with further headers in its response.
  * `protocol` is the subprotocol, one of those that the client asked for; if its data is NULL, the
  * listener chooses. `EVWS_STATUS_INVALID` if a header cannot be sent or the client did not ask for
@@ -984,14 +935,12 @@ evws_status evws_adopt(struct evws_context *context,
  * Everything is copied.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
- * `count` valid headers; the data of `protocol` is null or valid.
+ * `context` is live or null; `headers` and `protocol` may be read, or are none.
  */
 evws_status evws_handshake_accept(struct evws_context *context,
                                   uint64_t id,
                                   struct evws_bytes protocol,
-                                  const struct evws_header *list,
-                                  size_t count);
+                                  struct evws_headers headers);
 
 /**
  * Rejects a request for an upgrade with this response; the connection ends behind it.
@@ -999,8 +948,7 @@ evws_status evws_handshake_accept(struct evws_context *context,
  * `EVWS_STATUS_STALE` as for `evws_handshake_accept`. Everything is copied.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
- * with all that it points to.
+ * `context` is live or null; `answer` is null or may be read.
  */
 evws_status evws_handshake_reject(struct evws_context *context,
                                   uint64_t id,
@@ -1010,7 +958,7 @@ evws_status evws_handshake_reject(struct evws_context *context,
  * Whether the client of a handshake event still waits for the decision.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 bool evws_handshake_is_pending(const struct evws_context *context, uint64_t id);
 
@@ -1020,8 +968,7 @@ bool evws_handshake_is_pending(const struct evws_context *context, uint64_t id);
  * call on the context.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
- * place for the result.
+ * `context` is live or null; `out` is null or may be written to.
  */
 bool evws_handshake_protocol(const struct evws_context *context,
                              uint64_t id,
@@ -1033,8 +980,7 @@ bool evws_handshake_protocol(const struct evws_context *context,
  * none. Lent until the next call on the context.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
- * place for the result.
+ * `context` is live or null; `out` is null or may be written to.
  */
 bool evws_event_request(const struct evws_context *context, struct evws_request *out);
 
@@ -1043,8 +989,7 @@ bool evws_event_request(const struct evws_context *context, struct evws_request 
  * answered then. `EVWS_STATUS_STALE` if nobody waits for it. Everything is copied.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
- * with all that it points to.
+ * `context` is live or null; `answer` is null or may be read.
  */
 evws_status evws_request_answer(struct evws_context *context,
                                 uint64_t id,
@@ -1057,8 +1002,7 @@ evws_status evws_request_answer(struct evws_context *context,
  * kind.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
- * `length` bytes.
+ * `context` is live or null; `data` is null or has `length` bytes that may be read.
  */
 evws_status evws_send(struct evws_context *context,
                       uint64_t id,
@@ -1070,7 +1014,7 @@ evws_status evws_send(struct evws_context *context,
  * Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
  *
  * Safety:
- * `data` is null or points to `length` bytes.
+ * `data` is null or has `length` bytes that may be read.
  */
 bool evws_is_utf8(const uint8_t *data, size_t length);
 
@@ -1080,8 +1024,7 @@ bool evws_is_utf8(const uint8_t *data, size_t length);
  * alone.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
- * `length` bytes.
+ * `context` is live or null; `data` is null or has `length` bytes that may be read.
  */
 evws_status evws_send_fragment(struct evws_context *context,
                                uint64_t id,
@@ -1091,17 +1034,16 @@ evws_status evws_send_fragment(struct evws_context *context,
                                size_t length);
 
 /**
- * Begins the closing handshake; no effect unless the connection is connected.
- * `EVWS_STATUS_INVALID` for a code that must not be sent. The reason is copied, and cut to 123
+ * Begins the closing handshake; no effect unless the connection is connected. `EVWS_STATUS_INVALID`, in any state and for
+ * a stale id too, if RFC 6455 section 7.4 does not let an endpoint send the code. The reason is copied, and cut to 123
  * bytes at a character boundary.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `reason` is null or points
- * to `length` bytes.
+ * `context` is live or null; `reason` is null or has `length` bytes that may be read.
  */
 evws_status evws_close(struct evws_context *context,
                        uint64_t id,
-                       uint16_t code,
+                       int64_t code,
                        const uint8_t *reason,
                        size_t length);
 
@@ -1111,7 +1053,7 @@ evws_status evws_close(struct evws_context *context,
  * connecting, `EVWS_EVENT_CLOSE` with 1006 for one that was open. No effect on a stale id.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 evws_status evws_abort(struct evws_context *context, uint64_t id);
 
@@ -1119,7 +1061,7 @@ evws_status evws_abort(struct evws_context *context, uint64_t id);
  * Stops reading and delivering; no effect unless the connection is connected.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 evws_status evws_pause(struct evws_context *context, uint64_t id);
 
@@ -1127,7 +1069,7 @@ evws_status evws_pause(struct evws_context *context, uint64_t id);
  * Goes on reading and delivering; no effect unless the connection is connected.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 evws_status evws_resume(struct evws_context *context, uint64_t id);
 
@@ -1135,7 +1077,7 @@ evws_status evws_resume(struct evws_context *context, uint64_t id);
  * Payload bytes that are queued and not yet given to the kernel; 0 for a stale id.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
 
@@ -1143,7 +1085,7 @@ uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
  * Where a connection stands.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 evws_state_kind evws_state(const struct evws_context *context, uint64_t id);
 
@@ -1152,7 +1094,7 @@ evws_state_kind evws_state(const struct evws_context *context, uint64_t id);
  * none.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 struct evws_bytes evws_protocol(const struct evws_context *context, uint64_t id);
 
@@ -1161,7 +1103,7 @@ struct evws_bytes evws_protocol(const struct evws_context *context, uint64_t id)
  * context; `data` is NULL if there is none.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t id);
 
@@ -1170,8 +1112,7 @@ struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t i
  * connection is not connected or the buffer is too small (64 bytes are enough).
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `buffer` is null or points
- * to `capacity` writable bytes.
+ * `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.
  */
 size_t evws_peer_address(const struct evws_context *context,
                          uint64_t id,
@@ -1182,7 +1123,7 @@ size_t evws_peer_address(const struct evws_context *context,
  * Makes a context, which the caller owns. It holds no descriptor and no thread.
  *
  * Safety:
- * `out` is null or points to a place for the result.
+ * `out` is null or may be written to.
  */
 evws_status evws_context_new(struct evws_context **out);
 
@@ -1192,7 +1133,7 @@ evws_status evws_context_new(struct evws_context **out);
  * forked child, and nothing goes on the wire. NULL is ignored.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed before.
+ * `context` is live or null; it is not live any more afterwards.
  */
 void evws_context_free(struct evws_context *context, bool silent);
 
@@ -1201,16 +1142,24 @@ void evws_context_free(struct evws_context *context, bool silent);
  * process that ends without freeing its contexts.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_context_remove_socket_files(struct evws_context *context);
+
+/**
+ * Whether a bug was caught (`EVWS_STATUS_PANICKED`): nothing but `evws_context_free` may follow.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+bool evws_is_poisoned(const struct evws_context *context);
 
 /**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
  * `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 struct evws_bytes evws_error_text(const struct evws_context *context);
 
@@ -1218,7 +1167,7 @@ struct evws_bytes evws_error_text(const struct evws_context *context);
  * Reports that what a token is watched for is there. A stale token is ignored.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_handle_io(struct evws_context *context, uint64_t token, bool readable, bool writable);
 
@@ -1226,7 +1175,7 @@ void evws_handle_io(struct evws_context *context, uint64_t token, bool readable,
  * Reports that the deadline has come.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_handle_timeout(struct evws_context *context);
 
@@ -1234,7 +1183,7 @@ void evws_handle_timeout(struct evws_context *context);
  * Reports that the loop is about to block: what was sent outside of its callbacks is written.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_handle_prepare(struct evws_context *context);
 
@@ -1243,8 +1192,7 @@ void evws_handle_prepare(struct evws_context *context);
  * more. What the event lends is valid until the next call on the context.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
- * to an event that may be overwritten.
+ * `context` is live or null; `event` is null or may be written to.
  */
 evws_event_kind evws_poll_event(struct evws_context *context, struct evws_event *event);
 
@@ -1263,7 +1211,7 @@ bool evws_event_header(const struct evws_context *context, size_t index, struct 
  * be called once after the events of a turn.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_flush(struct evws_context *context);
 
@@ -1282,7 +1230,7 @@ bool evws_poll_watch(struct evws_context *context, struct evws_watch *out);
  * there is nothing to wait for.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 double evws_poll_deadline(struct evws_context *context);
 
@@ -1293,7 +1241,7 @@ double evws_poll_deadline(struct evws_context *context);
  * was not listening.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 evws_status evws_stop_listening(struct evws_context *context, uint64_t listener);
 
@@ -1301,8 +1249,7 @@ evws_status evws_stop_listening(struct evws_context *context, uint64_t listener)
  * Writes what is known of a listener. Returns false if it is not listening (any more).
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
- * a place for the result.
+ * `context` is live or null; `out` is null or may be written to.
  */
 bool evws_listener_describe(const struct evws_context *context,
                             uint64_t listener,
@@ -1313,7 +1260,7 @@ bool evws_listener_describe(const struct evws_context *context,
  * NULL if there is none.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 struct evws_bytes evws_listener_host(const struct evws_context *context,
                                      uint64_t listener,
@@ -1323,8 +1270,7 @@ struct evws_bytes evws_listener_host(const struct evws_context *context,
  * Whether a listener is the one of a Unix socket at `path`, which may be relative.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `path` is valid for the
- * call.
+ * `context` is live or null; `path` may be read.
  */
 bool evws_listener_is_at(const struct evws_context *context,
                          uint64_t listener,
@@ -1340,8 +1286,7 @@ bool evws_listener_is_at(const struct evws_context *context,
  * may not be sent. The reason is copied, and cut to 123 bytes.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `reason` is valid for the
- * call.
+ * `context` is live or null; `reason` may be read.
  */
 evws_status evws_shutdown(struct evws_context *context,
                           double timeout,
@@ -1352,7 +1297,7 @@ evws_status evws_shutdown(struct evws_context *context,
  * Turns the log on or off; it is off at first. Lines that were made can still be polled.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 void evws_set_log(struct evws_context *context, bool is_on);
 
@@ -1361,8 +1306,7 @@ void evws_set_log(struct evws_context *context, bool is_on);
  * on the context.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
- * a place for the result.
+ * `context` is live or null; `out` is null or may be written to.
  */
 bool evws_poll_log(struct evws_context *context,
                    struct evws_log_line *out);
@@ -1374,7 +1318,7 @@ bool evws_poll_log(struct evws_context *context,
  * only lent. What the event lent of the payload is invalid afterwards.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null.
  */
 uint8_t *evws_take_payload(struct evws_context *context);
 
@@ -1384,8 +1328,8 @@ uint8_t *evws_take_payload(struct evws_context *context);
  * used. The options are copied; the files are read at once, by the first that name them.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or
- * valid with all that it points to; `id` is null or points to a place for the result.
+ * `context` is live or null; `options` is null or may be read; `id` is null or may
+ * be written to.
  */
 evws_status evws_connect(struct evws_context *context,
                          const struct evws_connect_options *options,
@@ -1399,8 +1343,8 @@ evws_status evws_connect(struct evws_context *context,
  * The descriptor stays the caller's.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `options` is null or valid
- * with all that it points to; `listener` and `port` are null or point to places for the results.
+ * `context` is live or null; `options` is null or may be read; `listener` and
+ * `port` are null or may be written to.
  */
 evws_status evws_listen(struct evws_context *context,
                         const struct evws_listen_options *options,
@@ -1408,13 +1352,32 @@ evws_status evws_listen(struct evws_context *context,
                         uint16_t *port);
 
 /**
- * Checks a close code before it is used. `EVWS_STATUS_INVALID` if RFC 6455 section 7.4 does not
- * let an endpoint send it.
+ * Whether `evws_adopt` would refuse these options, whatever the descriptor: `EVWS_STATUS_INVALID`
+ * for a subprotocol or a header that cannot be used, or a request that is no acceptable upgrade. For
+ * callers that cannot give back the descriptor once they have it.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed.
+ * `context` is live or null; `options` is null or may be read.
  */
-evws_status evws_close_code_check(struct evws_context *context, int64_t code);
+evws_status evws_adopt_check(struct evws_context *context,
+                             const struct evws_adopt_options *options);
+
+/**
+ * Takes over a connected stream socket. The id, under which events will tell what came of it, is
+ * written to `id`. The descriptor stays yours: the library works with a duplicate, and when the
+ * connection ends it shuts the socket down for both. From a call that succeeds on the socket is
+ * non-blocking, for both too; nobody else must read or write it. `EVWS_STATUS_INVALID` if a
+ * subprotocol or a header cannot be used, or the request is no acceptable upgrade,
+ * `EVWS_STATUS_SYSTEM` if the descriptor is no connected stream socket: nothing was read, written
+ * or changed then. The options are copied.
+ *
+ * Safety:
+ * `context` is live or null; `options` is null or may be read; `id` is null or may
+ * be written to.
+ */
+evws_status evws_adopt(struct evws_context *context,
+                       const struct evws_adopt_options *options,
+                       uint64_t *id);
 
 /**
  * Sends every client of the context through one proxy, or through none if `proxy` is empty.
@@ -1422,7 +1385,7 @@ evws_status evws_close_code_check(struct evws_context *context, int64_t code);
  * the words want the name of an option before them. The text is copied.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `proxy` is valid.
+ * `context` is live or null; `proxy` may be read.
  */
 evws_status evws_context_set_proxy(struct evws_context *context,
                                    struct evws_bytes proxy,
@@ -1433,8 +1396,7 @@ evws_status evws_context_set_proxy(struct evws_context *context,
  * no proxy is an error of the connections that need it.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `environment` is null or
- * valid with all that it points to.
+ * `context` is live or null; `environment` is null or may be read.
  */
 evws_status evws_context_set_proxy_environment(struct evws_context *context,
                                                const struct evws_proxy_environment *environment);
@@ -1445,7 +1407,7 @@ evws_status evws_context_set_proxy_environment(struct evws_context *context,
  * cannot be.
  *
  * Safety:
- * `text` is valid; `host` and `port` are null or point to places for the results.
+ * `text` may be read; `host` and `port` are null or may be written to.
  */
 evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
 
@@ -1455,8 +1417,7 @@ evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, ui
  * as they were.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `listeners` points to `count`
- * tokens that are valid for the call, or is null.
+ * `context` is live or null; `listeners` is null or has `count` ids that may be read.
  */
 evws_status evws_reload_tls(struct evws_context *context, const uint64_t *listeners, size_t count);
 
@@ -1465,8 +1426,7 @@ evws_status evws_reload_tls(struct evws_context *context, const uint64_t *listen
  * lent until the next call on the context. Returns false if it has none, or is not connected.
  *
  * Safety:
- * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
- * a place for the result.
+ * `context` is live or null; `out` is null or may be written to.
  */
 bool evws_tls(const struct evws_context *context, uint64_t id, struct evws_tls_info *out);
 

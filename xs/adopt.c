@@ -174,7 +174,7 @@ static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
         if (header.value.data)
             WS_LIST_ADD(list, header);
     }
-    WS_LIST_GIVE(list, out->headers, out->header_count);
+    WS_LIST_GIVE(list, out->headers);
 }
 
 static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
@@ -210,11 +210,11 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
 {
     const char *useless = ws_option_with(aTHX_ o, WS_NOT_UPGRADED);
 
-    if (!useless && options->upgrade.deflate.enabled)
+    if (!useless && options->upgrade.settings.deflate.enabled)
         useless = "deflate";
     if (useless)
         croak("adopt: %s is for an upgrade, and that of this socket is over", useless);
-    if (options->upgrade.protocol_count > 1)
+    if (options->upgrade.settings.protocols.count > 1)
         croak("adopt: the upgrade of this socket is over: protocol must be the one that was agreed on");
 }
 
@@ -286,7 +286,7 @@ static void adopt_socket(pTHX_ ws_context *ctx, evws_adopt_options *options, IO 
         return;
     if (SvCUR(data) > given)
         (void)PerlIO_unread(IoIFP(io), SvPVX(data) + given, SvCUR(data) - given);
-    ws_context_croak(aTHX_ ctx);
+    ws_context_croak(aTHX_ ctx, NULL);
 }
 
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -310,10 +310,10 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     ENTER;
     callbacks = callbacks_new(aTHX_ &o, origins);
     SAVEDESTRUCTOR_X(release_callbacks, callbacks);
-    options.upgrade.wants = ws_callbacks_wants(callbacks);
+    options.upgrade.settings.wants = ws_callbacks_wants(callbacks);
     options.upgrade.ask_handshake = callbacks->on_handshake != NULL;
     if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx);
+        ws_context_croak(aTHX_ ctx, NULL);
     fh = handle_option(aTHX_ &o);
     io = socket_of(aTHX_ fh);
     adopt_socket(aTHX_ ctx, &options, io, &id);

@@ -155,7 +155,7 @@ static void response_headers(pTHX_ SV *value, const char *what, evws_response *o
         header.value = octets(aTHX_ ws_element(aTHX_ list, i + 1), what, "the value of header", (IV)i / 2 + 1);
         WS_LIST_ADD(made, header);
     }
-    WS_LIST_GIVE(made, out->headers, out->header_count);
+    WS_LIST_GIVE(made, out->headers);
 }
 
 static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
@@ -169,7 +169,7 @@ static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
 
         WS_LIST_ADD(made, part);
     }
-    WS_LIST_GIVE(made, out->body, out->body_count);
+    WS_LIST_GIVE(made, out->body);
 }
 
 /* A response from its parts, mortal copies of which the last two may be NULL:

@@ -33,7 +33,7 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
     case EVWS_STATUS_NO_MEMORY:
         croak("Out of memory: nothing was sent, and the connection is as it was");
     default:
-        ws_context_croak(aTHX_ conn->ctx);
+        ws_context_croak(aTHX_ conn->ctx, NULL);
     }
 }
 
@@ -197,12 +197,10 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     if (!conn || !conn->ctx->engine)
         return;
     ctx = conn->ctx;
-    if (evws_close_code_check(ctx->engine, code) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx);
+    if (evws_close(ctx->engine, conn->id, code, text.data, text.length) != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx, "close");
     if (!conn->open)
         return;
-    if (evws_close(ctx->engine, conn->id, (uint16_t)code, text.data, text.length) == EVWS_STATUS_INVALID)
-        ws_context_croak(aTHX_ ctx);
     WS_WAKE(ctx);
     WS_LOG(ctx);
 }

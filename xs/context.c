@@ -107,12 +107,8 @@ static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connec
     if (!ws_option_given(aTHX_ o, WS_OPT_URL))
         croak("url parameter is required");
     out->url = ws_option_string(aTHX_ o, WS_OPT_URL);
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_PROTOCOL), out->protocols, out->protocol_count);
-    WS_LIST_GIVE(ws_option_headers(aTHX_ o), out->headers, out->header_count);
-    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    ws_option_settings(aTHX_ o, FALSE, &out->settings);
     out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
-    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
-    ws_option_deflate(aTHX_ o, TRUE, FALSE, &out->deflate);
     ws_tls_connect(aTHX_ o, settings, &out->tls);
 }
 
@@ -139,12 +135,12 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
     connect_options(aTHX_ &o, ctx->settings, &options);
     ws_context_engine(aTHX_ ctx);
     callbacks = ws_options_callbacks(aTHX_ &o);
-    options.wants = ws_callbacks_wants(callbacks);
+    options.settings.wants = ws_callbacks_wants(callbacks);
     if (!callbacks->on[WS_ON_ERROR])
         callbacks->url = shown_url(aTHX_ options.url);
     if (evws_connect(ctx->engine, &options, &id) != EVWS_STATUS_OK) {
         ws_callbacks_unref(aTHX_ callbacks);
-        ws_context_croak(aTHX_ ctx);
+        ws_context_croak(aTHX_ ctx, NULL);
     }
     conn = ws_connection_new(aTHX_ ctx, id, callbacks);
     ws_callbacks_unref(aTHX_ callbacks);
@@ -207,10 +203,10 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     listener = listener_new(aTHX_ &o, origins);
     options.upgrade.ask_handshake = listener->on_handshake != NULL;
     options.serve_requests = listener->on_request != NULL;
-    options.upgrade.wants = ws_callbacks_wants(listener->callbacks);
+    options.upgrade.settings.wants = ws_callbacks_wants(listener->callbacks);
     if (evws_listen(ctx->engine, &options, &listener->id, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);
-        ws_context_croak(aTHX_ ctx);
+        ws_context_croak(aTHX_ ctx, NULL);
     }
     ws_watch_set_listener(aTHX_ ctx->watch, listener->id, listener);
     WS_WAKE(ctx);

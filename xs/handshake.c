@@ -25,17 +25,15 @@ static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, SV *lis
 {
     ws_context *ctx = handshake->ctx;
     evws_bytes protocol = { NULL, 0 };
-    const evws_header *headers;
-    size_t count;
+    evws_headers headers;
     bool waited = FALSE;
 
     check_undecided(aTHX_ handshake, what);
-    WS_LIST_GIVE(list, headers, count);
+    WS_LIST_GIVE(list, headers);
     if (handshake->protocol)
         protocol = ws_bytes(aTHX_ handshake->protocol);
     if (ctx->engine) {
-        waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol,
-                                                                    headers, count));
+        waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol, headers));
         if (waited && handshake->stash)
             keep_stash(aTHX_ ctx, handshake);
         WS_WAKE(ctx);

@@ -53,8 +53,8 @@ static void host_option(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     if (!ws_option_given(aTHX_ o, WS_OPT_HOST))
         return;
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_HOST), out->hosts, out->host_count);
-    if (!out->host_count)
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_HOST), out->hosts);
+    if (!out->hosts.count)
         croak("listen: host must name at least one address");
 }
 
@@ -181,7 +181,8 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
     size_t i, count;
     UV stopped = 0;
 
-    WS_LIST_GIVE(ids, id, count);
+    id = (uint64_t *)SvPVX(ids);
+    count = WS_LIST_COUNT(ids, uint64_t);
     for (i = 0; i < count; i++)
         if (evws_stop_listening(ctx->engine, id[i]) == EVWS_STATUS_OK)
             stopped++;
@@ -199,14 +200,15 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
     size_t count, i, secure = 0;
     evws_listener_info info;
 
-    WS_LIST_GIVE(ids, id, count);
+    id = (uint64_t *)SvPVX(ids);
+    count = WS_LIST_COUNT(ids, uint64_t);
     for (i = 0; i < count; i++)
         if (evws_listener_describe(ctx->engine, id[i], &info) && info.is_secure)
             id[secure++] = id[i];
     if (!secure)
         croak("reload_tls: the listener at '%s' has no TLS", ws_shown(aTHX_ sv_mortalcopy(where)));
     if (evws_reload_tls(ctx->engine, id, secure) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx);
+        ws_context_croak(aTHX_ ctx, NULL);
 }
 
 /* ---- shutdown ---- */
@@ -235,7 +237,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
     ws_context_engine(aTHX_ ctx);
     if (evws_shutdown(ctx->engine, timeout, code, reason) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx);
+        ws_context_croak(aTHX_ ctx, o.method);
     ctx->told = TRUE;
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();

@@ -252,12 +252,15 @@ evws_context *ws_context_engine(pTHX_ ws_context *ctx)
     return ctx->engine;
 }
 
-/* With the engine's words for the call that just failed. */
-void ws_context_croak(pTHX_ ws_context *ctx)
+/* With the engine's words for the call that just failed. `method` is what the program has called. */
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
 {
-    evws_bytes text = evws_error_text(ws_context_engine(aTHX_ ctx));
+    evws_context *engine = ws_context_engine(aTHX_ ctx);
+    evws_bytes text = evws_error_text(engine);
 
-    croak("%.*s", (int)text.length, WS_TEXT(text));
+    if (evws_is_poisoned(engine) || !method)
+        croak("%.*s", (int)text.length, WS_TEXT(text));
+    croak("%s: %.*s", method, (int)text.length, WS_TEXT(text));
 }
 
 /* First every connection is marked, then they are let go one by one: that can
@@ -338,7 +341,7 @@ void ws_context_check(pTHX_ ws_context *ctx)
 {
     evws_bytes text;
 
-    if (evws_close_code_check(ctx->engine, 1000) != EVWS_STATUS_PANICKED)
+    if (!evws_is_poisoned(ctx->engine))
         return;
     text = evws_error_text(ctx->engine);
     PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %.*s\n", (int)text.length, WS_TEXT(text));

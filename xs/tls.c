@@ -12,7 +12,7 @@ void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *ou
     out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, settings);
     out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, settings);
     out->server_name = ws_option_file(aTHX_ o, WS_OPT_SSL_SERVER_NAME, NULL);
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn, out->alpn_count);
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn);
 }
 
 /* ---- listen ---- */
@@ -88,7 +88,7 @@ static void sni_option(pTHX_ const ws_options *o, evws_server_tls *out)
         one.key = sni_file(aTHX_ host, files, 1);
         WS_LIST_ADD(list, one);
     }
-    WS_LIST_GIVE(list, out->sni, out->sni_count);
+    WS_LIST_GIVE(list, out->sni);
 }
 
 /* What browsers offer, and whatever else speaks HTTP: it is answered, so that
@@ -98,11 +98,11 @@ static void alpn_option(pTHX_ const ws_options *o, evws_server_tls *out)
     static const evws_bytes http = { (const uint8_t *)"http/1.1", 8 };
 
     if (!ws_option_given(aTHX_ o, WS_OPT_SSL_ALPN)) {
-        out->alpn = &http;
-        out->alpn_count = 1;
+        out->alpn.item = &http;
+        out->alpn.count = 1;
         return;
     }
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn, out->alpn_count);
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn);
 }
 
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)

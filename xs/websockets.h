@@ -143,13 +143,13 @@ SV *ws_text_sv(pTHX_ evws_bytes text);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 void ws_store(pTHX_ HV *hash, const char *name, SV *value);
 
-/* A list of structures, made by ws_list, gets one more; a structure of the library learns where a list is. */
+/* A list of structures, made by ws_list, gets one more; a list of the library learns where it is. */
 #define WS_LIST_ADD(list, item) sv_catpvn(list, (const char *)&(item), sizeof (item))
 #define WS_LIST_COUNT(list, type) (SvCUR(list) / sizeof(type))
-#define WS_LIST_GIVE(list, place, count) STMT_START { \
+#define WS_LIST_GIVE(list, place) STMT_START { \
         SV *given_ = (list); \
-        (place) = (void *)SvPVX(given_); \
-        (count) = SvCUR(given_) / sizeof *(place); \
+        (place).item = (void *)SvPVX(given_); \
+        (place).count = SvCUR(given_) / sizeof *(place).item; \
     } STMT_END
 
 /* ---- object.c ---- */
@@ -165,7 +165,7 @@ ws_context *ws_context_new(pTHX_ SV *loop, HV *settings);
 void ws_context_destroy(pTHX_ ws_context *ctx);
 void ws_context_unref(pTHX_ ws_context *ctx);
 evws_context *ws_context_engine(pTHX_ ws_context *ctx);
-void ws_context_croak(pTHX_ ws_context *ctx);
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method);
 void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
@@ -372,6 +372,7 @@ HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
 SV *ws_option_headers(pTHX_ const ws_options *o);
+void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
 SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);

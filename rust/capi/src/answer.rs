@@ -1,44 +1,32 @@
 //! Requests, and what is answered to them: to those for an upgrade, and to others.
 
-use evws_engine::{usual_response, CallError, HttpResponse};
+use evws_engine::{usual_response, Context, HttpResponse};
 
 use crate::context::evws_context;
-use crate::guard::{guard, guard_read};
-use crate::open::headers;
+use crate::guard::{ask, call, given, put, unless_stale, Unanswered};
 use crate::types::*;
 
 /// # Safety
-/// `response` and all that it points to is valid for the call, or null.
-unsafe fn response(response: &evws_response) -> HttpResponse {
-    let status = u16::try_from(response.status).unwrap_or(0);
+/// `answer` is null or may be read.
+unsafe fn response(answer: *const evws_response) -> Result<HttpResponse, Unanswered> {
     // SAFETY: the caller's promise, for the lists and for each part.
     unsafe {
-        if response.body.is_null() {
+        let answer = given(answer)?;
+        let status = u16::try_from(answer.status).unwrap_or(0);
+        let headers = answer.headers.to_vec();
+        if answer.body.item.is_null() {
             let mut usual = usual_response(status);
-            usual
-                .headers
-                .extend(headers(response.headers, response.header_count));
-            return usual;
+            usual.headers.extend(headers);
+            return Ok(usual);
         }
-        let parts = slice_or_empty(response.body, response.body_count);
-        let mut body = Vec::with_capacity(parts.iter().map(|part| part.length).sum());
-        for part in parts {
-            body.extend_from_slice(part.borrow());
-        }
-        HttpResponse {
+        let parts = slice_or_empty(answer.body.item, answer.body.count);
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.borrow()).collect();
+        let body = parts.concat();
+        Ok(HttpResponse {
             status,
-            headers: headers(response.headers, response.header_count),
+            headers,
             body,
-        }
-    }
-}
-
-/// `Ok(false)`: whoever asked does not wait any more.
-fn status_of(context: &mut evws_context, result: Result<bool, CallError>) -> evws_status {
-    match result {
-        Ok(true) => EVWS_STATUS_OK,
-        Ok(false) => EVWS_STATUS_STALE,
-        Err(error) => context.refuse(error),
+        })
     }
 }
 
@@ -50,29 +38,21 @@ fn status_of(context: &mut evws_context, result: Result<bool, CallError>) -> evw
 /// Everything is copied.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `list` is null or points to
-/// `count` valid headers; the data of `protocol` is null or valid.
+/// `context` is live or null; `headers` and `protocol` may be read, or are none.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handshake_accept(
     context: *mut evws_context,
     id: u64,
     protocol: evws_bytes,
-    list: *const evws_header,
-    count: usize,
+    headers: evws_headers,
 ) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            let (headers, protocol) = (headers.to_vec(), protocol.to_text());
+            unless_stale(engine.accept_handshake(id, headers, protocol)?)
+        })
     }
-    let work = |context: &mut evws_context| {
-        // SAFETY: the caller's promise.
-        let (headers, name) = unsafe { (headers(list, count), protocol.borrow()) };
-        let protocol =
-            (!protocol.data.is_null()).then(|| String::from_utf8_lossy(name).into_owned());
-        let result = context.engine.accept_handshake(id, headers, protocol);
-        status_of(context, result)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Rejects a request for an upgrade with this response; the connection ends behind it.
@@ -80,39 +60,29 @@ pub unsafe extern "C" fn evws_handshake_accept(
 /// `EVWS_STATUS_STALE` as for `evws_handshake_accept`. Everything is copied.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
-/// with all that it points to.
+/// `context` is live or null; `answer` is null or may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handshake_reject(
     context: *mut evws_context,
     id: u64,
     answer: *const evws_response,
 ) -> evws_status {
-    // SAFETY: the caller's promise.
-    let Some(answer) = (unsafe { answer.as_ref() }) else {
-        return EVWS_STATUS_NULL_POINTER;
-    };
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            unless_stale(engine.reject_handshake(id, response(answer)?)?)
+        })
     }
-    let work = |context: &mut evws_context| {
-        // SAFETY: the caller's promise.
-        let response = unsafe { response(answer) };
-        let result = context.engine.reject_handshake(id, response);
-        status_of(context, result)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Whether the client of a handshake event still waits for the decision.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handshake_is_pending(context: *const evws_context, id: u64) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { guard_read(context, false, |context| context.engine.awaits_decision(id)) }
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| Some(engine.awaits_decision(id))) }.unwrap_or(false)
 }
 
 /// Subprotocol `index` of those that the client of a handshake event asks for, its preferred one
@@ -120,8 +90,7 @@ pub unsafe extern "C" fn evws_handshake_is_pending(context: *const evws_context,
 /// call on the context.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
-/// place for the result.
+/// `context` is live or null; `out` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handshake_protocol(
     context: *const evws_context,
@@ -129,84 +98,53 @@ pub unsafe extern "C" fn evws_handshake_protocol(
     index: usize,
     out: *mut evws_bytes,
 ) -> bool {
-    if out.is_null() {
-        return false;
-    }
-    let work = |context: &evws_context| {
-        let name = context.engine.asked_protocols(id).get(index)?;
-        Some(evws_bytes::lend(name.as_bytes()))
+    let work = |engine: &Context| {
+        let name = engine.asked_protocols(id).get(index)?;
+        Some(evws_bytes::lend(name))
     };
-    // SAFETY: the caller's promise.
-    match unsafe { guard_read(context, None, work) } {
-        Some(name) => {
-            // SAFETY: not null, and the caller vouches for the rest.
-            unsafe { out.write(name) };
-            true
-        }
-        None => false,
-    }
+    // SAFETY: as promised above.
+    unsafe { put(ask(context, work), out) }
 }
 
 /// What the event that was polled last asks for, an `EVWS_EVENT_REQUEST`. Returns false if it is
 /// none. Lent until the next call on the context.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to a
-/// place for the result.
+/// `context` is live or null; `out` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_event_request(
     context: *const evws_context,
     out: *mut evws_request,
 ) -> bool {
-    if out.is_null() {
-        return false;
-    }
-    let work = |context: &evws_context| {
-        let (request, is_secure) = context.engine.request()?;
+    let work = |engine: &Context| {
+        let (request, is_secure) = engine.request()?;
         let version = if request.old { "HTTP/1.0" } else { "HTTP/1.1" };
         Some(evws_request {
-            method: evws_bytes::lend(request.method.as_bytes()),
-            target: evws_bytes::lend(request.target.as_bytes()),
-            version: evws_bytes::lend(version.as_bytes()),
+            method: evws_bytes::lend(&request.method),
+            target: evws_bytes::lend(&request.target),
+            version: evws_bytes::lend(version),
             is_secure,
         })
     };
-    // SAFETY: the caller's promise.
-    match unsafe { guard_read(context, None, work) } {
-        Some(request) => {
-            // SAFETY: not null, and the caller vouches for the rest.
-            unsafe { out.write(request) };
-            true
-        }
-        None => false,
-    }
+    // SAFETY: as promised above.
+    unsafe { put(ask(context, work), out) }
 }
 
 /// Answers a request event. `EVWS_STATUS_INVALID` if the response cannot be sent: nothing is
 /// answered then. `EVWS_STATUS_STALE` if nobody waits for it. Everything is copied.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `answer` is null or valid
-/// with all that it points to.
+/// `context` is live or null; `answer` is null or may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_request_answer(
     context: *mut evws_context,
     id: u64,
     answer: *const evws_response,
 ) -> evws_status {
-    // SAFETY: the caller's promise.
-    let Some(answer) = (unsafe { answer.as_ref() }) else {
-        return EVWS_STATUS_NULL_POINTER;
-    };
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            unless_stale(engine.answer_request(id, response(answer)?)?)
+        })
     }
-    let work = |context: &mut evws_context| {
-        // SAFETY: the caller's promise.
-        let response = unsafe { response(answer) };
-        let result = context.engine.answer_request(id, response);
-        status_of(context, result)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }

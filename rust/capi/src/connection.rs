@@ -1,17 +1,27 @@
 //! One connection: sending, closing, and what can be asked of it.
 
 use std::ffi::c_char;
-use std::io::Write as _;
 use std::ptr;
 
-use evws_engine::{CallError, ConnectionState, FrameKind, SendError};
+use evws_engine::{CallError, ConnectionState, FrameKind};
 
 use crate::context::evws_context;
-use crate::guard::{guard, guard_read};
+use crate::guard::{act, ask, call, Unanswered};
 use crate::types::*;
 
 /// # Safety
-/// As for [`guard`], and `data` points to `length` bytes that stay as they are, or is null.
+/// `data` is null, or has `length` bytes that stay as they are while the result is used.
+#[inline]
+unsafe fn octets<'a>(data: *const u8, length: usize) -> Result<&'a [u8], Unanswered> {
+    if data.is_null() && length > 0 {
+        return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { slice_or_empty(data, length) })
+}
+
+/// # Safety
+/// As for `evws_send`.
 #[inline]
 unsafe fn send(
     context: *mut evws_context,
@@ -20,19 +30,12 @@ unsafe fn send(
     data: *const u8,
     length: usize,
 ) -> evws_status {
-    if context.is_null() || (data.is_null() && length > 0) {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            Ok(engine.send(id, kind, octets(data, length)?)?)
+        })
     }
-    // SAFETY: the caller's promise.
-    let payload = unsafe { slice_or_empty(data, length) };
-    let work = |context: &mut evws_context| match context.engine.send(id, kind, payload) {
-        Ok(()) => EVWS_STATUS_OK,
-        Err(SendError::NotOpen) => EVWS_STATUS_NOT_OPEN,
-        Err(SendError::FragmentInProgress) => EVWS_STATUS_FRAGMENT_OPEN,
-        Err(SendError::NoMemory) => EVWS_STATUS_NO_MEMORY,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
@@ -41,8 +44,7 @@ unsafe fn send(
 /// kind.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
-/// `length` bytes.
+/// `context` is live or null; `data` is null or has `length` bytes that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_send(
     context: *mut evws_context,
@@ -58,17 +60,17 @@ pub unsafe extern "C" fn evws_send(
         EVWS_SEND_PONG => FrameKind::Pong,
         _ => return EVWS_STATUS_INVALID,
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: as promised above.
     unsafe { send(context, id, kind, data, length) }
 }
 
 /// Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
 ///
 /// # Safety
-/// `data` is null or points to `length` bytes.
+/// `data` is null or has `length` bytes that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: as promised above.
     evws_engine::is_utf8(unsafe { slice_or_empty(data, length) })
 }
 
@@ -77,8 +79,7 @@ pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
 /// alone.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `data` is null or points to
-/// `length` bytes.
+/// `context` is live or null; `data` is null or has `length` bytes that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_send_fragment(
     context: *mut evws_context,
@@ -92,39 +93,36 @@ pub unsafe extern "C" fn evws_send_fragment(
         binary: is_binary,
         last: is_final,
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: as promised above.
     unsafe { send(context, id, kind, data, length) }
 }
 
-/// Begins the closing handshake; no effect unless the connection is connected.
-/// `EVWS_STATUS_INVALID` for a code that must not be sent. The reason is copied, and cut to 123
+/// Begins the closing handshake; no effect unless the connection is connected. `EVWS_STATUS_INVALID`, in any state and for
+/// a stale id too, if RFC 6455 section 7.4 does not let an endpoint send the code. The reason is copied, and cut to 123
 /// bytes at a character boundary.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `reason` is null or points
-/// to `length` bytes.
+/// `context` is live or null; `reason` is null or has `length` bytes that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_close(
     context: *mut evws_context,
     id: u64,
-    code: u16,
+    code: i64,
     reason: *const u8,
     length: usize,
 ) -> evws_status {
-    if context.is_null() || (reason.is_null() && length > 0) {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            engine.close(id, close_code(code)?, octets(reason, length)?);
+            Ok(())
+        })
     }
-    // SAFETY: the caller's promise.
-    let reason = unsafe { slice_or_empty(reason, length) };
-    let work = |context: &mut evws_context| match evws_engine::check_code(i64::from(code)) {
-        Ok(code) => {
-            context.engine.close(id, code, reason);
-            EVWS_STATUS_OK
-        }
-        Err(error) => context.refuse(CallError::Invalid(error.to_string())),
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+}
+
+/// A code that may be sent.
+pub(crate) fn close_code(code: i64) -> Result<u16, CallError> {
+    evws_engine::check_code(code).map_err(|error| CallError::Invalid(error.to_string()))
 }
 
 /// Ends a connection at once, in whatever state: what is queued is thrown away, and the TCP
@@ -132,116 +130,91 @@ pub unsafe extern "C" fn evws_close(
 /// connecting, `EVWS_EVENT_CLOSE` with 1006 for one that was open. No effect on a stale id.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_abort(context: *mut evws_context, id: u64) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
-    let work = |context: &mut evws_context| {
-        context.engine.abort(id);
-        EVWS_STATUS_OK
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+    // SAFETY: as promised above.
+    unsafe { act(context, |engine| engine.abort(id)) }
 }
 
 /// Stops reading and delivering; no effect unless the connection is connected.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
-    let work = |context: &mut evws_context| {
-        context.engine.pause(id);
-        EVWS_STATUS_OK
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+    // SAFETY: as promised above.
+    unsafe { act(context, |engine| engine.pause(id)) }
 }
 
 /// Goes on reading and delivering; no effect unless the connection is connected.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
-    let work = |context: &mut evws_context| {
-        context.engine.resume(id);
-        EVWS_STATUS_OK
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
+    // SAFETY: as promised above.
+    unsafe { act(context, |engine| engine.resume(id)) }
 }
 
 /// Payload bytes that are queued and not yet given to the kernel; 0 for a stale id.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_send_queue_size(context: *const evws_context, id: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { guard_read(context, 0, |context| context.engine.send_queue_size(id)) }
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| Some(engine.send_queue_size(id))) }.unwrap_or(0)
 }
 
 /// Where a connection stands.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_state(context: *const evws_context, id: u64) -> evws_state_kind {
-    let work = |context: &evws_context| match context.engine.state(id) {
-        ConnectionState::Connecting => EVWS_STATE_CONNECTING,
-        ConnectionState::Connected => EVWS_STATE_CONNECTED,
-        ConnectionState::Closing => EVWS_STATE_CLOSING,
-        ConnectionState::Closed => EVWS_STATE_CLOSED,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard_read(context, EVWS_STATE_CLOSED, work) }
+    // SAFETY: as promised above.
+    match unsafe { ask(context, |engine| Some(engine.state(id))) } {
+        Some(ConnectionState::Connecting) => EVWS_STATE_CONNECTING,
+        Some(ConnectionState::Connected) => EVWS_STATE_CONNECTED,
+        Some(ConnectionState::Closing) => EVWS_STATE_CLOSING,
+        Some(ConnectionState::Closed) | None => EVWS_STATE_CLOSED,
+    }
 }
 
 /// The negotiated subprotocol, lent until the next call on the context; `data` is NULL if there is
 /// none.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_protocol(context: *const evws_context, id: u64) -> evws_bytes {
-    let work = |context: &evws_context| match context.engine.protocol(id) {
-        Some(protocol) => evws_bytes::lend(protocol.as_bytes()),
-        None => evws_bytes::NONE,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard_read(context, evws_bytes::NONE, work) }
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| engine.protocol(id).map(evws_bytes::lend)) }
+        .unwrap_or(evws_bytes::NONE)
 }
 
 /// The negotiated extension, as the server's response says it, lent until the next call on the
 /// context; `data` is NULL if there is none.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_extensions(context: *const evws_context, id: u64) -> evws_bytes {
-    let work = |context: &evws_context| match context.engine.extensions(id) {
-        Some(extensions) => evws_bytes::lend(extensions.as_bytes()),
-        None => evws_bytes::NONE,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard_read(context, evws_bytes::NONE, work) }
+    // SAFETY: as promised above.
+    unsafe {
+        ask(context, |engine| {
+            engine.extensions(id).map(evws_bytes::lend)
+        })
+    }
+    .unwrap_or(evws_bytes::NONE)
 }
 
 /// Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
 /// connection is not connected or the buffer is too small (64 bytes are enough).
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `buffer` is null or points
-/// to `capacity` writable bytes.
+/// `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_peer_address(
     context: *const evws_context,
@@ -249,17 +222,14 @@ pub unsafe extern "C" fn evws_peer_address(
     buffer: *mut c_char,
     capacity: usize,
 ) -> usize {
-    if buffer.is_null() {
-        return 0;
+    // SAFETY: as promised above.
+    let address = unsafe { ask(context, |engine| Some(engine.peer_address(id)?.to_string())) };
+    match address {
+        Some(text) if !buffer.is_null() && text.len() <= capacity => {
+            // SAFETY: the text fits into the buffer, and the two are different memory.
+            unsafe { ptr::copy_nonoverlapping(text.as_ptr().cast(), buffer, text.len()) };
+            text.len()
+        }
+        _ => 0,
     }
-    // SAFETY: the caller's promise.
-    let address = unsafe { guard_read(context, None, |context| context.engine.peer_address(id)) };
-    let Some(address) = address else { return 0 };
-    let mut text = Vec::new();
-    if write!(text, "{address}").is_err() || text.len() > capacity {
-        return 0;
-    }
-    // SAFETY: the text fits into the buffer, and the two are different memory.
-    unsafe { ptr::copy_nonoverlapping(text.as_ptr().cast(), buffer, text.len()) };
-    text.len()
 }

@@ -5,10 +5,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use evws_engine::Context;
 
-use crate::guard::{guard, BUG};
-use crate::types::{
-    evws_bytes, evws_status, EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED,
-};
+use crate::guard::{drive, BUG};
+use crate::types::*;
 
 /// All connections and listeners of one event loop. Opaque to C.
 pub struct evws_context {
@@ -23,7 +21,7 @@ pub struct evws_context {
 /// Makes a context, which the caller owns. It holds no descriptor and no thread.
 ///
 /// # Safety
-/// `out` is null or points to a place for the result.
+/// `out` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_status {
     if out.is_null() {
@@ -50,7 +48,7 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
 /// forked child, and nothing goes on the wire. NULL is ignored.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed before.
+/// `context` is live or null; it is not live any more afterwards.
 #[no_mangle]
 pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: bool) {
     if context.is_null() {
@@ -68,21 +66,31 @@ pub unsafe extern "C" fn evws_context_free(context: *mut evws_context, silent: b
 /// process that ends without freeing its contexts.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_context_remove_socket_files(context: *mut evws_context) {
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| context.engine.remove_socket_files()) }
+    // SAFETY: as promised above.
+    unsafe { drive(context, (), |engine| engine.remove_socket_files()) }
+}
+
+/// Whether a bug was caught (`EVWS_STATUS_PANICKED`): nothing but `evws_context_free` may follow.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_is_poisoned(context: *const evws_context) -> bool {
+    // SAFETY: as promised above.
+    unsafe { context.as_ref() }.is_some_and(|context| context.poisoned.get())
 }
 
 /// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
 /// `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_error_text(context: *const evws_context) -> evws_bytes {
-    // SAFETY: the caller's promise is the one that a reference needs.
+    // SAFETY: as promised above.
     match unsafe { context.as_ref() } {
         Some(context) if context.poisoned.get() => evws_bytes::lend(BUG.as_bytes()),
         Some(context) => evws_bytes::lend(context.error.as_bytes()),

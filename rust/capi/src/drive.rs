@@ -1,15 +1,15 @@
 //! The calls that an event loop makes: readiness in, events and watches out.
 
-use evws_engine::Event;
+use evws_engine::{Context, Event};
 
 use crate::context::evws_context;
-use crate::guard::{guard, guard_read};
+use crate::guard::{ask, drive, put};
 use crate::types::*;
 
 /// Reports that what a token is watched for is there. A stale token is ignored.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handle_io(
     context: *mut evws_context,
@@ -17,10 +17,10 @@ pub unsafe extern "C" fn evws_handle_io(
     readable: bool,
     writable: bool,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: as promised above.
     unsafe {
-        guard(context, (), |context| {
-            context.engine.handle_io(token, readable, writable)
+        drive(context, (), |engine| {
+            engine.handle_io(token, readable, writable)
         })
     }
 }
@@ -28,29 +28,28 @@ pub unsafe extern "C" fn evws_handle_io(
 /// Reports that the deadline has come.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handle_timeout(context: *mut evws_context) {
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| context.engine.handle_timeout()) }
+    // SAFETY: as promised above.
+    unsafe { drive(context, (), |engine| engine.handle_timeout()) }
 }
 
 /// Reports that the loop is about to block: what was sent outside of its callbacks is written.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_handle_prepare(context: *mut evws_context) {
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| context.engine.handle_prepare()) }
+    // SAFETY: as promised above.
+    unsafe { drive(context, (), |engine| engine.handle_prepare()) }
 }
 
 /// Delivers the next event, and returns its kind, which is `EVWS_EVENT_NONE` when there are no
 /// more. What the event lends is valid until the next call on the context.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `event` is null or points
-/// to an event that may be overwritten.
+/// `context` is live or null; `event` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_poll_event(
     context: *mut evws_context,
@@ -59,20 +58,17 @@ pub unsafe extern "C" fn evws_poll_event(
     if event.is_null() {
         return EVWS_EVENT_NONE;
     }
-    // SAFETY: not null, and the caller vouches for the rest.
+    // SAFETY: not null, and as promised above.
     let event = unsafe { &mut *event };
     event.kind = EVWS_EVENT_NONE;
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| next_event(context, event)) };
+    // SAFETY: as promised above.
+    unsafe { drive(context, None, |engine| next_event(engine, event)) };
     event.kind
 }
 
 #[inline]
-fn next_event(context: &mut evws_context, event: &mut evws_event) {
-    let engine = &mut context.engine;
-    let Some(found) = engine.poll_event() else {
-        return;
-    };
+fn next_event(engine: &mut Context, event: &mut evws_event) -> Option<()> {
+    let found = engine.poll_event()?;
     event.listener = 0;
     (event.kind, event.id) = match found {
         Event::Message { id, binary } => {
@@ -116,6 +112,7 @@ fn next_event(context: &mut evws_context, event: &mut evws_event) {
     };
     event.payload = evws_bytes::lend(engine.payload());
     event.header_count = engine.headers().len();
+    Some(())
 }
 
 /// Header `index` of the event that was polled last. Returns false if there is none. Lent until
@@ -130,38 +127,26 @@ pub unsafe extern "C" fn evws_event_header(
     index: usize,
     out: *mut evws_header,
 ) -> bool {
-    if out.is_null() {
-        return false;
-    }
-    // SAFETY: the caller's promise.
-    let header = unsafe {
-        guard_read(context, None, |context| {
-            let (name, value) = context.engine.headers().get(index)?;
-            Some(evws_header {
-                name: evws_bytes::lend(name.as_bytes()),
-                value: evws_bytes::lend(value),
-            })
+    let work = |engine: &Context| {
+        let (name, value) = engine.headers().get(index)?;
+        Some(evws_header {
+            name: evws_bytes::lend(name.as_bytes()),
+            value: evws_bytes::lend(value),
         })
     };
-    match header {
-        Some(header) => {
-            // SAFETY: not null, and the caller vouches for the rest.
-            unsafe { out.write(header) };
-            true
-        }
-        None => false,
-    }
+    // SAFETY: as promised above.
+    unsafe { put(ask(context, work), out) }
 }
 
 /// Writes what was queued, as far as the kernel takes it; what that leads to are further events. To
 /// be called once after the events of a turn.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_flush(context: *mut evws_context) {
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, (), |context| context.engine.flush()) }
+    // SAFETY: as promised above.
+    unsafe { drive(context, (), |engine| engine.flush()) }
 }
 
 /// The next change of what is to be watched. Returns false when there are no more. A descriptor
@@ -172,38 +157,31 @@ pub unsafe extern "C" fn evws_flush(context: *mut evws_context) {
 /// a place for the result.
 #[no_mangle]
 pub unsafe extern "C" fn evws_poll_watch(context: *mut evws_context, out: *mut evws_watch) -> bool {
-    if out.is_null() {
-        return false;
-    }
-    // SAFETY: the caller's promise.
-    let Some(watch) = (unsafe { guard(context, None, |context| context.engine.poll_watch()) })
-    else {
-        return false;
-    };
-    let events = match watch.interest {
-        None => 0,
-        Some(interest) if interest.is_none() => EVWS_WATCH_KEEP,
-        Some(interest) => u32::from(interest.bits()),
-    };
-    // SAFETY: not null, and the caller vouches for the rest.
-    unsafe {
-        out.write(evws_watch {
+    let work = |engine: &mut Context| {
+        let watch = engine.poll_watch()?;
+        let events = match watch.interest {
+            None => 0,
+            Some(interest) if interest.is_none() => EVWS_WATCH_KEEP,
+            Some(interest) => u32::from(interest.bits()),
+        };
+        Some(evws_watch {
             token: watch.token,
             fd: watch.fd,
             events,
         })
     };
-    true
+    // SAFETY: as promised above.
+    unsafe { put(drive(context, None, work), out) }
 }
 
 /// Seconds until `evws_handle_timeout` is to be called: 0 if the loop must not block, negative if
 /// there is nothing to wait for.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_poll_deadline(context: *mut evws_context) -> f64 {
-    // SAFETY: the caller's promise.
-    let until = unsafe { guard(context, None, |context| context.engine.poll_deadline()) };
+    // SAFETY: as promised above.
+    let until = unsafe { drive(context, None, |engine| engine.poll_deadline()) };
     until.map_or(-1.0, |until| until.as_secs_f64())
 }

@@ -1,54 +1,162 @@
-//! The one way from C into the engine: checks the pointer, and stops panics.
+//! The one way from C into the engine: [`call`] for what is answered with a status, [`ask`] for questions, [`drive`] for
+//! the loop. They look whether the context is there and sound, and stop panics.
 
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use crate::context::evws_context;
-use evws_engine::CallError;
+use evws_engine::{CallError, Context, SendError};
 
-use crate::types::{evws_status, EVWS_STATUS_INVALID, EVWS_STATUS_SYSTEM};
+use crate::context::evws_context;
+use crate::types::*;
 
 /// What a bug is called in the text of the error.
 pub(crate) const BUG: &str =
     "internal error: a bug in EV::Websockets was caught; the context cannot be used any more";
 
-/// Runs `work` on a context that is there and has not panicked before; anything else is `otherwise`.
+/// Why a call has no result.
+pub(crate) enum Unanswered {
+    /// The status says all.
+    Status(evws_status),
+    /// It has a text, which is kept for `evws_error_text`.
+    Error(Box<CallError>),
+}
+
+impl From<CallError> for Unanswered {
+    #[cold]
+    fn from(error: CallError) -> Self {
+        Unanswered::Error(Box::new(error))
+    }
+}
+
+impl From<SendError> for Unanswered {
+    fn from(error: SendError) -> Self {
+        Unanswered::Status(match error {
+            SendError::NotOpen => EVWS_STATUS_NOT_OPEN,
+            SendError::FragmentInProgress => EVWS_STATUS_FRAGMENT_OPEN,
+            SendError::NoMemory => EVWS_STATUS_NO_MEMORY,
+        })
+    }
+}
+
+/// Where a call writes its result: nowhere, to one place, to two.
+pub(crate) trait Out<T> {
+    /// Whether there is a place for all of it.
+    fn is_there(&self) -> bool;
+    /// # Safety
+    /// The places that are there can be written to.
+    unsafe fn write(self, value: T);
+}
+
+impl Out<()> for () {
+    fn is_there(&self) -> bool {
+        true
+    }
+    unsafe fn write(self, (): ()) {}
+}
+
+impl<T> Out<T> for *mut T {
+    fn is_there(&self) -> bool {
+        !self.is_null()
+    }
+    unsafe fn write(self, value: T) {
+        // SAFETY: the caller's promise.
+        unsafe { <*mut T>::write(self, value) }
+    }
+}
+
+impl<A, B> Out<(A, B)> for (*mut A, *mut B) {
+    fn is_there(&self) -> bool {
+        self.0.is_there() && self.1.is_there()
+    }
+    unsafe fn write(self, (first, second): (A, B)) {
+        // SAFETY: the caller's promise, for both.
+        unsafe {
+            self.0.write(first);
+            self.1.write(second);
+        }
+    }
+}
+
+/// Makes a call: its result goes to `out`, which is written to on success alone.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new`, is not freed, and not in use elsewhere.
+/// `context` is live or null (see the crate); `out` is null or can be written to.
 #[inline]
-pub(crate) unsafe fn guard<T>(
+pub(crate) unsafe fn call<T>(
+    context: *mut evws_context,
+    out: impl Out<T>,
+    work: impl FnOnce(&mut Context) -> Result<T, Unanswered>,
+) -> evws_status {
+    // SAFETY: a live context is the caller's alone.
+    let (Some(context), true) = (unsafe { context.as_mut() }, out.is_there()) else {
+        return EVWS_STATUS_NULL_POINTER;
+    };
+    if context.poisoned.get() {
+        return EVWS_STATUS_PANICKED;
+    }
+    match catch_unwind(AssertUnwindSafe(|| work(&mut context.engine))) {
+        Ok(Ok(value)) => {
+            // SAFETY: the caller's promise, and it is not null.
+            unsafe { out.write(value) };
+            EVWS_STATUS_OK
+        }
+        Ok(Err(refusal)) => context.refuse(refusal),
+        Err(_) => {
+            context.poisoned.set(true);
+            EVWS_STATUS_PANICKED
+        }
+    }
+}
+
+/// Makes a call without a result, which cannot be refused.
+///
+/// # Safety
+/// `context` is live or null.
+pub(crate) unsafe fn act(
+    context: *mut evws_context,
+    work: impl FnOnce(&mut Context),
+) -> evws_status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call(context, (), |engine| {
+            work(engine);
+            Ok(())
+        })
+    }
+}
+
+/// Has the engine work, or take something out; `otherwise`, if it must not any more.
+///
+/// # Safety
+/// `context` is live or null.
+#[inline]
+pub(crate) unsafe fn drive<T>(
     context: *mut evws_context,
     otherwise: T,
-    work: impl FnOnce(&mut evws_context) -> T,
+    work: impl FnOnce(&mut Context) -> T,
 ) -> T {
-    // SAFETY: the caller's promise is the one that a reference needs.
+    // SAFETY: a live context is the caller's alone.
     match unsafe { context.as_mut() } {
         Some(context) if !context.poisoned.get() => {
-            let result = catch_unwind(AssertUnwindSafe(|| work(context)));
+            let result = catch_unwind(AssertUnwindSafe(|| work(&mut context.engine)));
             settle(&context.poisoned, result, otherwise)
         }
         _ => otherwise,
     }
 }
 
-/// Like [`guard`], for questions that change nothing.
+/// Asks a question, which changes nothing. `None` if there is no answer.
 ///
 /// # Safety
-/// As for [`guard`].
-pub(crate) unsafe fn guard_read<T>(
+/// `context` is live or null.
+pub(crate) unsafe fn ask<T>(
     context: *const evws_context,
-    otherwise: T,
-    work: impl FnOnce(&evws_context) -> T,
-) -> T {
-    // SAFETY: the caller's promise is the one that a reference needs.
-    match unsafe { context.as_ref() } {
-        Some(context) if !context.poisoned.get() => {
-            let result = catch_unwind(AssertUnwindSafe(|| work(context)));
-            settle(&context.poisoned, result, otherwise)
-        }
-        _ => otherwise,
-    }
+    work: impl FnOnce(&Context) -> Option<T>,
+) -> Option<T> {
+    // SAFETY: nobody changes a live context meanwhile.
+    let context = unsafe { context.as_ref() }.filter(|context| !context.poisoned.get())?;
+    let result = catch_unwind(AssertUnwindSafe(|| work(&context.engine)));
+    settle(&context.poisoned, result, None)
 }
 
 /// What a caught panic leaves may be half done: nobody works on it again.
@@ -60,43 +168,85 @@ fn settle<T>(poisoned: &Cell<bool>, result: std::thread::Result<T>, otherwise: T
     })
 }
 
+/// Writes an answer. Returns whether there was one.
+///
+/// # Safety
+/// `out` is null or can be written to.
+pub(crate) unsafe fn put<T>(answer: Option<T>, out: *mut T) -> bool {
+    match answer {
+        Some(answer) if out.is_there() => {
+            // SAFETY: not null, and the caller's promise.
+            unsafe { out.write(answer) };
+            true
+        }
+        _ => false,
+    }
+}
+
+/// An argument that must be there.
+///
+/// # Safety
+/// `pointer` is null, or what it points to stays as it is while the result is used.
+pub(crate) unsafe fn given<'a, T>(pointer: *const T) -> Result<&'a T, Unanswered> {
+    // SAFETY: the caller's promise.
+    unsafe { pointer.as_ref() }.ok_or(Unanswered::Status(EVWS_STATUS_NULL_POINTER))
+}
+
+/// `Ok` if somebody, or something, was there for it.
+pub(crate) fn unless_stale(was_there: bool) -> Result<(), Unanswered> {
+    match was_there {
+        true => Ok(()),
+        false => Err(Unanswered::Status(EVWS_STATUS_STALE)),
+    }
+}
+
 impl evws_context {
-    /// Keeps the words of an error for `evws_error_text`.
-    pub(crate) fn refuse(&mut self, error: CallError) -> evws_status {
-        let status = match error {
-            CallError::Invalid(_) => EVWS_STATUS_INVALID,
-            CallError::System(_) => EVWS_STATUS_SYSTEM,
+    /// Keeps the words of an error.
+    #[cold]
+    fn refuse(&mut self, refusal: Unanswered) -> evws_status {
+        let error = match refusal {
+            Unanswered::Status(status) => return status,
+            Unanswered::Error(error) => error,
         };
         self.error = error.to_string();
-        status
+        match *error {
+            CallError::Invalid(_) => EVWS_STATUS_INVALID,
+            CallError::System(_) => EVWS_STATUS_SYSTEM,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{evws_context_free, evws_context_new, evws_error_text};
+    use crate::connection::evws_pause;
+    use crate::context::*;
     use crate::drive::{evws_handle_prepare, evws_poll_deadline};
-    use crate::open::evws_close_code_check;
-    use crate::types::{EVWS_STATUS_NULL_POINTER, EVWS_STATUS_OK, EVWS_STATUS_PANICKED};
 
     /// A bug inside is caught at the boundary, whichever way it was met; from then on every call
     /// says so or does nothing, and the context can still be freed.
     #[test]
     fn a_panic_ends_the_context_and_not_the_program() {
-        for reading in [false, true] {
+        for way in 0..3 {
             let mut context = std::ptr::null_mut();
             // SAFETY: the context is made here, used by this thread alone, and freed once.
             unsafe {
                 assert_eq!(evws_context_new(&raw mut context), EVWS_STATUS_OK);
-                assert_eq!(evws_close_code_check(context, 1000), EVWS_STATUS_OK);
-                let answer = if reading {
-                    guard_read(context, 7, |_| panic!("a bug, on purpose"))
-                } else {
-                    guard(context, 7, |_| panic!("a bug, on purpose"))
-                };
-                assert_eq!(answer, 7);
-                assert_eq!(evws_close_code_check(context, 1000), EVWS_STATUS_PANICKED);
+                assert!(!evws_is_poisoned(context));
+                assert_eq!(evws_pause(context, 1), EVWS_STATUS_OK);
+                match way {
+                    0 => assert_eq!(
+                        ask(context, |_| -> Option<()> { panic!("a bug, on purpose") }),
+                        None
+                    ),
+                    1 => assert_eq!(drive(context, 7, |_| panic!("a bug, on purpose")), 7),
+                    _ => assert_eq!(
+                        call(context, (), |_| panic!("a bug, on purpose")),
+                        EVWS_STATUS_PANICKED
+                    ),
+                }
+                assert!(evws_is_poisoned(context));
+                assert_eq!(evws_pause(context, 1), EVWS_STATUS_PANICKED);
                 evws_handle_prepare(context);
                 assert!(evws_poll_deadline(context) < 0.0);
                 assert_eq!(evws_error_text(context).borrow(), BUG.as_bytes());
@@ -107,14 +257,11 @@ mod tests {
 
     #[test]
     fn no_context_is_an_answer_too() {
+        let none = std::ptr::null_mut();
         // SAFETY: null is allowed everywhere.
         unsafe {
-            let none = std::ptr::null_mut();
-            assert_eq!(evws_close_code_check(none, 1000), EVWS_STATUS_NULL_POINTER);
-            assert_eq!(
-                crate::connection::evws_pause(none, 1),
-                EVWS_STATUS_NULL_POINTER
-            );
+            assert!(!evws_is_poisoned(none));
+            assert_eq!(evws_pause(none, 1), EVWS_STATUS_NULL_POINTER);
             evws_handle_prepare(none);
             evws_context_free(none, false);
         }

@@ -4,8 +4,10 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
+use evws_engine::Context;
+
 use crate::context::evws_context;
-use crate::guard::guard;
+use crate::guard::drive;
 
 /// The alignment that malloc(3) guarantees (C11 `max_align_t` on 64-bit systems).
 const MALLOC_ALIGN: usize = 16;
@@ -78,17 +80,17 @@ unsafe impl GlobalAlloc for Malloc {
 /// only lent. What the event lent of the payload is invalid afterwards.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed.
+/// `context` is live or null.
 #[no_mangle]
 pub unsafe extern "C" fn evws_take_payload(context: *mut evws_context) -> *mut u8 {
-    let work = |context: &mut evws_context| {
-        let Some(mut payload) = context.engine.take_payload() else {
+    let work = |engine: &mut Context| {
+        let Some(mut payload) = engine.take_payload() else {
             return ptr::null_mut();
         };
         payload.push(0);
         // INVARIANT: the block came from malloc, since that is where all memory here comes from.
         payload.leak().as_mut_ptr()
     };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, ptr::null_mut(), work) }
+    // SAFETY: as promised above.
+    unsafe { drive(context, ptr::null_mut(), work) }
 }

@@ -29,6 +29,24 @@ pub struct evws_deflate_options {
     pub memory: u64,
 }
 
+/// What every connection is made with, whichever way it comes to be.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_settings {
+    /// Subprotocols. A client's: the preferred one first. A server's: those that may be chosen.
+    pub protocols: evws_strings,
+    /// Further headers of a client's request, or of every response of a server, with names as they are to be sent.
+    pub headers: evws_headers,
+    /// Bytes; 0: no limit.
+    pub max_message_size: u64,
+    /// Whether text must be UTF-8.
+    pub validate_utf8: bool,
+    /// Bits of `EVWS_WANT_*`.
+    pub wants: u32,
+    /// Compression: what is offered, or accepted.
+    pub deflate: evws_deflate_options,
+}
+
 /// How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is
 /// not given.
 #[repr(C)]
@@ -44,9 +62,7 @@ pub struct evws_client_tls {
     /// The name that the server is to prove; not given: the URL's.
     pub server_name: evws_bytes,
     /// Protocols for ALPN, the preferred one first.
-    pub alpn: *const evws_bytes,
-    /// How many there are.
-    pub alpn_count: usize,
+    pub alpn: evws_strings,
 }
 
 /// Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
@@ -71,6 +87,16 @@ pub struct evws_named_certificate {
     pub key: evws_bytes,
 }
 
+/// A list of them. `item` may be null when `count` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_named_certificates {
+    /// The first one.
+    pub item: *const evws_named_certificate,
+    /// How many there are.
+    pub count: usize,
+}
+
 /// What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
 #[repr(C)]
 pub struct evws_server_tls {
@@ -85,14 +111,10 @@ pub struct evws_server_tls {
     /// The roots that clients' certificates lead to.
     pub client_ca: evws_bytes,
     /// Other certificates, for some of the names that clients ask for.
-    pub sni: *const evws_named_certificate,
-    /// How many there are.
-    pub sni_count: usize,
+    pub sni: evws_named_certificates,
     /// Protocols for ALPN, the preferred one first; none: what clients offer is left without an
     /// answer. Otherwise a client that offers others only is refused.
-    pub alpn: *const evws_bytes,
-    /// How many there are.
-    pub alpn_count: usize,
+    pub alpn: evws_strings,
 }
 
 /// What a client connects with.
@@ -100,24 +122,10 @@ pub struct evws_server_tls {
 pub struct evws_connect_options {
     /// `ws://host[:port][/path][?query]`, `wss://`, or `ws+unix:/path/of.sock[:/path][?query]`
     pub url: evws_bytes,
-    /// Subprotocols, the preferred one first.
-    pub protocols: *const evws_bytes,
-    /// How many there are.
-    pub protocol_count: usize,
-    /// Further headers of the request, with names as they are to be sent.
-    pub headers: *const evws_header,
-    /// How many there are.
-    pub header_count: usize,
-    /// Bytes; 0: no limit.
-    pub max_message_size: u64,
     /// Seconds from the call to the end of the upgrade; 0 or less: as long as it takes.
     pub connect_timeout: f64,
-    /// Whether text must be UTF-8.
-    pub validate_utf8: bool,
-    /// Bits of `EVWS_WANT_*`.
-    pub wants: u32,
-    /// Compression: what is offered.
-    pub deflate: evws_deflate_options,
+    /// The connection.
+    pub settings: evws_settings,
     /// For `wss://`.
     pub tls: evws_client_tls,
 }
@@ -125,33 +133,17 @@ pub struct evws_connect_options {
 /// What a server accepts upgrades with.
 #[repr(C)]
 pub struct evws_upgrade_options {
-    /// Subprotocols that may be chosen; none: none is.
-    pub protocols: *const evws_bytes,
-    /// How many there are.
-    pub protocol_count: usize,
-    /// Further headers of every response.
-    pub headers: *const evws_header,
-    /// How many there are.
-    pub header_count: usize,
-    /// Bytes; 0: no limit.
-    pub max_message_size: u64,
-    /// Whether text must be UTF-8.
-    pub validate_utf8: bool,
-    /// Bits of `EVWS_WANT_*`.
-    pub wants: u32,
+    /// The connections.
+    pub settings: evws_settings,
     /// Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
     pub check_origin: bool,
     /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
     /// pages of the host that the request is for.
-    pub origins: *const evws_bytes,
-    /// How many there are.
-    pub origin_count: usize,
+    pub origins: evws_strings,
     /// Whether requests may be for some hosts only. All others are answered with 421.
     pub check_host: bool,
     /// These: `host[:port]`, or `*.host[:port]` for what is below a host.
-    pub allowed_hosts: *const evws_bytes,
-    /// How many there are.
-    pub allowed_host_count: usize,
+    pub allowed_hosts: evws_strings,
     /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
     pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
@@ -160,8 +152,6 @@ pub struct evws_upgrade_options {
     /// answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
     /// as it takes.
     pub handshake_timeout: f64,
-    /// Compression: what is accepted.
-    pub deflate: evws_deflate_options,
 }
 
 /// What a listener accepts with.
@@ -171,9 +161,7 @@ pub struct evws_listen_options {
     pub port: u16,
     /// Addresses or names that have this port on this machine; none: all addresses of both families.
     /// A name that the system has to ask a server for blocks the call.
-    pub hosts: *const evws_bytes,
-    /// How many there are.
-    pub host_count: usize,
+    pub hosts: evws_strings,
     /// Whether other sockets may be bound to the same port, and connections are spread over them.
     pub reuse_port: bool,
     /// Whether `fd` is to be listened at, in place of a port.
@@ -220,9 +208,7 @@ pub struct evws_upgrade_request {
     /// Such as `HTTP/1.1`.
     pub version: evws_bytes,
     /// Its headers.
-    pub headers: *const evws_header,
-    /// How many there are.
-    pub header_count: usize,
+    pub headers: evws_headers,
 }
 
 /// What a socket is adopted with.

@@ -4,23 +4,22 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use evws_engine::{ClientTls, NamedCertificate, ServerTls, VerifyClient};
+use evws_engine::{ClientTls, Context, NamedCertificate, ServerTls, VerifyClient};
 
 use crate::context::evws_context;
-use crate::guard::{guard, guard_read};
-use crate::open::strings;
+use crate::guard::{ask, call, put};
 use crate::options::*;
 use crate::types::*;
 
 /// # Safety
-/// `name` is valid for the call, or its data is null.
+/// `name` may be read.
 unsafe fn file(name: evws_bytes) -> Option<PathBuf> {
     // SAFETY: the caller's promise.
     (!name.data.is_null()).then(|| OsStr::from_bytes(unsafe { name.borrow() }).into())
 }
 
 /// # Safety
-/// All that `tls` points to is valid for the call, or null.
+/// `tls` may be read.
 pub(crate) unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
     // SAFETY: the caller's promise.
     unsafe {
@@ -29,29 +28,21 @@ pub(crate) unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
             ca: file(tls.ca),
             cert: file(tls.cert),
             key: file(tls.key),
-            alpn: strings(tls.alpn, tls.alpn_count),
+            alpn: tls.alpn.to_vec(),
         }
     }
 }
 
 /// # Safety
-/// All that `one` points to is valid for the call.
-unsafe fn named_certificate(one: &evws_named_certificate) -> NamedCertificate {
-    // SAFETY: the caller's promise.
-    unsafe {
-        NamedCertificate {
-            host: String::from_utf8_lossy(one.host.borrow()).into_owned(),
-            cert: file(one.cert).unwrap_or_default(),
-            key: file(one.key).unwrap_or_default(),
-        }
-    }
-}
-
-/// # Safety
-/// All that `tls` points to is valid for the call, or null.
+/// `tls` may be read.
 pub(crate) unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
     // SAFETY: the caller's promise.
     unsafe {
+        let named = |one: &evws_named_certificate| NamedCertificate {
+            host: one.host.to_text().unwrap_or_default(),
+            cert: file(one.cert).unwrap_or_default(),
+            key: file(one.key).unwrap_or_default(),
+        };
         Some(ServerTls {
             cert: file(tls.cert)?,
             key: file(tls.key).unwrap_or_default(),
@@ -62,11 +53,11 @@ pub(crate) unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
                 _ => VerifyClient::Required,
             },
             client_ca: file(tls.client_ca),
-            sni: slice_or_empty(tls.sni, tls.sni_count)
+            sni: slice_or_empty(tls.sni.item, tls.sni.count)
                 .iter()
-                .map(|one| named_certificate(one))
+                .map(named)
                 .collect(),
-            alpn: strings(tls.alpn, tls.alpn_count),
+            alpn: tls.alpn.to_vec(),
         })
     }
 }
@@ -76,48 +67,37 @@ pub(crate) unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
 /// as they were.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `listeners` points to `count`
-/// tokens that are valid for the call, or is null.
+/// `context` is live or null; `listeners` is null or has `count` ids that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_reload_tls(
     context: *mut evws_context,
     listeners: *const u64,
     count: usize,
 ) -> evws_status {
-    if context.is_null() {
-        return EVWS_STATUS_NULL_POINTER;
+    // SAFETY: as promised above.
+    unsafe {
+        let listeners = slice_or_empty(listeners, count);
+        call(context, (), |engine| Ok(engine.reload_tls(listeners)?))
     }
-    // SAFETY: the caller's promise.
-    let listeners = unsafe { slice_or_empty(listeners, count) };
-    let work = |context: &mut evws_context| match context.engine.reload_tls(listeners) {
-        Ok(()) => EVWS_STATUS_OK,
-        Err(error) => context.refuse(error),
-    };
-    // SAFETY: the caller's promise.
-    unsafe { guard(context, EVWS_STATUS_PANICKED, work) }
 }
 
 /// Writes what the TLS of a connection has agreed on, also of one whose request waits for an answer,
 /// lent until the next call on the context. Returns false if it has none, or is not connected.
 ///
 /// # Safety
-/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
-/// a place for the result.
+/// `context` is live or null; `out` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_tls(
     context: *const evws_context,
     id: u64,
     out: *mut evws_tls_info,
 ) -> bool {
-    if out.is_null() {
-        return false;
-    }
     let lend = |bytes: Option<&[u8]>| bytes.map_or(evws_bytes::NONE, evws_bytes::lend);
-    let work = |context: &evws_context| {
-        let info = context.engine.tls(id)?;
+    let work = |engine: &Context| {
+        let info = engine.tls(id)?;
         Some(evws_tls_info {
-            version: evws_bytes::lend(info.version.as_bytes()),
-            cipher: evws_bytes::lend(info.cipher.as_bytes()),
+            version: evws_bytes::lend(info.version),
+            cipher: evws_bytes::lend(info.cipher),
             alpn: lend(info.alpn),
             server_name: lend(info.server_name.map(str::as_bytes)),
             certificate: lend(info.certificate),
@@ -125,11 +105,6 @@ pub unsafe extern "C" fn evws_tls(
             resumed: info.resumed,
         })
     };
-    // SAFETY: the caller's promise.
-    let Some(info) = (unsafe { guard_read(context, None, work) }) else {
-        return false;
-    };
-    // SAFETY: not null, and the caller vouches for the rest.
-    unsafe { out.write(info) };
-    true
+    // SAFETY: as promised above.
+    unsafe { put(ask(context, work), out) }
 }

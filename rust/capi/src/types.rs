@@ -20,7 +20,8 @@ impl evws_bytes {
         length: 0,
     };
 
-    pub(crate) fn lend(bytes: &[u8]) -> Self {
+    pub(crate) fn lend<T: AsRef<[u8]> + ?Sized>(bytes: &T) -> Self {
+        let bytes = bytes.as_ref();
         evws_bytes {
             data: bytes.as_ptr(),
             length: bytes.len(),
@@ -28,10 +29,29 @@ impl evws_bytes {
     }
 
     /// # Safety
-    /// `data` points to `length` bytes that stay as they are while the result is used.
+    /// `data` is null, or has `length` bytes that stay as they are while the result is used.
     pub(crate) unsafe fn borrow<'a>(self) -> &'a [u8] {
         // SAFETY: passed on to the caller.
         unsafe { slice_or_empty(self.data, self.length) }
+    }
+
+    /// A copy; `None` if it is not given.
+    ///
+    /// # Safety
+    /// As for [`borrow`](Self::borrow).
+    pub(crate) unsafe fn to_bytes(self) -> Option<Vec<u8>> {
+        // SAFETY: the caller's promise.
+        (!self.data.is_null()).then(|| unsafe { self.borrow() }.to_vec())
+    }
+
+    /// A copy as text. Whatever is not UTF-8 is no token, no name and no target either, and is refused as such.
+    ///
+    /// # Safety
+    /// As for [`borrow`](Self::borrow).
+    pub(crate) unsafe fn to_text(self) -> Option<String> {
+        // SAFETY: the caller's promise.
+        (!self.data.is_null())
+            .then(|| String::from_utf8_lossy(unsafe { self.borrow() }).into_owned())
     }
 }
 
@@ -53,6 +73,59 @@ pub struct evws_header {
     pub name: evws_bytes,
     /// The value.
     pub value: evws_bytes,
+}
+
+/// A list of strings. `item` may be null when `count` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_strings {
+    /// The first one.
+    pub item: *const evws_bytes,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl evws_strings {
+    /// # Safety
+    /// The list may be read.
+    pub(crate) unsafe fn to_vec(self) -> Vec<String> {
+        // SAFETY: the caller's promise, for the list and for each string.
+        unsafe {
+            let text = |item: &evws_bytes| item.to_text().unwrap_or_default();
+            slice_or_empty(self.item, self.count)
+                .iter()
+                .map(text)
+                .collect()
+        }
+    }
+}
+
+/// A list of headers. `item` may be null when `count` is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_headers {
+    /// The first one.
+    pub item: *const evws_header,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl evws_headers {
+    /// # Safety
+    /// The list may be read.
+    pub(crate) unsafe fn to_vec(self) -> Vec<(String, Vec<u8>)> {
+        // SAFETY: the caller's promise, for the list and for each name and value.
+        unsafe {
+            let list = slice_or_empty(self.item, self.count);
+            let header = |one: &evws_header| {
+                (
+                    one.name.to_text().unwrap_or_default(),
+                    one.value.borrow().to_vec(),
+                )
+            };
+            list.iter().map(header).collect()
+        }
+    }
 }
 
 /// How a call ended: one of `EVWS_STATUS_*`.
@@ -271,14 +344,10 @@ pub struct evws_response {
     pub status: u32,
     /// Its headers, with names as they are to be sent. `Connection` counts only if it says `close`,
     /// and `Content-Length` only where there is no body to count.
-    pub headers: *const evws_header,
-    /// How many there are.
-    pub header_count: usize,
-    /// The parts of the body. NULL: a sentence of plain text about the status, and its
+    pub headers: evws_headers,
+    /// The parts of the body. `item` is NULL: a sentence of plain text about the status, and its
     /// `Content-Type`.
-    pub body: *const evws_bytes,
-    /// How many there are.
-    pub body_count: usize,
+    pub body: evws_strings,
 }
 
 /// The values of the environment variables that name proxies. `data` is NULL for one that is not

@@ -35,7 +35,7 @@ pub fn is_valid_received(code: u16) -> bool {
 
 /// A code that no Close frame may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("close: invalid close code {0} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)")]
+#[error("invalid close code {0} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)")]
 pub struct CloseCodeError(pub i64);
 
 /// The code a program gave, if a Close frame may carry it.
@@ -138,7 +138,9 @@ mod tests {
         ] {
             assert_eq!(
                 check_code(code).unwrap_err().to_string(),
-                format!("close: invalid close code {code} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)"),
+                format!(
+                    "invalid close code {code} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)"
+                ),
             );
         }
     }
