@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use crate::event::Id;
 
-/// Lines that are kept while nobody takes them; the oldest go first.
-const KEPT: usize = 4096;
-/// Bytes of a line's text.
-const LONGEST: usize = 1000;
+/// The most lines that are kept until they are taken; the oldest are dropped first.
+const MAX_LINES: usize = 4096;
+/// The most bytes of a line's text.
+const MAX_TEXT: usize = 1000;
 
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ pub struct Log(Rc<Lines>);
 struct Lines {
     is_on: Cell<bool>,
     lines: RefCell<VecDeque<Line>>,
-    /// Lines that had to go before somebody took them.
+    /// How many lines were dropped before they were taken.
     lost: Cell<usize>,
 }
 
 impl Log {
-    /// Turns it on or off. Lines that were made can still be taken.
+    /// Turns the log on or off. Lines that were made can still be taken.
     pub fn set(&self, is_on: bool) {
         self.0.is_on.set(is_on);
     }
@@ -76,7 +76,7 @@ impl Log {
     #[cold]
     fn add(&self, topic: Topic, id: Id, text: Arguments<'_>) {
         let mut lines = self.0.lines.borrow_mut();
-        if lines.len() == KEPT {
+        if lines.len() == MAX_LINES {
             lines.pop_front();
             self.0.lost.set(self.0.lost.get() + 1);
         }
@@ -98,12 +98,12 @@ impl Log {
     }
 }
 
-/// What a peer sends, or a path, must not write to a terminal: all but printable ASCII is escaped. Long
-/// texts are cut.
+/// A text as it may be written to a terminal: all but printable ASCII is escaped, since it may come from a
+/// peer. Long texts are shortened.
 fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len().min(LONGEST));
+    let mut shown = String::with_capacity(text.len().min(MAX_TEXT));
     for (at, character) in text.char_indices() {
-        if at >= LONGEST {
+        if at >= MAX_TEXT {
             shown.push_str("...");
             break;
         }
@@ -139,11 +139,11 @@ mod tests {
     fn nobody_who_takes_no_lines_is_buried_in_them() {
         let log = Log::default();
         log.set(true);
-        for number in 0..KEPT + 3 {
+        for number in 0..MAX_LINES + 3 {
             log.write(Topic::Timer, 1, format_args!("{number}"));
         }
         let texts = texts(&log);
-        assert_eq!(texts.len(), KEPT + 1);
+        assert_eq!(texts.len(), MAX_LINES + 1);
         assert_eq!(texts[0], "3 lines of this log were lost: too many at once");
         assert_eq!(texts[1], "3");
     }
@@ -152,11 +152,11 @@ mod tests {
     fn a_line_is_printable_and_has_an_end() {
         let log = Log::default();
         log.set(true);
-        let long = "x".repeat(LONGEST + 1);
+        let long = "x".repeat(MAX_TEXT + 1);
         log.write(Topic::Error, 1, format_args!("a\x1b[2J\n\u{e9}"));
         log.write(Topic::Error, 1, format_args!("{long}"));
         let texts = texts(&log);
         assert_eq!(texts[0], "a\\u{1b}[2J\\n\\u{e9}");
-        assert_eq!(texts[1], format!("{}...", &long[..LONGEST]));
+        assert_eq!(texts[1], format!("{}...", &long[..MAX_TEXT]));
     }
 }

@@ -81,12 +81,7 @@ impl AdoptOptions {
 }
 
 impl Arrivals {
-    /// Takes over a connected socket by a descriptor of our own. What comes of it is an event. When
-    /// the connection ends, its stream is shut down for all descriptors.
-    ///
-    /// # Errors
-    /// As [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no connected
-    /// stream socket. The socket is as it was then.
+    /// Takes over a connected socket by a duplicate of its descriptor.
     pub fn adopt(
         &mut self,
         options: AdoptOptions,

@@ -41,7 +41,7 @@ pub struct ConnectOptions {
     pub headers: Vec<(String, Vec<u8>)>,
     /// From the call to the end of the upgrade; `None`: as long as it takes.
     pub timeout: Option<Duration>,
-    /// What a `wss://` URL is connected with.
+    /// TLS of a `wss://` URL.
     pub tls: ClientTls,
     /// The name that the server is to prove, and that it is asked for (SNI); `None`: the URL's.
     pub server_name: Option<String>,
@@ -52,28 +52,25 @@ pub struct ConnectOptions {
 /// The options of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// Where.
+    /// Where its sockets are bound.
     pub place: BindAddress,
     /// How many connections may wait to be accepted; `None`: as many as the system allows.
     pub backlog: Option<i32>,
     /// The upgrades that it accepts, and every connection.
     pub upgrade: UpgradeOptions,
-    /// Whether the program answers the requests that are none.
+    /// Whether the program answers requests that are no upgrade.
     pub serve: bool,
     /// `None`: no TLS.
     pub tls: Option<ServerTls>,
 }
 
 impl Arrivals {
-    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    /// Sets the proxies of clients that connect from now on.
     pub fn set_proxies(&mut self, rules: Rules) {
         self.proxies = rules;
     }
 
-    /// Begins to connect. What comes of it is an event.
-    ///
-    /// # Errors
-    /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
+    /// Begins to connect a client.
     pub fn connect(
         &mut self,
         options: ConnectOptions,

@@ -271,12 +271,7 @@ impl Arrivals {
                 .is_ok_and(|absolute| absolute.as_os_str().as_bytes() == own)
     }
 
-    /// Reads the files of listeners again. Handshakes that begin from now on use them; connections
-    /// that stand keep what they have.
-    ///
-    /// # Errors
-    /// [`CallError::Invalid`] if one of them has no TLS, or a file cannot be used; then all of them
-    /// stay as they were.
+    /// Reads the TLS files of listeners again: of all of them, or of none if one cannot be used.
     pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
         let refused = |why: String| CallError::Invalid(format!("reload_tls: {why}"));
         let mut made = Vec::new();
@@ -293,8 +288,7 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Removes the files of Unix sockets that this process has made, and touches nothing else: for
-    /// a process that ends.
+    /// Removes the files of Unix sockets that this process has made.
     pub fn remove_socket_files(&mut self) {
         for source in self.sources.values_mut() {
             if let Arrival::Acceptor(acceptor) = source {

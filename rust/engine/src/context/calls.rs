@@ -20,25 +20,25 @@ use crate::traffic::Life;
 /// Where a connection stands, as its program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// On its way.
+    /// Its upgrade is not done.
     Connecting,
     /// Open in both directions.
     Connected,
     /// A Close frame was sent.
     Closing,
-    /// Ended; also every stale id.
+    /// It has ended. The state of every stale id, too.
     Closed,
 }
 
 impl Context {
     // ---- new connections and listeners ----
 
-    /// Sets which proxy the clients go through that connect from now on. Without this, none does.
+    /// Sets the proxies of clients that connect from now on. Without this call there are none.
     pub fn set_proxies(&mut self, rules: Rules) {
         self.arrivals.set_proxies(rules);
     }
 
-    /// Begins to connect. What comes of it is an event.
+    /// Begins to connect a client. Its success or failure is an event.
     ///
     /// # Errors
     /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
@@ -57,12 +57,12 @@ impl Context {
         self.arrivals.listen(options, &mut self.reactor)
     }
 
-    /// Takes over a connected socket by a descriptor of our own. What comes of it is an event. When
-    /// the connection ends, its stream is shut down for all descriptors.
+    /// Takes over a connected socket by a duplicate of its descriptor. Its success or failure is an event.
+    /// When the connection ends, its stream is shut down for all descriptors.
     ///
     /// # Errors
-    /// As [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no connected
-    /// stream socket. The socket is as it was then.
+    /// The errors of [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no
+    /// connected stream socket. The socket has not changed then.
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.reactor.clock().begin_turn();
         self.traffic.prepare_masks();
@@ -233,8 +233,8 @@ impl Context {
     /// that stand keep what they have.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] if one of them has no TLS, or a file cannot be used; then all of them
-    /// stay as they were.
+    /// [`CallError::Invalid`] if a listener has no TLS, or a file cannot be used. No listener has changed
+    /// then.
     pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
         self.arrivals.reload_tls(listeners)
     }

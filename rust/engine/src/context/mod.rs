@@ -60,7 +60,7 @@ impl Context {
         }
     }
 
-    /// Calls the traffic, and what it works with.
+    /// Calls the traffic with the parts that it works with.
     #[inline]
     fn traffic<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Shared<'_>) -> T) -> T {
         let shared = &mut Shared {
@@ -70,7 +70,7 @@ impl Context {
         act(&mut self.traffic, shared)
     }
 
-    /// Calls the arrivals, and takes over what has arrived.
+    /// Calls the arrivals, and hands connections that have arrived to the traffic.
     fn arrivals<T>(&mut self, act: impl FnOnce(&mut Arrivals, &mut Shared<'_>) -> T) -> T {
         let shared = &mut Shared {
             reactor: &mut self.reactor,

@@ -248,7 +248,7 @@ impl Traffic {
         sys::peer_address(self.known_link(id)?.fd.as_fd())
     }
 
-    /// What TLS has agreed on.
+    /// What the TLS session has agreed on.
     pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
         self.known_link(id)?.tls.as_ref().map(|tls| tls.info())
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use evws_proto::connection::{Connection, Received};
 
@@ -16,7 +16,7 @@ use crate::event::{Event, Id};
 use crate::log::{Log, Topic};
 use crate::reactor::Timer;
 use crate::shared::Shared;
-use crate::tls::records::Sink;
+use crate::tls::records::{Sink, TlsConnection};
 use crate::{sys, timeouts};
 
 /// Events of one batch that are delivered in one turn of the loop.
@@ -190,6 +190,32 @@ fn receive_logged<'a>(
     received
 }
 
+/// Reads once: into the message `target` as many bytes as it lacks and has memory for, and further ones
+/// into the receive buffer. Returns how many bytes went into each.
+#[inline]
+fn read_once(
+    fd: &OwnedFd,
+    tls: &mut Option<Box<TlsConnection>>,
+    target: Option<(&mut Vec<u8>, usize)>,
+    wire: &mut Vec<u8>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, usize)> {
+    match (tls, target) {
+        (Some(tls), target) => {
+            // Records are longer than their plaintext, so there is room for it.
+            wire.resize(BUFFER, 0);
+            let target = target.map(|(target, wanted)| {
+                let room = target.capacity() - target.len();
+                (target, wanted.min(room))
+            });
+            let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+            tls.receive(read, wire, &mut Sink::new(target, buffer))
+        }
+        (None, Some((target, wanted))) => sys::receive_two(fd.as_fd(), target, wanted, buffer),
+        (None, None) => sys::receive(fd.as_fd(), buffer).map(|count| (0, count)),
+    }
+}
+
 impl Traffic {
     /// The descriptor is readable.
     #[inline]
@@ -214,34 +240,17 @@ impl Traffic {
             return;
         };
         let wanted = link.proto.payload_wanted();
-        let direct_target = if wanted >= DIRECT {
+        let target = if wanted >= DIRECT {
             link.proto.payload_buffer()
         } else {
             None
         };
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let result = if let Some(tls) = &mut link.tls {
-            // Records are longer than their plaintext, so there is room for it.
-            wire.resize(BUFFER, 0);
-            // As with recvmsg(2), no more bytes are wanted than the message has memory for.
-            let target = direct_target.map(|target| {
-                let room = target.capacity() - target.len();
-                (target, wanted.min(room))
-            });
-            let result = tls.receive(
-                |bytes| sys::receive(link.fd.as_fd(), bytes),
-                wire,
-                &mut Sink::new(target, input.buffer()),
-            );
-            if tls.wants_write() && change(&self.log, link, LinkState::queue) {
-                self.to_write.push(id);
-            }
-            result
-        } else if let Some(target) = direct_target {
-            sys::receive_two(link.fd.as_fd(), target, wanted, input.buffer())
-        } else {
-            sys::receive(link.fd.as_fd(), input.buffer()).map(|count| (0, count))
-        };
+        let target = target.map(|target| (target, usize::try_from(wanted).unwrap_or(usize::MAX)));
+        let result = read_once(&link.fd, &mut link.tls, target, wire, input.buffer());
+        let wants_write = link.tls.as_ref().is_some_and(|tls| tls.wants_write());
+        if wants_write && change(&self.log, link, LinkState::queue) {
+            self.to_write.push(id);
+        }
         if link.state.is_closing() {
             self.extend_closing(id, false, shared.reactor);
         }
@@ -267,15 +276,7 @@ impl Traffic {
         let Some(Link { fd, tls, .. }) = links.get_mut(id) else {
             return;
         };
-        let result = match tls {
-            Some(tls) => {
-                wire.resize(BUFFER, 0);
-                let mut sink = Sink::new(None, input.buffer());
-                let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
-                tls.receive(read, wire, &mut sink)
-            }
-            None => sys::receive(fd.as_fd(), input.buffer()).map(|count| (0, count)),
-        };
+        let result = read_once(fd, tls, None, wire, input.buffer());
         match result {
             Ok((0, 0)) => self.release(id, shared.reactor),
             Ok(_) => {}
