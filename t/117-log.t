@@ -2,7 +2,6 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Certificates;
 use Config;
 use EV;
 use EV::Websockets;
@@ -147,28 +146,6 @@ my $SECRET = qr/opensesame/;
     is(scalar(grep { $_->[2] =~ /opensesame|b3BlbnNlc2FtZ|Basic/ } @lines), 0, 'nothing that is secret');
 }
 
-# TLS says what was agreed on, and why it was not.
-subtest 'TLS' => sub {
-    my $made = Certificates->new;
-    $made->ca('ca');
-    $made->issue('good', issuer => 'ca');
-    my $context = EV::Websockets::Context->new;
-    my ($good, $bad) = (Events->new, Events->new);
-    my $port;
-    logged('a connection by TLS', sub {
-        $port = $context->listen($made->listen_with('good'));
-        $context->connect(url => "wss://127.0.0.1:$port/", ssl_ca => $made->file('ca.pem'), $good->handlers);
-    }, sub { $good->count('connect') });
-    has(descriptor => qr/is opened: listens at .*:$port\z/, 'where it listens');
-    is(scalar(grep { /\ATLS is agreed on: TLSv1\.3 TLS_\w+\z/ } texts('handshake')), 2, 'what both ends have agreed on');
-    logged('a certificate that is not believed', sub {
-        $context->connect(url => "wss://127.0.0.1:$port/", ssl_ca => $made->file('good.pem'), $bad->handlers);
-    }, sub { $bad->count('error') && grep { /went away/ } texts('error') });
-    has(error => qr/\Agiven up: TLS handshake with 127\.0\.0\.1: /, 'why, for the client');
-    has(error => qr/\Athe client went away during the upgrade: /, 'and for the server');
-    done_testing();
-};
-
 # A peer cannot write to a terminal.
 {
     my $pair = Pair->listen;
@@ -305,6 +282,8 @@ for my $moment (qr/\Areceived text/, qr/\Asent text/, qr/\Alife: Announced/, qr/
     undef $context if "$moment" =~ /destroyed/;
     wait_until(sub { !$context });
     ok($destroyed, "destroyed at $moment");
+    # The event that its line announces had been taken from the engine already.
+    is($got, undef, 'whose callback is not called any more') if "$moment" =~ /received text/;
     EV::Websockets::on_log(undef);
     is($conn->state, 'closed', 'its connection is closed') if $conn;
 }
