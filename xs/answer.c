@@ -4,33 +4,6 @@
  */
 #include "websockets.h"
 
-/* ---- calls into Perl: these may die ---- */
-
-/* What is returned, as a mortal copy. */
-SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
-{
-    dSP;
-    SV *returned;
-    int i;
-
-    PUSHMARK(SP);
-    EXTEND(SP, args);
-    for (i = 0; i < args; i++)
-        PUSHs(arg[i]);
-    PUTBACK;
-    call_sv(code, G_SCALAR);
-    SPAGAIN;
-    returned = sv_mortalcopy(POPs);
-    PUTBACK;
-    return returned;
-}
-
-/* One of the functions in lib/EV/Websockets.pm. */
-SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args)
-{
-    return ws_call_scalar(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args);
-}
-
 /* Whether the Origin among the headers matches one of the patterns. They can
  * hold Perl code, so Perl matches them. */
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers)

@@ -156,16 +156,6 @@ static void take_question(pTHX_ ws_frame *f)
     }
 }
 
-static void forget_listener(pTHX_ ws_context *ctx, uint64_t id)
-{
-    ws_listener *listener = ws_watch_listener(ctx->watch, id);
-
-    if (!listener)
-        return;
-    ws_watch_set_listener(aTHX_ ctx->watch, id, NULL);
-    ws_listener_free(aTHX_ listener);
-}
-
 /* One call of shutdown() is answered. */
 static void take_shutdown(pTHX_ ws_frame *f)
 {
@@ -197,7 +187,7 @@ static void take_event(pTHX_ ws_frame *f)
         SvREFCNT_dec((SV *)ws_handshake_take_stash(aTHX_ f->ctx, f->event.id));
         return;
     case EVWS_EVENT_LISTENER_ENDED:
-        forget_listener(aTHX_ f->ctx, f->event.listener);
+        ws_listener_drop(aTHX_ f->ctx, ws_watch_listener(f->ctx->watch, f->event.listener));
         return;
     case EVWS_EVENT_SHUT_DOWN:
         take_shutdown(aTHX_ f);

@@ -5,6 +5,71 @@
  */
 #include "websockets.h"
 
+/* ---- the object ---- */
+
+static int handshake_free(pTHX_ SV *sv, MAGIC *mg);
+
+static MGVTBL handshake_vtbl = WS_OBJECT_VTBL(handshake_free);
+
+static AV *asked_protocols(pTHX_ ws_context *ctx, uint64_t id)
+{
+    AV *list = newAV();
+    evws_bytes name;
+    size_t i;
+
+    for (i = 0; evws_handshake_protocol(ctx->engine, id, i, &name); i++)
+        av_push(list, ws_peer_sv(aTHX_ name));
+    return list;
+}
+
+/* The caller owns the reference to the new object's scalar. */
+ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
+{
+    ws_handshake *handshake;
+
+    Newxz(handshake, 1, ws_handshake);
+    handshake->ctx = ctx;
+    ctx->refs++;
+    handshake->id = id;
+    handshake->pid = getpid();
+    handshake->headers = (HV *)SvREFCNT_inc((SV *)headers);
+    handshake->protocols = asked_protocols(aTHX_ ctx, id);
+    (void)ws_object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
+    return handshake;
+}
+
+/* In a thread that it was copied into it is none. */
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method)
+{
+    MAGIC *mg = ws_object_invocant(aTHX_ sv, &handshake_vtbl, "Handshake", method);
+
+    if (!mg->mg_ptr)
+        croak("EV::Websockets::Handshake::%s: the invocant is not an EV::Websockets::Handshake object",
+              ws_method_name(aTHX_ method));
+    return (ws_handshake *)mg->mg_ptr;
+}
+
+/* Nobody can decide any more. In a forked child the client is the parent's, and at
+ * global destruction the loop may be gone. */
+static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    ws_handshake *handshake = (ws_handshake *)ws_object_owned(sv, mg);
+
+    if (!handshake)
+        return 0;
+    if (!PL_dirty && getpid() == handshake->pid)
+        ws_handshake_refuse(aTHX_ handshake, 500);
+    SvREFCNT_dec((SV *)handshake->headers);
+    SvREFCNT_dec((SV *)handshake->protocols);
+    SvREFCNT_dec(handshake->protocol);
+    SvREFCNT_dec((SV *)handshake->stash);
+    ws_context_unref(aTHX_ handshake->ctx);
+    Safefree(handshake);
+    return 0;
+}
+
+/* ---- decisions ---- */
+
 static void check_undecided(pTHX_ const ws_handshake *handshake, const char *what)
 {
     if (handshake->decided)
@@ -139,7 +204,7 @@ void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
 
     if (handshake->decided || (SvROK(returned) && SvRV(returned) == handshake->sv))
         return;
-    if (ws_is_handshake(aTHX_ returned))
+    if (ws_object_magic(aTHX_ returned, &handshake_vtbl))
         croak("on_handshake returned the handshake of another client");
     if (array && !SvOBJECT(array) && av_len(array) >= 0) {
         ws_response_from_triple(aTHX_ what, returned, &response);

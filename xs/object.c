@@ -9,13 +9,12 @@
 
 static int context_free(pTHX_ SV *sv, MAGIC *mg);
 static int connection_free(pTHX_ SV *sv, MAGIC *mg);
-static int handshake_free(pTHX_ SV *sv, MAGIC *mg);
 
 /* How each of the structs begins. */
 typedef struct { SV *sv; } ws_owned;
 
 /* In a new thread the struct still belongs to the interpreter that made it. */
-static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
+int ws_forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
 {
     PERL_UNUSED_CONTEXT;
     PERL_UNUSED_ARG(params);
@@ -25,7 +24,7 @@ static int forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params)
 
 /* `local` on an alias of the object's scalar puts a new scalar in its place for a
  * while, and would give that our magic, too, with the same pointer to free. */
-static int not_for_local(pTHX_ SV *sv, MAGIC *mg)
+int ws_not_for_local(pTHX_ SV *sv, MAGIC *mg)
 {
     PERL_UNUSED_CONTEXT;
     PERL_UNUSED_ARG(sv);
@@ -33,12 +32,11 @@ static int not_for_local(pTHX_ SV *sv, MAGIC *mg)
     return 0;
 }
 
-static MGVTBL context_vtbl    = { 0, 0, 0, 0, context_free, 0, forget_on_dup, not_for_local };
-static MGVTBL connection_vtbl = { 0, 0, 0, 0, connection_free, 0, forget_on_dup, not_for_local };
-static MGVTBL handshake_vtbl  = { 0, 0, 0, 0, handshake_free, 0, forget_on_dup, not_for_local };
+static MGVTBL context_vtbl    = WS_OBJECT_VTBL(context_free);
+static MGVTBL connection_vtbl = WS_OBJECT_VTBL(connection_free);
 
 /* A new scalar, without references to it beside the caller's, that owns `data`. */
-static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
+SV *ws_object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
 {
     SV *sv = newSV_type(SVt_PVMG);
     MAGIC *mg = sv_magicext(sv, NULL, PERL_MAGIC_ext, vtbl, (const char *)data, 0);
@@ -52,7 +50,7 @@ static SV *object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data)
 }
 
 /* NULL: `sv`, whose own magic was run, is no object of this kind. */
-static MAGIC *object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
+MAGIC *ws_object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
 {
     MAGIC *mg;
 
@@ -70,22 +68,20 @@ const char *ws_method_name(pTHX_ CV *method)
     return GvNAME(CvGV(method));
 }
 
-/* The struct of a method's invocant, whose own magic was run; NULL: it has none any more. */
-static void *invocant(pTHX_ SV *sv, const MGVTBL *vtbl, CV *method)
+/* Of a method's invocant, whose own magic was run; `kind` is its class without "EV::Websockets::". */
+MAGIC *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method)
 {
-    MAGIC *mg = object_magic(aTHX_ sv, vtbl);
-    const char *kind = vtbl == &context_vtbl ? "Context" : vtbl == &connection_vtbl ? "Connection" : "Handshake";
+    MAGIC *mg = ws_object_magic(aTHX_ sv, vtbl);
 
-    /* A handshake without its struct is no longer one; the others are "destroyed" then. */
-    if (!mg || (!mg->mg_ptr && vtbl == &handshake_vtbl))
+    if (!mg)
         croak("EV::Websockets::%s::%s: the invocant is not an EV::Websockets::%s object", kind,
               ws_method_name(aTHX_ method), kind);
-    return mg->mg_ptr;
+    return mg;
 }
 
 /* The struct of a magic that is about to be freed, if it is this scalar's to free:
  * whatever else copies magic copies the pointer with it. */
-static void *owned_by(SV *sv, const MAGIC *mg)
+void *ws_object_owned(SV *sv, const MAGIC *mg)
 {
     return mg->mg_ptr && ((ws_owned *)mg->mg_ptr)->sv == sv ? mg->mg_ptr : NULL;
 }
@@ -95,7 +91,7 @@ static void *owned_by(SV *sv, const MAGIC *mg)
 bool ws_is_mere_copy(pTHX_ SV *sv)
 {
     SvGETMAGIC(sv);
-    return sv_isobject(sv) && !object_magic(aTHX_ sv, &context_vtbl) && !object_magic(aTHX_ sv, &connection_vtbl);
+    return sv_isobject(sv) && !ws_object_magic(aTHX_ sv, &context_vtbl) && !ws_object_magic(aTHX_ sv, &connection_vtbl);
 }
 
 /* ---- arguments ----
@@ -191,6 +187,15 @@ void ws_listener_free(pTHX_ ws_listener *listener)
     Safefree(listener);
 }
 
+/* The context forgets it. NULL: there is none. */
+void ws_listener_drop(pTHX_ ws_context *ctx, ws_listener *listener)
+{
+    if (!listener)
+        return;
+    ws_watch_set_listener(aTHX_ ctx->watch, listener->id, NULL);
+    ws_listener_free(aTHX_ listener);
+}
+
 /* ---- context ---- */
 
 ws_context *ws_context_new(pTHX_ SV *loop, HV *settings)
@@ -217,7 +222,7 @@ ws_context *ws_context_new(pTHX_ SV *loop, HV *settings)
 /* Takes over the first reference of a new context. */
 SV *ws_context_object(pTHX_ ws_context *ctx, HV *stash)
 {
-    return newRV_noinc(object_new(aTHX_ stash, &context_vtbl, ctx));
+    return newRV_noinc(ws_object_new(aTHX_ stash, &context_vtbl, ctx));
 }
 
 static int hold_free(pTHX_ SV *sv, MAGIC *mg)
@@ -228,13 +233,13 @@ static int hold_free(pTHX_ SV *sv, MAGIC *mg)
     return 0;
 }
 
-static MGVTBL hold_vtbl = { 0, 0, 0, 0, hold_free, 0, forget_on_dup, 0 };
+static MGVTBL hold_vtbl = { 0, 0, 0, 0, hold_free, 0, ws_forget_on_dup, 0 };
 
 /* NULL: the object was copied into another thread. The struct stays until the XSUB has returned; the object does
  * not, so that the context is destroyed when the program drops it in the middle of the call. */
 ws_context *ws_context_invocant(pTHX_ SV *sv, CV *method)
 {
-    ws_context *ctx = (ws_context *)invocant(aTHX_ sv, &context_vtbl, method);
+    ws_context *ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method)->mg_ptr;
     MAGIC *mg;
 
     if (ctx) {
@@ -287,6 +292,14 @@ static void drop_connections(pTHX_ ws_context *ctx)
     }
 }
 
+static void drop_listeners(pTHX_ ws_context *ctx)
+{
+    U32 i;
+
+    for (i = 0; i < ws_watch_slots(ctx->watch); i++)
+        ws_listener_drop(aTHX_ ctx, ws_watch_listener_at(ctx->watch, i));
+}
+
 /* No call into the engine is ever under way here: it returns before Perl runs.
  * At global destruction the loop may be gone already, so its watchers and their
  * descriptors are left alone; the process is about to end anyway. What would
@@ -310,7 +323,7 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     ws_watch_stop(ctx->watch);
     evws_context_free(engine, getpid() != ctx->pid);
     drop_connections(aTHX_ ctx);
-    ws_watch_drop_listeners(aTHX_ ctx->watch);
+    drop_listeners(aTHX_ ctx);
     at_shutdown = (SV *)ctx->at_shutdown;
     stashes = (SV *)ctx->stashes;
     ctx->at_shutdown = NULL;
@@ -329,7 +342,7 @@ void ws_context_dropped(pTHX_ SV *sv, CV *method)
 
     if (ws_is_mere_copy(aTHX_ sv))
         return;
-    ctx = (ws_context *)invocant(aTHX_ sv, &context_vtbl, method);
+    ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method)->mg_ptr;
     if (ctx)
         ws_context_destroy(aTHX_ ctx);
 }
@@ -362,7 +375,7 @@ void ws_context_unref(pTHX_ ws_context *ctx)
 
 static int context_free(pTHX_ SV *sv, MAGIC *mg)
 {
-    ws_context *ctx = (ws_context *)owned_by(sv, mg);
+    ws_context *ctx = (ws_context *)ws_object_owned(sv, mg);
 
     if (ctx && !PL_dirty) {
         ws_context_destroy(aTHX_ ctx);
@@ -385,7 +398,7 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
     conn->callbacks = ws_callbacks_ref(callbacks);
     conn->utf8 = callbacks->utf8;
     conn->open = TRUE;
-    (void)object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
+    (void)ws_object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
     ws_watch_set_connection(aTHX_ ctx->watch, id, conn);
     return conn;
 }
@@ -394,7 +407,7 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
 void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle)
 {
     SV *rv = newRV_inc(conn->sv);
-    MAGIC *mg = object_magic(aTHX_ rv, &connection_vtbl);
+    MAGIC *mg = ws_object_magic(aTHX_ rv, &connection_vtbl);
 
     mg->mg_obj = newSVsv(handle);
     mg->mg_flags |= MGf_REFCOUNTED;
@@ -405,7 +418,7 @@ void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle)
  * called on it, or it was copied into another thread. */
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method)
 {
-    ws_connection *conn = (ws_connection *)invocant(aTHX_ sv, &connection_vtbl, method);
+    ws_connection *conn = (ws_connection *)ws_object_invocant(aTHX_ sv, &connection_vtbl, "Connection", method)->mg_ptr;
 
     return conn && !conn->destroyed ? conn : NULL;
 }
@@ -434,7 +447,7 @@ U32 ws_connection_state(ws_connection *conn)
 
 static int connection_free(pTHX_ SV *sv, MAGIC *mg)
 {
-    ws_connection *conn = (ws_connection *)owned_by(sv, mg);
+    ws_connection *conn = (ws_connection *)ws_object_owned(sv, mg);
 
     /* Open, and yet freed: at global destruction, with the context left as it is. */
     if (!conn || conn->open)
@@ -442,63 +455,5 @@ static int connection_free(pTHX_ SV *sv, MAGIC *mg)
     SvREFCNT_dec((SV *)conn->stash);
     ws_context_unref(aTHX_ conn->ctx);
     Safefree(conn);
-    return 0;
-}
-
-/* ---- handshake ---- */
-
-static AV *asked_protocols(pTHX_ ws_context *ctx, uint64_t id)
-{
-    AV *list = newAV();
-    evws_bytes name;
-    size_t i;
-
-    for (i = 0; evws_handshake_protocol(ctx->engine, id, i, &name); i++)
-        av_push(list, ws_peer_sv(aTHX_ name));
-    return list;
-}
-
-/* The caller owns the reference to the new object's scalar. */
-ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
-{
-    ws_handshake *handshake;
-
-    Newxz(handshake, 1, ws_handshake);
-    handshake->ctx = ctx;
-    ctx->refs++;
-    handshake->id = id;
-    handshake->pid = getpid();
-    handshake->headers = (HV *)SvREFCNT_inc((SV *)headers);
-    handshake->protocols = asked_protocols(aTHX_ ctx, id);
-    (void)object_new(aTHX_ ctx->globals->handshake_stash, &handshake_vtbl, handshake);
-    return handshake;
-}
-
-ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method)
-{
-    return (ws_handshake *)invocant(aTHX_ sv, &handshake_vtbl, method);
-}
-
-bool ws_is_handshake(pTHX_ SV *sv)
-{
-    return object_magic(aTHX_ sv, &handshake_vtbl) != NULL;
-}
-
-/* Nobody can decide any more. In a forked child the client is the parent's, and at
- * global destruction the loop may be gone. */
-static int handshake_free(pTHX_ SV *sv, MAGIC *mg)
-{
-    ws_handshake *handshake = (ws_handshake *)owned_by(sv, mg);
-
-    if (!handshake)
-        return 0;
-    if (!PL_dirty && getpid() == handshake->pid)
-        ws_handshake_refuse(aTHX_ handshake, 500);
-    SvREFCNT_dec((SV *)handshake->headers);
-    SvREFCNT_dec((SV *)handshake->protocols);
-    SvREFCNT_dec(handshake->protocol);
-    SvREFCNT_dec((SV *)handshake->stash);
-    ws_context_unref(aTHX_ handshake->ctx);
-    Safefree(handshake);
     return 0;
 }

@@ -157,3 +157,30 @@ void ws_store(pTHX_ HV *hash, const char *name, SV *value)
 {
     (void)hv_store(hash, name, (I32)strlen(name), value, 0);
 }
+
+/* ---- calls into Perl: these may die ---- */
+
+/* What is returned, as a mortal copy. */
+SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
+{
+    dSP;
+    SV *returned;
+    int i;
+
+    PUSHMARK(SP);
+    EXTEND(SP, args);
+    for (i = 0; i < args; i++)
+        PUSHs(arg[i]);
+    PUTBACK;
+    call_sv(code, G_SCALAR);
+    SPAGAIN;
+    returned = sv_mortalcopy(POPs);
+    PUTBACK;
+    return returned;
+}
+
+/* One of the functions in lib/EV/Websockets.pm. */
+SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args)
+{
+    return ws_call_scalar(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args);
+}

@@ -235,22 +235,6 @@ void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t id, ws_listener *list
     slot_make(aTHX_ watch, id)->listener = listener;
 }
 
-void ws_watch_drop_listeners(pTHX_ ws_watch *watch)
-{
-    U32 count = ws_watch_slots(watch);
-    U32 i;
-
-    for (i = 0; i < count; i++) {
-        ws_slot *slot = slot_find(watch, i);
-        ws_listener *listener = slot ? slot->listener : NULL;
-
-        if (listener) {
-            slot->listener = NULL;
-            ws_listener_free(aTHX_ listener);
-        }
-    }
-}
-
 /* ---- what the engine wants ---- */
 
 /* A paused connection has no watcher, and still has to keep the loop running. */

@@ -1,9 +1,15 @@
 /* What the files of xs/ share: the types, and each file's interface.
  *
- * Calls go one way: the .xs files and dispatch.c use options.c, object.c and
- * watch.c, and these use the C ABI of include/evws.h. libev is known to
- * watch.c alone. Nothing here keeps state in C statics: it is in ws_globals
- * (one an interpreter) or in an object.
+ * Calls go one way, from the .xs files down the line that docs/ARCHITECTURE.md
+ * draws, and from each to the C ABI of include/evws.h. There are two that go up:
+ * libev calls watch.c, which has dispatch.c deliver what happened (ws_drain); and
+ * whoever needs the interpreter's state asks Websockets.xs (ws_globals_here).
+ *
+ * The program's Perl code runs where a callback is called: in dispatch.c, and for
+ * an answer through ws_call_scalar of values.c. It also runs wherever a value is
+ * read (tie, overloading) or let go of (DESTROY). libev is known to watch.c
+ * alone. Nothing here keeps state in C statics: it is in ws_globals (one an
+ * interpreter) or in an object.
  */
 #ifndef WS_WEBSOCKETS_H
 #define WS_WEBSOCKETS_H
@@ -142,6 +148,8 @@ SV *ws_list(pTHX);
 SV *ws_text_sv(pTHX_ evws_bytes text);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 void ws_store(pTHX_ HV *hash, const char *name, SV *value);
+SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
+SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
 
 /* A list of structures, made by ws_list, gets one more; a list of the library learns where it is. */
 #define WS_LIST_ADD(list, item) sv_catpvn(list, (const char *)&(item), sizeof (item))
@@ -153,6 +161,13 @@ void ws_store(pTHX_ HV *hash, const char *name, SV *value);
     } STMT_END
 
 /* ---- object.c ---- */
+int ws_forget_on_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params);
+int ws_not_for_local(pTHX_ SV *sv, MAGIC *mg);
+#define WS_OBJECT_VTBL(free) { 0, 0, 0, 0, free, 0, ws_forget_on_dup, ws_not_for_local }
+SV *ws_object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data);
+MAGIC *ws_object_magic(pTHX_ SV *sv, const MGVTBL *vtbl);
+MAGIC *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method);
+void *ws_object_owned(SV *sv, const MAGIC *mg);
 SV *ws_invocant(pTHX_ SV **args, I32 count);
 SV *ws_held_invocant(pTHX_ SV **args, I32 count);
 void ws_settle_arguments(pTHX_ SV **args, I32 count);
@@ -174,14 +189,11 @@ ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
 
-ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers);
-ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method);
-bool ws_is_handshake(pTHX_ SV *sv);
-
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
 void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks);
 void ws_callbacks_forget_url(pTHX_ ws_callbacks *callbacks);
 void ws_listener_free(pTHX_ ws_listener *listener);
+void ws_listener_drop(pTHX_ ws_context *ctx, ws_listener *listener);
 
 /* ---- watch.c ---- */
 void ws_watch_boot(pTHX);
@@ -198,7 +210,6 @@ void ws_watch_set_connection(pTHX_ ws_watch *watch, uint64_t id, ws_connection *
 ws_listener *ws_watch_listener(const ws_watch *watch, uint64_t id);
 ws_listener *ws_watch_listener_at(const ws_watch *watch, U32 index);
 void ws_watch_set_listener(pTHX_ ws_watch *watch, uint64_t id, ws_listener *listener);
-void ws_watch_drop_listeners(pTHX_ ws_watch *watch);
 
 /* ---- dispatch.c ---- */
 bool ws_drain(pTHX_ ws_context *ctx);
@@ -254,13 +265,13 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
 void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
-SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
-SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers);
 bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status);
 void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned);
 
 /* ---- handshake.c ---- */
+ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers);
+ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method);
 bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers);
 bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers, SV *body);
 void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status);

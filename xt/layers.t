@@ -1,5 +1,6 @@
-# The parts of the engine import each other one way, as docs/ARCHITECTURE.md draws
-# it: seventeen files once stood in one circle of imports.
+# The parts of the engine import each other one way, and the files of xs/ call each
+# other one way, as docs/ARCHITECTURE.md draws it: seventeen files of the one and five
+# of the other once stood in a circle.
 use strict;
 use warnings;
 use Test::More;
@@ -42,5 +43,25 @@ is_deeply(\@upwards, [], 'imports go one way');
 # INVARIANT 12: review once missed three files that called libc.
 my @strays = grep { !m{\A$root/sys/} && slurp($_) =~ m{^(?!\s*//).*(?:\bunsafe\b|\blibc::)}m } @files;
 is_deeply(\@strays, [], 'unsafe code and libc are in sys/ alone');
+
+# ---- xs ----
+
+my @c_files = slurp('docs/ARCHITECTURE.md') =~ /^    (context\.c -> .*?)\n\n/ms ? split /\s*->\s*/, $1 : ();
+my %c_rank  = map { $c_files[$_] => $_ } 0 .. $#c_files;
+my @there   = grep { $_ ne 'Websockets.c' } map { m{\Axs/(.*)} } glob 'xs/*.c';
+is_deeply([ sort @c_files ], [ sort @there ], 'every C file is in its line');
+
+my (%code, %home);
+for my $file (@c_files) {
+    ($code{$file} = slurp("xs/$file")) =~ s{/\*.*?\*/}{}gs;
+    $home{$_} = $file for $code{$file} =~ /^(?!static)\w[^\n;{}]*?\b(ws_\w+)\([^;{}]*\)\n\{/mg;
+}
+cmp_ok(scalar keys %home, '>', 80, 'there are functions');
+my @up;
+for my $file (@c_files) {
+    my %called = map { $_ => 1 } grep { $home{$_} && $home{$_} ne $file } $code{$file} =~ /\b(ws_\w+)\b/g;
+    push @up, map { "$file: $_" } grep { $c_rank{ $home{$_} } < $c_rank{$file} } sort keys %called;
+}
+is_deeply(\@up, ['watch.c: ws_drain'], 'calls go one way, but for what libev calls');
 
 done_testing;
