@@ -1,12 +1,13 @@
 /* What the files of xs/ share: the types, and each file's interface.
  *
  * Calls go one way, from the .xs files down the line that docs/ARCHITECTURE.md
- * draws, and from each to the C ABI of include/evws.h. There are two that go up:
- * libev calls watch.c, which has dispatch.c deliver what happened (ws_drain); and
+ * draws, and from each to the C ABI of include/evws.h. There are three that go up:
+ * libev calls watch.c, which has dispatch.c deliver what happened (ws_drain); log.c
+ * lets go of a context that its callback may have dropped (ws_context_unref); and
  * whoever needs the interpreter's state asks Websockets.xs (ws_globals_here).
  *
- * The program's Perl code runs where a callback is called: in dispatch.c, and for
- * an answer through ws_call_scalar of values.c. It also runs wherever a value is
+ * The program's Perl code runs where a callback is called: in dispatch.c, in log.c,
+ * and for an answer through ws_call_scalar of values.c. It also runs wherever a value is
  * read (tie, overloading) or let go of (DESTROY). libev is known to watch.c
  * alone. Nothing here keeps state in C statics: it is in ws_globals (one an
  * interpreter) or in an object.
