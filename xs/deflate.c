@@ -1,5 +1,5 @@
-/* The option deflate: permessage-deflate (RFC 7692), as a flag or as a hash of
- * options.
+/* What connect, listen and adopt have in common; the option deflate among it:
+ * permessage-deflate (RFC 7692), as a flag or as a hash of options.
  */
 #include "websockets.h"
 
@@ -51,8 +51,8 @@ static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options 
     out->memory = bytes(aTHX_ o, WS_OPT_MEMORY, 0);
 }
 
-/* otherwise: whether it is on when the option is not given. */
-void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out)
+/* When the option is not given, it is on for a client. */
+static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_deflate_options *out)
 {
     SV *value = o->value[WS_OPT_DEFLATE];
     HV *hash = ws_option_given(aTHX_ o, WS_OPT_DEFLATE) ? ws_hash(value) : NULL;
@@ -68,5 +68,15 @@ void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server
         return;
     if (value && SvROK(value) && !SvAMAGIC(value))
         ws_option_must_be(aTHX_ o, WS_OPT_DEFLATE, "true, false or a hash reference");
-    out->enabled = ws_option_flag(aTHX_ o, WS_OPT_DEFLATE, otherwise);
+    out->enabled = ws_option_flag(aTHX_ o, WS_OPT_DEFLATE, !is_server);
+}
+
+/* What connect, listen and adopt have in common. What the callbacks want is for the caller to say. */
+void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
+{
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_PROTOCOL), out->protocols);
+    WS_LIST_GIVE(ws_option_headers(aTHX_ o), out->headers);
+    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
+    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    deflate_option(aTHX_ o, is_server, &out->deflate);
 }

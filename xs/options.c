@@ -407,13 +407,3 @@ SV *ws_option_headers(pTHX_ const ws_options *o)
 
     return hash ? ws_headers_of_hash(aTHX_ o->method, hash) : ws_list(aTHX);
 }
-
-/* What connect, listen and adopt have in common. What the callbacks want is for the caller to say. */
-void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
-{
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_PROTOCOL), out->protocols);
-    WS_LIST_GIVE(ws_option_headers(aTHX_ o), out->headers);
-    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
-    ws_option_deflate(aTHX_ o, !is_server, is_server, &out->deflate);
-}

@@ -384,7 +384,6 @@ HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
 SV *ws_option_headers(pTHX_ const ws_options *o);
-void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
 SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);
@@ -407,7 +406,7 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where);
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- deflate.c ---- */
-void ws_option_deflate(pTHX_ const ws_options *o, bool otherwise, bool is_server, evws_deflate_options *out);
+void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
 
 /* What newSVpvn and printf can do with: not NULL. */
 #define WS_TEXT(bytes) ((bytes).length ? (const char *)(bytes).data : "")
