@@ -390,7 +390,7 @@ typedef struct evws_client_tls {
    */
   struct evws_bytes cert;
   /**
-   * Its key.
+   * The certificate's key.
    */
   struct evws_bytes key;
   /**
@@ -420,13 +420,13 @@ typedef struct evws_connect_options {
    */
   struct evws_settings settings;
   /**
-   * For `wss://`.
+   * TLS of `wss://` URLs.
    */
   struct evws_client_tls tls;
 } evws_connect_options;
 
 /**
- * What a server accepts upgrades with.
+ * The options of a server's upgrades.
  */
 typedef struct evws_upgrade_options {
   /**
@@ -438,7 +438,7 @@ typedef struct evws_upgrade_options {
    */
   bool check_origin;
   /**
-   * These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
+   * The pages that may: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
    * pages of the host that the request is for.
    */
   struct evws_strings origins;
@@ -447,7 +447,7 @@ typedef struct evws_upgrade_options {
    */
   bool check_host;
   /**
-   * These: `host[:port]`, or `*.host[:port]` for what is below a host.
+   * The hosts that requests may be for: `host[:port]`, or `*.host[:port]` for what is below a host.
    */
   struct evws_strings allowed_hosts;
   /**
@@ -467,7 +467,7 @@ typedef struct evws_upgrade_options {
 } evws_upgrade_options;
 
 /**
- * Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+ * Whether clients are asked for certificates: one of `EVWS_VERIFY_CLIENT_*`.
  */
 typedef uint32_t evws_verify_client;
 
@@ -484,13 +484,13 @@ typedef struct evws_named_certificate {
    */
   struct evws_bytes cert;
   /**
-   * Its key.
+   * The certificate's key.
    */
   struct evws_bytes key;
 } evws_named_certificate;
 
 /**
- * A list of them. `item` may be null when `count` is 0.
+ * A list of certificates. `item` may be null when `count` is 0.
  */
 typedef struct evws_named_certificates {
   /**
@@ -504,7 +504,7 @@ typedef struct evws_named_certificates {
 } evws_named_certificates;
 
 /**
- * What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
+ * TLS of a listener. Files are PEM, and a name whose `data` is null is not given.
  */
 typedef struct evws_server_tls {
   /**
@@ -512,7 +512,7 @@ typedef struct evws_server_tls {
    */
   struct evws_bytes cert;
   /**
-   * Its key.
+   * The certificate's key.
    */
   struct evws_bytes key;
   /**
@@ -587,7 +587,7 @@ typedef struct evws_listen_options {
    */
   bool serve_requests;
   /**
-   * For `wss://`.
+   * TLS of the listener.
    */
   struct evws_server_tls tls;
 } evws_listen_options;
@@ -614,7 +614,7 @@ typedef struct evws_upgrade_request {
    */
   struct evws_bytes version;
   /**
-   * Its headers.
+   * The request's headers.
    */
   struct evws_headers headers;
 } evws_upgrade_request;
@@ -705,17 +705,17 @@ typedef struct evws_tls_info {
 } evws_tls_info;
 
 /**
- * They are not asked for one.
+ * Clients are not asked for a certificate.
  */
 #define EVWS_VERIFY_CLIENT_NO 0
 
 /**
- * They are asked, and those who have none are let in.
+ * Clients are asked, and those that have no certificate are accepted.
  */
 #define EVWS_VERIFY_CLIENT_OPTIONAL 1
 
 /**
- * Nobody is let in without.
+ * A client without a certificate is refused.
  */
 #define EVWS_VERIFY_CLIENT_REQUIRED 2
 
@@ -740,7 +740,7 @@ typedef struct evws_tls_info {
 #define EVWS_ADOPT_AS_CLIENT 4
 
 /**
- * It did what it should.
+ * The call has succeeded.
  */
 #define EVWS_STATUS_OK 0
 
@@ -780,12 +780,12 @@ typedef struct evws_tls_info {
 #define EVWS_STATUS_PANICKED 7
 
 /**
- * There is no memory for it. Nothing was queued, and the connection is as it was.
+ * There is no memory for the frame. Nothing was queued, and the connection has not changed.
  */
 #define EVWS_STATUS_NO_MEMORY 8
 
 /**
- * There is none.
+ * There is no event.
  */
 #define EVWS_EVENT_NONE 0
 

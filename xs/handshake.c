@@ -115,7 +115,7 @@ HV *ws_handshake_take_stash(pTHX_ ws_context *ctx, uint64_t id)
     return kept ? (HV *)SvREFCNT_inc(SvRV(kept)) : NULL;
 }
 
-/* That of a connection which was adopted is there already. */
+/* The stash of an adopted connection is there already. */
 SV *ws_handshake_stash(pTHX_ ws_handshake *handshake)
 {
     ws_context *ctx = handshake->ctx;

@@ -198,7 +198,7 @@ void ws_log_take(pTHX_ ws_context *ctx)
     LEAVE;
 }
 
-/* The same at the end of a drain, whose reference to the context it gives back.
+/* Takes the lines of the log at the end of a drain, whose reference to the context it gives back.
  * Whether the context is still there. */
 bool ws_log_end(pTHX_ ws_context *ctx)
 {

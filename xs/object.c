@@ -116,7 +116,7 @@ SV *ws_invocant(pTHX_ SV **args, I32 count)
     return args[0];
 }
 
-/* And so does what the invocant refers to. */
+/* Holds the invocant and what it refers to. */
 SV *ws_held_invocant(pTHX_ SV **args, I32 count)
 {
     SV *self = ws_invocant(aTHX_ args, count);
@@ -126,7 +126,7 @@ SV *ws_held_invocant(pTHX_ SV **args, I32 count)
     return self;
 }
 
-/* The same where nothing is to be spent if no code can run: copies take the place of
+/* Holds arguments at no cost where no code can run: copies take the place of
  * the arguments, NULL among them, if there is magic or a reference in any but the first. */
 void ws_settle_arguments(pTHX_ SV **args, I32 count)
 {

@@ -161,7 +161,7 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
     return ws_bytes(aTHX_ plain);
 }
 
-/* The same for what a peer has sent: characters beyond 255 never were bytes. */
+/* An option with bytes that a peer has sent: characters beyond 255 never were bytes. */
 evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which)
 {
     evws_bytes none = { NULL, 0 };
@@ -175,8 +175,8 @@ evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which)
     return plain ? ws_bytes(aTHX_ plain) : ws_option_string(aTHX_ o, which);
 }
 
-/* The same where nothing may be given: not in this call, nor to new(), whose settings stand in for it. `data` is NULL
- * then, and only then. */
+/* A file's name, given in this call or to new(), whose settings stand in for it. `data` is NULL if it is given in
+ * neither, and only then. */
 evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings)
 {
     evws_bytes none = { NULL, 0 };
@@ -358,7 +358,7 @@ SV *ws_option_names(pTHX_ const ws_options *o, ws_option which)
     return list;
 }
 
-/* The same of an array, undef being none: of an option that says who may come in. */
+/* The strings of an array, undef being an empty one: of an option that says which requests are accepted. */
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns)
 {
     SV *list = ws_list(aTHX);

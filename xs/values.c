@@ -46,7 +46,7 @@ SV *ws_plain_scalar(pTHX_ SV *value)
     return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
 }
 
-/* The same, and NULL for undef. */
+/* A value as ws_plain_scalar takes it, and NULL for undef. */
 SV *ws_plain_string(pTHX_ SV *value)
 {
     SV *plain = ws_plain_scalar(aTHX_ value);

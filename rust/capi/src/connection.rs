@@ -21,7 +21,7 @@ unsafe fn octets<'a>(data: *const u8, length: usize) -> Result<&'a [u8], Unanswe
 }
 
 /// # Safety
-/// As for `evws_send`.
+/// What `evws_send` asks for.
 #[inline]
 unsafe fn send(
     context: *mut evws_context,

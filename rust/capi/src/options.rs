@@ -57,7 +57,7 @@ pub struct evws_client_tls {
     pub ca: evws_bytes,
     /// The client's certificate and the others of its chain.
     pub cert: evws_bytes,
-    /// Its key.
+    /// The certificate's key.
     pub key: evws_bytes,
     /// The name that the server is to prove; not given: the URL's.
     pub server_name: evws_bytes,
@@ -65,14 +65,14 @@ pub struct evws_client_tls {
     pub alpn: evws_strings,
 }
 
-/// Whether clients show certificates: one of `EVWS_VERIFY_CLIENT_*`.
+/// Whether clients are asked for certificates: one of `EVWS_VERIFY_CLIENT_*`.
 pub type evws_verify_client = u32;
 
-/// They are not asked for one.
+/// Clients are not asked for a certificate.
 pub const EVWS_VERIFY_CLIENT_NO: evws_verify_client = 0;
-/// They are asked, and those who have none are let in.
+/// Clients are asked, and those that have no certificate are accepted.
 pub const EVWS_VERIFY_CLIENT_OPTIONAL: evws_verify_client = 1;
-/// Nobody is let in without.
+/// A client without a certificate is refused.
 pub const EVWS_VERIFY_CLIENT_REQUIRED: evws_verify_client = 2;
 
 /// A certificate for clients that ask for a name (SNI). Files are PEM.
@@ -83,11 +83,11 @@ pub struct evws_named_certificate {
     pub host: evws_bytes,
     /// The certificate and the others of its chain.
     pub cert: evws_bytes,
-    /// Its key.
+    /// The certificate's key.
     pub key: evws_bytes,
 }
 
-/// A list of them. `item` may be null when `count` is 0.
+/// A list of certificates. `item` may be null when `count` is 0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct evws_named_certificates {
@@ -97,12 +97,12 @@ pub struct evws_named_certificates {
     pub count: usize,
 }
 
-/// What a listener is secured with. Files are PEM, and a name whose `data` is null is not given.
+/// TLS of a listener. Files are PEM, and a name whose `data` is null is not given.
 #[repr(C)]
 pub struct evws_server_tls {
     /// The server's certificate and the others of its chain; not given: no TLS.
     pub cert: evws_bytes,
-    /// Its key.
+    /// The certificate's key.
     pub key: evws_bytes,
     /// Further certificates for the chain.
     pub ca: evws_bytes,
@@ -126,23 +126,23 @@ pub struct evws_connect_options {
     pub connect_timeout: f64,
     /// The connection.
     pub settings: evws_settings,
-    /// For `wss://`.
+    /// TLS of `wss://` URLs.
     pub tls: evws_client_tls,
 }
 
-/// What a server accepts upgrades with.
+/// The options of a server's upgrades.
 #[repr(C)]
 pub struct evws_upgrade_options {
     /// The connections.
     pub settings: evws_settings,
     /// Whether only some pages may ask for an upgrade. A request without an `Origin` comes from none.
     pub check_origin: bool,
-    /// These: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
+    /// The pages that may: `[scheme://]host[:port]`, `*.host` for what is below a host, `null`, or `same` for the
     /// pages of the host that the request is for.
     pub origins: evws_strings,
     /// Whether requests may be for some hosts only. All others are answered with 421.
     pub check_host: bool,
-    /// These: `host[:port]`, or `*.host[:port]` for what is below a host.
+    /// The hosts that requests may be for: `host[:port]`, or `*.host[:port]` for what is below a host.
     pub allowed_hosts: evws_strings,
     /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
     pub ask_origin: bool,
@@ -181,7 +181,7 @@ pub struct evws_listen_options {
     /// Report `EVWS_EVENT_REQUEST` and wait for its answer; otherwise whatever is no upgrade is
     /// answered with 426.
     pub serve_requests: bool,
-    /// For `wss://`.
+    /// TLS of the listener.
     pub tls: evws_server_tls,
 }
 
@@ -207,7 +207,7 @@ pub struct evws_upgrade_request {
     pub target: evws_bytes,
     /// Such as `HTTP/1.1`.
     pub version: evws_bytes,
-    /// Its headers.
+    /// The request's headers.
     pub headers: evws_headers,
 }
 

@@ -35,19 +35,20 @@ impl evws_bytes {
         unsafe { slice_or_empty(self.data, self.length) }
     }
 
-    /// A copy; `None` if it is not given.
+    /// A copy of the bytes; `None` if they are not given.
     ///
     /// # Safety
-    /// As for [`borrow`](Self::borrow).
+    /// What [`borrow`](Self::borrow) asks for.
     pub(crate) unsafe fn to_bytes(self) -> Option<Vec<u8>> {
         // SAFETY: the caller's promise.
         (!self.data.is_null()).then(|| unsafe { self.borrow() }.to_vec())
     }
 
-    /// A copy as text. Whatever is not UTF-8 is no token, no name and no target either, and is refused as such.
+    /// A copy of the bytes as text. Bytes that are not UTF-8 are no token, no name and no target either, and are refused
+    /// as such.
     ///
     /// # Safety
-    /// As for [`borrow`](Self::borrow).
+    /// What [`borrow`](Self::borrow) asks for.
     pub(crate) unsafe fn to_text(self) -> Option<String> {
         // SAFETY: the caller's promise.
         (!self.data.is_null())
@@ -131,7 +132,7 @@ impl evws_headers {
 /// How a call ended: one of `EVWS_STATUS_*`.
 pub type evws_status = u32;
 
-/// It did what it should.
+/// The call has succeeded.
 pub const EVWS_STATUS_OK: evws_status = 0;
 /// An argument that must not be NULL was.
 pub const EVWS_STATUS_NULL_POINTER: evws_status = 1;
@@ -147,7 +148,7 @@ pub const EVWS_STATUS_INVALID: evws_status = 5;
 pub const EVWS_STATUS_SYSTEM: evws_status = 6;
 /// A bug was caught: nothing but `evws_context_free` may follow.
 pub const EVWS_STATUS_PANICKED: evws_status = 7;
-/// There is no memory for it. Nothing was queued, and the connection is as it was.
+/// There is no memory for the frame. Nothing was queued, and the connection has not changed.
 pub const EVWS_STATUS_NO_MEMORY: evws_status = 8;
 
 /// Report `EVWS_EVENT_DRAIN`.
@@ -160,7 +161,7 @@ pub const EVWS_WANT_MESSAGE: u32 = 4;
 /// What an event is: one of `EVWS_EVENT_*`.
 pub type evws_event_kind = u32;
 
-/// There is none.
+/// There is no event.
 pub const EVWS_EVENT_NONE: evws_event_kind = 0;
 /// A request for an upgrade: headers, listener, is_foreign. `evws_handshake_accept` or
 /// `evws_handshake_reject` answers it, now or later.

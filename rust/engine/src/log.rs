@@ -1,5 +1,5 @@
-//! What happens inside, line by line, for whoever looks for a mistake. Off as a rule, and then every
-//! line costs one comparison: its text is not made.
+//! The log of what happens inside, line by line, for debugging. It is off as a rule, and then every line
+//! costs one comparison: its text is not made.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

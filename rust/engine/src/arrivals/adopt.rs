@@ -24,7 +24,7 @@ use crate::traffic::Upgraded;
 pub enum AdoptedAs {
     /// A client's, which will send its request, or the rest of it.
     Client,
-    /// A client's, whose request somebody has read. What was read already is what follows it.
+    /// A client's, whose request was read by someone else. The initial data follows the request.
     Requested(RequestParts),
     /// A connection whose upgrade is over, with the role that we have in it.
     Upgraded(Role),

@@ -277,7 +277,7 @@ pub fn check_path(what: &str, path: &[u8]) -> Result<(), CallError> {
     Err(CallError::Invalid(format!("{what} {text}")))
 }
 
-/// The file of an inherited Unix socket stays: whoever made it goes on using it.
+/// The file of an inherited Unix socket stays: its maker goes on using it.
 fn take_over(fd: RawFd) -> io::Result<Bound> {
     let mut bound = Bound::default();
     let fd = sys::take_listening(fd)?;

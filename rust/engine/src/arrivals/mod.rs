@@ -323,9 +323,9 @@ impl Arrivals {
         }
     }
 
-    /// Ends a connection that is on its way because a shutdown has begun. Whoever waits for an answer of
-    /// the program gets one, whoever takes one may go on to its end, which is that of the connection, and
-    /// whoever takes too long for a request is told that: no more time is left for it.
+    /// Ends a connection that is on its way because a shutdown has begun. A client that waits for the
+    /// program's answer gets a 503; one that is taking a response may take all of it, and then the
+    /// connection ends; one whose request is not complete is answered with 408.
     pub fn end_for_shutdown(&mut self, id: Id, shared: &mut Shared<'_>) {
         if self.pending(id).map(Pending::role) == Some(Role::Client) {
             return self.give_up(id, "the context is shutting down", true, shared);

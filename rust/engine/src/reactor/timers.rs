@@ -114,7 +114,7 @@ impl Timers {
         }
     }
 
-    /// The first in the queue, if its time there has come. Whoever has the list of its source decides
+    /// The first in the queue, if its time there has come. The caller, who has the list of its source, decides
     /// by [`take`](Self::take) whether it is due.
     pub fn first(&self, now: Instant) -> Option<(Id, Timer)> {
         let &(at, id, timer) = self.queue.first()?;

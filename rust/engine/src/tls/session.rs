@@ -176,7 +176,7 @@ fn handle<D>(
 }
 
 fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
-    // The length is told to whoever has no room.
+    // Encoding into no room fails with the length that is needed.
     if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
         let start = out.len();
         out.resize(start + needed.required_size, 0);

@@ -123,7 +123,7 @@ impl Connection {
         Self {
             partial: None,
             deflate: None,
-            // What no Vec can hold is too big whatever the program allows.
+            // A message that no Vec can hold is too big, even if the program sets no limit.
             max_message_size: match config.max_message_size {
                 0 => isize::MAX as u64,
                 limit => limit.min(isize::MAX as u64),

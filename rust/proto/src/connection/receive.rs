@@ -47,7 +47,7 @@ impl Connection {
         self.receive_any(input, None)
     }
 
-    /// As [`receive`](Self::receive), for whoever wants to see every frame: the headers that were read are added to
+    /// Receives as [`receive`](Self::receive) does, for a caller that wants to see every frame: the headers that were read are added to
     /// `headers`, those of fragments too, and of frames that are consumed unseen.
     #[cold]
     pub fn receive_observed<'a>(

@@ -72,7 +72,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The frame's header, for whoever wants to see it.
+    /// The frame's header, for a log.
     pub fn header(&self) -> Header {
         Header {
             fin: self.fin,

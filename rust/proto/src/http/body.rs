@@ -141,7 +141,7 @@ impl Body {
         }
     }
 
-    /// Nobody is told what stands there. But what is no field may be the next request, for a proxy that reads less
+    /// Trailers are not delivered. But what is no field may be the next request, for a proxy that reads less
     /// (RFC 9112 section 7.1.2).
     fn trailer(&mut self, input: &[u8]) -> Result<Option<usize>, Rejection> {
         let Some(line) = line(input)? else {

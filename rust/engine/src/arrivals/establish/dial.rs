@@ -74,7 +74,7 @@ fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 /// Begins to connect to an address.
 ///
 /// # Errors
-/// Whatever the system says.
+/// The errors of connecting.
 pub fn begin(mailbox: &Mailbox, address: &SocketAddr) -> io::Result<OwnedFd> {
     let fd = sys::connect(address)?;
     log_opened(mailbox, &fd, address);

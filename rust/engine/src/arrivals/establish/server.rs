@@ -120,7 +120,7 @@ pub async fn establish(
     }
 }
 
-/// The server's end of a TLS handshake. Whoever speaks plain HTTP is told so.
+/// The server's end of a TLS handshake. A client that speaks plain HTTP gets an answer in it.
 async fn begin_tls(
     mut stream: Stream,
     mailbox: &Mailbox,
@@ -187,7 +187,7 @@ impl Server {
         }
     }
 
-    /// Reads on. Whoever takes too long is told so.
+    /// Reads once. A client that takes too long is answered with 408.
     pub(super) async fn read_more(&mut self) -> Result<(), EstablishError> {
         let idle = self.answered && self.input.is_empty();
         let read = read_more(&mut self.transport, &mut self.input);
@@ -251,7 +251,7 @@ impl Server {
         })
     }
 
-    /// Sends whoever asks for a host that is not served here away.
+    /// Refuses a request for a host that is not served here.
     pub(super) async fn check_host(&mut self, host: Option<&Host>) -> Result<(), EstablishError> {
         match &self.policy.hosts {
             Some(hosts) if !hosts.allow(host) => self.refuse(Rejection::new(421)).await,
@@ -259,7 +259,8 @@ impl Server {
         }
     }
 
-    /// Whether the request comes from a page that is not known to be allowed. Whoever is no browser has no page.
+    /// Whether the request comes from a page that is not among the allowed ones. A client that is no browser has no
+    /// page.
     fn is_foreign(&self, request: &UpgradeRequest) -> bool {
         let origin = request.headers.iter().find(|(name, _)| name == "Origin");
         match (&self.policy.origins, origin) {
@@ -268,7 +269,7 @@ impl Server {
         }
     }
 
-    /// The program's decision, which may come later. Whoever does not wait for it needs no answer.
+    /// Asks for the program's decision, which may come later. A client that has gone meanwhile gets no answer.
     async fn ask_decision(
         &mut self,
         request: &UpgradeRequest,

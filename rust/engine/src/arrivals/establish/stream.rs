@@ -28,7 +28,7 @@ pub struct Socket {
     /// Attempts to connect that the engine has not taken up yet.
     announced: RefCell<Vec<Rc<Attempt>>>,
     wants: Cell<Interest>,
-    /// Set by the engine when the descriptor is ready, taken by whoever waits for that.
+    /// Set by the engine when the descriptor is ready, taken by the future that waits for that.
     ready: Cell<bool>,
     /// Bytes that may still be read in this poll.
     share: Cell<usize>,
@@ -161,7 +161,7 @@ impl Stream {
     /// Connects in place of what this stream was connected to before; `begin` makes the socket.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// The errors of `begin`, and of connecting.
     pub async fn connect(&self, begin: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
         let socket = &self.0;
         socket.replace(None);

@@ -32,7 +32,7 @@ impl Transport {
     }
 }
 
-/// Calls one method of whatever is inside.
+/// Calls a method of the stream inside.
 macro_rules! inner {
     ($self:ident, $method:ident ( $($argument:expr),* )) => {
         match $self.get_mut() {
