@@ -50,11 +50,20 @@ $ENV{CARGO} = program('cargo', <<"SH");
 case \$1 in --version) echo 'cargo 1.85.0'; exit ;; esac
 echo "\$*" >'$copy/arguments'
 echo "\$RUSTFLAGS" >'$copy/rustflags'
-mkdir -p '$copy/target/'\$3 && cp '$engine' '$copy/target/'\$3/$file
+profile=\$3
+while test \$# != 0; do test "\$1" != --target-dir || folder=\$2; shift; done
+folder=\$folder\${CARGO_BUILD_TARGET:+/\$CARGO_BUILD_TARGET}/\$profile
+mkdir -p "\$folder" && cp '$engine' "\$folder/$file"
 SH
+make_path("$copy/std");
+open my $std, '>', "$copy/std/libstd-0.rlib" or die "libstd: $!";
 $ENV{RUSTC} = program('rustc', <<'SH');
-case $1 in --version) echo 'rustc 1.85.0' ;; esac
-echo "host: ${HOST-x86_64-unknown-linux-gnu}"
+case "$1 $4" in
+--version*) echo 'rustc 1.85.0' ;;
+-vV*) echo "host: ${HOST-x86_64-unknown-linux-gnu}" ;;
+'--print riscv'*) echo "$PWD/no-std" ;;
+--print*) echo "$PWD/std" ;;
+esac
 SH
 
 # Windows: Makefile.PL looked for cargo and wrote a Makefile that no nmake can read.
@@ -62,6 +71,16 @@ my $text = says($^X, '-MExtUtils::MakeMaker', '-e', '$^O = "MSWin32"; do "./Make
 is $?, 0, 'on Windows, Makefile.PL ends without an error';
 like $text, qr/OS unsupported/, '... and says why';
 ok !-e "$copy/Makefile", '... and leaves no Makefile';
+
+# A target without a standard library: Makefile.PL was content, and make failed.
+{
+    local $ENV{CARGO_BUILD_TARGET} = 'riscv64gc-unknown-linux-gnu';
+    $text = says($^X, 'Makefile.PL');
+    is $?, 0, 'without a standard library for the target, Makefile.PL ends without an error';
+    like $text, qr/\ACannot build EV::Websockets: \S+ has no standard library for riscv64gc-unknown-linux-gnu: .*\n\z/,
+        '... and says so in one sentence';
+    ok !-e "$copy/Makefile", '... and leaves no Makefile';
+}
 
 # LDDLFLAGS from a packager took the place of the path to the engine, and the
 # installed module did not find it.
@@ -99,5 +118,69 @@ says('make', "target/debugging/$file");
 like slurp("$copy/arguments"), qr/\Arustc --profile debugging /, '... for a build with symbols';
 like slurp("$copy/Makefile"), qr/^OPTIMIZE = -Og -g$/m, '... in C too';
 like slurp("$copy/Makefile"), qr/Makefile\.PL "DEBUG=1"$/m, '... which it still is when Makefile.PL has changed';
+
+# cargo built where these variables say, and make looked for the library in target/.
+for my $variables ([ CARGO_TARGET_DIR => "$copy/else where" ], [ CARGO_BUILD_TARGET => 'x86_64-unknown-linux-gnu' ],
+    [ CARGO_TARGET_DIR => "$copy/target", CARGO_BUILD_TARGET => 'x86_64-unknown-linux-gnu' ], [ CARGO_TARGET_DIR => "$copy/target" ]) {
+    my %variable = @$variables;
+    local @ENV{ keys %variable } = values %variable;
+    system 'rm', '-rf', "$copy/target";
+    says($^X, 'Makefile.PL');
+    $text = says('make', "target/release/$file");
+    ok $? == 0 && -e "$copy/target/release/$file", 'the library is built with ' . join ' and ', sort keys %variable
+        or diag $text;
+}
+
+# What packagers say to Makefile.PL and make; and every rule names what it needs.
+says('make', 'clean');
+$text = says($^X, 'Makefile.PL', 'INSTALLDIRS=vendor', 'PREFIX=/opt/perl', 'OPTIMIZE=-O0 -DOF_A_PACKAGER', 'LD=cc -DLINKED_BY_IT');
+$text = says('make', '-j4');
+is $?, 0, 'make -j' or diag $text;
+like $text, qr/-O0 -DOF_A_PACKAGER.* -o xs/, 'OPTIMIZE is honoured';
+like $text, qr/^cc -DLINKED_BY_IT /m, 'LD is honoured';
+my $root_of_package = tempdir(CLEANUP => 1);
+$text = says('make', 'install', "DESTDIR=$root_of_package");
+is $?, 0, 'DESTDIR and PREFIX are honoured' or diag $text;
+my @installed = map { chomp; $_ } `find '$root_of_package' -name '$file'`;
+ok @installed == 1 && $installed[0] =~ m{\A\Q$root_of_package\E/opt/perl/}, '... by the engine too' or diag "@installed";
+says($^X, 'Makefile.PL', "INSTALL_BASE=$root_of_package/base", 'OPTIMIZE=-O0');
+$text = says('make', 'install');
+ok -e "$root_of_package/base/lib/perl5/EV/Websockets.pm" || -e glob("$root_of_package/base/lib/perl5/*/EV/Websockets.pm"),
+    'INSTALL_BASE is honoured' or diag $text;
+
+# A Makefile.PL that has changed: make removed what was built, failed, and wanted to be run again.
+says($^X, 'Makefile.PL', 'OPTIMIZE=-O0');
+says('make');
+utime 1, 1, "$copy/Makefile";
+$text = says('make');
+is $?, 0, 'make renews the Makefile and goes on' or diag $text;
+like $text, qr/has been rebuilt/, '... and says so';
+unlike $text, qr/rerun/, '... in one go';
+ok -e "$copy/target/release/$file" && -e "$copy/blib/arch/auto/EV/Websockets/$file", '... and the library is there';
+
+SKIP: {
+    skip 'no bmake', 2 if !grep { -x "$_/bmake" } split /:/, $ENV{PATH};
+    says('make', 'realclean');
+    says($^X, 'Makefile.PL', 'OPTIMIZE=-O0');
+    $text = says('bmake', '-n');
+    is $?, 0, 'bmake reads the Makefile' or diag $text;
+    $text = says('bmake');
+    ok $? == 0 && -e "$copy/blib/arch/auto/EV/Websockets/$file", 'bmake builds' or diag $text;
+}
+
+# What is written into META.json.
+{
+    require JSON::PP;
+    says($^X, 'Makefile.PL');
+    my $meta = JSON::PP::decode_json(slurp("$copy/MYMETA.json"));
+    is_deeply [ sort keys %{ $meta->{provides} } ],
+        [ 'EV::Websockets', map { "EV::Websockets::$_" } qw(Connection Context Handshake) ], 'every package is provided';
+    is_deeply [ sort keys %{ $meta->{prereqs} } ], [qw(build configure runtime test)], 'prerequisites of each phase';
+    is $meta->{prereqs}{test}{recommends}{Mojolicious}, 9, 'the peers of the tests are recommended';
+    unlike "@{ $meta->{author} }", qr/unknown/, 'there is an author';
+    my %times;
+    $times{$_}++ for @{ $meta->{no_index}{directory} };
+    is_deeply [ grep { $times{$_} > 1 } keys %times ], [], 'no folder is left out of the index twice';
+}
 
 done_testing;
