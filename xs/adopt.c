@@ -254,16 +254,6 @@ static SV *handle_option(pTHX_ const ws_options *o)
     return fh;
 }
 
-static ws_callbacks *callbacks_new(pTHX_ const ws_options *o, AV *origins)
-{
-    SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
-    ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
-
-    callbacks->on_handshake = SvREFCNT_inc(on_handshake);
-    callbacks->origins = (AV *)SvREFCNT_inc((SV *)origins);
-    return callbacks;
-}
-
 static void release_callbacks(pTHX_ void *callbacks)
 {
     ws_callbacks_unref(aTHX_ (ws_callbacks *)callbacks);
@@ -308,10 +298,10 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
         (void)socket_of(aTHX_ o.value[WS_OPT_FH]);
     origins = adopt_options(aTHX_ &o, &options);
     ENTER;
-    callbacks = callbacks_new(aTHX_ &o, origins);
+    callbacks = ws_options_callbacks(aTHX_ &o, origins);
     SAVEDESTRUCTOR_X(release_callbacks, callbacks);
     options.upgrade.settings.wants = ws_callbacks_wants(callbacks);
-    options.upgrade.ask_handshake = callbacks->on_handshake != NULL;
+    options.upgrade.ask_handshake = callbacks->on[WS_ON_HANDSHAKE] != NULL;
     if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx, NULL);
     fh = handle_option(aTHX_ &o);

@@ -134,7 +134,7 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options_parse(aTHX_ &o, WS_FOR_CONNECT, args, count);
     connect_options(aTHX_ &o, ctx->settings, &options);
     ws_context_engine(aTHX_ ctx);
-    callbacks = ws_options_callbacks(aTHX_ &o);
+    callbacks = ws_options_callbacks(aTHX_ &o, NULL);
     options.settings.wants = ws_callbacks_wants(callbacks);
     if (!callbacks->on[WS_ON_ERROR])
         callbacks->url = shown_url(aTHX_ options.url);
@@ -171,19 +171,12 @@ static AV *listen_options(pTHX_ const ws_options *o, evws_listen_options *out)
 
 static ws_listener *listener_new(pTHX_ const ws_options *o, AV *origins)
 {
-    SV *on_handshake = ws_option_code(aTHX_ o, WS_OPT_ON_HANDSHAKE);
-    SV *on_request = ws_option_code(aTHX_ o, WS_OPT_ON_REQUEST);
-    ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o);
+    ws_callbacks *callbacks = ws_options_callbacks(aTHX_ o, origins);
     ws_listener *listener;
-    SV *name = ws_option_given(aTHX_ o, WS_OPT_NAME) ? newSVsv(o->value[WS_OPT_NAME]) : newSVpvs("server");
 
-    Newx(listener, 1, ws_listener);
-    listener->id = 0;
-    listener->name = name;
+    Newxz(listener, 1, ws_listener);
+    listener->name = ws_option_given(aTHX_ o, WS_OPT_NAME) ? newSVsv(o->value[WS_OPT_NAME]) : newSVpvs("server");
     listener->callbacks = callbacks;
-    listener->on_handshake = SvREFCNT_inc(on_handshake);
-    listener->on_request = SvREFCNT_inc(on_request);
-    listener->origins = (AV *)SvREFCNT_inc((SV *)origins);
     return listener;
 }
 
@@ -201,8 +194,8 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     origins = listen_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
     listener = listener_new(aTHX_ &o, origins);
-    options.upgrade.ask_handshake = listener->on_handshake != NULL;
-    options.serve_requests = listener->on_request != NULL;
+    options.upgrade.ask_handshake = listener->callbacks->on[WS_ON_HANDSHAKE] != NULL;
+    options.serve_requests = listener->callbacks->on[WS_ON_REQUEST] != NULL;
     options.upgrade.settings.wants = ws_callbacks_wants(listener->callbacks);
     if (evws_listen(ctx->engine, &options, &listener->id, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);

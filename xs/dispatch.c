@@ -46,7 +46,7 @@ static const struct {
     int callback;
 } ws_events[] = {
     { "",                 0 },
-    { "on_handshake",     0 },
+    { "on_handshake",     WS_ON_HANDSHAKE },
     { "connect handler",  WS_ON_CONNECT },
     { "message handler",  WS_ON_MESSAGE },
     { "pong handler",     WS_ON_PONG },
@@ -54,7 +54,7 @@ static const struct {
     { "error handler",    WS_ON_ERROR },
     { "error handler",    WS_ON_ERROR },
     { "close handler",    WS_ON_CLOSE },
-    { "on_request",       0 },
+    { "on_request",       WS_ON_REQUEST },
     { "",                 0 },
     { "shutdown handler", 0 },
     { "",                 0 },
@@ -138,17 +138,17 @@ static void take_question(pTHX_ ws_frame *f)
     ws_watch *watch = f->ctx->watch;
     ws_listener *listener = f->event.listener ? ws_watch_listener(watch, f->event.listener) : NULL;
     ws_connection *adopted = f->event.listener ? NULL : ws_watch_connection(watch, f->event.id);
+    const ws_callbacks *callbacks = listener ? listener->callbacks : adopted ? adopted->callbacks : NULL;
 
     f->asked = getpid();
-    if (!listener && !adopted)
+    if (!callbacks)
         return;
+    f->code = SvREFCNT_inc(callbacks->on[ws_events[f->event.kind].callback]);
     if (f->event.kind == EVWS_EVENT_REQUEST) {
-        f->code = SvREFCNT_inc(listener->on_request);
         f->arg[f->args++] = newRV_noinc((SV *)ws_event_request(aTHX_ f->ctx, &f->event));
     } else {
-        f->code = SvREFCNT_inc(listener ? listener->on_handshake : adopted->callbacks->on_handshake);
         if (f->event.is_foreign)
-            f->origins = (AV *)SvREFCNT_inc((SV *)(listener ? listener->origins : adopted->callbacks->origins));
+            f->origins = (AV *)SvREFCNT_inc((SV *)callbacks->origins);
         f->arg[f->args++] = headers_rv(aTHX_ f);
         f->handshake = ws_handshake_new(aTHX_ f->ctx, f->event.id, (HV *)SvRV(f->arg[0]));
         f->target = f->handshake->sv;

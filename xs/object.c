@@ -169,7 +169,6 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
         return;
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         SvREFCNT_dec(callbacks->on[i]);
-    SvREFCNT_dec(callbacks->on_handshake);
     SvREFCNT_dec((SV *)callbacks->origins);
     SvREFCNT_dec(callbacks->url);
     Safefree(callbacks);
@@ -180,10 +179,7 @@ void ws_listener_free(pTHX_ ws_listener *listener)
     if (!listener)
         return;
     ws_callbacks_unref(aTHX_ listener->callbacks);
-    SvREFCNT_dec(listener->on_handshake);
     SvREFCNT_dec(listener->name);
-    SvREFCNT_dec(listener->on_request);
-    SvREFCNT_dec((SV *)listener->origins);
     Safefree(listener);
 }
 

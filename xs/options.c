@@ -265,8 +265,8 @@ SV *ws_option_code(pTHX_ const ws_options *o, ws_option which)
     return SvTYPE(SvRV(value)) == SVt_PVCV ? SvRV(value) : value;
 }
 
-/* All are checked before the set is made, so that a croak leaks nothing. */
-ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o)
+/* `origins` are patterns, or NULL. All is checked before the set is made, so that a croak leaks nothing. */
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins)
 {
     SV *code[WS_CALLBACK_COUNT];
     ws_callbacks *callbacks;
@@ -276,6 +276,7 @@ ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o)
         code[i] = ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
     Newxz(callbacks, 1, ws_callbacks);
     callbacks->refs = 1;
+    callbacks->origins = (AV *)SvREFCNT_inc((SV *)origins);
     callbacks->utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8, FALSE);
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         callbacks->on[i] = SvREFCNT_inc(code[i]);

@@ -32,16 +32,16 @@ typedef struct ws_handshake ws_handshake;
 typedef struct ws_watch ws_watch;           /* private to watch.c */
 typedef struct ws_frame ws_frame;           /* private to dispatch.c */
 
-/* The callbacks every connection has, in the order of `on` below. */
-enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN, WS_CALLBACK_COUNT };
+/* The callbacks that every connection has, and those of a listener or an adopted connection, in the order of `on` below. */
+enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN,
+       WS_ON_HANDSHAKE, WS_ON_REQUEST, WS_CALLBACK_COUNT };
 
 /* One set for all connections of a listener: ten thousand connections cost
  * ten thousand pointers, not sixty thousand references. */
 typedef struct ws_callbacks {
     U32 refs;
     SV *on[WS_CALLBACK_COUNT];              /* a CV, an object with &{}, or NULL */
-    SV *on_handshake;                       /* of an adopted connection; or NULL */
-    AV *origins;                            /* and its patterns of them, see ws_listener */
+    AV *origins;                            /* patterns, one of which a foreign Origin has to match, or NULL */
     SV *url;                                /* of a client that has no on_error, until it is connected; or NULL */
     bool utf8;                              /* text messages are characters: see ws_connection */
 } ws_callbacks;
@@ -50,9 +50,6 @@ typedef struct ws_listener {
     uint64_t id;
     SV *name;
     ws_callbacks *callbacks;
-    SV *on_handshake;                       /* or NULL */
-    SV *on_request;                         /* or NULL */
-    AV *origins;                            /* patterns, one of which a foreign Origin has to match, or NULL */
 } ws_listener;
 
 /* State of one interpreter. */
@@ -337,8 +334,6 @@ enum {
     O(UPGRADED,          "upgraded",          WS_FOR_ADOPT) \
     O(ORIGINS,           "origins",           WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
     O(HOSTS,             "hosts",             WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN) \
     O(TIMEOUT,           "timeout",           WS_FOR_SHUTDOWN) \
     O(CODE,              "code",              WS_FOR_SHUTDOWN) \
     O(REASON,            "reason",            WS_FOR_SHUTDOWN) \
@@ -350,13 +345,15 @@ enum {
     O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE) \
     O(LEVEL,             "level",             WS_FOR_DEFLATE) \
     O(MEMORY,            "memory",            WS_FOR_DEFLATE) \
-    /* The six callbacks, in the order of WS_ON_*. */ \
+    /* The callbacks, in the order of WS_ON_*. */ \
     O(ON_CONNECT,        "on_connect",        WS_FOR_CONNECTIONS) \
     O(ON_MESSAGE,        "on_message",        WS_FOR_CONNECTIONS) \
     O(ON_CLOSE,          "on_close",          WS_FOR_CONNECTIONS) \
     O(ON_ERROR,          "on_error",          WS_FOR_CONNECTIONS) \
     O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS) \
-    O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS)
+    O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS) \
+    O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
+    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN)
 
 #define WS_OPTION_ID(id, name, methods) WS_OPT_##id,
 typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
@@ -385,7 +382,7 @@ SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
 SV *ws_option_headers(pTHX_ const ws_options *o);
 SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
-ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o);
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
 
