@@ -66,4 +66,8 @@ SKIP: {
     is($second->listen(port => $port), $port, 'the port is free again');
 }
 
+# The bug: listeners shared its code with connections, and croaked with that name.
+croaks_like { EV::Websockets::Context::listeners({}) }
+    qr/\AEV::Websockets::Context::listeners: the invocant is not an EV::Websockets::Context object/, 'no context';
+
 finish();
