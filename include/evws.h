@@ -187,6 +187,11 @@ typedef uint32_t evws_send_kind;
 typedef uint32_t evws_state_kind;
 
 /**
+ * What was wrong about a call, for a caller that says it in its own way: one of `EVWS_ERROR_*`.
+ */
+typedef uint32_t evws_error_kind;
+
+/**
  * What an event is: one of `EVWS_EVENT_*`.
  */
 typedef uint32_t evws_event_kind;
@@ -785,6 +790,31 @@ typedef struct evws_tls_info {
 #define EVWS_STATUS_NO_MEMORY 8
 
 /**
+ * What the text says.
+ */
+#define EVWS_ERROR_OTHER 0
+
+/**
+ * The URL has another scheme, or none.
+ */
+#define EVWS_ERROR_URL_SCHEME 1
+
+/**
+ * The certificate that a listener shows to everybody, or its key.
+ */
+#define EVWS_ERROR_CERTIFICATE 2
+
+/**
+ * A socket that was to be adopted, or the request that it has brought with it.
+ */
+#define EVWS_ERROR_ADOPTED 3
+
+/**
+ * A bug was caught.
+ */
+#define EVWS_ERROR_BUG 4
+
+/**
  * There is no event.
  */
 #define EVWS_EVENT_NONE 0
@@ -1153,6 +1183,15 @@ void evws_context_remove_socket_files(struct evws_context *context);
  * `context` is live or null.
  */
 bool evws_is_poisoned(const struct evws_context *context);
+
+/**
+ * What was wrong about the last call that ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
+ * `EVWS_STATUS_PANICKED`.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+evws_error_kind evws_last_error_kind(const struct evws_context *context);
 
 /**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or

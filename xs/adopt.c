@@ -276,7 +276,7 @@ static void adopt_socket(pTHX_ ws_context *ctx, evws_adopt_options *options, IO 
         return;
     if (SvCUR(data) > given)
         (void)PerlIO_unread(IoIFP(io), SvPVX(data) + given, SvCUR(data) - given);
-    ws_context_croak(aTHX_ ctx, NULL);
+    ws_context_croak(aTHX_ ctx, "adopt");
 }
 
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -303,7 +303,7 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     options.upgrade.settings.wants = ws_callbacks_wants(callbacks);
     options.upgrade.ask_handshake = callbacks->on[WS_ON_HANDSHAKE] != NULL;
     if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, NULL);
+        ws_context_croak(aTHX_ ctx, "adopt");
     fh = handle_option(aTHX_ &o);
     io = socket_of(aTHX_ fh);
     adopt_socket(aTHX_ ctx, &options, io, &id);

@@ -33,7 +33,7 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
     case EVWS_STATUS_NO_MEMORY:
         croak("Out of memory: nothing was sent, and the connection is as it was");
     default:
-        ws_context_croak(aTHX_ conn->ctx, NULL);
+        ws_context_croak(aTHX_ conn->ctx, "send");
     }
 }
 

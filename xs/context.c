@@ -140,7 +140,7 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
         callbacks->url = shown_url(aTHX_ options.url);
     if (evws_connect(ctx->engine, &options, &id) != EVWS_STATUS_OK) {
         ws_callbacks_unref(aTHX_ callbacks);
-        ws_context_croak(aTHX_ ctx, NULL);
+        ws_context_croak(aTHX_ ctx, "connect");
     }
     conn = ws_connection_new(aTHX_ ctx, id, callbacks);
     ws_callbacks_unref(aTHX_ callbacks);
@@ -199,7 +199,7 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     options.upgrade.settings.wants = ws_callbacks_wants(listener->callbacks);
     if (evws_listen(ctx->engine, &options, &listener->id, &port) != EVWS_STATUS_OK) {
         ws_listener_free(aTHX_ listener);
-        ws_context_croak(aTHX_ ctx, NULL);
+        ws_context_croak(aTHX_ ctx, "listen");
     }
     ws_watch_set_listener(aTHX_ ctx->watch, listener->id, listener);
     WS_WAKE(ctx);

@@ -208,7 +208,7 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
     if (!secure)
         croak("reload_tls: the listener at '%s' has no TLS", ws_shown(aTHX_ sv_mortalcopy(where)));
     if (evws_reload_tls(ctx->engine, id, secure) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, NULL);
+        ws_context_croak(aTHX_ ctx, "reload_tls");
 }
 
 /* ---- shutdown ---- */

@@ -122,7 +122,7 @@ pub unsafe extern "C" fn evws_close(
 
 /// A code that may be sent.
 pub(crate) fn close_code(code: i64) -> Result<u16, CallError> {
-    evws_engine::check_code(code).map_err(|error| CallError::Invalid(error.to_string()))
+    Ok(evws_engine::check_code(code)?)
 }
 
 /// Ends a connection at once, in whatever state: what is queued is thrown away, and the TCP

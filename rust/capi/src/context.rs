@@ -12,6 +12,7 @@ use crate::types::*;
 pub struct evws_context {
     pub(crate) engine: Context,
     pub(crate) error: String,
+    pub(crate) error_kind: evws_error_kind,
     /// The text of the line of the log that was polled last.
     pub(crate) logged: String,
     /// A panic was caught; what the engine holds may be half done.
@@ -31,6 +32,7 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
         Box::new(evws_context {
             engine: Context::new(),
             error: String::new(),
+            error_kind: EVWS_ERROR_OTHER,
             logged: String::new(),
             poisoned: Cell::new(false),
         })
@@ -81,6 +83,21 @@ pub unsafe extern "C" fn evws_context_remove_socket_files(context: *mut evws_con
 pub unsafe extern "C" fn evws_is_poisoned(context: *const evws_context) -> bool {
     // SAFETY: as promised above.
     unsafe { context.as_ref() }.is_some_and(|context| context.poisoned.get())
+}
+
+/// What was wrong about the last call that ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
+/// `EVWS_STATUS_PANICKED`.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_last_error_kind(context: *const evws_context) -> evws_error_kind {
+    // SAFETY: as promised above.
+    match unsafe { context.as_ref() } {
+        Some(context) if context.poisoned.get() => EVWS_ERROR_BUG,
+        Some(context) => context.error_kind,
+        None => EVWS_ERROR_OTHER,
+    }
 }
 
 /// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or

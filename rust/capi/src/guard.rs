@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use evws_engine::{CallError, Context, SendError};
+use evws_engine::{CallError, Context, SendError, UrlError};
 
 use crate::context::evws_context;
 use crate::types::*;
@@ -209,9 +209,15 @@ impl evws_context {
             Unanswered::Error(error) => error,
         };
         self.error = error.to_string();
+        self.error_kind = match *error {
+            CallError::Url(UrlError::Scheme) => EVWS_ERROR_URL_SCHEME,
+            CallError::Certificate(_) => EVWS_ERROR_CERTIFICATE,
+            CallError::Adopted(_) | CallError::Socket(_) => EVWS_ERROR_ADOPTED,
+            _ => EVWS_ERROR_OTHER,
+        };
         match *error {
-            CallError::Invalid(_) => EVWS_STATUS_INVALID,
-            CallError::System(_) => EVWS_STATUS_SYSTEM,
+            CallError::Bind { .. } | CallError::Socket(_) => EVWS_STATUS_SYSTEM,
+            _ => EVWS_STATUS_INVALID,
         }
     }
 }

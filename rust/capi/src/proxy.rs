@@ -27,10 +27,9 @@ pub unsafe extern "C" fn evws_context_set_proxy(
         call(context, (), |engine| {
             let proxy = match proxy.borrow() {
                 [] => None,
-                text => Some(
-                    Proxy::parse(text, (port != 0).then_some(port))
-                        .map_err(|error| CallError::Invalid(error.to_string()))?,
-                ),
+                text => {
+                    Some(Proxy::parse(text, (port != 0).then_some(port)).map_err(CallError::from)?)
+                }
             };
             engine.set_proxies(Rules::Given(proxy));
             Ok(())

@@ -151,6 +151,20 @@ pub const EVWS_STATUS_PANICKED: evws_status = 7;
 /// There is no memory for the frame. Nothing was queued, and the connection has not changed.
 pub const EVWS_STATUS_NO_MEMORY: evws_status = 8;
 
+/// What was wrong about a call, for a caller that says it in its own way: one of `EVWS_ERROR_*`.
+pub type evws_error_kind = u32;
+
+/// What the text says.
+pub const EVWS_ERROR_OTHER: evws_error_kind = 0;
+/// The URL has another scheme, or none.
+pub const EVWS_ERROR_URL_SCHEME: evws_error_kind = 1;
+/// The certificate that a listener shows to everybody, or its key.
+pub const EVWS_ERROR_CERTIFICATE: evws_error_kind = 2;
+/// A socket that was to be adopted, or the request that it has brought with it.
+pub const EVWS_ERROR_ADOPTED: evws_error_kind = 3;
+/// A bug was caught.
+pub const EVWS_ERROR_BUG: evws_error_kind = 4;
+
 /// Report `EVWS_EVENT_DRAIN`.
 pub const EVWS_WANT_DRAIN: u32 = 1;
 /// Report `EVWS_EVENT_PONG`.

@@ -2,21 +2,102 @@
 
 use std::io;
 
-/// Why a call was refused, with a text for the program.
+use evws_proto::close::CloseCodeError;
+use evws_proto::deflate::OptionError;
+use evws_proto::handshake::{HeaderError, HostsError, OriginError, Rejection, RequestError};
+use evws_proto::http::HttpResponseError;
+use evws_proto::proxy::ProxyError;
+use evws_proto::url::UrlError;
+
+/// Why a call was refused. The text does not say which call, and knows no names but those of the protocol: the caller
+/// knows what the program has called, and by which name it has given what is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// An argument cannot be used.
+    /// A shutdown has begun.
+    #[error("the context has been shut down")]
+    ShutDown,
+    /// The URL.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The path of the URL's Unix socket.
+    #[error("the socket path in url {0}")]
+    UrlPath(PathError),
+    /// The request of a client: a header, a subprotocol.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A header of a server's response.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A subprotocol of a server.
+    #[error("protocol '{}' is not a token (RFC 6455 section 11.3.4)", .0.escape_debug())]
+    Protocol(String),
+    /// A subprotocol that a client did not ask for.
+    #[error("the client did not ask for the subprotocol '{}'", .0.escape_debug())]
+    NotAsked(String),
+    /// A parameter of compression.
+    #[error(transparent)]
+    Deflate(#[from] OptionError),
+    /// One of the pages that may ask for an upgrade.
+    #[error("origins: {0}")]
+    Origins(#[from] OriginError),
+    /// One of the hosts that are answered to.
+    #[error("hosts: {0}")]
+    Hosts(#[from] HostsError),
+    /// A response that is no upgrade.
+    #[error(transparent)]
+    Response(#[from] HttpResponseError),
+    /// A close code.
+    #[error(transparent)]
+    CloseCode(#[from] CloseCodeError),
+    /// A proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// A file, or another setting of TLS.
     #[error("{0}")]
-    Invalid(String),
-    /// The system said no.
+    Tls(String),
+    /// The certificate that a listener shows to everybody, or its key.
     #[error("{0}")]
-    System(String),
+    Certificate(String),
+    /// The name that a server is to prove.
+    #[error("'{0}' is neither a host name nor an address that TLS can check")]
+    ServerName(String),
+    /// What is to be reloaded is not there.
+    #[error("there is no listener with TLS")]
+    NoTls,
+    /// A host to listen at.
+    #[error("host {0}")]
+    Host(String),
+    /// The path of a Unix socket to listen at.
+    #[error("path {0}")]
+    Path(PathError),
+    /// The system lets nobody listen there.
+    #[error("{what}: {}", system_text(.error))]
+    Bind {
+        /// Where.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The request that an adopted socket has brought with it.
+    #[error("{0}")]
+    Adopted(Rejection),
+    /// The socket that is to be adopted.
+    #[error("{}", system_text(.0))]
+    Socket(io::Error),
 }
 
-impl From<io::Error> for CallError {
-    fn from(error: io::Error) -> Self {
-        CallError::System(system_text(&error))
-    }
+/// Why the path of a Unix socket cannot be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// There is none.
+    #[error("must not be empty")]
+    Empty,
+    /// The system's structure has no room for it.
+    #[error("must not have more than {max} bytes (got {0})", max = crate::sys::UNIX_PATH_MAX)]
+    Long(usize),
+    /// The system would take it for a shorter one.
+    #[error("must not contain NUL")]
+    Nul,
 }
 
 /// Rust puts this in front of what getaddrinfo(3) says.

@@ -35,6 +35,7 @@ pub use evws_proto::deflate::Options as DeflateOptions;
 pub use evws_proto::handshake::RequestParts;
 pub use evws_proto::http::{HttpRequest, HttpResponse};
 pub use evws_proto::proxy;
+pub use evws_proto::url::UrlError;
 pub use evws_proto::utf8::is_valid as is_utf8;
 pub use evws_proto::Role;
 pub use log::{Line, Topic};

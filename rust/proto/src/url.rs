@@ -26,33 +26,31 @@ pub enum UrlError {
     #[error("URL must start with ws:// or wss://")]
     Scheme,
     /// Not a number from 1 to 65535.
-    #[error("connect: invalid port in url (expected 1-65535)")]
+    #[error("invalid port in url (expected 1-65535)")]
     Port,
     /// The host is empty.
-    #[error("connect: no host in url")]
+    #[error("no host in url")]
     EmptyHost,
     /// `user:password@`.
-    #[error(
-        "connect: user name and password in url are not supported; use an Authorization header"
-    )]
+    #[error("user name and password in url are not supported; use an Authorization header")]
     UserInfo,
     /// `[` without `]`, or no IPv6 address between them.
-    #[error("connect: invalid IPv6 address in url")]
+    #[error("invalid IPv6 address in url")]
     Ipv6,
     /// An IPv6 address without brackets.
-    #[error("connect: IPv6 address in url must be in brackets")]
+    #[error("IPv6 address in url must be in brackets")]
     Unbracketed,
     /// A character that stands in no host name.
-    #[error("connect: invalid character in the host of url (names outside of ASCII need their xn-- form)")]
+    #[error("invalid character in the host of url (names outside of ASCII need their xn-- form)")]
     HostCharacter,
     /// `#...` (RFC 6455 section 3 forbids it).
-    #[error("connect: url must not have a fragment ('#' in a path or query is written %23)")]
+    #[error("url must not have a fragment ('#' in a path or query is written %23)")]
     Fragment,
     /// CR, LF or NUL.
-    #[error("connect: url contains CR, LF or NUL")]
+    #[error("url contains CR, LF or NUL")]
     LineBreak,
     /// A space or another control character.
-    #[error("connect: url contains a space or control character (write it percent-encoded)")]
+    #[error("url contains a space or control character (write it percent-encoded)")]
     Space,
 }
 
@@ -325,7 +323,7 @@ mod tests {
     #[test]
     fn refusals_have_their_texts() {
         const SCHEME: &str = "URL must start with ws:// or wss://";
-        const PORT: &str = "connect: invalid port in url (expected 1-65535)";
+        const PORT: &str = "invalid port in url (expected 1-65535)";
         for (text, expected) in [
             ("", SCHEME),
             ("ws:/h", SCHEME),
@@ -373,10 +371,7 @@ mod tests {
         ] {
             let error = Url::parse(text).unwrap_err();
             assert_eq!(error, expected, "{text:?}");
-            assert!(
-                error.to_string().starts_with("connect: "),
-                "{text:?}: {error}"
-            );
+            assert!(!error.to_string().is_empty(), "{text:?}: {error}");
         }
     }
 }

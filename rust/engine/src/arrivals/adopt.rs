@@ -12,7 +12,7 @@ use super::establish::server::AlreadyRead;
 use super::pending::ConnectionSource;
 use super::upgrade::{Allowed, UpgradeOptions};
 use super::{Arrivals, Arrived};
-use crate::error::{self, CallError};
+use crate::error::CallError;
 use crate::event::{Event, Id, Settings};
 use crate::log::Topic;
 use crate::shared::Shared;
@@ -47,7 +47,7 @@ impl AdoptOptions {
     /// Checks everything but the descriptor.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol or a header that cannot be used, or a request that
+    /// [`CallError`] for a subprotocol or a header that cannot be used, or a request that
     /// is no acceptable upgrade.
     pub fn check(&self) -> Result<(), CallError> {
         self.checked().map(drop)
@@ -55,14 +55,9 @@ impl AdoptOptions {
 
     /// Who is let in, and the request, as far as it is there.
     fn checked(&self) -> Result<(Allowed, Option<UpgradeRequest>), CallError> {
-        let allowed = self.upgrade.check("adopt")?;
-        match self.read_request() {
-            Ok(request) => Ok((allowed, request)),
-            Err(rejection) => {
-                let text = format!("Failed to adopt socket: {rejection}");
-                Err(CallError::Invalid(text))
-            }
-        }
+        let allowed = self.upgrade.check()?;
+        let request = self.read_request().map_err(CallError::Adopted)?;
+        Ok((allowed, request))
     }
 
     fn read_request(&self) -> Result<Option<UpgradeRequest>, Rejection> {
@@ -87,7 +82,7 @@ impl Arrivals {
         options: AdoptOptions,
         shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
-        self.check_open("adopt")?;
+        self.check_open()?;
         let (allowed, request) = options.checked()?;
         let fd = take_over(options.fd)?;
         let request = match options.kind {
@@ -144,17 +139,12 @@ impl Arrivals {
 
 /// A descriptor of our own for a socket that can be adopted, which is non-blocking from now on.
 fn take_over(fd: RawFd) -> Result<OwnedFd, CallError> {
-    let own = || {
+    let own = || -> io::Result<OwnedFd> {
         let own = sys::duplicate(fd)?;
         sys::check_connected_stream(own.as_fd())?;
         sys::set_nonblocking(own.as_fd())?;
         sys::set_nodelay(own.as_fd());
         Ok(own)
     };
-    own().map_err(|error: io::Error| {
-        CallError::System(format!(
-            "Failed to adopt socket: {}",
-            error::system_text(&error)
-        ))
-    })
+    own().map_err(CallError::Socket)
 }

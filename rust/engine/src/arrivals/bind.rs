@@ -8,8 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::socket_file::SocketFile;
-use crate::error;
-use crate::error::CallError;
+use crate::error::{CallError, PathError};
 use crate::sys::{self, BindOptions};
 
 /// How often a free port is asked for that is free on several addresses.
@@ -85,7 +84,7 @@ fn host_text(address: &SocketAddr) -> String {
 /// system allows. Names of hosts are looked up by the system, which may have to ask a server.
 ///
 /// # Errors
-/// [`CallError::Invalid`] for a path or a host that cannot be one, [`CallError::System`] for what
+/// [`CallError`] for a path or a host that cannot be one, [`CallError`] for what
 /// the system refuses.
 pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallError> {
     match place {
@@ -93,23 +92,21 @@ pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallErro
             hosts,
             port,
             reuse_port,
-        } if hosts.is_empty() => bind_all(*port, *reuse_port, backlog).map_err(|error| {
-            CallError::System(format!(
-                "listen: failed to bind port: {}",
-                error::system_text(&error)
-            ))
-        }),
+        } if hosts.is_empty() => {
+            bind_all(*port, *reuse_port, backlog).map_err(|error| CallError::Bind {
+                what: "failed to bind port".into(),
+                error,
+            })
+        }
         BindAddress::Port {
             hosts,
             port,
             reuse_port,
         } => bind_hosts(hosts, *port, *reuse_port, backlog),
         BindAddress::Path { path, mode } => bind_path(path, *mode, backlog),
-        BindAddress::Descriptor(fd) => take_over(*fd).map_err(|error| {
-            CallError::System(format!(
-                "listen: fd {fd} cannot be used: {}",
-                error::system_text(&error)
-            ))
+        BindAddress::Descriptor(fd) => take_over(*fd).map_err(|error| CallError::Bind {
+            what: format!("fd {fd} cannot be used"),
+            error,
         }),
     }
 }
@@ -155,10 +152,10 @@ fn bind_hosts(
         // The port that was free on the first address is not free on another.
         if attempts == 0 || error.kind() != io::ErrorKind::AddrInUse {
             let host = host.escape_debug();
-            return Err(CallError::System(format!(
-                "listen: failed to bind host '{host}', port {port}: {}",
-                error::system_text(&error)
-            )));
+            return Err(CallError::Bind {
+                what: format!("failed to bind host '{host}', port {port}"),
+                error,
+            });
         }
     }
 }
@@ -208,7 +205,7 @@ fn bind_resolved<'a>(
 
 /// The addresses of a host, with port 0. Literals are not looked up.
 fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
-    let refuse = |why: String| CallError::Invalid(format!("listen: host {why}"));
+    let refuse = CallError::Host;
     let shown = host.escape_debug();
     if host.is_empty() {
         return Err(refuse("must not be empty".into()));
@@ -232,25 +229,25 @@ fn resolve(host: &str) -> Result<Vec<SocketAddr>, CallError> {
         };
         return Ok(vec![SocketAddrV6::new(ip, 0, 0, index).into()]);
     }
-    let found = (bare, 0).to_socket_addrs().map_err(|error| {
-        CallError::System(format!(
-            "listen: host '{shown}': {}",
-            error::system_text(&error)
-        ))
-    })?;
+    let found = (bare, 0)
+        .to_socket_addrs()
+        .map_err(|error| CallError::Bind {
+            what: format!("host '{shown}'"),
+            error,
+        })?;
     Ok(found.collect())
 }
 
 fn bind_path(path: &[u8], mode: Option<u32>, backlog: Option<i32>) -> Result<Bound, CallError> {
-    check_path("listen: path", path)?;
+    check_path(path).map_err(CallError::Path)?;
     let path = Path::new(OsStr::from_bytes(path));
     let (fd, file) = SocketFile::listen(path, mode, backlog).map_err(|error| {
         let path = path.display().to_string();
         let path = path.escape_debug();
-        CallError::System(format!(
-            "listen: failed to bind path '{path}': {}",
-            error::system_text(&error)
-        ))
+        CallError::Bind {
+            what: format!("failed to bind path '{path}'"),
+            error,
+        }
     })?;
     let path = file.path().as_os_str().as_bytes().to_vec();
     Ok(Bound {
@@ -263,18 +260,14 @@ fn bind_path(path: &[u8], mode: Option<u32>, backlog: Option<i32>) -> Result<Bou
 }
 
 /// # Errors
-/// The path of a Unix socket cannot be one. `what` it is begins the text.
-pub fn check_path(what: &str, path: &[u8]) -> Result<(), CallError> {
-    let text = match path.len() {
-        0 => "must not be empty".to_owned(),
-        length if length > sys::UNIX_PATH_MAX => format!(
-            "must not have more than {} bytes (got {length})",
-            sys::UNIX_PATH_MAX
-        ),
-        _ if path.contains(&0) => "must not contain NUL".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(CallError::Invalid(format!("{what} {text}")))
+/// The path of a Unix socket cannot be one.
+pub fn check_path(path: &[u8]) -> Result<(), PathError> {
+    match path.len() {
+        0 => Err(PathError::Empty),
+        length if length > sys::UNIX_PATH_MAX => Err(PathError::Long(length)),
+        _ if path.contains(&0) => Err(PathError::Nul),
+        _ => Ok(()),
+    }
 }
 
 /// The file of an inherited Unix socket stays: its maker goes on using it.
@@ -305,14 +298,14 @@ mod tests {
             ("[::1]", "[[::1]:0]"),
             ("fe80::1%7", "[[fe80::1%7]:0]"),
             ("[fe80::1%7]", "[[fe80::1%7]:0]"),
-            ("", "listen: host must not be empty"),
+            ("", "host must not be empty"),
             (
                 "127.0.0.1%7",
-                "listen: host '127.0.0.1%7': only an IPv6 address has a zone behind '%'",
+                "host '127.0.0.1%7': only an IPv6 address has a zone behind '%'",
             ),
             (
                 "fe80::1%no such interface",
-                "listen: host 'fe80::1%no such interface': there is no such interface",
+                "host 'fe80::1%no such interface': there is no such interface",
             ),
         ] {
             assert_eq!(text(resolve(host)), expected);

@@ -76,12 +76,11 @@ impl Arrivals {
         options: ConnectOptions,
         shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
-        let invalid = |text: String| CallError::Invalid(text);
-        self.check_open("connect")?;
-        check_deflate("connect", &options.settings)?;
-        let url = Url::parse(&options.url).map_err(|error| invalid(error.to_string()))?;
+        self.check_open()?;
+        check_deflate(&options.settings)?;
+        let url = Url::parse(&options.url)?;
         if let Some(path) = &url.socket {
-            check_path("connect: the socket path in url", path)?;
+            check_path(path).map_err(CallError::UrlPath)?;
         }
         let request = ClientRequest {
             host: url.host_header(),
@@ -90,9 +89,7 @@ impl Arrivals {
             headers: options.headers,
             deflate: options.settings.deflate,
         };
-        request
-            .check()
-            .map_err(|error| invalid(error.to_string()))?;
+        request.check()?;
         let secure = if url.secure {
             Some(self.secure(&url, &options.tls, options.server_name)?)
         } else {
@@ -135,17 +132,12 @@ impl Arrivals {
         options: &ClientTls,
         name: Option<String>,
     ) -> Result<ClientTlsSetup, CallError> {
-        let refused = |why: String| CallError::Invalid(format!("connect: {why}"));
         let configuration = self
             .client_configs
             .configuration(options)
-            .map_err(refused)?;
+            .map_err(CallError::Tls)?;
         let name = name.unwrap_or_else(|| url.host.clone());
-        let name = ServerName::try_from(name.clone()).map_err(|_| {
-            refused(format!(
-                "'{name}' is neither a host name nor an address that TLS can check"
-            ))
-        })?;
+        let name = ServerName::try_from(name.clone()).map_err(|_| CallError::ServerName(name))?;
         Ok(ClientTlsSetup {
             configuration,
             name,
@@ -156,15 +148,15 @@ impl Arrivals {
     /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol, a header, an origin or a host that cannot be
-    /// used, or a certificate; [`CallError::System`] if the port cannot be bound.
+    /// [`CallError`] for a subprotocol, a header, an origin or a host that cannot be
+    /// used, or a certificate; [`CallError`] if the port cannot be bound.
     pub fn listen(
         &mut self,
         options: ListenOptions,
         reactor: &mut Reactor,
     ) -> Result<(Id, u16), CallError> {
-        self.check_open("listen")?;
-        let allowed = options.upgrade.check("listen")?;
+        self.check_open()?;
+        let allowed = options.upgrade.check()?;
         let tls = options.tls.map(secured).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
@@ -179,33 +171,24 @@ impl Arrivals {
     }
 
     /// # Errors
-    /// A shutdown has begun: nothing else is. `call` begins the text.
-    pub(super) fn check_open(&self, call: &str) -> Result<(), CallError> {
+    /// A shutdown has begun: nothing else is.
+    pub(super) fn check_open(&self) -> Result<(), CallError> {
         if self.is_refusing {
-            let text = format!("{call}: the context has been shut down");
-            return Err(CallError::Invalid(text));
+            return Err(CallError::ShutDown);
         }
         Ok(())
     }
 }
 
-/// TLS of a new listener.
+/// What a new listener is secured with.
 fn secured(files: ServerTls) -> Result<ListenerTls, CallError> {
-    ListenerTls::new(files).map_err(|refusal| {
-        // The first is what programs know from 0.10.
-        let prefix = if refusal.of_certificate {
-            "Failed to create vhost for listening"
-        } else {
-            "listen"
-        };
-        CallError::Invalid(format!("{prefix}: {}", refusal.why))
+    ListenerTls::new(files).map_err(|refusal| match refusal.of_certificate {
+        true => CallError::Certificate(refusal.why),
+        false => CallError::Tls(refusal.why),
     })
 }
 
-/// `call` is its name in the text of the error.
-pub(super) fn check_deflate(call: &str, settings: &Settings) -> Result<(), CallError> {
-    match settings.deflate.map(|options| options.check()) {
-        Some(Err(error)) => Err(CallError::Invalid(format!("{call}: {error}"))),
-        Some(Ok(())) | None => Ok(()),
-    }
+pub(super) fn check_deflate(settings: &Settings) -> Result<(), CallError> {
+    let checked = settings.deflate.map(|options| options.check());
+    Ok(checked.transpose().map(drop)?)
 }

@@ -273,14 +273,13 @@ impl Arrivals {
 
     /// Reads the TLS files of listeners again: of all of them, or of none if one cannot be used.
     pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
-        let refused = |why: String| CallError::Invalid(format!("reload_tls: {why}"));
         let mut made = Vec::new();
         for &id in listeners {
             let tls = self
                 .listener(id)
                 .and_then(|listener| listener.policy.tls.as_ref())
-                .ok_or_else(|| refused("there is no listener with TLS".into()))?;
-            made.push((tls, tls.read().map_err(refused)?));
+                .ok_or(CallError::NoTls)?;
+            made.push((tls, tls.read().map_err(CallError::Tls)?));
         }
         for (tls, configuration) in made {
             tls.replace(configuration);

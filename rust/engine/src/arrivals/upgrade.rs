@@ -40,28 +40,20 @@ pub struct UpgradeOptions {
 }
 
 impl UpgradeOptions {
-    /// Checks them; `call` is its name in the text of the error. Returns who is let in.
+    /// Checks them. Returns who is let in.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol, a header, an origin, a host or a parameter of
-    /// compression that cannot be used.
-    pub(super) fn check(&self, call: &str) -> Result<Allowed, CallError> {
-        check_deflate(call, &self.settings)?;
-        handshake::check_response_headers(&self.headers)
-            .map_err(|error| CallError::Invalid(format!("{call}: {error}")))?;
+    /// A subprotocol, a header, an origin, a host or a parameter of compression that cannot be used.
+    pub(super) fn check(&self) -> Result<Allowed, CallError> {
+        check_deflate(&self.settings)?;
+        handshake::check_response_headers(&self.headers)?;
         let is_token = |name: &&String| handshake::is_token(name.as_bytes());
         if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
-            return Err(CallError::Invalid(format!(
-                "{call}: protocol '{}' is not a token (RFC 6455 section 11.3.4)",
-                name.escape_debug()
-            )));
+            return Err(CallError::Protocol(name.clone()));
         }
-        let origins = self.origins.as_deref().map(Origins::parse).transpose();
-        let hosts = self.hosts.as_deref().map(Hosts::parse).transpose();
         Ok(Allowed {
-            origins: origins
-                .map_err(|error| CallError::Invalid(format!("{call}: origins: {error}")))?,
-            hosts: hosts.map_err(|error| CallError::Invalid(format!("{call}: hosts: {error}")))?,
+            origins: self.origins.as_deref().map(Origins::parse).transpose()?,
+            hosts: self.hosts.as_deref().map(Hosts::parse).transpose()?,
         })
     }
 

@@ -41,7 +41,7 @@ impl Context {
     /// Begins to connect a client. Its success or failure is an event.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for an URL, a subprotocol or a header that cannot be used.
+    /// [`CallError`] for an URL, a subprotocol or a header that cannot be used.
     pub fn connect(&mut self, options: ConnectOptions) -> Result<Id, CallError> {
         self.reactor.clock().begin_turn();
         self.traffic.prepare_masks();
@@ -51,8 +51,8 @@ impl Context {
     /// Listens. Returns the listener, which is no token, and its port, 0 if it has none.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for a subprotocol, a header or an origin that cannot be used,
-    /// or a certificate; [`CallError::System`] if the port cannot be bound.
+    /// [`CallError`] for a subprotocol, a header or an origin that cannot be used,
+    /// or a certificate; [`CallError`] if the port cannot be bound.
     pub fn listen(&mut self, options: ListenOptions) -> Result<(Id, u16), CallError> {
         self.arrivals.listen(options, &mut self.reactor)
     }
@@ -61,7 +61,7 @@ impl Context {
     /// When the connection ends, its stream is shut down for all descriptors.
     ///
     /// # Errors
-    /// The errors of [`AdoptOptions::check`], and [`CallError::System`] for a descriptor that is no
+    /// The errors of [`AdoptOptions::check`], and [`CallError`] for a descriptor that is no
     /// connected stream socket. The socket has not changed then.
     pub fn adopt(&mut self, options: AdoptOptions) -> Result<Id, CallError> {
         self.reactor.clock().begin_turn();
@@ -156,14 +156,10 @@ impl Context {
         headers: Headers,
         protocol: Option<String>,
     ) -> Result<bool, CallError> {
-        handshake::check_response_headers(&headers)
-            .map_err(|error| CallError::Invalid(error.to_string()))?;
+        handshake::check_response_headers(&headers)?;
         if let Some(protocol) = &protocol {
             if self.awaits_decision(id) && !self.asked_protocols(id).contains(protocol) {
-                return Err(CallError::Invalid(format!(
-                    "the client did not ask for the subprotocol '{}'",
-                    protocol.escape_debug()
-                )));
+                return Err(CallError::NotAsked(protocol.clone()));
             }
         }
         Ok(self.decide(id, Decision::Accept { headers, protocol }))
@@ -233,7 +229,7 @@ impl Context {
     /// that stand keep what they have.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] if a listener has no TLS, or a file cannot be used. No listener has changed
+    /// [`CallError`] if a listener has no TLS, or a file cannot be used. No listener has changed
     /// then.
     pub fn reload_tls(&mut self, listeners: &[Id]) -> Result<(), CallError> {
         self.arrivals.reload_tls(listeners)
@@ -252,7 +248,5 @@ pub fn usual_response(status: u16) -> HttpResponse {
 }
 
 fn check(response: &HttpResponse) -> Result<(), CallError> {
-    response
-        .check()
-        .map_err(|error| CallError::Invalid(error.to_string()))
+    Ok(response.check()?)
 }

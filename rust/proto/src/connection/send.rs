@@ -99,19 +99,13 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Why nothing was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
     /// A Close was sent or received, or the connection failed.
-    #[error("Connection is not open")]
     NotOpen,
     /// A message of ours has begun and its last fragment was not sent.
-    #[error(
-        "Cannot send while a fragmented message is in progress; \
-         finish the fragment with send_fragment(..., is_final => 1) first"
-    )]
     FragmentInProgress,
     /// There is no memory for the frame. The same call may be made again.
-    #[error("Out of memory")]
     NoMemory,
 }
 

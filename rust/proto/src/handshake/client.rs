@@ -27,16 +27,16 @@ pub struct ClientRequest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// A header.
-    #[error("connect: {0}")]
+    #[error(transparent)]
     Header(#[from] HeaderError),
     /// A subprotocol that is no token, and so could not stand in a list.
-    #[error("connect: invalid protocol name '{}' (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
+    #[error("invalid protocol name '{}' (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
     Protocol(String),
     /// A subprotocol asked for twice (RFC 6455 section 4.1).
-    #[error("connect: protocol '{0}' is given twice")]
+    #[error("protocol '{0}' is given twice")]
     ProtocolTwice(String),
     /// A space or control character in the path or host.
-    #[error("connect: the {0} contains a space, CR, LF, NUL or another control character")]
+    #[error("the {0} contains a space, CR, LF, NUL or another control character")]
     Target(&'static str),
 }
 
@@ -195,43 +195,35 @@ mod tests {
             (
                 &[],
                 &[("X-A", "b\nc")],
-                "connect: header 'X-A' contains CR, LF or NUL",
+                "header 'X-A' contains CR, LF or NUL",
             ),
             (
                 &[],
                 &[("X-A\r", "b")],
-                "connect: header 'X-A\\r' contains CR, LF or NUL",
+                "header 'X-A\\r' contains CR, LF or NUL",
             ),
-            (
-                &[],
-                &[("X:A", "b")],
-                "connect: header 'X:A' has an invalid name",
-            ),
+            (&[], &[("X:A", "b")], "header 'X:A' has an invalid name"),
             (
                 &[],
                 &[("UPGRADE", "h2c")],
-                "connect: header 'UPGRADE' is set by the WebSocket handshake",
+                "header 'UPGRADE' is set by the WebSocket handshake",
             ),
             (
                 &[],
                 &[("Sec-WebSocket-Key", "k")],
-                "connect: header 'Sec-WebSocket-Key' is set by",
+                "header 'Sec-WebSocket-Key' is set by",
             ),
             (
                 &[],
                 &[("Host", "a"), ("host", "b")],
-                "connect: header 'host' is given twice",
+                "header 'host' is given twice",
             ),
-            (&["a b"], &[], "connect: invalid protocol name 'a b'"),
-            (
-                &["a\r\nX: y"],
-                &[],
-                "connect: invalid protocol name 'a\\r\\nX: y'",
-            ),
+            (&["a b"], &[], "invalid protocol name 'a b'"),
+            (&["a\r\nX: y"], &[], "invalid protocol name 'a\\r\\nX: y'"),
             (
                 &["a"],
                 &[("Sec-WebSocket-Protocol", "b, a")],
-                "connect: protocol 'a' is given twice",
+                "protocol 'a' is given twice",
             ),
         ];
         for (protocols, headers, text) in cases {
@@ -244,6 +236,6 @@ mod tests {
             .check()
             .unwrap_err()
             .to_string()
-            .starts_with("connect: the path contains a space, CR"));
+            .starts_with("the path contains a space, CR"));
     }
 }
