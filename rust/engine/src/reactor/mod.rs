@@ -317,14 +317,16 @@ impl Reactor {
     }
 }
 
-/// The timers of a source, unless its id is stale.
+/// The timers of a source, unless it has ended: one that was started then would outlive the id that
+/// it is found by, and stand in the way of all others.
 #[inline]
 fn list<'a>(slots: &'a mut [Slot], own: &'a mut TimerList, id: Id) -> Option<&'a mut TimerList> {
     if id == CONTEXT {
         return Some(own);
     }
     let slot = slots.get_mut(index(id))?;
-    (u64::from(slot.generation) == id >> 32).then_some(&mut slot.timers)
+    let is_current = u64::from(slot.generation) == id >> 32 && slot.state == SlotState::Taken;
+    is_current.then_some(&mut slot.timers)
 }
 
 #[cfg(test)]
@@ -402,5 +404,18 @@ mod tests {
         assert_eq!(reactor.pop_due(), Some((CONTEXT, Timer::Shutdown)));
         assert_eq!(reactor.pop_due(), Some((id, Timer::Closing)));
         assert_eq!((reactor.pop_due(), reactor.until_due()), (None, None));
+    }
+
+    #[test]
+    fn a_source_that_has_ended_starts_no_timer() {
+        let mut reactor = Reactor::default();
+        let (ended, other) = (reactor.claim(), reactor.claim());
+        reactor.release(ended, Some(descriptor()));
+        reactor.start(ended, Timer::Linger, Some(Duration::ZERO));
+        reactor.start(other, Timer::Linger, Some(Duration::ZERO));
+        assert_eq!(reactor.poll_departure(), None);
+        assert!(!reactor.is_current(ended));
+        assert_eq!(reactor.pop_due(), Some((other, Timer::Linger)));
+        assert_eq!(reactor.until_due(), None);
     }
 }
