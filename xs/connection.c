@@ -111,10 +111,14 @@ void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
 
     arg[0] = self;
     arg[1] = data;
-    ws_settle_arguments(aTHX_ arg, 2);
+    /* Nearly all are plain. */
+    if (SvGMAGICAL(self) || (data && (SvFLAGS(data) & (SVs_GMG | SVf_ROK))))
+        ws_settle_arguments(aTHX_ arg, 2);
     text = octets(aTHX_ method, arg[1], kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY);
     conn = open_connection(aTHX_ arg[0], method);
-    text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters || conn->utf8);
+    characters = characters || conn->utf8;
+    if (characters || (arg[1] && SvUTF8(arg[1])))
+        text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters);
     ctx = conn->ctx;
     sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
     WS_LOG(ctx);
