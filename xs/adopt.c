@@ -187,19 +187,15 @@ static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
 
 /* ---- options ---- */
 
+enum { ROLE_CLIENT, ROLE_SERVER };          /* as in the table of options */
+
 /* The kind of a socket whose upgrade is over, or 0. */
 static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
 {
-    bool upgraded = ws_option_flag(aTHX_ o, WS_OPT_UPGRADED, FALSE);
-    evws_bytes role;
+    const bool upgraded = ws_option_flag(aTHX_ o, WS_OPT_UPGRADED);
 
-    if (!ws_option_given(aTHX_ o, WS_OPT_ROLE))
+    if (ws_option_word(aTHX_ o, WS_OPT_ROLE) == ROLE_SERVER)
         return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
-    role = ws_option_string(aTHX_ o, WS_OPT_ROLE);
-    if (ws_bytes_are(role, "server"))
-        return upgraded ? EVWS_ADOPT_AS_SERVER : 0;
-    if (!ws_bytes_are(role, "client"))
-        ws_option_must_be(aTHX_ o, WS_OPT_ROLE, "'client' or 'server'");
     if (ws_option_given(aTHX_ o, WS_OPT_UPGRADED) && !upgraded)
         croak("adopt: role 'client' is for a socket whose upgrade is over, and upgraded is false");
     return EVWS_ADOPT_AS_CLIENT;

@@ -86,9 +86,8 @@ SV *ws_new(pTHX_ SV **args, I32 count)
     ws_options_parse(aTHX_ &o, WS_FOR_NEW, args + 1, count - 1);
     loop = loop_option(aTHX_ &o);
     for (i = 0; i < C_ARRAY_LENGTH(strings); i++)
-        if (ws_option_given(aTHX_ &o, strings[i]))
-            (void)ws_option_string(aTHX_ &o, strings[i]);
-    port = (uint16_t)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT, 0, 65535);
+        (void)ws_option_string(aTHX_ &o, strings[i]);
+    port = (uint16_t)ws_option_number(aTHX_ &o, WS_OPT_PROXY_PORT);
     if (SvROK(class_name) || !SvOK(class_name) || !SvPV_nolen(class_name)[0]
         || !(stash = gv_stashsv(class_name, GV_ADD)))
         croak("new: the invocant must be the name of a class");
@@ -101,15 +100,14 @@ SV *ws_new(pTHX_ SV **args, I32 count)
 
 /* ---- connect ---- */
 
-static void connect_options(pTHX_ const ws_options *o, HV *settings, evws_connect_options *out)
+static void connect_options(pTHX_ const ws_options *o, evws_connect_options *out)
 {
     Zero(out, 1, evws_connect_options);
     if (!ws_option_given(aTHX_ o, WS_OPT_URL))
         croak("url parameter is required");
-    out->url = ws_option_string(aTHX_ o, WS_OPT_URL);
+    ws_options_read(aTHX_ o, WS_IN_connect_options, out);
     ws_option_settings(aTHX_ o, FALSE, &out->settings);
-    out->connect_timeout = ws_option_number(aTHX_ o, WS_OPT_CONNECT_TIMEOUT, 0, NV_MAX);
-    ws_tls_connect(aTHX_ o, settings, &out->tls);
+    ws_tls_connect(aTHX_ o, &out->tls);
 }
 
 /* Without the query, which has the credentials as a rule. */
@@ -132,7 +130,8 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_CONNECT, args, count);
-    connect_options(aTHX_ &o, ctx->settings, &options);
+    ws_options_inherit(aTHX_ &o, ctx->settings);
+    connect_options(aTHX_ &o, &options);
     ws_context_engine(aTHX_ ctx);
     callbacks = ws_options_callbacks(aTHX_ &o, NULL);
     options.settings.wants = ws_callbacks_wants(callbacks);
@@ -153,7 +152,7 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
 /* 0.10 had a vhost of that name. */
 static void refuse_default(pTHX_ const ws_options *o)
 {
-    if (ws_option_given(aTHX_ o, WS_OPT_NAME) && ws_bytes_are(ws_option_string(aTHX_ o, WS_OPT_NAME), "default"))
+    if (ws_bytes_are(ws_option_string(aTHX_ o, WS_OPT_NAME), "default"))
         croak("listen: vhost name 'default' is reserved");
 }
 

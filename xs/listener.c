@@ -49,24 +49,12 @@ static void refuse_mixtures(pTHX_ const ws_options *o)
 
 /* A mistake in `host` must not open a port to the world, so nothing that was
  * given may come to mean "all addresses". */
-static void host_option(pTHX_ const ws_options *o, evws_listen_options *out)
-{
-    if (!ws_option_given(aTHX_ o, WS_OPT_HOST))
-        return;
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_HOST), out->hosts);
-    if (!out->hosts.count)
-        croak("listen: host must name at least one address");
-}
-
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     refuse_mixtures(aTHX_ o);
-    out->port = (uint16_t)ws_option_number(aTHX_ o, WS_OPT_PORT, 0, 65535);
-    host_option(aTHX_ o, out);
-    out->reuse_port = ws_option_flag(aTHX_ o, WS_OPT_REUSE_PORT, FALSE);
-    out->backlog = (int32_t)ws_option_number(aTHX_ o, WS_OPT_BACKLOG, 0, I32_MAX);
-    if (ws_option_given(aTHX_ o, WS_OPT_PATH))
-        out->path = ws_option_string(aTHX_ o, WS_OPT_PATH);
+    ws_options_read(aTHX_ o, WS_IN_listen_options, out);
+    if (ws_option_given(aTHX_ o, WS_OPT_HOST) && !out->hosts.count)
+        croak("listen: host must name at least one address");
     out->mode = mode_option(aTHX_ o);
     out->has_fd = o->value[WS_OPT_FD] != NULL;
     if (out->has_fd)
@@ -230,7 +218,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_SHUTDOWN, args, count);
-    timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT, 5, NV_MAX);
+    timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT);
     code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
     if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
         reason = reason_option(aTHX_ &o);

@@ -1,5 +1,5 @@
 /* The options of new, connect, listen, adopt and shutdown: types and croaks.
- * Their names are in the table of websockets.h.
+ * The table of them is in options.h.
  *
  * Every value is copied to a mortal first. That runs whatever Perl code hides
  * behind it (tie, overloading) before anything is decided, keeps strings alive
@@ -7,11 +7,40 @@
  */
 #include "websockets.h"
 
-#define OPTION_SPEC(id, name, methods) { name, sizeof name - 1, methods },
+/* How a value is read; `least` and `most` are for numbers. */
+typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, WORD, RATE, STRING, NAMES, HEADERS } option_kind;
+
+#define MAX_WORDS 4
+
+#define AS_FLAG(otherwise)               { FLAG, otherwise, 0, 0, { NULL } }
+#define AS_SECONDS(otherwise)            { SECONDS, otherwise, 0, NV_MAX, { NULL } }
+#define AS_BYTES(otherwise)              { BYTES, otherwise, 0, NV_MAX, { NULL } }
+#define AS_COUNT(otherwise, least, most) { COUNT, otherwise, least, most, { NULL } }
+#define AS_WORD(otherwise, ...)          { WORD, otherwise, 0, 0, { __VA_ARGS__ } }
+#define AS_RATE                          { RATE, 0, 0, 0, { NULL } }
+#define AS_STRING                        { STRING, 0, 0, 0, { NULL } }
+#define AS_NAMES                         { NAMES, 0, 0, 0, { NULL } }
+#define AS_HEADERS                       { HEADERS, 0, 0, 0, { NULL } }
+#define AS_IS                            { BY_CODE, 0, 0, 0, { NULL } }
+
+#define IN(structure, field) \
+    { WS_IN_##structure, STRUCT_OFFSET(evws_##structure, field), sizeof(((evws_##structure *)0)->field) }
+#define NOWHERE { WS_IN_NONE, 0, 0 }
+
+#define OPTION_SPEC(id, name, methods, value, place) { name, sizeof name - 1, methods, value, place },
 static const struct {
     const char *name;
     STRLEN length;
     U32 methods;                /* bits of WS_FOR_*, and what else is said of it there */
+    struct {
+        option_kind kind;
+        NV otherwise, least, most;
+        const char *word[MAX_WORDS];
+    } value;
+    struct {
+        ws_structure structure;
+        size_t offset, size;
+    } place;
 } specs[WS_OPT_COUNT] = { WS_OPTIONS(OPTION_SPEC) };
 
 const char *ws_option_name(ws_option which)
@@ -79,10 +108,10 @@ static void store_option(pTHX_ ws_options *o, U32 method, SV *name, SV *value)
 /* Text that is not UTF-8 cannot be decoded. The flag is read again when no Perl code may run any more. */
 static void settle_utf8(pTHX_ ws_options *o)
 {
-    const bool utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8, FALSE);
+    const bool utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8);
 
     o->value[WS_OPT_UTF8] = boolSV(utf8);
-    if (utf8 && !ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE))
+    if (utf8 && !ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8))
         croak("%s: utf8 is for text that is UTF-8, and validate_utf8 is false", o->method);
 }
 
@@ -134,6 +163,16 @@ bool ws_option_given(pTHX_ const ws_options *o, ws_option which)
     return o->value[which] && SvOK(o->value[which]);
 }
 
+/* What was said to new() for all connections stands in for what is not said to connect(). */
+void ws_options_inherit(pTHX_ ws_options *o, HV *settings)
+{
+    int i;
+
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if ((specs[i].methods & WS_FOR_TLS) == WS_FOR_TLS && !ws_option_given(aTHX_ o, (ws_option)i))
+            o->value[i] = ws_entry(aTHX_ settings, specs[i].name);
+}
+
 /* The name of an option that is given, and has this mark in the table; or NULL. */
 const char *ws_option_with(pTHX_ const ws_options *o, U32 mark)
 {
@@ -152,10 +191,97 @@ void ws_option_must_be(pTHX_ const ws_options *o, ws_option which, const char *e
 
 /* ---- strings, numbers, flags ---- */
 
+bool ws_option_flag(pTHX_ const ws_options *o, ws_option which)
+{
+    return ws_option_given(aTHX_ o, which) ? cBOOL(SvTRUE(o->value[which])) : specs[which].value.otherwise != 0;
+}
+
+/* In the range of its row. */
+NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
+{
+    const NV least = specs[which].value.least, most = specs[which].value.most;
+    const bool is_whole = specs[which].value.kind == COUNT;
+    NV number;
+
+    if (!ws_option_given(aTHX_ o, which))
+        return specs[which].value.otherwise;
+    number = ws_number(aTHX_ o->value[which]);
+    if (number >= least && number <= most && (!is_whole || number == Perl_floor(number)))
+        return number;
+    if (is_whole)
+        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from %.0" NVff " to %.0" NVff,
+                                                                          least, most))));
+    ws_option_must_be(aTHX_ o, which, "a non-negative number");
+}
+
+static void store_count(NV number, void *field, size_t size)
+{
+    switch (size) {
+    case 1:  *(uint8_t *)field = (uint8_t)number;   break;
+    case 2:  *(uint16_t *)field = (uint16_t)number; break;
+    case 4:  *(uint32_t *)field = (uint32_t)number; break;
+    default: *(uint64_t *)field = (uint64_t)number; break;
+    }
+}
+
+/* Rounded up: a limit of half a byte is a limit, and 0 would mean none. */
+static uint64_t bytes(pTHX_ const ws_options *o, ws_option which)
+{
+    NV size = Perl_ceil(ws_option_number(aTHX_ o, which));
+
+    return size >= 18446744073709551615.0 ? UINT64_MAX : (uint64_t)size;
+}
+
+/* The words of its row as a sentence has them: 'a', 'b' or 'c'. */
+static const char *words(pTHX_ ws_option which)
+{
+    const char *const *word = specs[which].value.word;
+    SV *text = sv_2mortal(newSVpvs(""));
+    int i;
+
+    for (i = 0; i < MAX_WORDS && word[i]; i++)
+        sv_catpvf(text, "%s'%s'", !i ? "" : i + 1 < MAX_WORDS && word[i + 1] ? ", " : " or ", word[i]);
+    return SvPV_nolen(text);
+}
+
+/* The place of the word in its row. */
+U32 ws_option_word(pTHX_ const ws_options *o, ws_option which)
+{
+    const char *const *word = specs[which].value.word;
+    evws_bytes given = ws_option_string(aTHX_ o, which);
+    U32 i;
+
+    if (!given.data)
+        return (U32)specs[which].value.otherwise;
+    for (i = 0; i < MAX_WORDS && word[i]; i++)
+        if (ws_bytes_are(given, word[i]))
+            return i;
+    ws_option_must_be(aTHX_ o, which, words(aTHX_ which));
+}
+
+static void rate(pTHX_ const ws_options *o, ws_option which, double *pair)
+{
+    AV *array = ws_option_given(aTHX_ o, which) ? ws_array(o->value[which]) : NULL;
+    int i;
+
+    pair[0] = pair[1] = 0;
+    if (!ws_option_given(aTHX_ o, which) || (!array && ws_number(aTHX_ o->value[which]) == 0))
+        return;
+    for (i = 0; array && i < 2; i++)
+        pair[i] = ws_number(aTHX_ ws_element(aTHX_ array, i));
+    if (!array || av_len(array) != 1 || !(pair[0] > 0 && pair[0] <= NV_MAX && pair[1] > 0 && pair[1] <= NV_MAX))
+        ws_option_must_be(aTHX_ o, which, "[rate, burst], an array reference of two numbers above 0, or 0");
+}
+
+/* `data` is NULL if it is not given, and only then. */
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
 {
-    SV *plain = ws_plain_scalar(aTHX_ o->value[which]);
+    evws_bytes none = { NULL, 0 };
+    SV *plain;
 
+    if (!ws_option_given(aTHX_ o, which))
+        return none;
+    plain = ws_plain_scalar(aTHX_ o->value[which]);
     if (!plain)
         ws_option_must_be(aTHX_ o, which, "a string");
     return ws_bytes(aTHX_ plain);
@@ -164,56 +290,11 @@ evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
 /* An option with bytes that a peer has sent: characters beyond 255 never were bytes. */
 evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which)
 {
-    evws_bytes none = { NULL, 0 };
-    SV *plain;
+    SV *plain = ws_option_given(aTHX_ o, which) ? ws_plain_scalar(aTHX_ o->value[which]) : NULL;
 
-    if (!ws_option_given(aTHX_ o, which))
-        return none;
-    plain = ws_plain_scalar(aTHX_ o->value[which]);
     if (plain && !sv_utf8_downgrade(plain, TRUE))
         croak("%s: %s must be bytes, and has characters beyond 255", o->method, specs[which].name);
     return plain ? ws_bytes(aTHX_ plain) : ws_option_string(aTHX_ o, which);
-}
-
-/* A file's name, given in this call or to new(), whose settings stand in for it. `data` is NULL if it is given in
- * neither, and only then. */
-evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings)
-{
-    evws_bytes none = { NULL, 0 };
-    SV *kept;
-
-    if (ws_option_given(aTHX_ o, which))
-        return ws_option_string(aTHX_ o, which);
-    kept = settings ? ws_entry(aTHX_ settings, specs[which].name) : NULL;
-    return kept ? ws_bytes(aTHX_ kept) : none;
-}
-
-/* A number from 0 to `greatest`, a whole one if that is less than NV_MAX. */
-NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest)
-{
-    NV number;
-
-    if (!ws_option_given(aTHX_ o, which))
-        return otherwise;
-    number = ws_number(aTHX_ o->value[which]);
-    if (number >= 0 && number <= greatest && (greatest == NV_MAX || number == Perl_floor(number)))
-        return number;
-    if (greatest < NV_MAX)
-        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from 0 to %.0" NVff, greatest))));
-    ws_option_must_be(aTHX_ o, which, "a non-negative number");
-}
-
-/* Rounded up: a limit of half a byte is a limit, and 0 would mean none. */
-uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which)
-{
-    NV size = Perl_ceil(ws_option_number(aTHX_ o, which, 0, NV_MAX));
-
-    return size >= 18446744073709551615.0 ? UINT64_MAX : (uint64_t)size;
-}
-
-bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
-{
-    return ws_option_given(aTHX_ o, which) ? cBOOL(SvTRUE(o->value[which])) : otherwise;
 }
 
 /* NULL: not given. */
@@ -277,7 +358,7 @@ ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins)
     Newxz(callbacks, 1, ws_callbacks);
     callbacks->refs = 1;
     callbacks->origins = (AV *)SvREFCNT_inc((SV *)origins);
-    callbacks->utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8, FALSE);
+    callbacks->utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8);
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
         callbacks->on[i] = SvREFCNT_inc(code[i]);
     return callbacks;
@@ -402,9 +483,56 @@ SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash)
     return list;
 }
 
-SV *ws_option_headers(pTHX_ const ws_options *o)
+static SV *headers(pTHX_ const ws_options *o, ws_option which)
 {
-    HV *hash = ws_option_hash(aTHX_ o, WS_OPT_HEADERS);
+    HV *hash = ws_option_hash(aTHX_ o, which);
 
     return hash ? ws_headers_of_hash(aTHX_ o->method, hash) : ws_list(aTHX);
+}
+
+/* ---- the engine's structures ---- */
+
+static void read_option(pTHX_ const ws_options *o, ws_option which, void *field)
+{
+    switch (specs[which].value.kind) {
+    case FLAG:
+        *(bool *)field = ws_option_flag(aTHX_ o, which);
+        break;
+    case SECONDS:
+        *(double *)field = ws_option_number(aTHX_ o, which);
+        break;
+    case BYTES:
+        *(uint64_t *)field = bytes(aTHX_ o, which);
+        break;
+    case COUNT:
+        store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);
+        break;
+    case WORD:
+        *(uint32_t *)field = ws_option_word(aTHX_ o, which);
+        break;
+    case RATE:
+        rate(aTHX_ o, which, (double *)field);
+        break;
+    case STRING:
+        *(evws_bytes *)field = ws_option_string(aTHX_ o, which);
+        break;
+    case NAMES:
+        WS_LIST_GIVE(ws_option_names(aTHX_ o, which), *(evws_strings *)field);
+        break;
+    case HEADERS:
+        WS_LIST_GIVE(headers(aTHX_ o, which), *(evws_headers *)field);
+        break;
+    case BY_CODE:
+        break;
+    }
+}
+
+/* Every option that lands in this structure, in the order of the table. */
+void ws_options_read(pTHX_ const ws_options *o, ws_structure structure, void *out)
+{
+    int i;
+
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if (specs[i].place.structure == structure)
+            read_option(aTHX_ o, (ws_option)i, (char *)out + specs[i].place.offset);
 }

@@ -5,13 +5,12 @@
  */
 #include "websockets.h"
 
-void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out)
+void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out)
 {
-    out->verify = ws_option_flag(aTHX_ o, WS_OPT_SSL_VERIFY, TRUE);
-    out->ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, settings);
-    out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, settings);
-    out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, settings);
-    out->server_name = ws_option_file(aTHX_ o, WS_OPT_SSL_SERVER_NAME, NULL);
+    ws_options_read(aTHX_ o, WS_IN_client_tls, out);
+    out->ca = ws_option_string(aTHX_ o, WS_OPT_SSL_CA);
+    out->cert = ws_option_string(aTHX_ o, WS_OPT_SSL_CERT);
+    out->key = ws_option_string(aTHX_ o, WS_OPT_SSL_KEY);
     WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn);
 }
 
@@ -109,10 +108,10 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
 {
     out->verify_client = verify_client_option(aTHX_ o);
     check_combination(aTHX_ o, out->verify_client);
-    out->cert = ws_option_file(aTHX_ o, WS_OPT_SSL_CERT, NULL);
-    out->key = ws_option_file(aTHX_ o, WS_OPT_SSL_KEY, NULL);
-    out->ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CA, NULL);
-    out->client_ca = ws_option_file(aTHX_ o, WS_OPT_SSL_CLIENT_CA, NULL);
+    out->cert = ws_option_string(aTHX_ o, WS_OPT_SSL_CERT);
+    out->key = ws_option_string(aTHX_ o, WS_OPT_SSL_KEY);
+    out->ca = ws_option_string(aTHX_ o, WS_OPT_SSL_CA);
+    ws_options_read(aTHX_ o, WS_IN_server_tls, out);
     sni_option(aTHX_ o, out);
     alpn_option(aTHX_ o, out);
 }

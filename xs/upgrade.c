@@ -22,7 +22,7 @@ static AV *origin_options(pTHX_ const ws_options *o, evws_upgrade_options *out)
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out)
 {
     ws_option_settings(aTHX_ o, TRUE, &out->settings);
-    out->handshake_timeout = ws_option_number(aTHX_ o, WS_OPT_HANDSHAKE_TIMEOUT, WS_HANDSHAKE_TIMEOUT, NV_MAX);
+    ws_options_read(aTHX_ o, WS_IN_upgrade_options, out);
     out->check_host = o->value[WS_OPT_HOSTS] != NULL;
     if (out->check_host)
         WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_HOSTS, NULL), out->allowed_hosts);

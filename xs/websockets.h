@@ -279,118 +279,13 @@ HV *ws_handshake_take_stash(pTHX_ ws_context *ctx, uint64_t id);
 SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name);
 bool ws_handshake_is_pending(const ws_handshake *handshake);
 
-/* ---- options.c ---- */
-#define WS_HANDSHAKE_TIMEOUT 30                 /* seconds, where handshake_timeout is not given */
-
-/* The methods that an option belongs to. deflate is an option whose hash has options. */
-enum {
-    WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16, WS_FOR_DEFLATE = 32,
-    WS_FOR_UPGRADES = WS_FOR_LISTEN | WS_FOR_ADOPT,
-    WS_FOR_CONNECTIONS = WS_FOR_CONNECT | WS_FOR_UPGRADES,
-    WS_FOR_TLS = WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN,
-    /* What is said of one beside that. */
-    WS_NO_UNDEF = 256,                      /* listen does not take an undef for "not given" */
-    WS_NEEDS_TLS = 512,                     /* of no use to a listener without a certificate */
-    WS_NOT_WITH_FD = 1024, WS_NOT_WITH_PATH = 2048,
-    WS_NOT_UPGRADED = 4096                  /* of no use when the upgrade is over */
-};
-
-/* Every option: how the code calls it, its name, and to what it belongs. */
-#define WS_OPTIONS(O) \
-    O(URL,               "url",               WS_FOR_CONNECT) \
-    O(PROTOCOL,          "protocol",          WS_FOR_CONNECTIONS | WS_NO_UNDEF) \
-    O(HEADERS,           "headers",           WS_FOR_CONNECTIONS | WS_NOT_UPGRADED) \
-    O(MAX_MESSAGE_SIZE,  "max_message_size",  WS_FOR_CONNECTIONS) \
-    O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT) \
-    O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS) \
-    O(UTF8,              "utf8",              WS_FOR_CONNECTIONS) \
-    O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS) \
-    O(PORT,              "port",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH) \
-    O(HOST,              "host",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH | WS_NO_UNDEF) \
-    O(REUSE_PORT,        "reuse_port",        WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH) \
-    O(BACKLOG,           "backlog",           WS_FOR_LISTEN | WS_NOT_WITH_FD) \
-    O(PATH,              "path",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NO_UNDEF) \
-    O(MODE,              "mode",              WS_FOR_LISTEN) \
-    O(FD,                "fd",                WS_FOR_LISTEN) \
-    O(NAME,              "name",              WS_FOR_LISTEN | WS_NO_UNDEF) \
-    O(LOOP,              "loop",              WS_FOR_NEW) \
-    O(PROXY,             "proxy",             WS_FOR_NEW) \
-    O(PROXY_PORT,        "proxy_port",        WS_FOR_NEW) \
-    O(SSL_INIT,          "ssl_init",          WS_FOR_NEW) \
-    O(SSL_CERT,          "ssl_cert",          WS_FOR_TLS | WS_NO_UNDEF) \
-    O(SSL_KEY,           "ssl_key",           WS_FOR_TLS | WS_NO_UNDEF) \
-    O(SSL_CA,            "ssl_ca",            WS_FOR_TLS | WS_NO_UNDEF) \
-    O(SSL_VERIFY,        "ssl_verify",        WS_FOR_CONNECT) \
-    O(SSL_SERVER_NAME,   "ssl_server_name",   WS_FOR_CONNECT) \
-    O(SSL_VERIFY_CLIENT, "ssl_verify_client", WS_FOR_LISTEN) \
-    O(SSL_CLIENT_CA,     "ssl_client_ca",     WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF) \
-    O(SSL_SNI,           "ssl_sni",           WS_FOR_LISTEN | WS_NEEDS_TLS) \
-    O(SSL_ALPN,          "ssl_alpn",          WS_FOR_CONNECT | WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF) \
-    O(FH,                "fh",                WS_FOR_ADOPT) \
-    O(ENV,               "env",               WS_FOR_ADOPT | WS_NOT_UPGRADED) \
-    O(INITIAL_DATA,      "initial_data",      WS_FOR_ADOPT) \
-    O(ROLE,              "role",              WS_FOR_ADOPT) \
-    O(UPGRADED,          "upgraded",          WS_FOR_ADOPT) \
-    O(ORIGINS,           "origins",           WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(HOSTS,             "hosts",             WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(TIMEOUT,           "timeout",           WS_FOR_SHUTDOWN) \
-    O(CODE,              "code",              WS_FOR_SHUTDOWN) \
-    O(REASON,            "reason",            WS_FOR_SHUTDOWN) \
-    O(CB,                "cb",                WS_FOR_SHUTDOWN) \
-    O(SERVER_NO_CONTEXT_TAKEOVER, "server_no_context_takeover", WS_FOR_DEFLATE) \
-    O(CLIENT_NO_CONTEXT_TAKEOVER, "client_no_context_takeover", WS_FOR_DEFLATE) \
-    O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE) \
-    O(CLIENT_MAX_WINDOW_BITS, "client_max_window_bits", WS_FOR_DEFLATE) \
-    O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE) \
-    O(LEVEL,             "level",             WS_FOR_DEFLATE) \
-    O(MEMORY,            "memory",            WS_FOR_DEFLATE) \
-    /* The callbacks, in the order of WS_ON_*. */ \
-    O(ON_CONNECT,        "on_connect",        WS_FOR_CONNECTIONS) \
-    O(ON_MESSAGE,        "on_message",        WS_FOR_CONNECTIONS) \
-    O(ON_CLOSE,          "on_close",          WS_FOR_CONNECTIONS) \
-    O(ON_ERROR,          "on_error",          WS_FOR_CONNECTIONS) \
-    O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS) \
-    O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS) \
-    O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED) \
-    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN)
-
-#define WS_OPTION_ID(id, name, methods) WS_OPT_##id,
-typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
-
-/* The options of one call. Values are mortal copies without magic; NULL: not given. */
-typedef struct ws_options {
-    const char *method;                     /* as messages name it */
-    SV *value[WS_OPT_COUNT];
-} ws_options;
-
-const char *ws_option_name(ws_option which);
-void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count);
-void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash);
-bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
-const char *ws_option_with(pTHX_ const ws_options *o, U32 mark);
-void ws_option_must_be(pTHX_ const ws_options *o, ws_option which, const char *expected) __attribute__noreturn__;
-evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
-evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which);
-evws_bytes ws_option_file(pTHX_ const ws_options *o, ws_option which, HV *settings);
-NV ws_option_number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV greatest);
-uint64_t ws_option_size(pTHX_ const ws_options *o, ws_option which);
-bool ws_option_flag(pTHX_ const ws_options *o, ws_option which, bool otherwise);
-SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
-HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
-SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
-SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
-SV *ws_option_headers(pTHX_ const ws_options *o);
-SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
-ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
-U32 ws_callbacks_wants(const ws_callbacks *callbacks);
-HV *ws_options_settings(pTHX_ const ws_options *o);
+#include "options.h"
 
 /* ---- upgrade.c ---- */
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
 
 /* ---- tls.c ---- */
-void ws_tls_connect(pTHX_ const ws_options *o, HV *settings, evws_client_tls *out);
+void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out);
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 SV *ws_tls(pTHX_ ws_connection *conn);
@@ -402,7 +297,7 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where);
 void ws_reload_tls(pTHX_ ws_context *ctx, SV *where);
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
-/* ---- deflate.c ---- */
+/* ---- settings.c ---- */
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
 
 /* What newSVpvn and printf can do with: not NULL. */

@@ -37,13 +37,18 @@ static uint8_t window_bits(pTHX_ const ws_options *o, ws_option which)
     return (uint8_t)number(aTHX_ o, which, 0, 9, 15, "9 to 15");
 }
 
+static bool flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
+{
+    return ws_option_given(aTHX_ o, which) ? ws_option_flag(aTHX_ o, which) : otherwise;
+}
+
 /* A server keeps no context between messages unless it is told to: what a
  * connection costs it is then decided by it, and not by its clients. */
 static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options *out)
 {
     out->enabled = TRUE;
-    out->server_no_context_takeover = ws_option_flag(aTHX_ o, WS_OPT_SERVER_NO_CONTEXT_TAKEOVER, is_server);
-    out->client_no_context_takeover = ws_option_flag(aTHX_ o, WS_OPT_CLIENT_NO_CONTEXT_TAKEOVER, is_server);
+    out->server_no_context_takeover = flag(aTHX_ o, WS_OPT_SERVER_NO_CONTEXT_TAKEOVER, is_server);
+    out->client_no_context_takeover = flag(aTHX_ o, WS_OPT_CLIENT_NO_CONTEXT_TAKEOVER, is_server);
     out->server_max_window_bits = window_bits(aTHX_ o, WS_OPT_SERVER_MAX_WINDOW_BITS);
     out->client_max_window_bits = window_bits(aTHX_ o, WS_OPT_CLIENT_MAX_WINDOW_BITS);
     out->threshold = bytes(aTHX_ o, WS_OPT_THRESHOLD, DEFAULT_THRESHOLD);
@@ -68,15 +73,12 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
         return;
     if (value && SvROK(value) && !SvAMAGIC(value))
         ws_option_must_be(aTHX_ o, WS_OPT_DEFLATE, "true, false or a hash reference");
-    out->enabled = ws_option_flag(aTHX_ o, WS_OPT_DEFLATE, !is_server);
+    out->enabled = flag(aTHX_ o, WS_OPT_DEFLATE, !is_server);
 }
 
 /* What connect, listen and adopt have in common. What the callbacks want is for the caller to say. */
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
 {
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_PROTOCOL), out->protocols);
-    WS_LIST_GIVE(ws_option_headers(aTHX_ o), out->headers);
-    out->max_message_size = ws_option_size(aTHX_ o, WS_OPT_MAX_MESSAGE_SIZE);
-    out->validate_utf8 = ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8, TRUE);
+    ws_options_read(aTHX_ o, WS_IN_settings, out);
     deflate_option(aTHX_ o, is_server, &out->deflate);
 }

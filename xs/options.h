@@ -1,0 +1,140 @@
+/* The options of new, connect, listen, adopt and shutdown, and those in the hash of `deflate`: one table.
+ *
+ * A row says how the code calls the option, its name, where it may be given, what its value is, and which field of
+ * the engine's options it lands in. Reading, checking and the croaks follow from the row: see options.c.
+ */
+#ifndef WS_OPTIONS_H
+#define WS_OPTIONS_H
+
+/* The methods that an option belongs to. deflate is an option whose hash has options. */
+enum {
+    WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16, WS_FOR_DEFLATE = 32,
+    WS_FOR_UPGRADES = WS_FOR_LISTEN | WS_FOR_ADOPT,
+    WS_FOR_CONNECTIONS = WS_FOR_CONNECT | WS_FOR_UPGRADES,
+    WS_FOR_TLS = WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN,
+    /* What is said of one beside that. */
+    WS_NO_UNDEF = 256,                      /* listen does not take an undef for "not given" */
+    WS_NEEDS_TLS = 512,                     /* of no use to a listener without a certificate */
+    WS_NOT_WITH_FD = 1024, WS_NOT_WITH_PATH = 2048,
+    WS_NOT_UPGRADED = 4096                  /* of no use when the upgrade is over */
+};
+
+/* What a value is; `otherwise` counts where it is not given:
+ *
+ *   AS_FLAG(otherwise)                  a bool
+ *   AS_SECONDS(otherwise)               a double, of at least 0
+ *   AS_BYTES(otherwise)                 a uint64_t; fractions are rounded up, as 0 would mean no limit
+ *   AS_COUNT(otherwise, least, most)    a whole number, an integer of any size
+ *   AS_WORD(otherwise, word, ...)       one of up to four words; a uint32_t, its place in the list, which begins at 0
+ *   AS_RATE                             [rate, burst], two numbers above 0, or 0 for none: a double[2]
+ *   AS_STRING                           an evws_bytes, whose data is NULL if there is none
+ *   AS_NAMES                            an evws_strings, of an array or of a text with commas
+ *   AS_HEADERS                          an evws_headers, of a hash
+ *   AS_IS                               something that is read by code of its own
+ *
+ * IN(settings, field) is a field of evws_settings, NOWHERE is one that the code asks for by itself.
+ */
+#define WS_OPTIONS(O) \
+    O(URL,               "url",               WS_FOR_CONNECT, AS_STRING, IN(connect_options, url)) \
+    O(PROTOCOL,          "protocol",          WS_FOR_CONNECTIONS | WS_NO_UNDEF, AS_NAMES, IN(settings, protocols)) \
+    O(HEADERS,           "headers",           WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_HEADERS, IN(settings, headers)) \
+    O(MAX_MESSAGE_SIZE,  "max_message_size",  WS_FOR_CONNECTIONS, AS_BYTES(0), IN(settings, max_message_size)) \
+    O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
+    O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
+                                              IN(upgrade_options, handshake_timeout)) \
+    O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
+    O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
+    O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(PORT,              "port",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH, AS_COUNT(0, 0, 65535), \
+                                              IN(listen_options, port)) \
+    O(HOST,              "host",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH | WS_NO_UNDEF, AS_NAMES, \
+                                              IN(listen_options, hosts)) \
+    O(REUSE_PORT,        "reuse_port",        WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH, AS_FLAG(FALSE), \
+                                              IN(listen_options, reuse_port)) \
+    O(BACKLOG,           "backlog",           WS_FOR_LISTEN | WS_NOT_WITH_FD, AS_COUNT(0, 0, I32_MAX), \
+                                              IN(listen_options, backlog)) \
+    O(PATH,              "path",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NO_UNDEF, AS_STRING, \
+                                              IN(listen_options, path)) \
+    O(MODE,              "mode",              WS_FOR_LISTEN, AS_IS, NOWHERE) \
+    O(FD,                "fd",                WS_FOR_LISTEN, AS_IS, NOWHERE) \
+    O(NAME,              "name",              WS_FOR_LISTEN | WS_NO_UNDEF, AS_STRING, NOWHERE) \
+    O(LOOP,              "loop",              WS_FOR_NEW, AS_IS, NOWHERE) \
+    O(PROXY,             "proxy",             WS_FOR_NEW, AS_STRING, NOWHERE) \
+    O(PROXY_PORT,        "proxy_port",        WS_FOR_NEW, AS_COUNT(0, 0, 65535), NOWHERE) \
+    O(SSL_INIT,          "ssl_init",          WS_FOR_NEW, AS_IS, NOWHERE) \
+    O(SSL_CERT,          "ssl_cert",          WS_FOR_TLS | WS_NO_UNDEF, AS_STRING, NOWHERE) \
+    O(SSL_KEY,           "ssl_key",           WS_FOR_TLS | WS_NO_UNDEF, AS_STRING, NOWHERE) \
+    O(SSL_CA,            "ssl_ca",            WS_FOR_TLS | WS_NO_UNDEF, AS_STRING, NOWHERE) \
+    O(SSL_VERIFY,        "ssl_verify",        WS_FOR_CONNECT, AS_FLAG(TRUE), IN(client_tls, verify)) \
+    O(SSL_SERVER_NAME,   "ssl_server_name",   WS_FOR_CONNECT, AS_STRING, IN(client_tls, server_name)) \
+    O(SSL_VERIFY_CLIENT, "ssl_verify_client", WS_FOR_LISTEN, AS_IS, NOWHERE) \
+    O(SSL_CLIENT_CA,     "ssl_client_ca",     WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF, AS_STRING, \
+                                              IN(server_tls, client_ca)) \
+    O(SSL_SNI,           "ssl_sni",           WS_FOR_LISTEN | WS_NEEDS_TLS, AS_IS, NOWHERE) \
+    O(SSL_ALPN,          "ssl_alpn",          WS_FOR_CONNECT | WS_FOR_LISTEN | WS_NEEDS_TLS | WS_NO_UNDEF, AS_NAMES, NOWHERE) \
+    O(FH,                "fh",                WS_FOR_ADOPT, AS_IS, NOWHERE) \
+    O(ENV,               "env",               WS_FOR_ADOPT | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(INITIAL_DATA,      "initial_data",      WS_FOR_ADOPT, AS_IS, NOWHERE) \
+    O(ROLE,              "role",              WS_FOR_ADOPT, AS_WORD(1, "client", "server"), NOWHERE) \
+    O(UPGRADED,          "upgraded",          WS_FOR_ADOPT, AS_FLAG(FALSE), NOWHERE) \
+    O(ORIGINS,           "origins",           WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(HOSTS,             "hosts",             WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(TIMEOUT,           "timeout",           WS_FOR_SHUTDOWN, AS_SECONDS(5), NOWHERE) \
+    O(CODE,              "code",              WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
+    O(REASON,            "reason",            WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
+    O(CB,                "cb",                WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
+    O(SERVER_NO_CONTEXT_TAKEOVER, "server_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
+    O(CLIENT_NO_CONTEXT_TAKEOVER, "client_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
+    O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE, AS_IS, NOWHERE) \
+    O(CLIENT_MAX_WINDOW_BITS, "client_max_window_bits", WS_FOR_DEFLATE, AS_IS, NOWHERE) \
+    O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE, AS_IS, NOWHERE) \
+    O(LEVEL,             "level",             WS_FOR_DEFLATE, AS_IS, NOWHERE) \
+    O(MEMORY,            "memory",            WS_FOR_DEFLATE, AS_IS, NOWHERE) \
+    /* The callbacks, in the order of WS_ON_*. */ \
+    O(ON_CONNECT,        "on_connect",        WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_MESSAGE,        "on_message",        WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_CLOSE,          "on_close",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_ERROR,          "on_error",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE)
+
+#define WS_OPTION_ID(id, ...) WS_OPT_##id,
+typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
+
+/* The structures that options land in. */
+typedef enum {
+    WS_IN_NONE, WS_IN_settings, WS_IN_connect_options, WS_IN_upgrade_options, WS_IN_listen_options,
+    WS_IN_client_tls, WS_IN_server_tls
+} ws_structure;
+
+/* The options of one call. Values are mortal copies without magic; NULL: not given. */
+typedef struct ws_options {
+    const char *method;                     /* as messages name it */
+    SV *value[WS_OPT_COUNT];
+} ws_options;
+
+const char *ws_option_name(ws_option which);
+void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count);
+void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash);
+void ws_options_inherit(pTHX_ ws_options *o, HV *settings);
+void ws_options_read(pTHX_ const ws_options *o, ws_structure structure, void *out);
+bool ws_option_given(pTHX_ const ws_options *o, ws_option which);
+const char *ws_option_with(pTHX_ const ws_options *o, U32 mark);
+void ws_option_must_be(pTHX_ const ws_options *o, ws_option which, const char *expected) __attribute__noreturn__;
+bool ws_option_flag(pTHX_ const ws_options *o, ws_option which);
+NV ws_option_number(pTHX_ const ws_options *o, ws_option which);
+U32 ws_option_word(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which);
+evws_bytes ws_option_octets(pTHX_ const ws_options *o, ws_option which);
+SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
+HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
+SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
+SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
+SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
+U32 ws_callbacks_wants(const ws_callbacks *callbacks);
+HV *ws_options_settings(pTHX_ const ws_options *o);
+
+#endif
