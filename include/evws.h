@@ -348,6 +348,17 @@ typedef struct evws_deflate_options {
 } evws_deflate_options;
 
 /**
+ * What a connection is limited to.
+ */
+typedef struct evws_limits {
+  /**
+   * Seconds that the peer of a connection that is being closed may go without any progress, until it closes too and
+   * ends the stream; six times that if it only sends; 0 or less: as long as it takes.
+   */
+  double close_timeout;
+} evws_limits;
+
+/**
  * What every connection is made with, whichever way it comes to be.
  */
 typedef struct evws_settings {
@@ -375,6 +386,10 @@ typedef struct evws_settings {
    * Compression: what is offered, or accepted.
    */
   struct evws_deflate_options deflate;
+  /**
+   * What each connection is limited to.
+   */
+  struct evws_limits limits;
 } evws_settings;
 
 /**

@@ -39,6 +39,7 @@ enum {
     O(PROTOCOL,          "protocol",          WS_FOR_CONNECTIONS | WS_NO_UNDEF, AS_NAMES, IN(settings, protocols)) \
     O(HEADERS,           "headers",           WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_HEADERS, IN(settings, headers)) \
     O(MAX_MESSAGE_SIZE,  "max_message_size",  WS_FOR_CONNECTIONS, AS_BYTES(0), IN(settings, max_message_size)) \
+    O(CLOSE_TIMEOUT,     "close_timeout",     WS_FOR_CONNECTIONS, AS_SECONDS(5), IN(limits, close_timeout)) \
     O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
     O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
                                               IN(upgrade_options, handshake_timeout)) \
@@ -105,7 +106,7 @@ typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
 
 /* The structures that options land in. */
 typedef enum {
-    WS_IN_NONE, WS_IN_settings, WS_IN_connect_options, WS_IN_upgrade_options, WS_IN_listen_options,
+    WS_IN_NONE, WS_IN_settings, WS_IN_limits, WS_IN_connect_options, WS_IN_upgrade_options, WS_IN_listen_options,
     WS_IN_client_tls, WS_IN_server_tls
 } ws_structure;
 

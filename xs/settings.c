@@ -80,5 +80,6 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
 {
     ws_options_read(aTHX_ o, WS_IN_settings, out);
+    ws_options_read(aTHX_ o, WS_IN_limits, &out->limits);
     deflate_option(aTHX_ o, is_server, &out->deflate);
 }

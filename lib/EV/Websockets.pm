@@ -189,6 +189,10 @@ C<new>, C<connect>, C<listen>, C<adopt>, and their options.
 
 The methods of a connection, the callbacks, close codes, backpressure.
 
+=item L<EV::Websockets::Limits>
+
+How long a peer is waited for, and other limits.
+
 =item L<EV::Websockets::Handshake>
 
 Which clients may connect: C<on_handshake>, decisions that are made later, origins, hosts.
@@ -628,7 +632,7 @@ C<on_request> answers plain requests. Without it they get the response C<426>.
 =item *
 
 A handshake that takes too long is ended (C<handshake_timeout>). After C<close>, the connection is
-cut when the peer has been silent for 10 seconds, or has gone on sending for 60.
+cut when the peer has been silent for C<close_timeout>, or has gone on sending for six times that.
 
 =item *
 

@@ -11,7 +11,7 @@ use POSIX ();
 use Test::More;
 use Exporter 'import';
 
-our @EXPORT = qw(run_until wait_until settle croaks_with croaks_like warned finish rss_kib);
+our @EXPORT = qw(run_until wait_until run_unticked settle croaks_with croaks_like warned finish rss_kib);
 
 my $patience   = 30;     # seconds one wait may take
 my $file_limit = 170;    # seconds one test file may take
@@ -56,6 +56,23 @@ sub wait_until {
     # What follows a wait in vain will most likely wait in vain as well.
     $patience = 3 if $late;
     return !$late;
+}
+
+# The same as run_until, but nothing wakes the loop except what is tested: with ticks, a deadline
+# that nobody has armed is kept all the same.
+sub run_unticked {
+    my ($condition, $name, $loop) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $late = 0;
+    EV::now_update();
+    $loop->now_update if $loop;
+    my $give_up = sub { $late = 1 };
+    my $timer = $loop ? $loop->timer($patience, 0, $give_up) : EV::timer($patience, 0, $give_up);
+    until ($condition->() or $late) {
+        $loop ? $loop->run(EV::RUN_ONCE()) : EV::run(EV::RUN_ONCE());
+    }
+    $patience = 3 if $late;
+    return ok(!$late, $name);
 }
 
 # Lets the loop go on for a moment, for tests that something does not happen.

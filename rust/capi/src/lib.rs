@@ -13,6 +13,7 @@ pub mod connection;
 pub mod context;
 pub mod drive;
 mod guard;
+pub mod limits;
 mod listener;
 pub mod log;
 pub mod memory;

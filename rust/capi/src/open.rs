@@ -1,6 +1,6 @@
 //! Making connections and listeners.
 
-use std::time::Duration;
+use std::rc::Rc;
 
 use evws_engine::{
     AdoptOptions, AdoptedAs, BindAddress, ConnectOptions, DeflateOptions, ListenOptions,
@@ -9,6 +9,7 @@ use evws_engine::{
 
 use crate::context::evws_context;
 use crate::guard::{call, given, Unanswered};
+use crate::limits::{limits, time};
 use crate::options::*;
 use crate::tls::{client_tls, server_tls};
 use crate::types::*;
@@ -36,14 +37,8 @@ fn settings(options: &evws_settings) -> Settings {
             message: options.wants & EVWS_WANT_MESSAGE != 0,
         },
         deflate: deflate(&options.deflate),
+        limits: Rc::new(limits(&options.limits)),
     }
-}
-
-/// Seconds as a deadline. Not a number, negative, none at all, beyond all time: none of them is one. What is less than
-/// the clock can tell is not nothing.
-fn timeout(seconds: f64) -> Option<Duration> {
-    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
-    (seconds > 0.0).then(|| timeout.max(Duration::from_nanos(1)))
 }
 
 /// # Safety
@@ -65,7 +60,7 @@ unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
         hosts: options.check_host.then_some(hosts),
         ask_origin: options.ask_origin,
         ask: options.ask_handshake,
-        timeout: timeout(options.handshake_timeout),
+        timeout: time(options.handshake_timeout),
         settings: settings(&options.settings),
     }
 }
@@ -81,7 +76,7 @@ unsafe fn connect(options: *const evws_connect_options) -> Result<ConnectOptions
             addresses: None,
             protocols: options.settings.protocols.to_vec(),
             headers: options.settings.headers.to_vec(),
-            timeout: timeout(options.connect_timeout),
+            timeout: time(options.connect_timeout),
             tls: client_tls(&options.tls),
             server_name: options.tls.server_name.to_text(),
             settings: settings(&options.settings),

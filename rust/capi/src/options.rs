@@ -1,5 +1,6 @@
 //! What connections and listeners are made with.
 
+use crate::limits::evws_limits;
 use crate::types::*;
 
 /// What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
@@ -45,6 +46,8 @@ pub struct evws_settings {
     pub wants: u32,
     /// Compression: what is offered, or accepted.
     pub deflate: evws_deflate_options,
+    /// What each connection is limited to.
+    pub limits: evws_limits,
 }
 
 /// How a client secures a `wss://` connection. Files are PEM, and a name whose `data` is null is

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::ops::BitOr;
+use std::rc::Rc;
 
 use evws_proto::deflate;
+
+use crate::limits::Limits;
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
 /// A stale id names no source, until its slot has been used four thousand million times.
@@ -74,7 +77,7 @@ pub struct Wants {
 }
 
 /// The options of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Bytes; 0: no limit.
     pub max_message_size: u64,
@@ -84,6 +87,8 @@ pub struct Settings {
     pub wants: Wants,
     /// What is allowed of permessage-deflate; `None`: it is neither offered nor accepted.
     pub deflate: Option<deflate::Options>,
+    /// What is limited; all connections of a listener share it.
+    pub limits: Rc<Limits>,
 }
 
 /// What happened. Payloads and headers lie in the context until its next call.

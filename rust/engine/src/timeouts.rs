@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// How long a connection that is being closed may go without any progress.
-pub const CLOSING: Duration = Duration::from_secs(10);
-/// How long the peer of such a connection may go on sending, once it takes nothing more of ours.
-pub const CLOSING_LIMIT: Duration = Duration::from_secs(60);
-/// How long a closed connection may take to see the peer's end of the stream.
+/// How many times the `close_timeout` the peer of a connection that is being closed may go on sending, once it takes
+/// nothing more of ours.
+pub const CLOSING_LIMIT_TIMES: u32 = 6;
+/// How long a client that was answered without an upgrade may take to see the answer, and the peer of a closed
+/// connection without a `close_timeout` to end the stream.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// How long a peer may send Pings without taking the Pongs.
 pub const PONGS: Duration = Duration::from_secs(30);

@@ -93,7 +93,7 @@ impl Arrivals {
             // The request is still at the front of the initial data.
             AdoptedAs::Client => None,
         };
-        let settings = options.upgrade.settings;
+        let settings = options.upgrade.settings.clone();
         let policy = Rc::new(options.upgrade.policy(allowed));
         let received = AlreadyRead {
             request,

@@ -160,7 +160,7 @@ impl Arrivals {
         let tls = options.tls.map(secured).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
-        let settings = options.upgrade.settings;
+        let settings = options.upgrade.settings.clone();
         let policy = Policy {
             serve: options.serve,
             tls,

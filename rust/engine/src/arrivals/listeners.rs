@@ -151,7 +151,7 @@ impl Arrivals {
         };
         let count = accepted.len();
         listener.pending += count;
-        let (settings, policy) = (listener.settings, Rc::clone(&listener.policy));
+        let (settings, policy) = (listener.settings.clone(), Rc::clone(&listener.policy));
         for fd in accepted {
             sys::set_nodelay(fd.as_fd());
             let (policy, source) = (Rc::clone(&policy), ConnectionSource::Listener(id));
@@ -159,7 +159,7 @@ impl Arrivals {
                 fd,
                 policy,
                 AlreadyRead::default(),
-                settings,
+                settings.clone(),
                 source,
                 reactor,
             );

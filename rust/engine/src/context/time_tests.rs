@@ -18,6 +18,8 @@ const REQUEST: &[u8] =
 const CLOSE: &[u8] = b"\x88\x80\0\0\0\0";
 /// What `listen` gives a client for its request when the program says nothing else.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What `listen` gives a peer to close when the program says nothing else.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn listening(options: ListenOptions) -> (Loop, u16) {
@@ -106,25 +108,25 @@ fn the_time_of_a_request_is_over_when_it_was_answered() {
 }
 
 #[test]
-fn a_close_is_answered_within_10_seconds() {
+fn a_close_is_answered_within_the_close_timeout() {
     let (mut ours, port) = listening(listen_options());
     let (peer, id) = upgraded(&mut ours, port);
     ours.context.close(id, 1000, b"");
     ours.turn();
-    assert_eq!(pass(&mut ours, timeouts::CLOSING - SECOND), []);
+    assert_eq!(pass(&mut ours, CLOSE_TIMEOUT - SECOND), []);
     assert_eq!(pass(&mut ours, SECOND), [Event::Close { id, code: 1006 }]);
     drop(peer);
 }
 
 #[test]
-fn a_connection_that_was_closed_lingers_for_2_seconds() {
+fn a_connection_that_was_closed_lingers_for_the_close_timeout() {
     let (mut ours, port) = listening(listen_options());
     let (mut peer, id) = upgraded(&mut ours, port);
     // More comes behind its Close, so it is not over with ours.
     peer.write_all(&[CLOSE, b"more"].concat()).unwrap();
     ours.run(|_, seen| seen.event == Event::Close { id, code: 1005 });
     ours.turn();
-    pass(&mut ours, timeouts::LINGER - SECOND);
+    pass(&mut ours, CLOSE_TIMEOUT - SECOND);
     assert_eq!(ours.context.traffic.count(), 1);
     pass(&mut ours, SECOND);
     assert_eq!(ours.context.traffic.count(), 0);

@@ -5,13 +5,14 @@ use std::os::fd::AsFd;
 
 use evws_proto::{close, Role};
 
+use super::link::Link;
 use super::state::{Life, LinkState, Writing};
 use super::{change, Traffic};
 use crate::event::{Event, Id};
 use crate::log::Topic;
 use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
-use crate::{sys, timeouts};
+use crate::sys;
 
 impl Traffic {
     /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
@@ -35,9 +36,12 @@ impl Traffic {
     /// that is sending a long message is waited for, but one that goes on sending and never closes is not
     /// waited for without end.
     pub(super) fn extend_closing(&mut self, id: Id, sent: bool, reactor: &mut Reactor) {
-        reactor.start(id, Timer::Closing, Some(timeouts::CLOSING));
+        let Some(Link { limits, .. }) = self.links.get(id) else {
+            return;
+        };
+        reactor.start(id, Timer::Closing, limits.close_timeout);
         if sent {
-            reactor.start(id, Timer::ClosingLimit, Some(timeouts::CLOSING_LIMIT));
+            reactor.start(id, Timer::ClosingLimit, limits.closing_limit());
         }
     }
 
@@ -146,7 +150,9 @@ impl Traffic {
     }
 
     pub(super) fn start_linger(&mut self, id: Id, reactor: &mut Reactor) {
-        reactor.start(id, Timer::Linger, Some(timeouts::LINGER));
+        if let Some(link) = self.links.get(id) {
+            reactor.start(id, Timer::Linger, Some(link.limits.linger()));
+        }
     }
 
     /// Ends our side of the stream when the kernel has the last byte of a closed connection. A server that
@@ -163,7 +169,7 @@ impl Traffic {
             return self.release(id, reactor);
         }
         if progress {
-            reactor.start(id, Timer::Linger, Some(timeouts::LINGER));
+            reactor.start(id, Timer::Linger, Some(link.limits.linger()));
         }
         if !link.queue.is_empty() || link.state.writing() == Writing::Shut {
             return;
@@ -199,23 +205,38 @@ impl Traffic {
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
     use std::time::Duration;
 
     use super::*;
     use crate::event::Settings;
+    use crate::limits::Limits;
     use crate::outbox::Outbox;
+    use crate::timeouts;
     use crate::traffic::Upgraded;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
     #[derive(Default)]
     struct Bench {
         traffic: Traffic,
         reactor: Reactor,
         outbox: Outbox,
+        limits: Limits,
     }
 
     impl Bench {
+        /// With the `close_timeout` of a program that says nothing.
+        fn new() -> Self {
+            Bench {
+                limits: Limits {
+                    close_timeout: Some(CLOSE_TIMEOUT),
+                },
+                ..Bench::default()
+            }
+        }
+
         /// An open connection, and its peer.
         fn connected(&mut self, role: Role) -> (Id, UnixStream) {
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -224,7 +245,10 @@ mod tests {
             let upgraded = Upgraded {
                 fd: ours.into(),
                 role,
-                settings: Settings::default(),
+                settings: Settings {
+                    limits: Rc::new(self.limits.clone()),
+                    ..Settings::default()
+                },
                 tls: None,
                 protocol: None,
                 deflate: None,
@@ -254,24 +278,24 @@ mod tests {
         }
     }
 
-    /// A peer in the midst of a long message was cut ten seconds after our Close, however fast it sent: only what we
+    /// A peer in the midst of a long message was cut a fixed time after our Close, however fast it sent: only what we
     /// sent counted as progress. What it sends counts too, but not for ever.
     #[test]
     fn what_a_peer_sends_makes_it_waited_for_up_to_a_limit() {
-        let mut bench = Bench::default();
+        let mut bench = Bench::new();
         let (id, mut peer) = bench.connected(Role::Server);
         bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
         bench.with(|traffic, shared| traffic.flush(shared));
         peer.write_all(&[0x82, 0xFF]).unwrap();
-        for _ in 0..6 {
-            assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
+        for _ in 0..7 {
+            assert_eq!(bench.pass(CLOSE_TIMEOUT - SECOND), []);
             peer.write_all(&[0]).unwrap();
             bench.with(|traffic, shared| {
                 traffic.handle_io(id, true, false, shared);
                 assert_eq!(traffic.parse_next(shared), None);
             });
         }
-        let left = timeouts::CLOSING_LIMIT - 6 * (timeouts::CLOSING - SECOND);
+        let left = 6 * CLOSE_TIMEOUT - 7 * (CLOSE_TIMEOUT - SECOND);
         assert_eq!(bench.pass(left - SECOND), []);
         assert_eq!(bench.pass(SECOND), [Event::Close { id, code: 1006 }]);
     }
@@ -279,15 +303,37 @@ mod tests {
     /// As long as the peer takes what is queued, there is no such limit.
     #[test]
     fn what_a_peer_takes_begins_the_limit_anew() {
-        let mut bench = Bench::default();
+        let mut bench = Bench::new();
         let (id, _peer) = bench.connected(Role::Server);
         bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
-        bench.reactor.advance(timeouts::CLOSING - SECOND);
+        bench.reactor.advance(CLOSE_TIMEOUT - SECOND);
         bench.with(|traffic, shared| traffic.flush(shared));
         let left = bench.reactor.remaining(id, Timer::ClosingLimit);
-        assert_eq!(left, Some(timeouts::CLOSING_LIMIT));
-        assert_eq!(bench.pass(timeouts::CLOSING - SECOND), []);
+        assert_eq!(left, Some(6 * CLOSE_TIMEOUT));
+        assert_eq!(bench.pass(CLOSE_TIMEOUT - SECOND), []);
         assert_eq!(bench.pass(SECOND), [Event::Close { id, code: 1006 }]);
+    }
+
+    /// Without a `close_timeout` the peer's Close is awaited for ever, but the end of a connection that the program
+    /// knows as closed is not.
+    #[test]
+    fn what_nobody_can_end_any_more_has_an_end() {
+        let mut bench = Bench::default();
+        let (id, mut peer) = bench.connected(Role::Client);
+        bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
+        bench.with(|traffic, shared| traffic.flush(shared));
+        assert_eq!(bench.pass(1000 * SECOND), []);
+        peer.write_all(b"\x88\0").unwrap();
+        let event = bench.with(|traffic, shared| {
+            traffic.handle_io(id, true, false, shared);
+            traffic.parse_next(shared)
+        });
+        assert_eq!(event, Some(Event::Close { id, code: 1005 }));
+        bench.with(|traffic, shared| traffic.flush(shared));
+        bench.pass(timeouts::LINGER - SECOND);
+        assert_eq!(bench.traffic.count(), 1);
+        bench.pass(SECOND);
+        assert_eq!(bench.traffic.count(), 0);
     }
 
     #[test]
@@ -296,7 +342,7 @@ mod tests {
             (Role::Server, &b"\x88\x80\0\0\0\0"[..], 0),
             (Role::Client, b"\x88\0", 1),
         ] {
-            let mut bench = Bench::default();
+            let mut bench = Bench::new();
             let (id, mut peer) = bench.connected(role);
             peer.write_all(close).unwrap();
             let event = bench.with(|traffic, shared| {
@@ -307,7 +353,7 @@ mod tests {
             assert_eq!(bench.traffic.count(), 1, "our Close is not out");
             bench.with(|traffic, shared| traffic.flush(shared));
             assert_eq!(bench.traffic.count(), left, "{role:?}");
-            assert_eq!(bench.pass(timeouts::LINGER - SECOND), []);
+            assert_eq!(bench.pass(CLOSE_TIMEOUT - SECOND), []);
             assert_eq!(bench.traffic.count(), left, "{role:?}");
             bench.pass(SECOND);
             assert_eq!(bench.traffic.count(), 0, "{role:?}");

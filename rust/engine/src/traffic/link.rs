@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
@@ -10,6 +11,7 @@ use super::pongs::Pongs;
 use super::state::{LinkState, Writing};
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
+use crate::limits::Limits;
 use crate::queue::{ChunkPool, SendQueue, Written};
 use crate::reactor::index;
 use crate::sys;
@@ -43,6 +45,8 @@ pub struct Link {
     pub role: Role,
     /// The events that the program wants.
     pub wants: Wants,
+    /// What it is limited to.
+    pub limits: Rc<Limits>,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
     /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
@@ -73,6 +77,7 @@ impl Link {
             extensions: None,
             role,
             wants: settings.wants,
+            limits: Rc::clone(&settings.limits),
             is_shared: false,
             is_codec_owner: false,
             is_drain_due: false,

@@ -3,11 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evws_engine::{
-    BindAddress, ConnectOptions, Context, Event, Id, Interest, ListenOptions, Settings,
+    BindAddress, ConnectOptions, Context, Event, Id, Interest, Limits, ListenOptions, Settings,
     UpgradeOptions, Wants,
 };
 
@@ -175,6 +176,13 @@ pub fn settings() -> Settings {
             message: true,
         },
         deflate: None,
+        limits: Rc::new(limits()),
+    }
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        close_timeout: Some(Duration::from_secs(5)),
     }
 }
 
