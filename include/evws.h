@@ -39,6 +39,26 @@
 #include <stdint.h>
 
 /**
+ * The smallest window of a compressor, as its base-2 logarithm.
+ */
+#define EVWS_MIN_WINDOW_BITS 9
+
+/**
+ * The largest window.
+ */
+#define EVWS_MAX_WINDOW_BITS 15
+
+/**
+ * The level of the fastest compressor.
+ */
+#define EVWS_MIN_LEVEL 1
+
+/**
+ * The level of the one that compresses most.
+ */
+#define EVWS_MAX_LEVEL 9
+
+/**
  * Report `EVWS_EVENT_DRAIN`.
  */
 #define EVWS_WANT_DRAIN 1
@@ -192,6 +212,48 @@ typedef uint32_t evws_state_kind;
 typedef uint32_t evws_error_kind;
 
 /**
+ * What you call what stands in the options, for the texts of errors.
+ */
+typedef struct evws_names {
+  /**
+   * `cert` of `evws_client_tls` and `evws_server_tls`.
+   */
+  struct evws_bytes cert;
+  /**
+   * Their `key`.
+   */
+  struct evws_bytes key;
+  /**
+   * Their `ca`.
+   */
+  struct evws_bytes ca;
+  /**
+   * `client_ca` of `evws_server_tls`.
+   */
+  struct evws_bytes client_ca;
+  /**
+   * Its `sni`; the name that a client asks for follows.
+   */
+  struct evws_bytes sni;
+  /**
+   * `alpn` of both.
+   */
+  struct evws_bytes alpn;
+  /**
+   * `origins` of `evws_upgrade_options`.
+   */
+  struct evws_bytes origins;
+  /**
+   * Its `allowed_hosts`.
+   */
+  struct evws_bytes hosts;
+  /**
+   * `deflate` of `evws_settings`.
+   */
+  struct evws_bytes deflate;
+} evws_names;
+
+/**
  * What an event is: one of `EVWS_EVENT_*`.
  */
 typedef uint32_t evws_event_kind;
@@ -322,11 +384,11 @@ typedef struct evws_deflate_options {
    */
   bool client_no_context_takeover;
   /**
-   * The base-2 logarithm of the server's window, 9 to 15; 0: not given.
+   * The base-2 logarithm of the server's window, from `EVWS_MIN_WINDOW_BITS` to `EVWS_MAX_WINDOW_BITS`; 0: not given.
    */
   uint8_t server_max_window_bits;
   /**
-   * The base-2 logarithm of the client's window, 9 to 15; 0: not given.
+   * The base-2 logarithm of the client's window; 0: not given.
    */
   uint8_t client_max_window_bits;
   /**
@@ -334,7 +396,7 @@ typedef struct evws_deflate_options {
    */
   uint64_t threshold;
   /**
-   * From 1, fast, to 9, small.
+   * From `EVWS_MIN_LEVEL`, fast, to `EVWS_MAX_LEVEL`, small.
    */
   uint8_t level;
   /**
@@ -1210,12 +1272,14 @@ evws_error_kind evws_last_error_kind(const struct evws_context *context);
 
 /**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
- * `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
+ * `EVWS_STATUS_PANICKED`, in UTF-8, with your names for what stands in the options; NULL: plain ones. Lent until the
+ * next call.
  *
  * Safety:
- * `context` is live or null.
+ * `context` is live or null; `names` is null or may be read.
  */
-struct evws_bytes evws_error_text(const struct evws_context *context);
+struct evws_bytes evws_error_text(struct evws_context *context,
+                                  const struct evws_names *names);
 
 /**
  * Reports that what a token is watched for is there. A stale token is ignored.

@@ -173,7 +173,7 @@ bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status)
     evws_bytes text;
 
     if (status == EVWS_STATUS_INVALID) {
-        text = evws_error_text(ctx->engine);
+        text = ws_error_text(ctx->engine);
         croak("%s: %.*s", what, (int)text.length, WS_TEXT(text));
     }
     return status == EVWS_STATUS_OK;

@@ -42,9 +42,9 @@ static void set_proxy(pTHX_ ws_context *ctx, const ws_options *o, uint16_t port)
 
     if (ws_option_given(aTHX_ o, WS_OPT_PROXY)) {
         if (evws_context_set_proxy(ctx->engine, ws_option_string(aTHX_ o, WS_OPT_PROXY), port) != EVWS_STATUS_OK) {
-            evws_bytes text = evws_error_text(ctx->engine);
+            evws_bytes text = ws_error_text(ctx->engine);
 
-            croak("new: proxy: %.*s", (int)text.length, (const char *)text.data);
+            croak("new: %s: %.*s", ws_option_name(WS_OPT_PROXY), (int)text.length, WS_TEXT(text));
         }
         return;
     }

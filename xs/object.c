@@ -253,28 +253,6 @@ evws_context *ws_context_engine(pTHX_ ws_context *ctx)
     return ctx->engine;
 }
 
-/* With the engine's words for the call that just failed. `method` is what the program has called. Some croaks are
- * as 0.10 had them. */
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
-{
-    evws_context *engine = ws_context_engine(aTHX_ ctx);
-    evws_bytes text = evws_error_text(engine);
-
-    switch (evws_last_error_kind(engine)) {
-    case EVWS_ERROR_URL_SCHEME:
-    case EVWS_ERROR_BUG:
-        method = NULL;
-        break;
-    case EVWS_ERROR_CERTIFICATE:
-        method = "Failed to create vhost for listening";
-        break;
-    case EVWS_ERROR_ADOPTED:
-        method = "Failed to adopt socket";
-        break;
-    }
-    croak("%s%s%.*s", method ? method : "", method ? ": " : "", (int)text.length, WS_TEXT(text));
-}
-
 /* First every connection is marked, then they are let go one by one: that can
  * run Perl code, which must not find a connection that looks open. */
 static void drop_connections(pTHX_ ws_context *ctx)
@@ -359,12 +337,9 @@ void ws_context_dropped(pTHX_ SV *sv, CV *method)
  * warn, whose handler could die into the loop. */
 void ws_context_check(pTHX_ ws_context *ctx)
 {
-    evws_bytes text;
-
     if (!evws_is_poisoned(ctx->engine))
         return;
-    text = evws_error_text(ctx->engine);
-    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: %.*s\n", (int)text.length, WS_TEXT(text));
+    PerlIO_printf(PerlIO_stderr(), "EV::Websockets: " WS_BUG "\n");
     ws_context_destroy(aTHX_ ctx);
 }
 

@@ -137,5 +137,7 @@ SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
 U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
+evws_bytes ws_error_text(evws_context *engine);
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method);
 
 #endif

@@ -12,7 +12,7 @@
 /* 2**53: every whole number up to it is one a NV can hold. */
 #define ANY_SIZE 9007199254740992.0
 
-/* A whole number; `expected` says in which range, for messages. */
+/* A whole number; `expected` says in which range, for messages, if it is not the range itself. */
 static NV number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV least, NV most, const char *expected)
 {
     NV found;
@@ -22,7 +22,8 @@ static NV number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV le
     found = ws_number(aTHX_ o->value[which]);
     /* The other way round it would let NaN pass. */
     if (!(found >= least && found <= most && found == Perl_floor(found)))
-        croak("%s: %s must be %s, not '%s'", o->method, ws_option_name(which), expected,
+        croak("%s: %s must be %s, not '%s'", o->method, ws_option_name(which),
+              expected ? expected : SvPV_nolen(sv_2mortal(newSVpvf("%.0" NVff " to %.0" NVff, least, most))),
               ws_shown(aTHX_ o->value[which]));
     return found;
 }
@@ -34,7 +35,7 @@ static uint64_t bytes(pTHX_ const ws_options *o, ws_option which, NV otherwise)
 
 static uint8_t window_bits(pTHX_ const ws_options *o, ws_option which)
 {
-    return (uint8_t)number(aTHX_ o, which, 0, 9, 15, "9 to 15");
+    return (uint8_t)number(aTHX_ o, which, 0, EVWS_MIN_WINDOW_BITS, EVWS_MAX_WINDOW_BITS, NULL);
 }
 
 static bool flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
@@ -52,7 +53,7 @@ static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options 
     out->server_max_window_bits = window_bits(aTHX_ o, WS_OPT_SERVER_MAX_WINDOW_BITS);
     out->client_max_window_bits = window_bits(aTHX_ o, WS_OPT_CLIENT_MAX_WINDOW_BITS);
     out->threshold = bytes(aTHX_ o, WS_OPT_THRESHOLD, DEFAULT_THRESHOLD);
-    out->level = (uint8_t)number(aTHX_ o, WS_OPT_LEVEL, DEFAULT_LEVEL, 1, 9, "1 to 9");
+    out->level = (uint8_t)number(aTHX_ o, WS_OPT_LEVEL, DEFAULT_LEVEL, EVWS_MIN_LEVEL, EVWS_MAX_LEVEL, NULL);
     out->memory = bytes(aTHX_ o, WS_OPT_MEMORY, 0);
 }
 

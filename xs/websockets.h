@@ -178,7 +178,6 @@ ws_context *ws_context_new(pTHX_ SV *loop, HV *settings);
 void ws_context_destroy(pTHX_ ws_context *ctx);
 void ws_context_unref(pTHX_ ws_context *ctx);
 evws_context *ws_context_engine(pTHX_ ws_context *ctx);
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method);
 void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
@@ -299,6 +298,9 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- settings.c ---- */
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
+
+/* What is said after a panic in the engine. */
+#define WS_BUG "internal error: a bug in EV::Websockets was caught; the context cannot be used any more"
 
 /* What newSVpvn and printf can do with: not NULL. */
 #define WS_TEXT(bytes) ((bytes).length ? (const char *)(bytes).data : "")

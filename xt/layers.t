@@ -44,6 +44,24 @@ is_deeply(\@upwards, [], 'imports go one way');
 my @strays = grep { !m{\A$root/sys/} && slurp($_) =~ m{^(?!\s*//).*(?:\bunsafe\b|\blibc::)}m } @files;
 is_deeply(\@strays, [], 'unsafe code and libc are in sys/ alone');
 
+# Texts belong to the layer that owns the words: the engine once said ssl_cert, which is no
+# name in C. What is in the protocol itself (RFC 7692, and the text of a Close) is everybody's.
+my @options = slurp('xs/options.h') =~ /^    O\(\w+,\s*"(\w+)"/mg;
+cmp_ok(scalar @options, '>', 50, 'there are options');
+my %common = map { $_ => 1 } qw(server_no_context_takeover client_no_context_takeover
+    server_max_window_bits client_max_window_bits max_message_size);
+my $perls = join '|', 'EV::Websockets', 'is_final =>', grep { /_/ && !$common{$_} } @options;
+my $label = join '|', @options;
+my @words;
+for my $file (sort map { split /\n/, `find rust/$_/src -name '*.rs'` } qw(proto engine capi)) {
+    (my $code = slurp($file)) =~ s/^#\[cfg\(test\)\]\nmod .*//ms;
+    while ($code =~ m{//[^\n]*|'\\?"'|"((?:[^"\\]|\\.)*)"}sg) {
+        my $string = defined $1 ? $1 : '';
+        push @words, "$file: $string" if $string =~ /\b(?:$perls)\b|\A(?:$label): /;
+    }
+}
+is_deeply(\@words, [], "no text below XS has Perl's names of options");
+
 # ---- xs ----
 
 my @c_files = slurp('docs/ARCHITECTURE.md') =~ /^    (context\.c -> .*?)\n\n/ms ? split /\s*->\s*/, $1 : ();

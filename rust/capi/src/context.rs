@@ -3,16 +3,19 @@
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use evws_engine::Context;
+use evws_engine::{CallError, Context, Names, UrlError, PLAIN_NAMES};
 
 use crate::guard::{drive, BUG};
+use crate::options::evws_names;
 use crate::types::*;
 
 /// All connections and listeners of one event loop. Opaque to C.
 pub struct evws_context {
     pub(crate) engine: Context,
-    pub(crate) error: String,
-    pub(crate) error_kind: evws_error_kind,
+    /// Why the last call that has failed did.
+    pub(crate) error: Option<Box<CallError>>,
+    /// Its text, as it was asked for last.
+    pub(crate) error_text: String,
     /// The text of the line of the log that was polled last.
     pub(crate) logged: String,
     /// A panic was caught; what the engine holds may be half done.
@@ -31,8 +34,8 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
     let made = catch_unwind(|| {
         Box::new(evws_context {
             engine: Context::new(),
-            error: String::new(),
-            error_kind: EVWS_ERROR_OTHER,
+            error: None,
+            error_text: String::new(),
             logged: String::new(),
             poisoned: Cell::new(false),
         })
@@ -93,24 +96,58 @@ pub unsafe extern "C" fn evws_is_poisoned(context: *const evws_context) -> bool 
 #[no_mangle]
 pub unsafe extern "C" fn evws_last_error_kind(context: *const evws_context) -> evws_error_kind {
     // SAFETY: as promised above.
-    match unsafe { context.as_ref() } {
-        Some(context) if context.poisoned.get() => EVWS_ERROR_BUG,
-        Some(context) => context.error_kind,
-        None => EVWS_ERROR_OTHER,
+    let Some(context) = (unsafe { context.as_ref() }) else {
+        return EVWS_ERROR_OTHER;
+    };
+    match context.error.as_deref() {
+        _ if context.poisoned.get() => EVWS_ERROR_BUG,
+        Some(CallError::Url(UrlError::Scheme)) => EVWS_ERROR_URL_SCHEME,
+        Some(CallError::Certificate(_)) => EVWS_ERROR_CERTIFICATE,
+        Some(CallError::Adopted(_) | CallError::Socket(_)) => EVWS_ERROR_ADOPTED,
+        _ => EVWS_ERROR_OTHER,
     }
 }
 
 /// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
-/// `EVWS_STATUS_PANICKED`, in UTF-8. Lent until the next call.
+/// `EVWS_STATUS_PANICKED`, in UTF-8, with your names for what stands in the options; NULL: plain ones. Lent until the
+/// next call.
 ///
 /// # Safety
-/// `context` is live or null.
+/// `context` is live or null; `names` is null or may be read.
 #[no_mangle]
-pub unsafe extern "C" fn evws_error_text(context: *const evws_context) -> evws_bytes {
-    // SAFETY: as promised above.
-    match unsafe { context.as_ref() } {
-        Some(context) if context.poisoned.get() => evws_bytes::lend(BUG.as_bytes()),
-        Some(context) => evws_bytes::lend(context.error.as_bytes()),
-        None => evws_bytes::NONE,
+pub unsafe extern "C" fn evws_error_text(
+    context: *mut evws_context,
+    names: *const evws_names,
+) -> evws_bytes {
+    // SAFETY: a live context is the caller's alone.
+    let Some(context) = (unsafe { context.as_mut() }) else {
+        return evws_bytes::NONE;
+    };
+    if context.poisoned.get() {
+        return evws_bytes::lend(BUG);
+    }
+    if let Some(error) = &context.error {
+        // SAFETY: as promised above.
+        let names = unsafe { names.as_ref().map_or(PLAIN_NAMES, |names| names_of(names)) };
+        context.error_text = error.text(&names);
+    }
+    evws_bytes::lend(&context.error_text)
+}
+
+/// # Safety
+/// `names` may be read, and stay as they are while the result is used.
+unsafe fn names_of(names: &evws_names) -> Names<'_> {
+    // SAFETY: the caller's promise.
+    let text = |name: evws_bytes| std::str::from_utf8(unsafe { name.borrow() }).unwrap_or_default();
+    Names {
+        cert: text(names.cert),
+        key: text(names.key),
+        ca: text(names.ca),
+        client_ca: text(names.client_ca),
+        sni: text(names.sni),
+        alpn: text(names.alpn),
+        origins: text(names.origins),
+        hosts: text(names.hosts),
+        deflate: text(names.deflate),
     }
 }

@@ -4,14 +4,14 @@
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use evws_engine::{CallError, Context, SendError, UrlError};
+use evws_engine::{CallError, Context, SendError};
 
 use crate::context::evws_context;
 use crate::types::*;
 
 /// What a bug is called in the text of the error.
 pub(crate) const BUG: &str =
-    "internal error: a bug in EV::Websockets was caught; the context cannot be used any more";
+    "internal error: a bug was caught; the context cannot be used any more";
 
 /// Why a call has no result.
 pub(crate) enum Unanswered {
@@ -201,21 +201,14 @@ pub(crate) fn unless_stale(was_there: bool) -> Result<(), Unanswered> {
 }
 
 impl evws_context {
-    /// Keeps the words of an error.
+    /// Keeps an error.
     #[cold]
     fn refuse(&mut self, refusal: Unanswered) -> evws_status {
         let error = match refusal {
             Unanswered::Status(status) => return status,
-            Unanswered::Error(error) => error,
+            Unanswered::Error(error) => self.error.insert(error),
         };
-        self.error = error.to_string();
-        self.error_kind = match *error {
-            CallError::Url(UrlError::Scheme) => EVWS_ERROR_URL_SCHEME,
-            CallError::Certificate(_) => EVWS_ERROR_CERTIFICATE,
-            CallError::Adopted(_) | CallError::Socket(_) => EVWS_ERROR_ADOPTED,
-            _ => EVWS_ERROR_OTHER,
-        };
-        match *error {
+        match **error {
             CallError::Bind { .. } | CallError::Socket(_) => EVWS_STATUS_SYSTEM,
             _ => EVWS_STATUS_INVALID,
         }
@@ -255,7 +248,10 @@ mod tests {
                 assert_eq!(evws_pause(context, 1), EVWS_STATUS_PANICKED);
                 evws_handle_prepare(context);
                 assert!(evws_poll_deadline(context) < 0.0);
-                assert_eq!(evws_error_text(context).borrow(), BUG.as_bytes());
+                assert_eq!(
+                    evws_error_text(context, std::ptr::null()).borrow(),
+                    BUG.as_bytes()
+                );
                 evws_context_free(context, false);
             }
         }

@@ -132,10 +132,7 @@ impl Arrivals {
         options: &ClientTls,
         name: Option<String>,
     ) -> Result<ClientTlsSetup, CallError> {
-        let configuration = self
-            .client_configs
-            .configuration(options)
-            .map_err(CallError::Tls)?;
+        let configuration = self.client_configs.configuration(options)?;
         let name = name.unwrap_or_else(|| url.host.clone());
         let name = ServerName::try_from(name.clone()).map_err(|_| CallError::ServerName(name))?;
         Ok(ClientTlsSetup {
@@ -157,7 +154,7 @@ impl Arrivals {
     ) -> Result<(Id, u16), CallError> {
         self.check_open()?;
         let allowed = options.upgrade.check()?;
-        let tls = options.tls.map(secured).transpose()?;
+        let tls = options.tls.map(ListenerTls::new).transpose()?;
         let bound = bind::bind(&options.place, options.backlog)?;
         let port = bound.address.port;
         let settings = options.upgrade.settings.clone();
@@ -178,14 +175,6 @@ impl Arrivals {
         }
         Ok(())
     }
-}
-
-/// What a new listener is secured with.
-fn secured(files: ServerTls) -> Result<ListenerTls, CallError> {
-    ListenerTls::new(files).map_err(|refusal| match refusal.of_certificate {
-        true => CallError::Certificate(refusal.why),
-        false => CallError::Tls(refusal.why),
-    })
 }
 
 pub(super) fn check_deflate(settings: &Settings) -> Result<(), CallError> {

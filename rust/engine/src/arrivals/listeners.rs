@@ -279,7 +279,7 @@ impl Arrivals {
                 .listener(id)
                 .and_then(|listener| listener.policy.tls.as_ref())
                 .ok_or(CallError::NoTls)?;
-            made.push((tls, tls.read().map_err(CallError::Tls)?));
+            made.push((tls, tls.read()?));
         }
         for (tls, configuration) in made {
             tls.replace(configuration);

@@ -12,6 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::{error_text, identity, pem, protocols, provider};
+use crate::error::{PemFile, PemRole, TlsError};
 
 /// How many configurations a context keeps. A program that uses more is slower, not refused.
 const MAX_CONFIGS: usize = 64;
@@ -42,9 +43,9 @@ impl ClientConfigs {
     /// The configuration for these options.
     ///
     /// # Errors
-    /// A text: a file cannot be read or used. A system without roots is found out by the handshake,
+    /// A file cannot be read or used. A system without roots is found out by the handshake,
     /// since that is no mistake of the program.
-    pub fn configuration(&mut self, options: &ClientTls) -> Result<Arc<ClientConfig>, String> {
+    pub fn configuration(&mut self, options: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
         if let Some(known) = self.configurations.get(options) {
             return Ok(Arc::clone(known));
         }
@@ -57,39 +58,31 @@ impl ClientConfigs {
         Ok(made)
     }
 
-    fn make(&mut self, options: &ClientTls) -> Result<ClientConfig, String> {
+    fn make(&mut self, options: &ClientTls) -> Result<ClientConfig, TlsError> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| error_text::reason(&error))?
+            .map_err(|error| TlsError::Library(error_text::reason(&error)))?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier(options)?);
         let mut made = match (&options.cert, &options.key) {
             (Some(cert), Some(key)) => {
-                let identity = identity::read(&identity::OPTIONS, cert, key, None)?;
+                let identity = identity::read(cert, key, None)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
             (None, None) => builder.with_no_client_auth(),
-            (cert, _) => {
-                let given = if cert.is_some() {
-                    "ssl_cert"
-                } else {
-                    "ssl_key"
-                };
-                return Err(format!(
-                    "ssl_cert and ssl_key must both be set (only {given} was given)"
-                ));
-            }
+            (Some(_), None) => return Err(TlsError::Alone(PemRole::Cert)),
+            (None, Some(_)) => return Err(TlsError::Alone(PemRole::Key)),
         };
         made.alpn_protocols = protocols(&options.alpn)?;
         Ok(made)
     }
 
-    fn verifier(&mut self, options: &ClientTls) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    fn verifier(&mut self, options: &ClientTls) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
         if !options.verify {
             return Ok(Arc::new(UncheckedVerifier { refusal: None }));
         }
         let (roots, named) = match &options.ca {
-            Some(path) => pem::roots("ssl_ca", path)?,
+            Some(path) => pem::roots(&PemFile::new(PemRole::Ca, path))?,
             None => match self.system_roots() {
                 Ok(roots) => (roots, Vec::new()),
                 Err(why) => {
@@ -100,7 +93,7 @@ impl ClientConfigs {
         };
         let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| TlsError::Library(error.to_string()))?;
         Ok(Arc::new(ServerVerifier { chain, named }))
     }
 
@@ -113,7 +106,7 @@ impl ClientConfigs {
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             let why = found.errors.first().map_or_else(
-                || "install the package ca-certificates, or set SSL_CERT_FILE or ssl_ca".into(),
+                || "install the package ca-certificates, set SSL_CERT_FILE, or name a file with roots".into(),
                 |error| match &error.kind {
                     rustls_native_certs::ErrorKind::Io { inner, path } => {
                         format!("{}: {}", path.display(), crate::error::system_text(inner))

@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{DistinguishedName, Error};
 
 use super::{error_text, pem, provider};
+use crate::error::{PemFile, PemRole, TlsError};
 
 /// Whether a listener asks its clients for certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,25 +26,26 @@ pub enum VerifyClient {
 /// A verifier for certificates that lead to a root in the file `roots`; `None`: clients are not asked.
 ///
 /// # Errors
-/// A text: the file is missing, or cannot be read or used.
+/// The file is missing, or cannot be read or used.
 pub fn verifier(
     verify: VerifyClient,
     roots: Option<&Path>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     if verify == VerifyClient::No {
         return Ok(None);
     }
     let Some(path) = roots else {
-        return Err("ssl_verify_client needs ssl_client_ca".into());
+        return Err(TlsError::NoClientCa);
     };
-    let (roots, named) = pem::roots("ssl_client_ca", path)?;
+    let file = PemFile::new(PemRole::ClientCa, path);
+    let (roots, named) = pem::roots(&file)?;
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
     if verify == VerifyClient::Optional {
         builder = builder.allow_unauthenticated();
     }
     let chain = builder
         .build()
-        .map_err(|error| format!("{}: {error}", pem::file_text("ssl_client_ca", path)))?;
+        .map_err(|error| TlsError::Unusable(file, error.to_string()))?;
     Ok(Some(Arc::new(RootsVerifier { chain, named })))
 }
 

@@ -47,15 +47,17 @@ use std::sync::Arc;
 
 use rustls::crypto::{ring, CryptoProvider};
 
+use crate::error::TlsError;
+
 /// The cryptography that every configuration uses.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
 /// Names for ALPN, as rustls takes them.
-fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, String> {
+fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     if names.iter().any(|name| name.is_empty() || name.len() > 255) {
-        return Err("a name in ssl_alpn must have 1 to 255 bytes (RFC 7301)".into());
+        return Err(TlsError::Alpn);
     }
     Ok(names.iter().map(|name| name.clone().into_bytes()).collect())
 }

@@ -1,7 +1,6 @@
-//! Certificates and keys from PEM files, with errors that name the option and the file.
+//! Certificates and keys from PEM files.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::server::ParsedCertificate;
@@ -10,20 +9,14 @@ use rustls_pki_types::pem::{Error, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error_text;
+use crate::error::{PemFile, TlsError};
 
-/// How an error names a file.
-pub fn file_text(option: &str, path: &Path) -> String {
-    format!("{option} '{}'", path.display())
+fn read(file: &PemFile) -> Result<Vec<u8>, TlsError> {
+    fs::read(&file.path).map_err(|error| TlsError::Unreadable(file.clone(), error))
 }
 
-fn read(option: &str, path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| {
-        format!(
-            "cannot read {}: {}",
-            file_text(option, path),
-            crate::error::system_text(&error)
-        )
-    })
+fn unusable(file: &PemFile, why: impl Into<String>) -> TlsError {
+    TlsError::Unusable(file.clone(), why.into())
 }
 
 fn pem_error_text(error: &Error) -> String {
@@ -39,20 +32,13 @@ fn pem_error_text(error: &Error) -> String {
 ///
 /// # Errors
 /// The file cannot be read, is not PEM, or has no certificate in it.
-pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read(option, path)?;
+pub fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
-        Ok(list) if list.is_empty() => Err(format!(
-            "{}: there is no PEM certificate in it",
-            file_text(option, path)
-        )),
+        Ok(list) if list.is_empty() => Err(unusable(file, "there is no PEM certificate in it")),
         Ok(list) => Ok(list),
-        Err(error) => Err(format!(
-            "{}: {}",
-            file_text(option, path),
-            pem_error_text(&error)
-        )),
+        Err(error) => Err(unusable(file, pem_error_text(&error))),
     }
 }
 
@@ -60,15 +46,15 @@ pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
 ///
 /// # Errors
 /// The file cannot be read, is not PEM, has no certificate in it, or one that cannot be parsed.
-pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let list = certificates(option, path)?;
+pub fn chain(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let list = certificates(file)?;
     for (index, certificate) in list.iter().enumerate() {
         ParsedCertificate::try_from(certificate).map_err(|error| {
             let number = index + 1;
             let why = error_text::reason(&error);
-            format!(
-                "{}: certificate number {number} is malformed: {why}",
-                file_text(option, path)
+            unusable(
+                file,
+                format!("certificate number {number} is malformed: {why}"),
             )
         })?;
     }
@@ -80,19 +66,13 @@ pub fn chain(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// # Errors
 /// The file cannot be read, is not PEM, has no certificate in it, or one that cannot be a root.
 pub fn roots(
-    option: &str,
-    path: &Path,
-) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), String> {
-    let list = certificates(option, path)?;
+    file: &PemFile,
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), TlsError> {
+    let list = certificates(file)?;
     let mut roots = RootCertStore::empty();
     for certificate in &list {
-        roots.add(certificate.clone()).map_err(|error| {
-            format!(
-                "{}: {}",
-                file_text(option, path),
-                error_text::reason(&error)
-            )
-        })?;
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| unusable(file, error_text::reason(&error)))?;
     }
     Ok((Arc::new(roots), list))
 }
@@ -101,22 +81,20 @@ pub fn roots(
 ///
 /// # Errors
 /// The file cannot be read, is not PEM, or has no key in it that can be used without a password.
-pub fn key(option: &str, path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let bytes = read(option, path)?;
+pub fn key(file: &PemFile) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read(file)?;
     let is_encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
         .iter()
         .any(|mark| bytes.windows(mark.len()).any(|window| window == *mark));
     if is_encrypted {
-        return Err(format!(
-            "{}: the key is protected by a password, which is not supported",
-            file_text(option, path)
-        ));
+        let why = "the key is protected by a password, which is not supported";
+        return Err(unusable(file, why));
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         let why = match error {
-            Error::NoItemsFound => "there is no PEM private key in it".to_string(),
+            Error::NoItemsFound => "there is no PEM private key in it".to_owned(),
             other => pem_error_text(&other),
         };
-        format!("{}: {why}", file_text(option, path))
+        unusable(file, why)
     })
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring::Ticketer;
+use rustls::sign::CertifiedKey;
 use rustls::ServerConfig;
 
 use super::client_verifier::{self, VerifyClient};
-use super::identity::{self, Labels};
 use super::sni::SniResolver;
-use super::{error_text, protocols, provider};
+use super::{error_text, identity, protocols, provider};
+use crate::error::{CallError, TlsError};
 
 /// The files of a listener, and what it asks of clients.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +44,12 @@ pub struct NamedCertificate {
     pub key: PathBuf,
 }
 
-/// What errors call the two files of an entry of `ssl_sni`.
-const ENTRY: Labels = Labels {
-    cert: "certificate",
-    key: "key",
-};
-
 impl ServerTls {
+    /// Reads the certificate that clients get whatever name they ask for.
+    fn certificate(&self) -> Result<Arc<CertifiedKey>, TlsError> {
+        identity::read(&self.cert, &self.key, self.ca.as_deref())
+    }
+
     /// The same files by absolute paths, which stay right when the process changes its directory.
     fn absolute(mut self) -> Self {
         let named = self.sni.iter_mut();
@@ -79,9 +79,10 @@ impl ListenerTls {
     /// Reads the files.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
-    pub fn new(files: ServerTls) -> Result<Self, Refusal> {
-        let current = RefCell::new(configuration(&files)?);
+    /// As for [`read`](Self::read); [`CallError::Certificate`] is about what every listener with TLS has.
+    pub fn new(files: ServerTls) -> Result<Self, CallError> {
+        let own = files.certificate().map_err(CallError::Certificate)?;
+        let current = RefCell::new(configuration(&files, own)?);
         let files = files.absolute();
         Ok(ListenerTls { files, current })
     }
@@ -94,10 +95,10 @@ impl ListenerTls {
     /// Reads the files again.
     ///
     /// # Errors
-    /// A text: a file cannot be read or used, a key is not its certificate's, or a host of
+    /// A file cannot be read or used, a key is not its certificate's, or a host of
     /// [`NamedCertificate`] is no name.
-    pub fn read(&self) -> Result<Arc<ServerConfig>, String> {
-        configuration(&self.files).map_err(|refusal| refusal.why)
+    pub fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        configuration(&self.files, self.files.certificate()?)
     }
 
     /// Puts another configuration in place of the current one.
@@ -106,42 +107,23 @@ impl ListenerTls {
     }
 }
 
-/// Why a listener cannot be secured.
-#[derive(Debug)]
-pub struct Refusal {
-    /// It is about the certificate that every listener with TLS has, and version 0.10 had.
-    pub of_certificate: bool,
-    /// In words.
-    pub why: String,
-}
-
-impl From<String> for Refusal {
-    fn from(why: String) -> Self {
-        Refusal {
-            of_certificate: false,
-            why,
-        }
-    }
-}
-
-fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, Refusal> {
-    let (cert, key) = (&options.cert, &options.key);
-    let own =
-        identity::read(&identity::OPTIONS, cert, key, options.ca.as_deref()).map_err(|why| {
-            Refusal {
-                of_certificate: true,
-                why,
-            }
-        })?;
+fn configuration(
+    options: &ServerTls,
+    own: Arc<CertifiedKey>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let library = |error| TlsError::Library(error_text::reason(&error));
     let mut names = SniResolver::new(own);
     for one in &options.sni {
-        identity::read(&ENTRY, &one.cert, &one.key, None)
+        identity::read(&one.cert, &one.key, None)
             .and_then(|certificate| names.add(&one.host, certificate))
-            .map_err(|why| format!("ssl_sni '{}': {why}", one.host.escape_debug()))?;
+            .map_err(|error| TlsError::Sni {
+                host: one.host.clone(),
+                error: Box::new(error),
+            })?;
     }
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| error_text::reason(&error))?;
+        .map_err(library)?;
     let builder =
         match client_verifier::verifier(options.verify_client, options.client_ca.as_deref())? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -151,6 +133,6 @@ fn configuration(options: &ServerTls) -> Result<Arc<ServerConfig>, Refusal> {
     made.alpn_protocols = protocols(&options.alpn)?;
     // A ticket has the client's certificate in it, which is not verified again. The keys are made
     // anew with each configuration, so one that replaces another takes none of its tickets.
-    made.ticketer = Ticketer::new().map_err(|error| error_text::reason(&error))?;
+    made.ticketer = Ticketer::new().map_err(library)?;
     Ok(Arc::new(made))
 }

@@ -7,6 +7,8 @@ use rustls::pki_types::DnsName;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::error::TlsError;
+
 /// The certificates of a listener.
 #[derive(Debug)]
 pub struct SniResolver {
@@ -28,17 +30,16 @@ impl SniResolver {
     /// Adds a certificate for `host`: a name, or `*.` and a name.
     ///
     /// # Errors
-    /// A text: no client can ask for such a name, or it was added before.
-    pub fn add(&mut self, host: &str, certificate: Arc<CertifiedKey>) -> Result<(), String> {
+    /// No client can ask for such a name, or it was added before.
+    pub fn add(&mut self, host: &str, certificate: Arc<CertifiedKey>) -> Result<(), TlsError> {
         let (mark, name) = match host.strip_prefix("*.") {
             Some(name) => (".", name),
             None => ("", host),
         };
-        let name = DnsName::try_from(name)
-            .map_err(|_| "it is neither a host name nor '*.' and one".to_owned())?;
+        let name = DnsName::try_from(name).map_err(|_| TlsError::SniName)?;
         let key = format!("{mark}{}", name.to_lowercase_owned().as_ref());
         match self.named.insert(key, certificate) {
-            Some(_) => Err("the same name is there twice (capitals make no difference)".into()),
+            Some(_) => Err(TlsError::SniTwice),
             None => Ok(()),
         }
     }

@@ -25,6 +25,12 @@ pub const MIN_WINDOW_BITS: u8 = 9;
 /// The largest window, 32 KiB, which is what applies where nothing was agreed on.
 pub const MAX_WINDOW_BITS: u8 = 15;
 
+/// The level of the fastest compressor.
+pub const MIN_LEVEL: u8 = 1;
+
+/// The level of the one that compresses most.
+pub const MAX_LEVEL: u8 = 9;
+
 /// What a program allows of permessage-deflate. A client's options mean the same as a server's (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -50,7 +56,7 @@ pub struct Options {
 
 /// An option that is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("deflate: {option} must be {low} to {high}, not {value}")]
+#[error("{option} must be {low} to {high}, not {value}")]
 pub struct OptionError {
     option: &'static str,
     low: u8,
@@ -68,7 +74,7 @@ impl Options {
         let given = [
             ("server_max_window_bits", self.server_max_window_bits, bits),
             ("client_max_window_bits", self.client_max_window_bits, bits),
-            ("level", Some(self.level), (1, 9)),
+            ("level", Some(self.level), (MIN_LEVEL, MAX_LEVEL)),
         ];
         for (option, value, (low, high)) in given {
             if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
@@ -168,18 +174,18 @@ mod tests {
                 server_max_window_bits: Some(bits),
                 ..OPTIONS
             });
-            let expected = format!("deflate: server_max_window_bits must be 9 to 15, not {bits}");
+            let expected = format!("server_max_window_bits must be 9 to 15, not {bits}");
             assert_eq!(text, expected);
             let text = refused(Options {
                 client_max_window_bits: Some(bits),
                 ..OPTIONS
             });
-            let expected = format!("deflate: client_max_window_bits must be 9 to 15, not {bits}");
+            let expected = format!("client_max_window_bits must be 9 to 15, not {bits}");
             assert_eq!(text, expected);
         }
         for level in [0, 10, 255] {
             let text = refused(Options { level, ..OPTIONS });
-            assert_eq!(text, format!("deflate: level must be 1 to 9, not {level}"));
+            assert_eq!(text, format!("level must be 1 to 9, not {level}"));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Why a call was refused, and what the system says went wrong.
 
+mod tls;
+
 use std::io;
 
 use evws_proto::close::CloseCodeError;
@@ -9,8 +11,10 @@ use evws_proto::http::HttpResponseError;
 use evws_proto::proxy::ProxyError;
 use evws_proto::url::UrlError;
 
-/// Why a call was refused. The text does not say which call, and knows no names but those of the protocol: the caller
-/// knows what the program has called, and by which name it has given what is wrong.
+pub use tls::{PemFile, PemRole, TlsError};
+
+/// Why a call was refused. The text does not say which call: the caller knows what the program has called, and
+/// [`text`](Self::text) has its names for what stands in the options.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// A shutdown has begun.
@@ -38,10 +42,10 @@ pub enum CallError {
     #[error(transparent)]
     Deflate(#[from] OptionError),
     /// One of the pages that may ask for an upgrade.
-    #[error("origins: {0}")]
+    #[error(transparent)]
     Origins(#[from] OriginError),
     /// One of the hosts that are answered to.
-    #[error("hosts: {0}")]
+    #[error(transparent)]
     Hosts(#[from] HostsError),
     /// A response that is no upgrade.
     #[error(transparent)]
@@ -53,11 +57,11 @@ pub enum CallError {
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// A file, or another setting of TLS.
-    #[error("{0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The certificate that a listener shows to everybody, or its key.
-    #[error("{0}")]
-    Certificate(String),
+    #[error(transparent)]
+    Certificate(TlsError),
     /// The name that a server is to prove.
     #[error("'{0}' is neither a host name nor an address that TLS can check")]
     ServerName(String),
@@ -85,6 +89,55 @@ pub enum CallError {
     #[error("{}", system_text(.0))]
     Socket(io::Error),
 }
+
+impl CallError {
+    /// The text, with these names for what stands in the options.
+    pub fn text(&self, names: &Names<'_>) -> String {
+        match self {
+            CallError::Origins(error) => format!("{}: {error}", names.origins),
+            CallError::Hosts(error) => format!("{}: {error}", names.hosts),
+            CallError::Deflate(error) => format!("{}: {error}", names.deflate),
+            CallError::Tls(error) | CallError::Certificate(error) => error.text(names),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What a caller calls what stands in its options.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The file of our own certificate.
+    pub cert: &'a str,
+    /// The file of its key.
+    pub key: &'a str,
+    /// The file of a client's roots, or of further certificates of a listener's chain.
+    pub ca: &'a str,
+    /// The file of the roots of clients' certificates.
+    pub client_ca: &'a str,
+    /// A listener's other certificates, by names.
+    pub sni: &'a str,
+    /// The protocols for ALPN.
+    pub alpn: &'a str,
+    /// The pages that may ask for an upgrade.
+    pub origins: &'a str,
+    /// The hosts that are answered to.
+    pub hosts: &'a str,
+    /// The parameters of compression.
+    pub deflate: &'a str,
+}
+
+/// The names for a caller that has none of its own.
+pub const PLAIN_NAMES: Names<'_> = Names {
+    cert: "certificate",
+    key: "key",
+    ca: "CA file",
+    client_ca: "client CA file",
+    sni: "certificate for",
+    alpn: "the list for ALPN",
+    origins: "allowed origins",
+    hosts: "allowed hosts",
+    deflate: "compression",
+};
 
 /// Why the path of a Unix socket cannot be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
