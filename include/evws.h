@@ -1385,14 +1385,14 @@ struct evws_bytes evws_listener_host(const struct evws_context *context,
                                      size_t index);
 
 /**
- * Whether a listener is the one of a Unix socket at `path`, which may be relative.
+ * Whether a listener is at `place`: a port in digits, or the path of a Unix socket, which may be relative.
  *
  * Safety:
- * `context` is live or null; `path` may be read.
+ * `context` is live or null; `place` may be read.
  */
 bool evws_listener_is_at(const struct evws_context *context,
                          uint64_t listener,
-                         struct evws_bytes path);
+                         struct evws_bytes place);
 
 /**
  * Ends everything in order. Listeners are stopped, handshakes under way are answered with 503,

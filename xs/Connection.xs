@@ -58,24 +58,15 @@ C_ARGS:
     aTHX_ self
 
 SV *
-ws_get_protocol(ws_connection *self)
-C_ARGS:
-    aTHX_ self
-
-SV *
-ws_extensions(ws_connection *self)
-C_ARGS:
-    aTHX_ self
-
-SV *
-ws_tls(ws_connection *self)
-C_ARGS:
-    aTHX_ self
-
-SV *
-ws_peer_address(ws_connection *self)
-C_ARGS:
-    aTHX_ self
+get_protocol(ws_connection *self)
+ALIAS:
+    extensions = WS_EXTENSIONS
+    peer_address = WS_PEER_ADDRESS
+    tls = WS_TLS
+CODE:
+    RETVAL = ws_fact(aTHX_ self, (ws_fact_kind)ix);
+OUTPUT:
+    RETVAL
 
 void
 DESTROY(SV *self)

@@ -8,58 +8,51 @@ CODE:
 OUTPUT:
     RETVAL
 
+# ($host, $port), or nothing for what names no host or no possible port.
 void
 _parse_proxy(SV *proxy)
 PREINIT:
-    SV *parts[2];
-    int i, count;
+    evws_bytes host;
+    uint16_t port;
 PPCODE:
-    count = ws_parse_proxy(aTHX_ proxy, parts);
-    EXTEND(SP, count);
-    for (i = 0; i < count; i++)
-        PUSHs(parts[i]);
+    PUTBACK;
+    proxy = sv_mortalcopy(proxy);
+    if (SvOK(proxy) && evws_proxy_parse(ws_bytes(aTHX_ proxy), &host, &port) == EVWS_STATUS_OK) {
+        SPAGAIN;
+        EXTEND(SP, 2);
+        mPUSHp(WS_TEXT(host), host.length);
+        mPUSHu(port);
+    }
 
 SV *
 ws_connect(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
-POSTCALL:
-    WS_LOG(self);
 
 UV
 ws_listen(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
-POSTCALL:
-    WS_LOG(self);
 
 void
 ws_reload_tls(ws_context *self, SV *where)
 C_ARGS:
     aTHX_ self, where
-POSTCALL:
-    WS_LOG(self);
 
 SV *
 ws_adopt(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
-POSTCALL:
-    WS_LOG(self);
 
 UV
 ws_stop_listening(ws_context *self, SV *where)
 C_ARGS:
     aTHX_ self, where
-POSTCALL:
-    WS_LOG(self);
 
 void
 ws_shutdown(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
-POSTCALL:
-    WS_LOG(self);
 
 void
 connections(ws_context *self)

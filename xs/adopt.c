@@ -86,108 +86,21 @@ static void flush(pTHX_ IO *io)
         croak("Invalid filehandle");
 }
 
-/* ---- the environment ---- */
-
-static evws_bytes env_string(pTHX_ HV *env, const char *key)
-{
-    SV *value = ws_entry(aTHX_ env, key);
-    SV *plain = value ? ws_plain_scalar(aTHX_ value) : NULL;
-    evws_bytes none = { NULL, 0 };
-
-    if (value && !plain)
-        croak("adopt: env: %s must be a string", key);
-    return plain ? ws_bytes(aTHX_ plain) : none;
-}
-
-/* Percent-encoded, but for what a path may contain (RFC 3986 section 3.3). */
-static void append_path(pTHX_ SV *target, evws_bytes path)
-{
-    size_t i;
-
-    for (i = 0; i < path.length; i++) {
-        char c = (char)path.data[i];
-
-        if (isWORDCHAR_A(c) || (c && strchr("/-.~!$&'()*+,;=:@", c)))
-            sv_catpvn(target, &c, 1);
-        else
-            sv_catpvf(target, "%%%02X", (unsigned)path.data[i]);
-    }
-}
-
-/* The request target as it was sent; some servers leave out REQUEST_URI. */
-static evws_bytes env_target(pTHX_ HV *env)
-{
-    evws_bytes target = env_string(aTHX_ env, "REQUEST_URI");
-    evws_bytes query;
-    SV *made;
-
-    if (target.length)
-        return target;
-    made = sv_2mortal(newSVpvs(""));
-    append_path(aTHX_ made, env_string(aTHX_ env, "SCRIPT_NAME"));
-    append_path(aTHX_ made, env_string(aTHX_ env, "PATH_INFO"));
-    if (!SvCUR(made))
-        sv_setpvs(made, "/");
-    query = env_string(aTHX_ env, "QUERY_STRING");
-    if (query.length)
-        sv_catpvf(made, "?%.*s", (int)query.length, (const char *)query.data);
-    return ws_bytes(aTHX_ made);
-}
-
-/* HTTP_SEC_WEBSOCKET_KEY is SEC-WEBSOCKET-KEY. NULL: it is no header. */
-static SV *header_name(pTHX_ SV *key)
-{
-    STRLEN length;
-    const char *text = SvPV(key, length);
-    char *name;
-    SV *sv;
-
-    if (length > 5 && memEQ(text, "HTTP_", 5)) {
-        text += 5;
-        length -= 5;
-    }
-    else if (strNE(text, "CONTENT_LENGTH") && strNE(text, "CONTENT_TYPE"))
-        return NULL;
-    sv = newSVpvn_flags(text, length, SVs_TEMP);
-    for (name = SvPVX(sv); *name; name++)
-        if (*name == '_')
-            *name = '-';
-    return sv;
-}
-
-/* Only what is asked for is read: other values may be magical. */
-static void env_headers(pTHX_ HV *env, evws_upgrade_request *out)
-{
-    SV *list = ws_list(aTHX);
-    HE *entry;
-
-    hv_iterinit(env);
-    while ((entry = hv_iternext(env))) {
-        SV *key = sv_mortalcopy(hv_iterkeysv(entry));
-        SV *name = header_name(aTHX_ key);
-        evws_header header;
-
-        if (!name)
-            continue;
-        header.name = ws_bytes(aTHX_ name);
-        header.value = env_string(aTHX_ env, SvPV_nolen(key));
-        if (header.value.data)
-            WS_LIST_ADD(list, header);
-    }
-    WS_LIST_GIVE(list, out->headers);
-}
-
-static void env_request(pTHX_ HV *env, evws_upgrade_request *out)
-{
-    out->method = env_string(aTHX_ env, "REQUEST_METHOD");
-    out->target = env_target(aTHX_ env);
-    out->version = env_string(aTHX_ env, "SERVER_PROTOCOL");
-    env_headers(aTHX_ env, out);
-}
-
 /* ---- options ---- */
 
 enum { ROLE_CLIENT, ROLE_SERVER };          /* as in the table of options */
+
+/* From a PSGI environment, as Perl reads it. */
+static void env_option(pTHX_ HV *env, evws_upgrade_request *out)
+{
+    SV *arg = sv_2mortal(newRV_inc((SV *)env));
+    AV *part = ws_array(ws_call_helper(aTHX_ "EV::Websockets::Options::request_of", &arg, 1));
+
+    out->method = ws_bytes(aTHX_ ws_element(aTHX_ part, 0));
+    out->target = ws_bytes(aTHX_ ws_element(aTHX_ part, 1));
+    out->version = ws_bytes(aTHX_ ws_element(aTHX_ part, 2));
+    WS_LIST_GIVE(ws_headers_of_hash(aTHX_ "adopt: env", ws_hash(ws_element(aTHX_ part, 3))), out->headers);
+}
 
 /* The kind of a socket whose upgrade is over, or 0. */
 static evws_adopt_kind upgraded_option(pTHX_ const ws_options *o)
@@ -230,29 +143,21 @@ static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
     }
     out->kind = env ? EVWS_ADOPT_REQUESTED : EVWS_ADOPT_CLIENT;
     if (env)
-        env_request(aTHX_ env, &out->request);
+        env_option(aTHX_ env, &out->request);
     return patterns;
 }
 
 /* Mortal. */
 static SV *handle_option(pTHX_ const ws_options *o)
 {
-    HV *env = ws_option_hash(aTHX_ o, WS_OPT_ENV);
     SV *fh;
 
     if (ws_option_given(aTHX_ o, WS_OPT_FH))
         return o->value[WS_OPT_FH];
-    if (!env)
-        croak("fh parameter is required");
-    fh = ws_entry(aTHX_ env, "psgix.io");
+    fh = ws_entry(aTHX_ ws_option_hash(aTHX_ o, WS_OPT_ENV), "psgix.io");
     if (!fh)
         croak("adopt: env has no psgix.io: this server does not hand out its sockets; or give fh");
     return fh;
-}
-
-static void release_callbacks(pTHX_ void *callbacks)
-{
-    ws_callbacks_unref(aTHX_ (ws_callbacks *)callbacks);
 }
 
 /* What was buffered goes back when the socket is refused: nothing happened. */
@@ -279,11 +184,9 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
     evws_adopt_options options;
-    ws_callbacks *callbacks;
     ws_connection *conn;
     AV *origins;
     SV *fh;
-    IO *io;
     uint64_t id;
 
     ws_context_engine(aTHX_ ctx);
@@ -293,19 +196,10 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     if (ws_option_given(aTHX_ &o, WS_OPT_FH))
         (void)socket_of(aTHX_ o.value[WS_OPT_FH]);
     origins = adopt_options(aTHX_ &o, &options);
-    ENTER;
-    callbacks = ws_options_callbacks(aTHX_ &o, origins);
-    SAVEDESTRUCTOR_X(release_callbacks, callbacks);
-    options.upgrade.settings.wants = ws_callbacks_wants(callbacks);
-    options.upgrade.ask_handshake = callbacks->on[WS_ON_HANDSHAKE] != NULL;
-    if (evws_adopt_check(ws_context_engine(aTHX_ ctx), &options) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, "adopt");
+    ws_or_croak(aTHX_ ctx, "adopt", evws_adopt_check(ws_context_engine(aTHX_ ctx), &options));
     fh = handle_option(aTHX_ &o);
-    io = socket_of(aTHX_ fh);
-    adopt_socket(aTHX_ ctx, &options, io, &id);
-    conn = ws_connection_new(aTHX_ ctx, id, callbacks);
+    adopt_socket(aTHX_ ctx, &options, socket_of(aTHX_ fh), &id);
+    conn = ws_connection_new(aTHX_ ctx, id, ws_options_callbacks(aTHX_ &o, origins));
     ws_connection_hold(aTHX_ conn, fh);
-    LEAVE;
-    WS_WAKE(ctx);
-    return newRV_inc(conn->sv);
+    return ws_connection_opened(aTHX_ conn);
 }

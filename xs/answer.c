@@ -36,7 +36,7 @@ HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id)
 {
     char text[64];
-    size_t length = ctx->engine ? evws_peer_address(ctx->engine, id, text, sizeof text) : 0;
+    size_t length = evws_peer_address(ctx->engine, id, text, sizeof text);
 
     return length ? newSVpvn(text, length) : newSV(0);
 }
@@ -52,7 +52,7 @@ static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const cha
     /* Without its magic, which would taint whatever is made next. */
     text.data = (const uint8_t *)SvPVX(*value);
     text.length = SvCUR(*value);
-    ws_store(aTHX_ hash, key, ws_peer_sv(aTHX_ text));
+    (void)hv_store(hash, key, (I32)strlen(key), ws_peer_sv(aTHX_ text), 0);
 }
 
 /* A new hash, of the request event that was polled last. */
@@ -63,18 +63,18 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
     evws_request request;
 
     if (evws_event_request(ctx->engine, &request)) {
-        ws_store(aTHX_ hash, "method", ws_peer_sv(aTHX_ request.method));
-        ws_store(aTHX_ hash, "uri", ws_peer_sv(aTHX_ request.target));
-        ws_store(aTHX_ hash, "protocol", ws_peer_sv(aTHX_ request.version));
-        ws_store(aTHX_ hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
+        (void)hv_stores(hash, "method", ws_peer_sv(aTHX_ request.method));
+        (void)hv_stores(hash, "uri", ws_peer_sv(aTHX_ request.target));
+        (void)hv_stores(hash, "protocol", ws_peer_sv(aTHX_ request.version));
+        (void)hv_stores(hash, "scheme", newSVpv(request.is_secure ? "https" : "http", 0));
         if (request.is_secure)
-            ws_store(aTHX_ hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
+            (void)hv_stores(hash, "tls", ws_tls_of(aTHX_ ctx, event->id));
     }
     store_header(aTHX_ hash, "path", headers, "Path");
     store_header(aTHX_ hash, "query", headers, "Query");
-    ws_store(aTHX_ hash, "headers", newRV_noinc((SV *)headers));
-    ws_store(aTHX_ hash, "body", ws_peer_sv(aTHX_ event->payload));
-    ws_store(aTHX_ hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
+    (void)hv_stores(hash, "headers", newRV_noinc((SV *)headers));
+    (void)hv_stores(hash, "body", ws_peer_sv(aTHX_ event->payload));
+    (void)hv_stores(hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
     return hash;
 }
 
@@ -101,15 +101,6 @@ static AV *array_of(pTHX_ SV *value, const char *what, const char *which)
     if (!array)
         ws_must_be(aTHX_ what, which, "an array reference", value);
     return array;
-}
-
-static void response_status(pTHX_ SV *value, const char *what, evws_response *out)
-{
-    NV status = ws_number(aTHX_ value);
-
-    if (!(status >= 200 && status <= 599) || status != Perl_floor(status))
-        ws_must_be(aTHX_ what, "the status", "a whole number from 200 to 599", value);
-    out->status = (uint32_t)status;
 }
 
 static void response_headers(pTHX_ SV *value, const char *what, evws_response *out)
@@ -149,8 +140,12 @@ static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
  * no headers, and the usual body. Croaks, with `what` in front, if it is none. */
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out)
 {
+    const NV number = ws_number(aTHX_ status);
+
+    if (!(number >= 200 && number <= 599 && number == Perl_floor(number)))
+        ws_must_be(aTHX_ what, "the status", "a whole number from 200 to 599", status);
     Zero(out, 1, evws_response);
-    response_status(aTHX_ status, what, out);
+    out->status = (uint32_t)number;
     if (headers)
         response_headers(aTHX_ headers, what, out);
     if (body)
@@ -170,12 +165,8 @@ void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *
 /* Croaks with the engine's words if it refused an answer. TRUE: somebody waited for it. */
 bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status)
 {
-    evws_bytes text;
-
-    if (status == EVWS_STATUS_INVALID) {
-        text = ws_error_text(ctx->engine);
-        croak("%s: %.*s", what, (int)text.length, WS_TEXT(text));
-    }
+    if (status == EVWS_STATUS_INVALID)
+        ws_context_croak(aTHX_ ctx, what);
     return status == EVWS_STATUS_OK;
 }
 
@@ -185,6 +176,5 @@ void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned)
     evws_response response;
 
     ws_response_from_triple(aTHX_ "on_request", returned, &response);
-    if (ctx->engine)
-        (void)ws_answered(aTHX_ ctx, "on_request", evws_request_answer(ctx->engine, id, &response));
+    (void)ws_answered(aTHX_ ctx, "on_request", evws_request_answer(ctx->engine, id, &response));
 }

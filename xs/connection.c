@@ -40,13 +40,11 @@ static void sent(pTHX_ ws_connection *conn, evws_status status)
 /* What a settled argument holds; NULL or undef: no octets. */
 static evws_bytes octets(pTHX_ CV *method, SV *data, bool required)
 {
-    evws_bytes none = { NULL, 0 };
-
     if (data && SvOK(data))
         return ws_bytes(aTHX_ data);
     if (required)
         croak("%s: data must be defined", ws_method_name(aTHX_ method));
-    return none;
+    return WS_NO_BYTES;
 }
 
 /* The bytes of a string that perl keeps in UTF-8. A wide character is none. */
@@ -149,18 +147,11 @@ void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     WS_LOG(conn->ctx);
 }
 
-/* The number that an object says it is; or its string; or NULL. */
-static SV *plain_number(pTHX_ SV *value)
-{
-    if (SvROK(value) && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), "(0+", 3, 0))
-        return sv_2mortal(newSVnv(SvNV(value)));
-    return ws_plain_scalar(aTHX_ value);
-}
-
 /* A whole number, not necessarily one that may be sent: that is for the engine to say. `given` is a mortal copy. */
 int64_t ws_close_code(pTHX_ const char *what, SV *given)
 {
-    SV *plain = plain_number(aTHX_ given);
+    /* An object that says a number and a string is taken for the number. */
+    SV *plain = ws_overloads(aTHX_ given, "(0+") ? sv_2mortal(newSVnv(SvNV(given))) : ws_plain_scalar(aTHX_ given);
     NV code;
 
     if (!plain || !looks_like_number(plain))
@@ -173,40 +164,28 @@ int64_t ws_close_code(pTHX_ const char *what, SV *given)
     return (int64_t)code;
 }
 
-/* Not given, or undef: a normal end. */
-static int64_t optional_code(pTHX_ SV *code)
-{
-    SV *given = code ? sv_mortalcopy(code) : NULL;
-
-    return given && SvOK(given) ? ws_close_code(aTHX_ "close", given) : 1000;
-}
-
-/* A wrong code is an error in any state, also where close has no effect. */
+/* Without a code it is a normal end. A wrong code is an error in any state, also where close has no effect. */
 void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
 {
     SV *arg[3];
-    int64_t code;
-    evws_bytes text = { NULL, 0 };
+    int64_t code = 1000;
+    evws_bytes text = WS_NO_BYTES;
     ws_connection *conn;
-    ws_context *ctx;
 
     arg[0] = self;
     arg[1] = code_sv;
     arg[2] = reason;
     ws_settle_arguments(aTHX_ arg, 3);
-    code = optional_code(aTHX_ arg[1]);
+    if (arg[1] && SvOK(arg[1]))
+        code = ws_close_code(aTHX_ "close", sv_mortalcopy(arg[1]));
     if (arg[2] && SvOK(arg[2]))
         text = ws_reason(aTHX_ "close", arg[2]);
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
-    ctx = conn->ctx;
-    if (evws_close(ctx->engine, conn->id, code, text.data, text.length) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, "close");
-    if (!conn->open)
-        return;
-    WS_WAKE(ctx);
-    WS_LOG(ctx);
+    ws_or_croak(aTHX_ conn->ctx, "close", evws_close(conn->ctx->engine, conn->id, code, text.data, text.length));
+    if (conn->open)
+        WS_CALLED(conn->ctx);
 }
 
 void ws_abort(pTHX_ ws_connection *conn)
@@ -216,8 +195,7 @@ void ws_abort(pTHX_ ws_connection *conn)
         return;
     (void)evws_abort(conn->ctx->engine, conn->id);
     ws_callbacks_forget_url(aTHX_ conn->callbacks);
-    WS_WAKE(conn->ctx);
-    WS_LOG(conn->ctx);
+    WS_CALLED(conn->ctx);
 }
 
 void ws_pause(pTHX_ ws_connection *conn, bool pause)
@@ -229,8 +207,7 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause)
         (void)evws_pause(conn->ctx->engine, conn->id);
     else
         (void)evws_resume(conn->ctx->engine, conn->id);
-    WS_WAKE(conn->ctx);
-    WS_LOG(conn->ctx);
+    WS_CALLED(conn->ctx);
 }
 
 /* DESTROY. Perl itself calls it only when the connection is closed, since the
@@ -277,21 +254,15 @@ UV ws_send_queue_size(ws_connection *conn)
     return conn && conn->open ? (UV)evws_send_queue_size(conn->ctx->engine, conn->id) : 0;
 }
 
-SV *ws_get_protocol(pTHX_ ws_connection *conn)
+/* What is known of an open connection; undef: it is not open, or has none. */
+SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which)
 {
-    evws_bytes none = { NULL, 0 };
-
-    return ws_text_sv(aTHX_ conn && conn->open ? evws_protocol(conn->ctx->engine, conn->id) : none);
-}
-
-SV *ws_extensions(pTHX_ ws_connection *conn)
-{
-    evws_bytes none = { NULL, 0 };
-
-    return ws_text_sv(aTHX_ conn && conn->open ? evws_extensions(conn->ctx->engine, conn->id) : none);
-}
-
-SV *ws_peer_address(pTHX_ ws_connection *conn)
-{
-    return conn && conn->open ? ws_address_of(aTHX_ conn->ctx, conn->id) : newSV(0);
+    if (!conn || !conn->open)
+        return newSV(0);
+    switch (which) {
+    case WS_PROTOCOL:     return ws_text_sv(aTHX_ evws_protocol(conn->ctx->engine, conn->id));
+    case WS_EXTENSIONS:   return ws_text_sv(aTHX_ evws_extensions(conn->ctx->engine, conn->id));
+    case WS_PEER_ADDRESS: return ws_address_of(aTHX_ conn->ctx, conn->id);
+    default:              return ws_tls_of(aTHX_ conn->ctx, conn->id);
+    }
 }

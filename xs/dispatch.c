@@ -122,7 +122,7 @@ static ws_connection *connected(pTHX_ ws_frame *f)
     }
     listener = f->event.listener ? ws_watch_listener(ctx->watch, f->event.listener) : NULL;
     if (listener) {
-        conn = ws_connection_new(aTHX_ ctx, f->event.id, listener->callbacks);
+        conn = ws_connection_new(aTHX_ ctx, f->event.id, ws_callbacks_ref(listener->callbacks));
         conn->stash = ws_handshake_take_stash(aTHX_ ctx, f->event.id);
         return conn;
     }

@@ -76,35 +76,32 @@ static void check_undecided(pTHX_ const ws_handshake *handshake, const char *wha
         croak("%s: the handshake has been decided already", what);
 }
 
-/* Until its client is connected, or has gone. */
-static void keep_stash(pTHX_ ws_context *ctx, const ws_handshake *handshake)
+static bool decided(ws_handshake *handshake, bool waited)
 {
-    if (!ctx->stashes)
-        ctx->stashes = newHV();
-    (void)hv_store(ctx->stashes, (const char *)&handshake->id, sizeof handshake->id,
-                   newRV_inc((SV *)handshake->stash), 0);
+    handshake->decided = TRUE;
+    WS_WAKE(handshake->ctx);
+    return waited;
 }
 
 /* TRUE: the client waited for this. If it was refused nothing is decided. */
 static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, SV *list)
 {
     ws_context *ctx = handshake->ctx;
-    evws_bytes protocol = { NULL, 0 };
+    evws_bytes protocol = handshake->protocol ? ws_bytes(aTHX_ handshake->protocol) : WS_NO_BYTES;
     evws_headers headers;
-    bool waited = FALSE;
+    bool waited;
 
     check_undecided(aTHX_ handshake, what);
     WS_LIST_GIVE(list, headers);
-    if (handshake->protocol)
-        protocol = ws_bytes(aTHX_ handshake->protocol);
-    if (ctx->engine) {
-        waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol, headers));
-        if (waited && handshake->stash)
-            keep_stash(aTHX_ ctx, handshake);
-        WS_WAKE(ctx);
+    waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol, headers));
+    /* It is kept until its client is connected, or has gone. */
+    if (waited && handshake->stash) {
+        if (!ctx->stashes)
+            ctx->stashes = newHV();
+        (void)hv_store(ctx->stashes, (const char *)&handshake->id, sizeof handshake->id,
+                       newRV_inc((SV *)handshake->stash), 0);
     }
-    handshake->decided = TRUE;
-    return waited;
+    return decided(handshake, waited);
 }
 
 /* Owned by the caller; NULL: there is none. */
@@ -131,15 +128,9 @@ SV *ws_handshake_stash(pTHX_ ws_handshake *handshake)
 static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, const evws_response *response)
 {
     ws_context *ctx = handshake->ctx;
-    bool waited = FALSE;
 
     check_undecided(aTHX_ handshake, what);
-    if (ctx->engine) {
-        waited = ws_answered(aTHX_ ctx, what, evws_handshake_reject(ctx->engine, handshake->id, response));
-        WS_WAKE(ctx);
-    }
-    handshake->decided = TRUE;
-    return waited;
+    return decided(handshake, ws_answered(aTHX_ ctx, what, evws_handshake_reject(ctx->engine, handshake->id, response)));
 }
 
 /* What is in an object is its own affair: a user's record is no list of headers. */
@@ -150,34 +141,33 @@ static HV *plain_hash(SV *value)
     return hash && !SvOBJECT(hash) ? hash : NULL;
 }
 
+/* A mortal copy; NULL: not given, or undef. */
+static SV *optional(pTHX_ SV *argument)
+{
+    SV *given = argument ? sv_mortalcopy(argument) : NULL;
+
+    return given && SvOK(given) ? given : NULL;
+}
+
 bool ws_handshake_accept(pTHX_ ws_handshake *handshake, SV *headers)
 {
-    SV *value = headers ? sv_mortalcopy(headers) : &PL_sv_undef;
-    HV *hash = plain_hash(value);
+    SV *given = optional(aTHX_ headers);
+    HV *hash = given ? plain_hash(given) : NULL;
 
-    if (SvOK(value) && !hash)
-        ws_must_be(aTHX_ "accept", "headers", "a hash reference", value);
+    if (given && !hash)
+        ws_must_be(aTHX_ "accept", "headers", "a hash reference", given);
     return accept_with(aTHX_ handshake, "accept", hash ? ws_headers_of_hash(aTHX_ "accept", hash) : ws_list(aTHX));
 }
 
 /* The parts may be NULL or undef: 403, no headers, a sentence. */
 bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers, SV *body)
 {
-    SV *parts[3];
     evws_response response;
-    int i;
 
-    parts[0] = status;
-    parts[1] = headers;
-    parts[2] = body;
-    for (i = 0; i < 3; i++) {
-        parts[i] = parts[i] ? sv_mortalcopy(parts[i]) : NULL;
-        if (parts[i] && !SvOK(parts[i]))
-            parts[i] = NULL;
-    }
-    if (!parts[0])
-        parts[0] = sv_2mortal(newSViv(403));
-    ws_response_from_parts(aTHX_ "reject", parts[0], parts[1], parts[2], &response);
+    status = optional(aTHX_ status);
+    headers = optional(aTHX_ headers);
+    body = optional(aTHX_ body);
+    ws_response_from_parts(aTHX_ "reject", status ? status : sv_2mortal(newSViv(403)), headers, body, &response);
     return reject_with(aTHX_ handshake, "reject", &response);
 }
 
@@ -260,7 +250,5 @@ SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name)
 
 bool ws_handshake_is_pending(const ws_handshake *handshake)
 {
-    evws_context *engine = handshake->ctx->engine;
-
-    return !handshake->decided && engine && evws_handshake_is_pending(engine, handshake->id);
+    return !handshake->decided && evws_handshake_is_pending(handshake->ctx->engine, handshake->id);
 }

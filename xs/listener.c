@@ -63,31 +63,26 @@ void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
 
 /* ---- listeners ---- */
 
-static AV *hosts_of(pTHX_ ws_context *ctx, uint64_t id, size_t count)
-{
-    AV *hosts = newAV();
-    size_t i;
-
-    for (i = 0; i < count; i++)
-        av_push(hosts, ws_text_sv(aTHX_ evws_listener_host(ctx->engine, id, i)));
-    return hosts;
-}
-
 /* NULL: it was stopped. */
 static SV *description(pTHX_ ws_context *ctx, const ws_listener *listener)
 {
     evws_listener_info info;
     HV *hash;
+    AV *hosts;
+    size_t i;
 
     if (!evws_listener_describe(ctx->engine, listener->id, &info))
         return NULL;
     hash = newHV();
+    hosts = newAV();
     /* The path is lent until the next call. */
-    ws_store(aTHX_ hash, "path", ws_text_sv(aTHX_ info.path));
-    ws_store(aTHX_ hash, "name", newSVsv(listener->name));
-    ws_store(aTHX_ hash, "port", newSVuv(info.port));
-    ws_store(aTHX_ hash, "tls", newSViv(info.is_secure));
-    ws_store(aTHX_ hash, "hosts", newRV_noinc((SV *)hosts_of(aTHX_ ctx, listener->id, info.host_count)));
+    (void)hv_stores(hash, "path", ws_text_sv(aTHX_ info.path));
+    (void)hv_stores(hash, "name", newSVsv(listener->name));
+    (void)hv_stores(hash, "port", newSVuv(info.port));
+    (void)hv_stores(hash, "tls", newSViv(info.is_secure));
+    (void)hv_stores(hash, "hosts", newRV_noinc((SV *)hosts));
+    for (i = 0; i < info.host_count; i++)
+        av_push(hosts, ws_text_sv(aTHX_ evws_listener_host(ctx->engine, listener->id, i)));
     return newRV_noinc((SV *)hash);
 }
 
@@ -109,31 +104,12 @@ AV *ws_listeners(pTHX_ ws_context *ctx)
 
 /* ---- stop_listening ---- */
 
-static bool all_digits(evws_bytes text)
-{
-    size_t i;
-
-    for (i = 0; i < text.length; i++)
-        if (!isDIGIT(text.data[i]))
-            return FALSE;
-    return text.length > 0;
-}
-
-static bool is_at(ws_context *ctx, uint64_t id, evws_bytes where, uint16_t port)
-{
-    evws_listener_info info;
-
-    if (!port)
-        return evws_listener_is_at(ctx->engine, id, where);
-    return evws_listener_describe(ctx->engine, id, &info) && info.port == port;
-}
-
 /* A socket is closed when the loop has let go of it. Until then clients would
  * connect, only to be cut off. */
 static void close_now(pTHX_ ws_context *ctx)
 {
     ws_watch_settle(aTHX_ ctx);
-    WS_WAKE(ctx);
+    WS_CALLED(ctx);
 }
 
 /* A list of uint64_t: the ids of all listeners at a port, or at the path of a Unix socket. */
@@ -142,19 +118,15 @@ static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
     SV *given = sv_mortalcopy(where);
     SV *plain = ws_plain_string(aTHX_ given);
     SV *ids = ws_list(aTHX);
-    evws_bytes text;
-    UV port;
     U32 i;
 
     if (!plain)
         croak("%s: give a port or the path of a Unix socket (got '%s')", method, ws_shown(aTHX_ given));
-    text = ws_bytes(aTHX_ plain);
-    port = all_digits(text) ? SvUV(plain) : 0;
     ws_context_engine(aTHX_ ctx);
-    for (i = 0; port <= 65535 && i < ws_watch_slots(ctx->watch); i++) {
+    for (i = 0; i < ws_watch_slots(ctx->watch); i++) {
         ws_listener *listener = ws_watch_listener_at(ctx->watch, i);
 
-        if (listener && is_at(ctx, listener->id, text, (uint16_t)port))
+        if (listener && evws_listener_is_at(ctx->engine, listener->id, ws_bytes(aTHX_ plain)))
             WS_LIST_ADD(ids, listener->id);
     }
     if (!SvCUR(ids))
@@ -165,13 +137,11 @@ static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
 UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 {
     SV *ids = ids_at(aTHX_ ctx, "stop_listening", where);
-    const uint64_t *id;
-    size_t i, count;
+    const uint64_t *id = (const uint64_t *)SvPVX(ids);
+    size_t i;
     UV stopped = 0;
 
-    id = (uint64_t *)SvPVX(ids);
-    count = WS_LIST_COUNT(ids, uint64_t);
-    for (i = 0; i < count; i++)
+    for (i = 0; i < WS_LIST_COUNT(ids, uint64_t); i++)
         if (evws_stop_listening(ctx->engine, id[i]) == EVWS_STATUS_OK)
             stopped++;
     close_now(aTHX_ ctx);
@@ -184,19 +154,17 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 {
     SV *ids = ids_at(aTHX_ ctx, "reload_tls", where);
-    uint64_t *id;
-    size_t count, i, secure = 0;
+    uint64_t *id = (uint64_t *)SvPVX(ids);
+    size_t i, secure = 0;
     evws_listener_info info;
 
-    id = (uint64_t *)SvPVX(ids);
-    count = WS_LIST_COUNT(ids, uint64_t);
-    for (i = 0; i < count; i++)
+    for (i = 0; i < WS_LIST_COUNT(ids, uint64_t); i++)
         if (evws_listener_describe(ctx->engine, id[i], &info) && info.is_secure)
             id[secure++] = id[i];
     if (!secure)
         croak("reload_tls: the listener at '%s' has no TLS", ws_shown(aTHX_ sv_mortalcopy(where)));
-    if (evws_reload_tls(ctx->engine, id, secure) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, "reload_tls");
+    ws_or_croak(aTHX_ ctx, "reload_tls", evws_reload_tls(ctx->engine, id, secure));
+    WS_LOG(ctx);
 }
 
 /* ---- shutdown ---- */
@@ -211,7 +179,7 @@ static evws_bytes reason_option(pTHX_ const ws_options *o)
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
-    evws_bytes reason = { NULL, 0 };
+    evws_bytes reason = WS_NO_BYTES;
     int64_t code;
     NV timeout;
     bool wants_cb;
@@ -223,9 +191,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
         reason = reason_option(aTHX_ &o);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
-    ws_context_engine(aTHX_ ctx);
-    if (evws_shutdown(ctx->engine, timeout, code, reason) != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, o.method);
+    ws_or_croak(aTHX_ ctx, "shutdown", evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason));
     ctx->told = TRUE;
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();

@@ -174,22 +174,15 @@ void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks)
     Safefree(callbacks);
 }
 
-void ws_listener_free(pTHX_ ws_listener *listener)
-{
-    if (!listener)
-        return;
-    ws_callbacks_unref(aTHX_ listener->callbacks);
-    SvREFCNT_dec(listener->name);
-    Safefree(listener);
-}
-
 /* The context forgets it. NULL: there is none. */
 void ws_listener_drop(pTHX_ ws_context *ctx, ws_listener *listener)
 {
     if (!listener)
         return;
     ws_watch_set_listener(aTHX_ ctx->watch, listener->id, NULL);
-    ws_listener_free(aTHX_ listener);
+    ws_callbacks_unref(aTHX_ listener->callbacks);
+    SvREFCNT_dec(listener->name);
+    Safefree(listener);
 }
 
 /* ---- context ---- */
@@ -368,7 +361,7 @@ static int context_free(pTHX_ SV *sv, MAGIC *mg)
 
 /* ---- connection ---- */
 
-/* The context's reference to the new object is the only one. */
+/* Takes over the caller's reference to `callbacks`. The context's reference to the new object is the only one. */
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks)
 {
     ws_connection *conn;
@@ -377,12 +370,21 @@ ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callback
     conn->ctx = ctx;
     ctx->refs++;
     conn->id = id;
-    conn->callbacks = ws_callbacks_ref(callbacks);
+    conn->callbacks = callbacks;
     conn->utf8 = callbacks->utf8;
     conn->open = TRUE;
     (void)ws_object_new(aTHX_ ctx->globals->connection_stash, &connection_vtbl, conn);
     ws_watch_set_connection(aTHX_ ctx->watch, id, conn);
     return conn;
+}
+
+/* What connect and adopt return. */
+SV *ws_connection_opened(pTHX_ ws_connection *conn)
+{
+    SV *rv = newRV_inc(conn->sv);
+
+    WS_CALLED(conn->ctx);
+    return rv;
 }
 
 /* A handle for an adopted connection to keep until it is freed. */

@@ -85,7 +85,7 @@ static void unknown_option(pTHX_ const ws_options *o, U32 method, SV *name)
     arg[2] = sv_2mortal(newSVpv(ws_shown(aTHX_ name), 0));
     arg[3] = sv_2mortal(newRV_inc((SV *)known));
     arg[4] = elsewhere ? sv_2mortal(newSVpv(elsewhere, 0)) : &PL_sv_undef;
-    (void)ws_call_helper(aTHX_ "EV::Websockets::_unknown_option", arg, 5);
+    (void)ws_call_helper(aTHX_ "EV::Websockets::Options::unknown", arg, 5);
 }
 
 static void store_option(pTHX_ ws_options *o, U32 method, SV *name, SV *value)
@@ -276,11 +276,10 @@ static void rate(pTHX_ const ws_options *o, ws_option which, double *pair)
 /* `data` is NULL if it is not given, and only then. */
 evws_bytes ws_option_string(pTHX_ const ws_options *o, ws_option which)
 {
-    evws_bytes none = { NULL, 0 };
     SV *plain;
 
     if (!ws_option_given(aTHX_ o, which))
-        return none;
+        return WS_NO_BYTES;
     plain = ws_plain_scalar(aTHX_ o->value[which]);
     if (!plain)
         ws_option_must_be(aTHX_ o, which, "a string");
@@ -318,20 +317,11 @@ HV *ws_options_settings(pTHX_ const ws_options *o)
 
     for (i = 0; i < WS_OPT_COUNT; i++)
         if (ws_option_given(aTHX_ o, (ws_option)i))
-            ws_store(aTHX_ settings, specs[i].name, newSVsv(o->value[i]));
+            (void)hv_store(settings, specs[i].name, (I32)specs[i].length, newSVsv(o->value[i]), 0);
     return settings;
 }
 
 /* ---- callbacks ---- */
-
-static bool is_code(pTHX_ SV *value)
-{
-    if (!SvROK(value))
-        return FALSE;
-    if (SvTYPE(SvRV(value)) == SVt_PVCV)
-        return TRUE;
-    return SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), "(&{}", 4, 0);
-}
 
 /* What call_sv is to get, borrowed from the options: the CV itself where there
  * is one, which saves a dereference on every call. NULL: not given. */
@@ -341,35 +331,38 @@ SV *ws_option_code(pTHX_ const ws_options *o, ws_option which)
 
     if (!ws_option_given(aTHX_ o, which))
         return NULL;
-    if (!is_code(aTHX_ value))
+    if (SvROK(value) && SvTYPE(SvRV(value)) == SVt_PVCV)
+        return SvRV(value);
+    if (!ws_overloads(aTHX_ value, "(&{}"))
         ws_option_must_be(aTHX_ o, which, "a code reference");
-    return SvTYPE(SvRV(value)) == SVt_PVCV ? SvRV(value) : value;
+    return value;
 }
 
-/* `origins` are patterns, or NULL. All is checked before the set is made, so that a croak leaks nothing. */
-ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins)
+/* Croaks if a callback is none. What nobody listens to need not be reported. */
+U32 ws_options_wants(pTHX_ const ws_options *o)
 {
-    SV *code[WS_CALLBACK_COUNT];
-    ws_callbacks *callbacks;
     int i;
 
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
-        code[i] = ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
+        (void)ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
+    return (ws_option_given(aTHX_ o, WS_OPT_ON_MESSAGE) ? EVWS_WANT_MESSAGE : 0)
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_PONG) ? EVWS_WANT_PONG : 0)
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_DRAIN) ? EVWS_WANT_DRAIN : 0);
+}
+
+/* A new set, of callbacks that ws_options_wants has seen. `origins` are patterns, or NULL. */
+ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins)
+{
+    ws_callbacks *callbacks;
+    int i;
+
     Newxz(callbacks, 1, ws_callbacks);
     callbacks->refs = 1;
     callbacks->origins = (AV *)SvREFCNT_inc((SV *)origins);
     callbacks->utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8);
     for (i = 0; i < WS_CALLBACK_COUNT; i++)
-        callbacks->on[i] = SvREFCNT_inc(code[i]);
+        callbacks->on[i] = SvREFCNT_inc(ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i)));
     return callbacks;
-}
-
-/* What nobody listens to need not be reported. */
-U32 ws_callbacks_wants(const ws_callbacks *callbacks)
-{
-    return (callbacks->on[WS_ON_MESSAGE] ? EVWS_WANT_MESSAGE : 0)
-         | (callbacks->on[WS_ON_PONG] ? EVWS_WANT_PONG : 0)
-         | (callbacks->on[WS_ON_DRAIN] ? EVWS_WANT_DRAIN : 0);
 }
 
 /* ---- lists ---- */
@@ -549,7 +542,7 @@ static evws_bytes name_of(ws_option which)
 }
 
 /* Why the last call was refused, in the engine's words and with our names. */
-evws_bytes ws_error_text(evws_context *engine)
+static evws_bytes error_text(evws_context *engine)
 {
     evws_names names;
 
@@ -570,7 +563,7 @@ evws_bytes ws_error_text(evws_context *engine)
 void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
 {
     evws_context *engine = ws_context_engine(aTHX_ ctx);
-    evws_bytes text = ws_error_text(engine);
+    evws_bytes text = error_text(engine);
 
     switch (evws_last_error_kind(engine)) {
     case EVWS_ERROR_BUG:
@@ -586,4 +579,10 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
         break;
     }
     croak("%s%s%.*s", method ? method : "", method ? ": " : "", (int)text.length, WS_TEXT(text));
+}
+
+void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status)
+{
+    if (status != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx, method);
 }

@@ -134,10 +134,10 @@ HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
 SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
+U32 ws_options_wants(pTHX_ const ws_options *o);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
-U32 ws_callbacks_wants(const ws_callbacks *callbacks);
 HV *ws_options_settings(pTHX_ const ws_options *o);
-evws_bytes ws_error_text(evws_context *engine);
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method);
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method) __attribute__noreturn__;
+void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
 
 #endif

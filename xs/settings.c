@@ -77,10 +77,11 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
     out->enabled = flag(aTHX_ o, WS_OPT_DEFLATE, !is_server);
 }
 
-/* What connect, listen and adopt have in common. What the callbacks want is for the caller to say. */
+/* What connect, listen and adopt have in common. */
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
 {
     ws_options_read(aTHX_ o, WS_IN_settings, out);
     ws_options_read(aTHX_ o, WS_IN_limits, &out->limits);
     deflate_option(aTHX_ o, is_server, &out->deflate);
+    out->wants = ws_options_wants(aTHX_ o);
 }

@@ -118,9 +118,10 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
 
 /* ---- what was agreed on ---- */
 
-static void store_peer(pTHX_ HV *hash, const char *name, evws_bytes text)
+/* What the peer says of itself; undef: it says nothing. */
+static SV *peer_text(pTHX_ evws_bytes text)
 {
-    ws_store(aTHX_ hash, name, text.length ? ws_peer_sv(aTHX_ text) : newSV(0));
+    return text.length ? ws_peer_sv(aTHX_ text) : newSV(0);
 }
 
 /* Of an open connection, or of one that waits for an answer: a hash reference of its own for each call, or undef. */
@@ -129,20 +130,15 @@ SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id)
     evws_tls_info info;
     HV *hash;
 
-    if (!ctx->engine || !evws_tls(ctx->engine, id, &info))
+    if (!evws_tls(ctx->engine, id, &info))
         return newSV(0);
     hash = newHV();
-    ws_store(aTHX_ hash, "version", ws_text_sv(aTHX_ info.version));
-    ws_store(aTHX_ hash, "cipher", ws_text_sv(aTHX_ info.cipher));
-    ws_store(aTHX_ hash, "alpn", ws_text_sv(aTHX_ info.alpn));
-    store_peer(aTHX_ hash, "server_name", info.server_name);
-    store_peer(aTHX_ hash, "peer_certificate", info.certificate);
-    ws_store(aTHX_ hash, "verified", newSViv(info.verified));
-    ws_store(aTHX_ hash, "resumed", newSViv(info.resumed));
+    (void)hv_stores(hash, "version", ws_text_sv(aTHX_ info.version));
+    (void)hv_stores(hash, "cipher", ws_text_sv(aTHX_ info.cipher));
+    (void)hv_stores(hash, "alpn", ws_text_sv(aTHX_ info.alpn));
+    (void)hv_stores(hash, "server_name", peer_text(aTHX_ info.server_name));
+    (void)hv_stores(hash, "peer_certificate", peer_text(aTHX_ info.certificate));
+    (void)hv_stores(hash, "verified", newSViv(info.verified));
+    (void)hv_stores(hash, "resumed", newSViv(info.resumed));
     return newRV_noinc((SV *)hash);
-}
-
-SV *ws_tls(pTHX_ ws_connection *conn)
-{
-    return conn && conn->open ? ws_tls_of(aTHX_ conn->ctx, conn->id) : newSV(0);
 }

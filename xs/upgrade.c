@@ -17,12 +17,12 @@ static AV *origin_options(pTHX_ const ws_options *o, evws_upgrade_options *out)
     return out->ask_origin ? patterns : NULL;
 }
 
-/* All but what the callbacks say. Returns the patterns among the origins, a
- * mortal, or NULL: there are none. */
+/* Returns the patterns among the origins, a mortal, or NULL: there are none. */
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out)
 {
     ws_option_settings(aTHX_ o, TRUE, &out->settings);
     ws_options_read(aTHX_ o, WS_IN_upgrade_options, out);
+    out->ask_handshake = ws_option_given(aTHX_ o, WS_OPT_ON_HANDSHAKE);
     out->check_host = o->value[WS_OPT_HOSTS] != NULL;
     if (out->check_host)
         WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_HOSTS, NULL), out->allowed_hosts);

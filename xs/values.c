@@ -63,6 +63,12 @@ NV ws_number(pTHX_ SV *value)
     return plain && looks_like_number(plain) ? SvNV(plain) : -1;
 }
 
+/* Whether it is an object with a method for a conversion; "(0+", for example. */
+bool ws_overloads(pTHX_ SV *value, const char *method)
+{
+    return SvROK(value) && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), method, (I32)strlen(method), 0);
+}
+
 /* The array that a value refers to, or NULL. */
 AV *ws_array(SV *value)
 {
@@ -78,9 +84,7 @@ HV *ws_hash(SV *value)
 /* An array that is no object which is to be taken for the text it says it is; or NULL. */
 AV *ws_plain_array(pTHX_ SV *value)
 {
-    AV *array = ws_array(value);
-
-    return array && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(array), "(\"\"", 3, 0) ? NULL : array;
+    return ws_overloads(aTHX_ value, "(\"\"") ? NULL : ws_array(value);
 }
 
 /* ---- reading ---- */
@@ -153,11 +157,6 @@ SV *ws_peer_sv(pTHX_ evws_bytes bytes)
     return sv;
 }
 
-void ws_store(pTHX_ HV *hash, const char *name, SV *value)
-{
-    (void)hv_store(hash, name, (I32)strlen(name), value, 0);
-}
-
 /* ---- calls into Perl: these may die ---- */
 
 /* What is returned, as a mortal copy. */
@@ -179,7 +178,7 @@ SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
     return returned;
 }
 
-/* One of the functions in lib/EV/Websockets.pm. */
+/* One of the functions in lib/EV/Websockets.pm and lib/EV/Websockets/Options.pm. */
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args)
 {
     return ws_call_scalar(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args);

@@ -306,6 +306,8 @@ void ws_watch_settle(pTHX_ ws_context *ctx)
 /* The loop is to call evws_handle_prepare before it blocks. */
 void ws_watch_wake(ws_context *ctx)
 {
+    if (!ctx->engine)
+        return;
     ctx->settle = TRUE;
     ev_prepare_start(ctx->watch->loop, &ctx->watch->prepare);
     ev_idle_start(ctx->watch->loop, &ctx->watch->idle);

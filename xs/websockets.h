@@ -134,6 +134,7 @@ void ws_must_be(pTHX_ const char *what, const char *name, const char *expected, 
 SV *ws_plain_scalar(pTHX_ SV *value);
 SV *ws_plain_string(pTHX_ SV *value);
 NV ws_number(pTHX_ SV *value);
+bool ws_overloads(pTHX_ SV *value, const char *method);
 AV *ws_array(SV *value);
 HV *ws_hash(SV *value);
 AV *ws_plain_array(pTHX_ SV *value);
@@ -145,7 +146,6 @@ bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value);
 SV *ws_list(pTHX);
 SV *ws_text_sv(pTHX_ evws_bytes text);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
-void ws_store(pTHX_ HV *hash, const char *name, SV *value);
 SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
 
@@ -181,6 +181,7 @@ evws_context *ws_context_engine(pTHX_ ws_context *ctx);
 void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
+SV *ws_connection_opened(pTHX_ ws_connection *conn);
 void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
@@ -189,7 +190,6 @@ U32 ws_connection_state(ws_connection *conn);
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
 void ws_callbacks_unref(pTHX_ ws_callbacks *callbacks);
 void ws_callbacks_forget_url(pTHX_ ws_callbacks *callbacks);
-void ws_listener_free(pTHX_ ws_listener *listener);
 void ws_listener_drop(pTHX_ ws_context *ctx, ws_listener *listener);
 
 /* ---- watch.c ---- */
@@ -225,7 +225,6 @@ XS(ws_log_failed_xsub);
 
 /* ---- context.c ---- */
 SV *ws_new(pTHX_ SV **args, I32 count);
-int ws_parse_proxy(pTHX_ SV *proxy, SV **out);
 SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count);
 UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count);
 AV *ws_connections(pTHX_ ws_context *ctx);
@@ -235,6 +234,7 @@ PerlIO *ws_file_of(pTHX_ SV *fh);
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
+typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_TLS } ws_fact_kind;
 void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
 void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
@@ -246,9 +246,7 @@ void ws_forsake(pTHX_ SV *self, CV *method);
 const char *ws_state(ws_connection *conn);
 SV *ws_stash(pTHX_ ws_connection *conn);
 UV ws_send_queue_size(ws_connection *conn);
-SV *ws_get_protocol(pTHX_ ws_connection *conn);
-SV *ws_extensions(pTHX_ ws_connection *conn);
-SV *ws_peer_address(pTHX_ ws_connection *conn);
+SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which);
 
 /* ---- spare.c ---- */
 SV *ws_target_rv(pTHX_ ws_context *ctx, SV *target);
@@ -287,7 +285,6 @@ AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
 void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out);
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
-SV *ws_tls(pTHX_ ws_connection *conn);
 
 /* ---- listener.c ---- */
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out);
@@ -304,6 +301,7 @@ void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings
 
 /* What newSVpvn and printf can do with: not NULL. */
 #define WS_TEXT(bytes) ((bytes).length ? (const char *)(bytes).data : "")
+#define WS_NO_BYTES ((evws_bytes){ NULL, 0 })
 
 /* Tells the engine's queue that the loop has to come by. Inside of a drain
  * this is needed too: the callback may run the loop itself. */
@@ -311,5 +309,8 @@ void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings
 
 /* After a call into the engine: what it logged is told. That can run Perl code. */
 #define WS_LOG(ctx) STMT_START { if ((ctx)->globals->logs) ws_log_take(aTHX_ ctx); } STMT_END
+
+/* Both, at the end of a method that has given the engine something to do. */
+#define WS_CALLED(ctx) STMT_START { WS_WAKE(ctx); WS_LOG(ctx); } STMT_END
 
 #endif

@@ -5,6 +5,7 @@ use warnings;
 use 5.010;
 
 use EV ();
+use EV::Websockets::Options ();
 use XSLoader ();
 
 our $VERSION = '0.11';
@@ -16,7 +17,8 @@ sub EV::Websockets::Context::CLONE_SKIP    { return 1 }
 sub EV::Websockets::Connection::CLONE_SKIP { return 1 }
 sub EV::Websockets::Handshake::CLONE_SKIP  { return 1 }
 
-# The XS code calls the functions that follow, for what Perl says in fewer words.
+# The XS code calls the functions that follow, and those in EV::Websockets::Options, for what
+# Perl says in fewer words.
 
 # Whether this perl's memory is the C library's, so that a buffer may change hands.
 # The headers that the module was compiled with cannot tell: a perl with -DDEBUGGING
@@ -35,61 +37,6 @@ sub _is_from {
         return 1 if $headers->{Origin} =~ $pattern;
     }
     return 0;
-}
-
-# How many letters are to be added, taken away, changed or swapped with the next
-# to make one word of the other (optimal string alignment).
-sub _distance {
-    my ($from, $to) = @_;
-    my @from = split //, lc $from;
-    my @to   = split //, $to;
-    my ($before, @row) = (undef, 0 .. @to);
-    my $last = [@row];
-    for my $i (1 .. @from) {
-        @row = ($i);
-        for my $j (1 .. @to) {
-            my @ways = ($last->[$j - 1] + ($from[$i - 1] ne $to[$j - 1]), $last->[$j] + 1, $row[$j - 1] + 1);
-            push @ways, $before->[$j - 2] + 1
-                if $i > 1 && $j > 1 && $from[$i - 1] eq $to[$j - 2] && $from[$i - 2] eq $to[$j - 1];
-            ($row[$j]) = sort { $a <=> $b } @ways;
-        }
-        ($before, $last) = ($last, [@row]);
-    }
-    return $last->[-1];
-}
-
-# The name that was meant, perhaps. Less than half of a short name is left to know
-# it by. `ssl_certificate` is for `ssl_cert`, `origin` for `origins`.
-sub _nearest {
-    my ($name, $known) = @_;
-    return undef if length $name > 40;
-    my $limit = int(length($name) / 3);
-    $limit = 3 if $limit > 3;
-    my ($nearest, $begins);
-    for my $candidate (@$known) {
-        my $distance = _distance($name, $candidate);
-        ($nearest, $limit) = ($candidate, $distance - 1) if $distance <= $limit;
-        my ($short, $long) = sort { length $a <=> length $b } $name, $candidate;
-        $begins //= $candidate if $short =~ /...[^_]\z/ && index($long, $short) == 0;
-    }
-    return $nearest // $begins;
-}
-
-# A name that is mistyped is an option that is not set. Where that would leave a
-# door open it croaks; elsewhere it warns, as 0.10 took any name in silence: once for
-# each name, so that a program that connects a thousand times stays readable.
-my %warned;
-
-sub _unknown_option {
-    my ($where, $name, $shown, $known, $elsewhere) = @_;
-    my $nearest = defined $elsewhere ? undef : _nearest($name, $known);
-    my $text = "$where: unknown option '$shown'"
-        . (defined $elsewhere ? ": it is an option of $elsewhere"
-        : defined $nearest    ? ": did you mean '$nearest'?" : '');
-    require Carp;
-    Carp::croak($text) if $where !~ /\A(?:new|connect|shutdown)\z/ || $name =~ /\A(?:ssl_|on_|origin)/i;
-    Carp::carp("EV::Websockets: $text") if !$warned{$text}++;
-    return;
 }
 
 1;

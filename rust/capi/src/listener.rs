@@ -72,20 +72,20 @@ pub unsafe extern "C" fn evws_listener_host(
     unsafe { ask(context, work) }.unwrap_or(evws_bytes::NONE)
 }
 
-/// Whether a listener is the one of a Unix socket at `path`, which may be relative.
+/// Whether a listener is at `place`: a port in digits, or the path of a Unix socket, which may be relative.
 ///
 /// # Safety
-/// `context` is live or null; `path` may be read.
+/// `context` is live or null; `place` may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_listener_is_at(
     context: *const evws_context,
     listener: u64,
-    path: evws_bytes,
+    place: evws_bytes,
 ) -> bool {
     // SAFETY: as promised above.
     unsafe {
         ask(context, |engine| {
-            Some(engine.listener_is_at(listener, path.borrow()))
+            Some(engine.listener_is_at(listener, place.borrow()))
         })
     }
     .unwrap_or(false)

@@ -260,15 +260,22 @@ impl Arrivals {
             .is_some_and(|listener| listener.policy.tls.is_some())
     }
 
-    /// Whether it is the listener of a Unix socket at `path`, which may be relative.
-    pub fn listener_is_at(&self, id: Id, path: &[u8]) -> bool {
-        let address = self.listener_address(id);
-        let Some(own) = address.and_then(|address| address.path.as_deref()) else {
+    /// Whether it listens at `place`: a port in digits, or the path of a Unix socket, which may be relative.
+    pub fn listener_is_at(&self, id: Id, place: &[u8]) -> bool {
+        let Some(address) = self.listener_address(id) else {
             return false;
         };
-        own == path
-            || path::absolute(Path::new(OsStr::from_bytes(path)))
-                .is_ok_and(|absolute| absolute.as_os_str().as_bytes() == own)
+        if place.iter().all(u8::is_ascii_digit) {
+            let port = std::str::from_utf8(place)
+                .ok()
+                .and_then(|digits| digits.parse().ok());
+            return address.port != 0 && port == Some(address.port);
+        }
+        address.path.as_deref().is_some_and(|own| {
+            own == place
+                || path::absolute(Path::new(OsStr::from_bytes(place)))
+                    .is_ok_and(|absolute| absolute.as_os_str().as_bytes() == own)
+        })
     }
 
     /// Reads the TLS files of listeners again: of all of them, or of none if one cannot be used.

@@ -221,8 +221,8 @@ impl Context {
     }
 
     /// Whether it is the listener of a Unix socket at `path`, which may be relative.
-    pub fn listener_is_at(&self, id: Id, path: &[u8]) -> bool {
-        self.arrivals.listener_is_at(id, path)
+    pub fn listener_is_at(&self, id: Id, place: &[u8]) -> bool {
+        self.arrivals.listener_is_at(id, place)
     }
 
     /// Reads the files of listeners again. Handshakes that begin from now on use them; connections
