@@ -1298,7 +1298,8 @@ void evws_handle_io(struct evws_context *context, uint64_t token, bool readable,
 void evws_handle_timeout(struct evws_context *context);
 
 /**
- * Reports that the loop is about to block: what was sent outside of its callbacks is written.
+ * Reports that the loop is about to block: what was called outside of its callbacks is taken up. Poll
+ * for events and flush then, as after readiness.
  *
  * Safety:
  * `context` is live or null.

@@ -35,7 +35,8 @@ pub unsafe extern "C" fn evws_handle_timeout(context: *mut evws_context) {
     unsafe { drive(context, (), |engine| engine.handle_timeout()) }
 }
 
-/// Reports that the loop is about to block: what was sent outside of its callbacks is written.
+/// Reports that the loop is about to block: what was called outside of its callbacks is taken up. Poll
+/// for events and flush then, as after readiness.
 ///
 /// # Safety
 /// `context` is live or null.

@@ -280,7 +280,12 @@ impl Arrivals {
                     shared.reactor.touch(id);
                 }
             }
-            _ => {}
+            Timer::Closing
+            | Timer::ClosingLimit
+            | Timer::Linger
+            | Timer::Pongs
+            | Timer::IdleCodecs
+            | Timer::Shutdown => {}
         }
     }
 

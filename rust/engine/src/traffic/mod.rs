@@ -293,11 +293,17 @@ impl Traffic {
     pub fn expire(&mut self, id: Id, timer: Timer, shared: &mut Shared<'_>) -> Expired {
         match timer {
             Timer::Linger => self.release(id, shared.reactor),
-            Timer::Closing | Timer::ClosingLimit if self.end_after_timeout(id, shared) => {
-                return Expired::TimedOut;
+            Timer::Closing | Timer::ClosingLimit => {
+                if self.end_after_timeout(id, shared) {
+                    return Expired::TimedOut;
+                }
             }
             Timer::Pongs => self.fail_unread_pongs(id, shared),
-            _ => {}
+            Timer::Handshake
+            | Timer::AttemptDelay
+            | Timer::AcceptPause
+            | Timer::IdleCodecs
+            | Timer::Shutdown => {}
         }
         Expired::Other
     }
