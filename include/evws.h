@@ -418,6 +418,18 @@ typedef struct evws_limits {
    * ends the stream; six times that if it only sends; 0 or less: as long as it takes.
    */
   double close_timeout;
+  /**
+   * Bytes of the head of the peer's request or response; 0: no limit.
+   */
+  uint64_t max_header_size;
+  /**
+   * Headers in it; 0: no limit.
+   */
+  uint32_t max_headers;
+  /**
+   * Frames that a message may come in; 0: no limit.
+   */
+  uint32_t max_fragments;
 } evws_limits;
 
 /**

@@ -43,6 +43,11 @@ enum {
     O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
     O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
                                               IN(upgrade_options, handshake_timeout)) \
+    O(MAX_HEADER_SIZE,   "max_header_size",   WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_BYTES(16384), \
+                                              IN(limits, max_header_size)) \
+    O(MAX_HEADERS,       "max_headers",       WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_COUNT(100, 0, U32_MAX), \
+                                              IN(limits, max_headers)) \
+    O(MAX_FRAGMENTS,     "max_fragments",     WS_FOR_CONNECTIONS, AS_COUNT(65536, 0, U32_MAX), IN(limits, max_fragments)) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
     O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \

@@ -9,7 +9,7 @@ use Hostile;
 use Run;
 use Test::More;
 
-my $victim = victim();
+my $victim = victim(listen => { max_fragments => 0 });
 attack($victim, 'a million empty fragments', times => 1_000_000, warm => 500_000, cpu => 3, sub {
     my ($times) = @_;
     my $peer = $victim->upgraded;

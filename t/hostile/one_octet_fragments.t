@@ -9,7 +9,7 @@ use Hostile;
 use Run;
 use Test::More;
 
-my $victim = victim(listen => { max_message_size => 4_000_000 });
+my $victim = victim(listen => { max_message_size => 4_000_000, max_fragments => 0 });
 attack($victim, 'a million fragments of one octet', times => 1_000_000, warm => 60_000, cpu => 3, limit => 2048, sub {
     my ($times) = @_;
     my $peer = $victim->upgraded;

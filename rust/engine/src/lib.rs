@@ -33,7 +33,7 @@ pub use event::{Event, Id, Interest, Settings, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::{FrameKind, SendError};
 pub use evws_proto::deflate::{self, Options as DeflateOptions};
-pub use evws_proto::handshake::RequestParts;
+pub use evws_proto::handshake::{HeadLimits, RequestParts};
 pub use evws_proto::http::{HttpRequest, HttpResponse};
 pub use evws_proto::proxy;
 pub use evws_proto::url::UrlError;

@@ -3,15 +3,21 @@
 
 use std::time::Duration;
 
+use evws_proto::handshake::HeadLimits;
+
 use crate::timeouts;
 
-/// What a connection is limited to. The times are without end, and the sizes without bound, by default: what a program
-/// gets that says nothing is its caller's to decide.
+/// What a connection is limited to. The times are without end by default, and the sizes but those of heads without
+/// bound: what a program gets that says nothing is its caller's to decide.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// How long the peer of a connection that is being closed may go without any progress, until it closes too and ends
     /// the stream; `None`: as long as it takes.
     pub close_timeout: Option<Duration>,
+    /// How large the head of the peer's request or response may be.
+    pub head: HeadLimits,
+    /// The most frames that a message may come in; 0: no limit.
+    pub max_fragments: u32,
 }
 
 impl Limits {

@@ -320,6 +320,7 @@ mod tests {
         Connection::new(&Config {
             role: Role::Server,
             max_message_size: 0,
+            max_fragments: 0,
             validate_utf8: true,
         })
     }

@@ -81,6 +81,7 @@ fn receiver(limit: u64, no_context_takeover: bool) -> Connection {
     };
     let mut connection = Connection::new(&Config {
         max_message_size: limit,
+        max_fragments: 0,
         ..config(Role::Client)
     });
     connection.use_deflate(&agreement, Codecs::default());

@@ -29,6 +29,7 @@ fn client(no_context_takeover: bool, max_message_size: u64) -> Connection {
     };
     let mut client = Connection::new(&Config {
         max_message_size,
+        max_fragments: 0,
         ..config(Role::Client)
     });
     client.use_deflate(&agreement, Codecs::default());

@@ -327,6 +327,43 @@ fn a_message_may_be_as_large_as_the_limit() {
     assert_every_way(&limited, &wire.concat(), &expected);
 }
 
+/// A million frames without payload were one message, which had no size that a limit could be for.
+#[test]
+fn a_message_may_come_in_as_many_frames_as_the_limit() {
+    let limited = Config {
+        max_fragments: 3,
+        ..config(Role::Server)
+    };
+    let part = |last, opcode| frame_to(Role::Server, last, opcode, b"");
+    let (first, more) = (part(false, Opcode::Text), part(false, Opcode::Continuation));
+    let ping = part(true, Opcode::Ping);
+    let allowed = [
+        part(true, Opcode::Text),
+        first.clone(),
+        ping.clone(),
+        more.clone(),
+        ping.clone(),
+        part(true, Opcode::Continuation),
+        first.clone(),
+        more.clone(),
+        more.clone(),
+    ]
+    .concat();
+    let messages = [
+        text(""),
+        Event::Ping(Vec::new()),
+        Event::Ping(Vec::new()),
+        text(""),
+    ];
+    assert_every_way(&limited, &allowed, &messages);
+    for one_more in [part(true, Opcode::Continuation), more] {
+        let wire = [&allowed[..], &one_more].concat();
+        let mut events = messages.to_vec();
+        events.push(Event::Failed(1009, "message exceeds max_fragments"));
+        assert_every_way(&limited, &wire, &events);
+    }
+}
+
 #[test]
 fn the_limit_is_enforced_by_the_header() {
     let limited = Config {

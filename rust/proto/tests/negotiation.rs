@@ -2,7 +2,7 @@
 
 use evws_proto::deflate::{compressor_size, Agreement, Direction, Options};
 use evws_proto::handshake::{
-    accept_key, accept_offer, parse_request, parse_response, ClientRequest, Malformed,
+    accept_key, accept_offer, parse_request, parse_response, ClientRequest, HeadLimits, Malformed,
     UpgradeResponse, UpgradeResponseError,
 };
 
@@ -310,7 +310,9 @@ fn a_client_offers_what_its_options_say() {
         };
         request.check().unwrap();
         let head = request.encode("dGhlIHNhbXBsZSBub25jZQ==");
-        let (_, parsed) = parse_request(&head).unwrap().unwrap();
+        let (_, parsed) = parse_request(&head, HeadLimits::default())
+            .unwrap()
+            .unwrap();
         let expected = format!("permessage-deflate{expected}");
         assert_eq!(parsed.extensions, expected.as_bytes());
         assert!(accept_offer(&parsed.extensions, &OPTIONS)
@@ -325,7 +327,9 @@ fn offers_in_several_headers_are_one_list() {
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
                 Sec-WebSocket-Extensions: foo\r\nsec-websocket-extensions: permessage-deflate; bad, \r\n\
                 Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n\r\n";
-    let (_, request) = parse_request(head.as_bytes()).unwrap().unwrap();
+    let (_, request) = parse_request(head.as_bytes(), HeadLimits::default())
+        .unwrap()
+        .unwrap();
     let text = answer(std::str::from_utf8(&request.extensions).unwrap(), &OPTIONS);
     assert_eq!(
         text.unwrap(),

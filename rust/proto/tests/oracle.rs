@@ -6,7 +6,7 @@ use common::*;
 use evws_proto::connection::FrameKind;
 use evws_proto::frame::{encode_header, Header, Opcode};
 use evws_proto::handshake::{
-    encode_response, generate_key, parse_request, parse_response, ClientRequest,
+    encode_response, generate_key, parse_request, parse_response, ClientRequest, HeadLimits,
 };
 use evws_proto::{mask, Connection, Role};
 use proptest::prelude::*;
@@ -224,7 +224,9 @@ fn our_server_answers_their_client() {
         panic!("they wait for the answer");
     };
     let sent = std::mem::take(&mut waiting.get_mut().get_mut().output);
-    let (length, request) = parse_request(&sent).unwrap().unwrap();
+    let (length, request) = parse_request(&sent, HeadLimits::default())
+        .unwrap()
+        .unwrap();
     assert_eq!(length, sent.len());
     assert_eq!(request.target, "/a%20b?c=d");
     assert_eq!(request.protocols, ["chat"]);
@@ -254,6 +256,7 @@ fn their_server_answers_our_client() {
         protocols: Vec::new(),
         headers: vec![("x-own".to_owned(), b"1".to_vec())],
         deflate: None,
+        ..ClientRequest::default()
     };
     request.check().unwrap();
     let key = generate_key();

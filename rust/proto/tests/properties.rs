@@ -5,7 +5,9 @@ mod common;
 use common::*;
 use evws_proto::connection::FrameKind;
 use evws_proto::frame::{self, Header, Opcode};
-use evws_proto::handshake::{encode_response, parse_request, parse_response, ClientRequest};
+use evws_proto::handshake::{
+    encode_response, parse_request, parse_response, ClientRequest, HeadLimits,
+};
 use evws_proto::url::Url;
 use evws_proto::utf8::Validator;
 use evws_proto::{close, mask, utf8, Config, Connection, Role};
@@ -126,7 +128,7 @@ proptest! {
     fn cuts_change_nothing_whatever_the_bytes(role in any_role(), validate_utf8: bool,
                                               max_message_size in prop_oneof![Just(0u64), 0u64..100],
                                               parts in prop::collection::vec(any_part(), 0..10), cuts in any_cuts()) {
-        let config = Config { role, max_message_size, validate_utf8 };
+        let config = Config { role, max_message_size, max_fragments: 0, validate_utf8 };
         let wire = parts.concat();
         let whole = feed_cut(&config, &wire, &[]);
         prop_assert_eq!(&feed_cut(&config, &wire, &places(&cuts, wire.len())), &whole);
@@ -156,17 +158,17 @@ proptest! {
     #[test]
     fn no_head_panics(bytes: Vec<u8>, insert in any::<prop::sample::Index>(), noise: Vec<u8>) {
         let request = ClientRequest { host: "h".into(), target: "/".into(), ..Default::default() };
-        let _ = parse_request(&bytes);
+        let _ = parse_request(&bytes, HeadLimits::default());
         let _ = parse_response(&bytes, "key", &request);
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = request.encode(key);
-        let (_, parsed) = parse_request(&head).unwrap().unwrap();
+        let (_, parsed) = parse_request(&head, HeadLimits::default()).unwrap().unwrap();
         let mut answer = encode_response(&parsed, None, None, &[]);
         for head in [&mut head, &mut answer] {
             let at = insert.index(head.len());
             head.splice(at..at, noise.iter().copied());
         }
-        let _ = parse_request(&head);
+        let _ = parse_request(&head, HeadLimits::default());
         let _ = parse_response(&answer, key, &request);
     }
 
@@ -178,10 +180,10 @@ proptest! {
             target: path.clone(),
             protocols: names.into_iter().collect(),
             headers: vec![("x-value".to_owned(), value.clone().into_bytes())],
-            deflate: None,
+            ..ClientRequest::default()
         };
         prop_assert_eq!(request.check(), Ok(()));
-        let (_, parsed) = parse_request(&request.encode("dGhlIHNhbXBsZSBub25jZQ==")).unwrap().unwrap();
+        let (_, parsed) = parse_request(&request.encode("dGhlIHNhbXBsZSBub25jZQ=="), HeadLimits::default()).unwrap().unwrap();
         prop_assert_eq!(&parsed.target, &path);
         prop_assert_eq!(&parsed.protocols, &request.protocols);
         prop_assert!(parsed.headers.contains(&("X-Value".to_owned(), value.into_bytes())));

@@ -63,7 +63,8 @@ impl AdoptOptions {
     fn read_request(&self) -> Result<Option<UpgradeRequest>, Rejection> {
         let request = match &self.kind {
             AdoptedAs::Client => {
-                handshake::parse_request(&self.initial_data)?.map(|(_, request)| request)
+                let limits = self.upgrade.settings.limits.head;
+                handshake::parse_request(&self.initial_data, limits)?.map(|(_, request)| request)
             }
             AdoptedAs::Requested(parts) => Some(parts.upgrade()?),
             AdoptedAs::Upgraded(_) => None,

@@ -88,6 +88,7 @@ impl Arrivals {
             protocols: options.protocols,
             headers: options.headers,
             deflate: options.settings.deflate,
+            limits: options.settings.limits.head,
         };
         request.check()?;
         let secure = if url.secure {

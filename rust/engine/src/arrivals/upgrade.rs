@@ -62,6 +62,7 @@ impl UpgradeOptions {
         Policy {
             protocols: self.protocols,
             deflate: self.settings.deflate,
+            head: self.settings.limits.head,
             headers: self.headers,
             origins: allowed.origins,
             hosts: allowed.hosts,

@@ -232,6 +232,7 @@ mod tests {
             Bench {
                 limits: Limits {
                     close_timeout: Some(CLOSE_TIMEOUT),
+                    ..Limits::default()
                 },
                 ..Bench::default()
             }

@@ -61,6 +61,7 @@ impl Link {
         let config = Config {
             role,
             max_message_size: settings.max_message_size,
+            max_fragments: settings.limits.max_fragments,
             validate_utf8: settings.validate_utf8,
         };
         Link {

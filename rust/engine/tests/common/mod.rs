@@ -183,6 +183,7 @@ pub fn settings() -> Settings {
 pub fn limits() -> Limits {
     Limits {
         close_timeout: Some(Duration::from_secs(5)),
+        ..Limits::default()
     }
 }
 

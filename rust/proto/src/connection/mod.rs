@@ -21,6 +21,8 @@ pub struct Config {
     pub role: Role,
     /// The largest message accepted, in bytes; 0 is no limit. A larger one fails the connection with 1009.
     pub max_message_size: u64,
+    /// The most frames that a message may come in; 0 is no limit. One more fails the connection with 1009.
+    pub max_fragments: u32,
     /// Whether text messages and close reasons must be UTF-8. If not, they fail the connection with 1007.
     pub validate_utf8: bool,
 }
@@ -105,6 +107,9 @@ pub struct Connection {
     /// If compression was negotiated.
     deflate: Option<Box<Deflate>>,
     max_message_size: u64,
+    max_fragments: u32,
+    /// Frames of the message that is being received; 0 between two of them.
+    fragments: u32,
     role: Role,
     validate_utf8: bool,
     /// Our Close is queued: nothing may follow it.
@@ -128,6 +133,11 @@ impl Connection {
                 0 => isize::MAX as u64,
                 limit => limit.min(isize::MAX as u64),
             },
+            max_fragments: match config.max_fragments {
+                0 => u32::MAX,
+                limit => limit,
+            },
+            fragments: 0,
             role: config.role,
             validate_utf8: config.validate_utf8,
             close_sent: false,
@@ -189,6 +199,7 @@ mod tests {
         Connection::new(&Config {
             role,
             max_message_size: 0,
+            max_fragments: 0,
             validate_utf8: true,
         })
     }

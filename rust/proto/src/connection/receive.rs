@@ -312,6 +312,7 @@ impl Connection {
             _ => self.receiving_fragments = !header.fin,
         }
         if !self.close_sent {
+            self.count_fragment(header.fin)?;
             let message = self
                 .partial
                 .as_ref()
@@ -327,6 +328,19 @@ impl Connection {
             }
         }
         Ok(Frame::new(header, self.close_sent))
+    }
+
+    /// A frame of a message begins. Those without payload cost memory nowhere, but time: a message may not have
+    /// any number of them.
+    fn count_fragment(&mut self, is_last: bool) -> Result<(), Failure> {
+        self.fragments = self.fragments.saturating_add(1);
+        if self.fragments > self.max_fragments {
+            return Err(Failure::too_big("message exceeds max_fragments"));
+        }
+        if is_last {
+            self.fragments = 0;
+        }
+        Ok(())
     }
 
     /// `range` of the input is payload of a control frame.

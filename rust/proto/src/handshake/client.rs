@@ -4,9 +4,10 @@ use super::extensions;
 use super::headers::{
     check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError,
 };
+use super::HeadLimits;
 use crate::deflate;
 
-/// A client's request for an upgrade.
+/// A client's request for an upgrade, and what is taken for an answer to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientRequest {
     /// The Host header's value, as [`Url::host_header`](crate::url::Url::host_header) makes it.
@@ -21,6 +22,8 @@ pub struct ClientRequest {
     /// What is offered of permessage-deflate, which [`Options::check`](deflate::Options::check) has accepted; `None`
     /// offers none.
     pub deflate: Option<deflate::Options>,
+    /// How large the response's head may be.
+    pub limits: HeadLimits,
 }
 
 /// Why a request is not sent. The texts are complete messages.
@@ -148,7 +151,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
                 .collect(),
-            deflate: None,
+            ..ClientRequest::default()
         }
     }
 

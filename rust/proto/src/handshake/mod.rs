@@ -3,12 +3,13 @@
 //!
 //! `client` makes the request and `response` checks the answer; `request`, `target` and `server` are the other side.
 //! `headers` is what both say about headers, `extensions` about the negotiation of permessage-deflate, `origin` which
-//! pages may ask, `host` which names a server answers to, `rejection` what a server answers by itself in place of 101.
+//! pages may ask, `host` which names a server answers to, `limits` how large a head may be, `rejection` what a server answers by itself in place of 101.
 
 mod client;
 mod extensions;
 pub(crate) mod headers;
 mod host;
+mod limits;
 mod origin;
 mod rejection;
 pub(crate) mod request;
@@ -20,17 +21,13 @@ pub use client::{ClientRequest, RequestError};
 pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
 pub use host::{Host, Hosts, HostsError};
+pub use limits::HeadLimits;
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
-pub use request::{parse_request, RequestParts, UpgradeRequest, MAX_REQUEST_HEAD};
-pub use response::{
-    check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError, MAX_RESPONSE_HEAD,
-};
+pub use request::{parse_request, RequestParts, UpgradeRequest};
+pub use response::{check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError};
 pub(crate) use response::{final_response, status_of};
 pub use server::{choose_subprotocol, encode_response};
-
-/// The most headers a request or response may have.
-pub const MAX_HEADERS: usize = 128;
 
 /// A new `Sec-WebSocket-Key`: 16 random bytes in base64.
 pub fn generate_key() -> String {

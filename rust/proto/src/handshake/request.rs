@@ -1,12 +1,10 @@
 //! A client's request, as a server reads it (RFC 6455 section 4.2.1). What its target and `Host` say is in `target`.
 
 use super::headers::{has_token, joined, list, lossy, values};
+use super::limits::FewHeaders;
 use super::target::{host, target_view, NO_HOST};
-use super::{Headers, Host, Rejection, MAX_HEADERS};
-use httparse::{Error, Header, Status, EMPTY_HEADER};
-
-/// The longest request head accepted, in bytes.
-pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
+use super::{HeadLimits, Headers, Host, Rejection};
+use httparse::{Error, Header, Status};
 
 /// A request for an upgrade that can be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,21 +28,26 @@ pub struct UpgradeRequest {
 ///
 /// # Errors
 /// The [`Rejection`] to answer with, as soon as nothing that follows could make the request acceptable.
-pub fn parse_request(buf: &[u8]) -> Result<Option<(usize, UpgradeRequest)>, Rejection> {
-    parse_head(buf, upgrade)
+pub fn parse_request(
+    buf: &[u8],
+    limits: HeadLimits,
+) -> Result<Option<(usize, UpgradeRequest)>, Rejection> {
+    parse_head(buf, limits, upgrade)
 }
 
 /// Reads a head from the front of `buf`, and hands it to `judge` when it is complete.
 pub(crate) fn parse_head<T>(
     buf: &[u8],
+    limits: HeadLimits,
     judge: impl FnOnce(&httparse::Request<'_, '_>) -> Result<T, Rejection>,
 ) -> Result<Option<(usize, T)>, Rejection> {
-    let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut parsed_headers);
     // Nothing beyond is looked at: whether it has come already must not make a difference.
-    let length = match parsed.parse(&buf[..buf.len().min(MAX_REQUEST_HEAD)]) {
+    let head = &buf[..buf.len().min(limits.size)];
+    let (mut few, mut many) = (FewHeaders::new(), Vec::new());
+    let mut parsed = httparse::Request::new(limits.places(head.len(), &mut few, &mut many));
+    let length = match parsed.parse(head) {
         Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if buf.len() < MAX_REQUEST_HEAD => return Ok(None),
+        Ok(Status::Partial) if buf.len() < limits.size => return Ok(None),
         Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
         Err(_) => return Err(Rejection::new(400)),
     };
@@ -166,6 +169,10 @@ mod tests {
 
     const REST: &str = "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+    fn parse_request(buf: &[u8]) -> Result<Option<(usize, UpgradeRequest)>, Rejection> {
+        super::parse_request(buf, HeadLimits::default())
+    }
 
     fn accepted(text: &str) -> UpgradeRequest {
         let (length, request) = parse_request(text.as_bytes()).unwrap().unwrap();
@@ -417,26 +424,47 @@ mod tests {
 
     #[test]
     fn oversized_heads_get_431_before_they_end() {
-        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_REQUEST_HEAD));
-        assert_eq!(
-            parse_request(&long.as_bytes()[..MAX_REQUEST_HEAD - 1]),
-            Ok(None)
-        );
-        assert_eq!(status(&long[..MAX_REQUEST_HEAD]), 431);
+        let limits = HeadLimits::default();
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(limits.size));
+        assert_eq!(parse_request(&long.as_bytes()[..limits.size - 1]), Ok(None));
+        assert_eq!(status(&long[..limits.size]), 431);
         assert_eq!(status(&format!("{long}\r\n{REST}\r\n")), 431);
         assert_eq!(
             status(&format!(
                 "GET / HTTP/1.1\r\n{}{REST}\r\n",
-                "X: y\r\n".repeat(MAX_HEADERS)
+                "X: y\r\n".repeat(limits.headers)
             )),
             431
         );
         assert_eq!(
-            status(&format!(
-                "GET /{} HTTP/1.1\r\n",
-                "x".repeat(MAX_REQUEST_HEAD)
-            )),
+            status(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(limits.size))),
             431
         );
+    }
+
+    /// What is exactly as large as the limit is accepted, and one byte or one header more is not.
+    #[test]
+    fn the_limits_of_a_head_are_exact() {
+        let head = format!("GET / HTTP/1.1\r\n{REST}X: y\r\n\r\n");
+        let parse = |size: usize, headers: usize| {
+            super::parse_request(head.as_bytes(), HeadLimits { size, headers })
+                .map(|found| found.map(|(length, _)| length))
+                .map_err(|rejection| rejection.status)
+        };
+        let length = head.len();
+        assert_eq!(parse(length, 6), Ok(Some(length)));
+        assert_eq!(parse(length - 1, 6), Err(431));
+        assert_eq!(parse(length, 5), Err(431));
+        assert_eq!(parse(usize::MAX, usize::MAX), Ok(Some(length)));
+        // Without limits, however many there are.
+        let many = head.replace("X: y", "X: y\r\n".repeat(5_000).trim_end());
+        let limits = HeadLimits {
+            size: usize::MAX,
+            headers: usize::MAX,
+        };
+        let (length, _) = super::parse_request(many.as_bytes(), limits)
+            .unwrap()
+            .unwrap();
+        assert_eq!(length, many.len());
     }
 }

@@ -2,11 +2,9 @@
 
 use super::extensions::{check_choice, ExtensionError, Negotiated};
 use super::headers::{add_to_view, has_token, joined, lossy, values};
-use super::{accept_key, ClientRequest, Headers, MAX_HEADERS};
-use httparse::{Error, Status, EMPTY_HEADER};
-
-/// The longest response head accepted, in bytes.
-pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+use super::limits::FewHeaders;
+use super::{accept_key, ClientRequest, HeadLimits, Headers};
+use httparse::{Error, Status};
 
 /// Bytes of something unexpected that are shown.
 const MAX_SHOWN: usize = 80;
@@ -34,9 +32,14 @@ pub enum UpgradeResponseError {
     /// 101 in a version of HTTP that knows no upgrade.
     #[error("server answered in HTTP/1.0, which knows no upgrade")]
     Version,
-    /// More bytes than [`MAX_RESPONSE_HEAD`], or more headers than [`MAX_HEADERS`].
-    #[error("server sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)")]
-    TooLarge,
+    /// More bytes than the limit says, which is given.
+    #[error(
+        "server sent too large a response: its head has more than {0} bytes (max_header_size)"
+    )]
+    TooLarge(usize),
+    /// More headers than the limit says, which is given.
+    #[error("server sent too many headers: more than {0} (max_headers)")]
+    TooMany(usize),
     /// 101 without what makes it an upgrade to WebSocket.
     #[error("server's response has no '{0}' header")]
     NoUpgrade(&'static str),
@@ -64,9 +67,11 @@ pub fn parse_response(
     key: &str,
     request: &ClientRequest,
 ) -> Result<Option<(usize, UpgradeResponse)>, UpgradeResponseError> {
-    final_response(buf, false, |parsed, end| match parsed.code {
-        Some(101) => accept(parsed, key, request).map(|response| (end, response)),
-        _ => Err(UpgradeResponseError::Status(status_of(parsed))),
+    final_response(buf, request.limits, false, |parsed, end| {
+        match parsed.code {
+            Some(101) => accept(parsed, key, request).map(|response| (end, response)),
+            _ => Err(UpgradeResponseError::Status(status_of(parsed))),
+        }
     })
 }
 
@@ -75,8 +80,11 @@ pub fn parse_response(
 ///
 /// # Errors
 /// As [`parse_response`].
-pub fn check_ended_response(buf: &[u8]) -> Result<(), UpgradeResponseError> {
-    final_response(buf, true, |_, _| Ok(())).map(drop)
+pub fn check_ended_response(
+    buf: &[u8],
+    request: &ClientRequest,
+) -> Result<(), UpgradeResponseError> {
+    final_response(buf, request.limits, true, |_, _| Ok(())).map(drop)
 }
 
 /// Reads heads from the front of `buf` up to the first that is no interim response, and hands that to `judge` with
@@ -84,20 +92,22 @@ pub fn check_ended_response(buf: &[u8]) -> Result<(), UpgradeResponseError> {
 /// which is malformed has not to be waited for.
 pub(crate) fn final_response<T>(
     buf: &[u8],
+    limits: HeadLimits,
     is_ended: bool,
     judge: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, UpgradeResponseError>,
 ) -> Result<Option<T>, UpgradeResponseError> {
     let mut start = 0;
     loop {
-        let mut parsed_headers = [EMPTY_HEADER; MAX_HEADERS];
-        let mut parsed = httparse::Response::new(&mut parsed_headers);
         // Nothing beyond the limit is looked at: whether it has come already must not make a difference.
-        let rest = &buf[start..buf.len().min(MAX_RESPONSE_HEAD)];
+        let rest = &buf[start..buf.len().min(limits.size)];
+        let (mut few, mut many) = (FewHeaders::new(), Vec::new());
+        let mut parsed = httparse::Response::new(limits.places(rest.len(), &mut few, &mut many));
         let end = match parsed.parse(rest) {
             Ok(Status::Complete(length)) => start + length,
-            Ok(Status::Partial) if buf.len() < MAX_RESPONSE_HEAD => return Ok(None),
-            Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
-                return Err(UpgradeResponseError::TooLarge)
+            Ok(Status::Partial) if buf.len() < limits.size => return Ok(None),
+            Ok(Status::Partial) => return Err(UpgradeResponseError::TooLarge(limits.size)),
+            Err(Error::TooManyHeaders) => {
+                return Err(UpgradeResponseError::TooMany(limits.headers))
             }
             // Nor must what is shown of the first line depend on how much of it has come.
             Err(_) if !is_ended && !is_shown_whole(rest) => return Ok(None),
@@ -254,7 +264,7 @@ mod tests {
         );
         assert_eq!(error("HTTP/1.1 500\r\n\r\n"), "server answered: 500");
         assert_eq!(error("HTTP/1.1 200 OK\r\n\r\n"), "server answered: 200 OK");
-        let long = error(&format!("HTTP/1.1 403 {}\r\n\r\n", "x".repeat(60_000)));
+        let long = error(&format!("HTTP/1.1 403 {}\r\n\r\n", "x".repeat(10_000)));
         assert_eq!(long, format!("server answered: 403 {}...", "x".repeat(200)));
     }
 
@@ -335,17 +345,19 @@ mod tests {
         );
         assert!(error("HTTP/1.1 101 OK\r\nno colon\r\n\r\n")
             .starts_with("server sent a malformed HTTP response: "));
-        let too_large = "server sent too large a response (more than 65536 bytes or 128 headers)";
+        let limits = HeadLimits::default();
+        let too_large =
+            "server sent too large a response: its head has more than 16384 bytes (max_header_size)";
         assert_eq!(
-            error(&format!("{GOOD}X: {}", "x".repeat(MAX_RESPONSE_HEAD))),
+            error(&format!("{GOOD}X: {}", "x".repeat(limits.size))),
             too_large
         );
         assert_eq!(
-            error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(MAX_HEADERS))),
-            too_large
+            error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(limits.headers))),
+            "server sent too many headers: more than 100 (max_headers)"
         );
         assert_eq!(
-            error(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_RESPONSE_HEAD / 20)),
+            error(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(limits.size / 20)),
             too_large
         );
     }

@@ -99,7 +99,10 @@ mod tests {
     fn a_host_that_is_none_gets_400() {
         let with = |target: &str, host: &str| {
             let rest = REST.replace("Host: h", &format!("Host: {host}"));
-            parse_request(format!("GET {target} HTTP/1.1\r\n{rest}\r\n").as_bytes())
+            parse_request(
+                format!("GET {target} HTTP/1.1\r\n{rest}\r\n").as_bytes(),
+                crate::handshake::HeadLimits::default(),
+            )
         };
         for host in ["a b", "a, b", "a/b", "u@a", "[::1", "a:b:c", "h:99999"] {
             assert_eq!(with("/", host).unwrap_err().status, 400, "{host}");

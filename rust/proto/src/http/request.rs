@@ -8,7 +8,7 @@ use httparse::Header;
 use super::{Body, Terms, MAX_BODY};
 use crate::handshake::request::{parse_head, upgrade};
 use crate::handshake::target::{host, target_view, NO_HOST};
-use crate::handshake::{self, headers, Headers, Host, Rejection};
+use crate::handshake::{self, headers, HeadLimits, Headers, Host, Rejection};
 
 /// A request that is no upgrade, without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub enum Incoming {
 ///
 /// # Errors
 /// The [`Rejection`] to answer with; the connection cannot be used any more.
-pub fn parse(buf: &[u8]) -> Result<Option<(usize, Incoming)>, Rejection> {
-    let found = parse_head(buf, |parsed| {
+pub fn parse(buf: &[u8], limits: HeadLimits) -> Result<Option<(usize, Incoming)>, Rejection> {
+    let found = parse_head(buf, limits, |parsed| {
         if headers::has_token(parsed.headers, "Upgrade", "websocket") {
             upgrade(parsed).map(Incoming::Upgrade)
         } else {
@@ -154,7 +154,10 @@ mod tests {
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
     fn read(text: &str) -> (HttpRequest, Body) {
-        match parse(text.as_bytes()).unwrap().unwrap() {
+        match parse(text.as_bytes(), HeadLimits::default())
+            .unwrap()
+            .unwrap()
+        {
             (length, Incoming::Plain(request, body)) => {
                 assert_eq!(length, text.len());
                 (request, body)
@@ -164,7 +167,9 @@ mod tests {
     }
 
     fn status(text: &str) -> u16 {
-        parse(text.as_bytes()).unwrap_err().status
+        parse(text.as_bytes(), HeadLimits::default())
+            .unwrap_err()
+            .status
     }
 
     #[test]
@@ -230,7 +235,9 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_what_names_websocket() {
-        let found = parse(UPGRADE.as_bytes()).unwrap().unwrap();
+        let found = parse(UPGRADE.as_bytes(), HeadLimits::default())
+            .unwrap()
+            .unwrap();
         assert!(matches!(found, (_, Incoming::Upgrade(request)) if request.target == "/chat"));
         read("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
         // An upgrade that is not as it should be is still one.

@@ -3,9 +3,7 @@
 use data_encoding::BASE64;
 
 use super::{authority, Credentials};
-use crate::handshake::{
-    final_response, status_of, UpgradeResponseError, MAX_HEADERS, MAX_RESPONSE_HEAD,
-};
+use crate::handshake::{final_response, status_of, HeadLimits, UpgradeResponseError};
 
 /// The request for a tunnel to `host`, a name or an address without brackets.
 pub fn encode_request(host: &str, port: u16, credentials: Option<&Credentials>) -> Vec<u8> {
@@ -24,8 +22,8 @@ pub fn encode_request(host: &str, port: u16, credentials: Option<&Credentials>) 
 ///
 /// # Errors
 /// A refusal, with its status line, or an answer that is not understood; in words that want "proxy ..." before them.
-pub fn parse_response(buf: &[u8]) -> Result<Option<usize>, String> {
-    read_response(buf, false)
+pub fn parse_response(buf: &[u8], limits: HeadLimits) -> Result<Option<usize>, String> {
+    read_response(buf, limits, false)
 }
 
 /// What is wrong with an answer that has ended in the middle of its head, as
@@ -33,12 +31,12 @@ pub fn parse_response(buf: &[u8]) -> Result<Option<usize>, String> {
 ///
 /// # Errors
 /// As [`parse_response`].
-pub fn check_ended_response(buf: &[u8]) -> Result<(), String> {
-    read_response(buf, true).map(drop)
+pub fn check_ended_response(buf: &[u8], limits: HeadLimits) -> Result<(), String> {
+    read_response(buf, limits, true).map(drop)
 }
 
-fn read_response(buf: &[u8], is_ended: bool) -> Result<Option<usize>, String> {
-    let found = final_response(buf, is_ended, |parsed, end| match parsed.code {
+fn read_response(buf: &[u8], limits: HeadLimits, is_ended: bool) -> Result<Option<usize>, String> {
+    let found = final_response(buf, limits, is_ended, |parsed, end| match parsed.code {
         Some(200..=299) => Ok(end),
         _ => Err(UpgradeResponseError::Status(status_of(parsed))),
     });
@@ -47,10 +45,10 @@ fn read_response(buf: &[u8], is_ended: bool) -> Result<Option<usize>, String> {
         UpgradeResponseError::Malformed(error, line) => {
             format!("sent a malformed HTTP response: {error} (it begins with '{line}')")
         }
-        UpgradeResponseError::TooLarge => format!(
-            "sent too large a response (more than {MAX_RESPONSE_HEAD} bytes or {MAX_HEADERS} headers)"
-        ),
-        other => other.to_string(),
+        other => {
+            let text = other.to_string();
+            text.strip_prefix("server ").unwrap_or(&text).to_owned()
+        }
     })
 }
 
@@ -77,6 +75,7 @@ mod tests {
 
     #[test]
     fn answers() {
+        let parse_response = |buf: &[u8]| parse_response(buf, HeadLimits::default());
         let good = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 Connection established\r\nContent-Length: 9\r\n\r\nx";
         assert_eq!(parse_response(good), Ok(Some(good.len() - 1)));
         for cut in 0..good.len() - 1 {
@@ -92,7 +91,9 @@ mod tests {
             "answered: 101 Switching Protocols"
         );
         assert!(refused("\x05\x00\r\n\r\n").starts_with("sent a malformed HTTP response: "));
-        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_RESPONSE_HEAD));
-        assert!(refused(&endless).starts_with("sent too large a response"));
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(16 * 1024));
+        assert!(refused(&endless).starts_with("sent too large a response: its head has more than"));
+        let many = format!("HTTP/1.1 200 OK\r\n{}", "X: x\r\n".repeat(101));
+        assert!(refused(&many).starts_with("sent too many headers: more than 100"));
     }
 }

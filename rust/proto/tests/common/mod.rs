@@ -49,6 +49,7 @@ pub fn config(role: Role) -> Config {
     Config {
         role,
         max_message_size: 0,
+        max_fragments: 0,
         validate_utf8: true,
     }
 }

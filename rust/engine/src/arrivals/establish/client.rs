@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evws_proto::handshake::{self, ClientRequest, UpgradeResponse};
+use evws_proto::handshake::{self, ClientRequest, HeadLimits, UpgradeResponse};
 use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
@@ -59,7 +59,7 @@ pub async fn establish(
         verified: secure.verify,
     });
     let run = async {
-        let mut transport = run(stream, &mailbox, &url, route, secure).await?;
+        let mut transport = run(stream, &mailbox, &url, route, secure, request.limits).await?;
         let upgraded = upgrade(&mut transport, &mailbox, &request).await?;
         Ok((transport, upgraded))
     };
@@ -87,6 +87,7 @@ async fn run(
     url: &Url,
     route: Route,
     secure: Option<ClientTlsSetup>,
+    limits: HeadLimits,
 ) -> Result<Transport, String> {
     match route {
         Route::Lookup => {
@@ -97,7 +98,7 @@ async fn run(
             dial::connect(&stream, mailbox, &url.host, &addresses).await?;
         }
         Route::Proxy(proxy) => {
-            proxy::connect_through(&mut stream, mailbox, &proxy, &url.host, url.port).await?;
+            proxy::connect_through(&mut stream, mailbox, &proxy, url, limits).await?;
         }
         Route::Unix(path) => dial::connect_unix(&stream, mailbox, &path).await?,
         Route::Unknown(text) => return Err(text),
@@ -146,7 +147,8 @@ async fn upgrade(
                 return Err("the server closed the connection without an answer".into())
             }
             Ok(0) => {
-                handshake::check_ended_response(&head).map_err(|error| error.to_string())?;
+                let checked = handshake::check_ended_response(&head, request);
+                checked.map_err(|error| error.to_string())?;
                 return Err("the server closed the connection in the middle of its answer".into());
             }
             Ok(_) => {}

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use evws_proto::handshake::HeadLimits;
 use evws_proto::proxy::socks5::{self, SocksTarget};
 use evws_proto::proxy::{connect, Proxy, ProxyKind};
+use evws_proto::url::Url;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::mailbox::Mailbox;
@@ -12,7 +14,7 @@ use super::stream::Stream;
 use super::{dial, read_more};
 use crate::error;
 
-/// Connects to `host` at `port` by way of a proxy.
+/// Connects to the host of `url` by way of a proxy, whose answer keeps to `limits`.
 ///
 /// # Errors
 /// A text: what went wrong on the way to the proxy or behind it.
@@ -20,9 +22,10 @@ pub async fn connect_through(
     stream: &mut Stream,
     mailbox: &Mailbox,
     proxy: &Proxy,
-    host: &str,
-    port: u16,
+    url: &Url,
+    limits: HeadLimits,
 ) -> Result<(), String> {
+    let (host, port) = (&url.host[..], url.port);
     let named = |error| format!("{proxy}: {error}");
     let way = dial::resolve(mailbox, &proxy.host, proxy.port)
         .await
@@ -31,9 +34,8 @@ pub async fn connect_through(
         dial::connect(stream, mailbox, &proxy.host, &way)
             .await
             .map_err(named)?;
-        return http(stream, mailbox, proxy, host, port)
-            .await
-            .map_err(named);
+        let request = connect::encode_request(host, port, proxy.credentials.as_ref());
+        return http(stream, mailbox, &request, limits).await.map_err(named);
     }
     let mut failures = Vec::new();
     for target in targets(mailbox, proxy, host, port).await? {
@@ -80,13 +82,11 @@ async fn targets(
 async fn http(
     stream: &mut Stream,
     mailbox: &Mailbox,
-    proxy: &Proxy,
-    host: &str,
-    port: u16,
+    request: &[u8],
+    limits: HeadLimits,
 ) -> Result<(), String> {
-    let request = connect::encode_request(host, port, proxy.credentials.as_ref());
-    mailbox.log_head("sent to the proxy", &request);
-    let sent = stream.write_all(&request).await;
+    mailbox.log_head("sent to the proxy", request);
+    let sent = stream.write_all(request).await;
     let mut head = Vec::new();
     loop {
         match read_more(stream, &mut head).await {
@@ -94,14 +94,14 @@ async fn http(
                 return Err("closed the connection without an answer".into())
             }
             Ok(0) => {
-                connect::check_ended_response(&head)?;
+                connect::check_ended_response(&head, limits)?;
                 return Err("closed the connection in the middle of its answer".into());
             }
             Ok(_) => {}
             // A proxy that refuses early may reset while it is still being written to.
             Err(error) => return Err(error::system_text(&sent.err().unwrap_or(error))),
         }
-        let parsed = connect::parse_response(&head);
+        let parsed = connect::parse_response(&head, limits);
         if !matches!(parsed, Ok(None)) {
             mailbox.log_head("received from the proxy", &head);
         }

@@ -11,7 +11,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
-use evws_proto::handshake::{self, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest};
+use evws_proto::handshake::{
+    self, HeadLimits, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest,
+};
 use evws_proto::http::{self, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
@@ -38,6 +40,8 @@ pub struct Policy {
     pub protocols: Vec<String>,
     /// The parameters of permessage-deflate that are accepted; `None`: it is refused.
     pub deflate: Option<deflate::Options>,
+    /// How large the head of a request may be.
+    pub head: HeadLimits,
     /// Added to every response that accepts.
     pub headers: Headers,
     /// The pages that may ask for an upgrade; `None`: all.
@@ -165,9 +169,9 @@ impl Server {
     async fn read_head(&mut self) -> Result<Incoming, EstablishError> {
         loop {
             let parsed = if self.policy.serve {
-                http::parse(&self.input)
+                http::parse(&self.input, self.policy.head)
             } else {
-                let upgrade = handshake::parse_request(&self.input);
+                let upgrade = handshake::parse_request(&self.input, self.policy.head);
                 upgrade.map(|found| {
                     found.map(|(length, request)| (length, Incoming::Upgrade(request)))
                 })

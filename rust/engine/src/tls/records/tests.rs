@@ -130,6 +130,7 @@ impl Pair {
         let mut proto = Connection::new(&Config {
             role: Role::Server,
             max_message_size: 0,
+            max_fragments: 0,
             validate_utf8: true,
         });
         let mut scratch = Vec::new();
