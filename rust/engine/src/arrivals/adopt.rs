@@ -115,8 +115,11 @@ impl Arrivals {
     ) -> Id {
         let id = shared.reactor.claim();
         let number = fd.as_raw_fd();
-        let text = format_args!("fd {number} is opened: adopted, upgraded");
-        self.log.write(Topic::Descriptor, id, text);
+        self.log.write(
+            Topic::Descriptor,
+            id,
+            format_args!("fd {number} is opened: adopted, upgraded"),
+        );
         let upgraded = Upgraded {
             fd,
             role,

@@ -70,8 +70,11 @@ impl Acceptor {
                 Ok(fd) => accepted.push(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    let text = format_args!("accepting failed: {error}");
-                    log.write(Topic::Error, token, text);
+                    log.write(
+                        Topic::Error,
+                        token,
+                        format_args!("accepting failed: {error}"),
+                    );
                     // One connection that ended before it was taken says nothing about the next.
                     if sys::is_lasting(&error) {
                         self.exhausted = true;
@@ -131,8 +134,11 @@ impl Arrivals {
             (Ok(address), _) => address.to_string(),
             (Err(_), path) => String::from_utf8_lossy(&path.unwrap_or_default()).into_owned(),
         };
-        let text = format_args!("fd {number} is opened: listens at {place}");
-        self.log.write(Topic::Descriptor, token, text);
+        self.log.write(
+            Topic::Descriptor,
+            token,
+            format_args!("fd {number} is opened: listens at {place}"),
+        );
     }
 
     /// Takes the waiting connections of a listening socket. Returns how many there were.

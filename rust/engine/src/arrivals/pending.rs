@@ -153,8 +153,11 @@ impl Arrivals {
         let peer = shown("from", socket.peer_address());
         let local = socket.with(|fd| sys::local_address(fd.as_fd()));
         let local = shown("at", local.ok());
-        let text = format_args!("fd {fd} is opened: {how}{peer}{local}");
-        self.log.write(Topic::Descriptor, id, text);
+        self.log.write(
+            Topic::Descriptor,
+            id,
+            format_args!("fd {fd} is opened: {how}{peer}{local}"),
+        );
     }
 
     /// Polls the future of a connection and does what it asks for.

@@ -175,8 +175,8 @@ impl Reactor {
                     return Some(watch);
                 }
                 Departure::Closed(id, fd) => {
-                    let text = format_args!("fd {fd} is closed");
-                    self.log.write(Topic::Descriptor, id, text);
+                    self.log
+                        .write(Topic::Descriptor, id, format_args!("fd {fd} is closed"));
                     self.has_left(id);
                 }
                 Departure::Gone(id) => self.has_left(id),
@@ -247,8 +247,11 @@ impl Reactor {
             if self.log.is_on() {
                 let verb = list.at(timer).map_or("starts", |_| "is moved");
                 let after = after.unwrap_or_default();
-                let text = format_args!("{timer:?} {verb}, runs out in {after:?}");
-                self.log.write(Topic::Timer, id, text);
+                self.log.write(
+                    Topic::Timer,
+                    id,
+                    format_args!("{timer:?} {verb}, runs out in {after:?}"),
+                );
             }
             timers.start(list, id, timer, at);
         }
@@ -260,8 +263,8 @@ impl Reactor {
             slots, timers, own, ..
         } = self;
         if list(slots, own, id).is_some_and(|list| timers.stop(list, id, timer)) {
-            let text = format_args!("{timer:?} is stopped");
-            self.log.write(Topic::Timer, id, text);
+            self.log
+                .write(Topic::Timer, id, format_args!("{timer:?} is stopped"));
         }
     }
 
@@ -273,8 +276,8 @@ impl Reactor {
         if let Some(list) = list(slots, own, id) {
             if self.log.is_on() {
                 for timer in list.running() {
-                    let text = format_args!("{timer:?} is stopped");
-                    self.log.write(Topic::Timer, id, text);
+                    self.log
+                        .write(Topic::Timer, id, format_args!("{timer:?} is stopped"));
                 }
             }
             timers.stop_all(list, id);
@@ -303,8 +306,8 @@ impl Reactor {
         } = self;
         while let Some((id, timer)) = timers.first(now) {
             if timers.take(list(slots, own, id)?, id, timer, now) {
-                let text = format_args!("{timer:?} has run out");
-                self.log.write(Topic::Timer, id, text);
+                self.log
+                    .write(Topic::Timer, id, format_args!("{timer:?} has run out"));
                 return Some((id, timer));
             }
         }

@@ -95,8 +95,8 @@ impl Traffic {
 
     /// Fails a connection (RFC 6455 section 7.1.7): the peer gets the code and the text.
     pub(super) fn fail(&mut self, id: Id, code: u16, text: &str, shared: &mut Shared<'_>) {
-        let logged = format_args!("failed with {code}: {text}");
-        self.log.write(Topic::Error, id, logged);
+        self.log
+            .write(Topic::Error, id, format_args!("failed with {code}: {text}"));
         self.queue_close(id, Some(code), close::reason_for(text).as_bytes());
         self.end(id, code, shared);
     }

@@ -259,8 +259,8 @@ impl Traffic {
             Ok((direct, end)) => self.input.begin(id, direct, end),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                let text = format_args!("reading failed: {error}");
-                self.log.write(Topic::Error, id, text);
+                self.log
+                    .write(Topic::Error, id, format_args!("reading failed: {error}"));
                 self.end_of_stream(id, shared);
             }
         }
@@ -410,8 +410,11 @@ impl Traffic {
             }
             Control::Close { code, reason } => {
                 if let Some(code) = code {
-                    let text = format_args!("the peer closes with code {code}");
-                    self.log.write(Topic::State, id, text);
+                    self.log.write(
+                        Topic::State,
+                        id,
+                        format_args!("the peer closes with code {code}"),
+                    );
                 }
                 let unread = self.input.batch.start < self.input.batch.end;
                 let is_clean = !unread && link.unparsed.is_empty();
@@ -436,8 +439,11 @@ impl Traffic {
     fn answer_ping(&mut self, id: Id, payload: &[u8], shared: &mut Shared<'_>) {
         self.queue_pong(id, payload);
         if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
-            let text = format_args!("reading waits: the peer does not take the Pongs");
-            self.log.write(Topic::State, id, text);
+            self.log.write(
+                Topic::State,
+                id,
+                format_args!("reading waits: the peer does not take the Pongs"),
+            );
             shared
                 .reactor
                 .start(id, Timer::Pongs, Some(timeouts::PONGS));

@@ -166,8 +166,11 @@ impl Traffic {
         }
         if closed.is_err() || link.queue.append_close(&mut self.pool, &frames).is_err() {
             // There is no memory for it: the connection ends without.
-            let text = format_args!("there is no memory for a Close");
-            self.log.write(Topic::Error, id, text);
+            self.log.write(
+                Topic::Error,
+                id,
+                format_args!("there is no memory for a Close"),
+            );
             change(&self.log, link, LinkState::die);
         } else if self.log.is_on() {
             log_frames(&self.log, id, &frames);
@@ -213,8 +216,8 @@ impl Traffic {
                 }),
                 Err(error) => {
                     // Messages that came before the end are still to be read: reading will meet it.
-                    let text = format_args!("writing failed: {error}");
-                    self.log.write(Topic::Error, id, text);
+                    self.log
+                        .write(Topic::Error, id, format_args!("writing failed: {error}"));
                     change(&self.log, link, LinkState::die);
                 }
             }
@@ -246,8 +249,11 @@ impl Traffic {
             Change::Resumed => {
                 reactor.stop(id, Timer::Pongs);
                 reactor.touch(id);
-                let text = format_args!("reading goes on: the Pongs are out");
-                self.log.write(Topic::State, id, text);
+                self.log.write(
+                    Topic::State,
+                    id,
+                    format_args!("reading goes on: the Pongs are out"),
+                );
                 self.input.resume_parsing(&self.links, id);
             }
             Change::Progress if is_open => reactor.start(id, Timer::Pongs, Some(timeouts::PONGS)),
