@@ -38,15 +38,10 @@ C_ARGS:
 
 SV *
 peer_address(ws_handshake *self)
+ALIAS:
+    tls = 1
 CODE:
-    RETVAL = ws_address_of(aTHX_ self->ctx, self->id);
-OUTPUT:
-    RETVAL
-
-SV *
-tls(ws_handshake *self)
-CODE:
-    RETVAL = ws_tls_of(aTHX_ self->ctx, self->id);
+    RETVAL = ix ? ws_tls_of(aTHX_ self->ctx, self->id) : ws_address_of(aTHX_ self->ctx, self->id);
 OUTPUT:
     RETVAL
 

@@ -200,6 +200,6 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     fh = handle_option(aTHX_ &o);
     adopt_socket(aTHX_ ctx, &options, socket_of(aTHX_ fh), &id);
     conn = ws_connection_new(aTHX_ ctx, id, ws_options_callbacks(aTHX_ &o, origins));
-    ws_connection_hold(aTHX_ conn, fh);
+    conn->handle = newSVsv(fh);
     return ws_connection_opened(aTHX_ conn);
 }

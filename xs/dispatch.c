@@ -218,8 +218,6 @@ static void take_event(pTHX_ ws_frame *f)
  * forked in the callback, and has left it by exit, has nothing to say to the parent's client. */
 static void refuse(pTHX_ ws_frame *f)
 {
-    evws_response response;
-
     if (f->answered)
         return;
     f->answered = TRUE;
@@ -227,9 +225,9 @@ static void refuse(pTHX_ ws_frame *f)
         return;
     if (f->handshake) {
         ws_handshake_refuse(aTHX_ f->handshake, f->refusal);
-    } else if (f->ctx->engine) {
-        Zero(&response, 1, evws_response);
-        response.status = f->refusal;
+    } else {
+        const evws_response response = { .status = f->refusal };
+
         if (f->event.kind == EVWS_EVENT_REQUEST)
             (void)evws_request_answer(f->ctx->engine, f->event.id, &response);
         else

@@ -174,13 +174,10 @@ bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers,
 /* For the library itself, whose response is never refused: a status and its sentence. */
 void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status)
 {
-    evws_response response;
+    const evws_response response = { .status = status };
 
-    if (handshake->decided)
-        return;
-    Zero(&response, 1, evws_response);
-    response.status = status;
-    (void)reject_with(aTHX_ handshake, "reject", &response);
+    if (!handshake->decided)
+        (void)reject_with(aTHX_ handshake, "reject", &response);
 }
 
 /* What the callback returned, unless it has decided by a method. Croaks, with

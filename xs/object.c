@@ -387,17 +387,6 @@ SV *ws_connection_opened(pTHX_ ws_connection *conn)
     return rv;
 }
 
-/* A handle for an adopted connection to keep until it is freed. */
-void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle)
-{
-    SV *rv = newRV_inc(conn->sv);
-    MAGIC *mg = ws_object_magic(aTHX_ rv, &connection_vtbl);
-
-    mg->mg_obj = newSVsv(handle);
-    mg->mg_flags |= MGf_REFCOUNTED;
-    SvREFCNT_dec(rv);
-}
-
 /* NULL: it was an object, and is no longer backed by a connection: DESTROY was
  * called on it, or it was copied into another thread. */
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method)
@@ -437,6 +426,7 @@ static int connection_free(pTHX_ SV *sv, MAGIC *mg)
     if (!conn || conn->open)
         return 0;
     SvREFCNT_dec((SV *)conn->stash);
+    SvREFCNT_dec(conn->handle);
     ws_context_unref(aTHX_ conn->ctx);
     Safefree(conn);
     return 0;

@@ -52,13 +52,12 @@ const char *ws_option_name(ws_option which)
 
 static const char *method_name(U32 method)
 {
-    switch (method) {
-    case WS_FOR_NEW:      return "new";
-    case WS_FOR_CONNECT:  return "connect";
-    case WS_FOR_LISTEN:   return "listen";
-    case WS_FOR_SHUTDOWN: return "shutdown";
-    default:              return "adopt";
-    }
+    static const char *const names[] = { "new", "connect", "listen", "adopt", "shutdown" };
+    int i;
+
+    for (i = 0; method >> (i + 1); i++)
+        ;
+    return names[i];
 }
 
 /* Not known to `method`. Warns, or croaks where that would leave a door open. */
@@ -367,113 +366,14 @@ ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins)
 
 /* ---- lists ---- */
 
-/* Only blanks are cut off: a line break is for the engine to refuse. */
-static void add_name(pTHX_ SV *list, const char *start, const char *end)
-{
-    evws_bytes name;
-
-    while (start < end && isBLANK_A(*start))
-        start++;
-    while (end > start && isBLANK_A(end[-1]))
-        end--;
-    name.data = (const uint8_t *)start;
-    name.length = end - start;
-    if (name.length)
-        WS_LIST_ADD(list, name);
-}
-
-static void add_names(pTHX_ SV *list, evws_bytes names)
-{
-    const char *start = (const char *)names.data;
-    const char *end = start + names.length;
-    const char *comma;
-
-    while ((comma = (const char *)memchr(start, ',', end - start))) {
-        add_name(aTHX_ list, start, comma);
-        start = comma + 1;
-    }
-    add_name(aTHX_ list, start, end);
-}
-
-/* The strings of an array; regular expressions go to `patterns`, if that is not NULL. */
-static void add_elements(pTHX_ SV *list, const ws_options *o, ws_option which, AV *array, AV *patterns)
-{
-    SSize_t i;
-
-    for (i = 0; i <= av_len(array); i++) {
-        SV *element = ws_element(aTHX_ array, i);
-        SV *plain;
-        evws_bytes text;
-
-        if (patterns && SvROK(element) && SvRXOK(element)) {
-            av_push(patterns, newSVsv(element));
-            continue;
-        }
-        plain = ws_plain_string(aTHX_ element);
-        if (!plain)
-            croak("%s: %s number %" IVdf " must be a string", o->method, specs[which].name, (IV)i + 1);
-        text = ws_bytes(aTHX_ plain);
-        WS_LIST_ADD(list, text);
-    }
-}
-
-/* A list of evws_bytes: names separated by commas, or in an array. */
 SV *ws_option_names(pTHX_ const ws_options *o, ws_option which)
 {
-    SV *list = ws_list(aTHX);
-    AV *array;
-
-    if (!ws_option_given(aTHX_ o, which))
-        return list;
-    array = ws_plain_array(aTHX_ o->value[which]);
-    if (array)
-        add_elements(aTHX_ list, o, which, array, NULL);
-    else
-        add_names(aTHX_ list, ws_option_string(aTHX_ o, which));
-    return list;
+    return ws_option_given(aTHX_ o, which) ? ws_names(aTHX_ o->method, specs[which].name, o->value[which]) : ws_list(aTHX);
 }
 
-/* The strings of an array, undef being an empty one: of an option that says which requests are accepted. */
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns)
 {
-    SV *list = ws_list(aTHX);
-    AV *array = ws_array(o->value[which]);
-
-    if (!array)
-        ws_option_must_be(aTHX_ o, which, "an array reference");
-    add_elements(aTHX_ list, o, which, array, patterns);
-    return list;
-}
-
-static void add_header(pTHX_ SV *list, const char *what, SV *name, SV *value)
-{
-    SV *plain = ws_plain_string(aTHX_ value);
-    evws_header header;
-
-    if (!plain)
-        croak("%s: header '%s' must be a defined string or an array reference of such", what, ws_shown(aTHX_ name));
-    header.name = ws_bytes(aTHX_ name);
-    header.value = ws_bytes(aTHX_ plain);
-    WS_LIST_ADD(list, header);
-}
-
-/* A list of evws_header. */
-SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash)
-{
-    SV *list = ws_list(aTHX);
-    SV *name, *value;
-    AV *values;
-    SSize_t i;
-
-    hv_iterinit(hash);
-    while (ws_next_entry(aTHX_ hash, &name, &value)) {
-        values = ws_plain_array(aTHX_ value);
-        if (!values)
-            add_header(aTHX_ list, what, name, value);
-        for (i = 0; values && i <= av_len(values); i++)
-            add_header(aTHX_ list, what, name, ws_element(aTHX_ values, i));
-    }
-    return list;
+    return ws_entries(aTHX_ o->method, specs[which].name, o->value[which], patterns);
 }
 
 static SV *headers(pTHX_ const ws_options *o, ws_option which)
@@ -488,35 +388,16 @@ static SV *headers(pTHX_ const ws_options *o, ws_option which)
 static void read_option(pTHX_ const ws_options *o, ws_option which, void *field)
 {
     switch (specs[which].value.kind) {
-    case FLAG:
-        *(bool *)field = ws_option_flag(aTHX_ o, which);
-        break;
-    case SECONDS:
-        *(double *)field = ws_option_number(aTHX_ o, which);
-        break;
-    case BYTES:
-        *(uint64_t *)field = bytes(aTHX_ o, which);
-        break;
-    case COUNT:
-        store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);
-        break;
-    case WORD:
-        *(uint32_t *)field = ws_option_word(aTHX_ o, which);
-        break;
-    case RATE:
-        rate(aTHX_ o, which, (double *)field);
-        break;
-    case STRING:
-        *(evws_bytes *)field = ws_option_string(aTHX_ o, which);
-        break;
-    case NAMES:
-        WS_LIST_GIVE(ws_option_names(aTHX_ o, which), *(evws_strings *)field);
-        break;
-    case HEADERS:
-        WS_LIST_GIVE(headers(aTHX_ o, which), *(evws_headers *)field);
-        break;
-    case BY_CODE:
-        break;
+    case FLAG:    *(bool *)field = ws_option_flag(aTHX_ o, which);                                          break;
+    case SECONDS: *(double *)field = ws_option_number(aTHX_ o, which);                                      break;
+    case BYTES:   *(uint64_t *)field = bytes(aTHX_ o, which);                                               break;
+    case COUNT:   store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);            break;
+    case WORD:    *(uint32_t *)field = ws_option_word(aTHX_ o, which);                                      break;
+    case RATE:    rate(aTHX_ o, which, (double *)field);                                                    break;
+    case STRING:  *(evws_bytes *)field = ws_option_string(aTHX_ o, which);                                  break;
+    case NAMES:   WS_LIST_GIVE(ws_option_names(aTHX_ o, which), *(evws_strings *)field);                    break;
+    case HEADERS: WS_LIST_GIVE(headers(aTHX_ o, which), *(evws_headers *)field);                            break;
+    case BY_CODE: break;
     }
 }
 
@@ -528,61 +409,4 @@ void ws_options_read(pTHX_ const ws_options *o, ws_structure structure, void *ou
     for (i = 0; i < WS_OPT_COUNT; i++)
         if (specs[i].place.structure == structure)
             read_option(aTHX_ o, (ws_option)i, (char *)out + specs[i].place.offset);
-}
-
-/* ---- what the engine refuses ---- */
-
-static evws_bytes name_of(ws_option which)
-{
-    evws_bytes name;
-
-    name.data = (const uint8_t *)specs[which].name;
-    name.length = specs[which].length;
-    return name;
-}
-
-/* Why the last call was refused, in the engine's words and with our names. */
-static evws_bytes error_text(evws_context *engine)
-{
-    evws_names names;
-
-    names.cert = name_of(WS_OPT_SSL_CERT);
-    names.key = name_of(WS_OPT_SSL_KEY);
-    names.ca = name_of(WS_OPT_SSL_CA);
-    names.client_ca = name_of(WS_OPT_SSL_CLIENT_CA);
-    names.sni = name_of(WS_OPT_SSL_SNI);
-    names.alpn = name_of(WS_OPT_SSL_ALPN);
-    names.origins = name_of(WS_OPT_ORIGINS);
-    names.hosts = name_of(WS_OPT_HOSTS);
-    names.deflate = name_of(WS_OPT_DEFLATE);
-    return evws_error_text(engine, &names);
-}
-
-/* With the engine's words for the call that just failed. `method` is what the program has called. Some croaks are
- * as 0.10 had them. */
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
-{
-    evws_context *engine = ws_context_engine(aTHX_ ctx);
-    evws_bytes text = error_text(engine);
-
-    switch (evws_last_error_kind(engine)) {
-    case EVWS_ERROR_BUG:
-        croak(WS_BUG);
-    case EVWS_ERROR_URL_SCHEME:
-        method = NULL;
-        break;
-    case EVWS_ERROR_CERTIFICATE:
-        method = "Failed to create vhost for listening";
-        break;
-    case EVWS_ERROR_ADOPTED:
-        method = "Failed to adopt socket";
-        break;
-    }
-    croak("%s%s%.*s", method ? method : "", method ? ": " : "", (int)text.length, WS_TEXT(text));
-}
-
-void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status)
-{
-    if (status != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, method);
 }

@@ -138,11 +138,8 @@ SV *ws_option_code(pTHX_ const ws_options *o, ws_option which);
 HV *ws_option_hash(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_names(pTHX_ const ws_options *o, ws_option which);
 SV *ws_option_entries(pTHX_ const ws_options *o, ws_option which, AV *patterns);
-SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 U32 ws_options_wants(pTHX_ const ws_options *o);
 ws_callbacks *ws_options_callbacks(pTHX_ const ws_options *o, AV *origins);
 HV *ws_options_settings(pTHX_ const ws_options *o);
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method) __attribute__noreturn__;
-void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
 
 #endif

@@ -90,22 +90,11 @@ static void sni_option(pTHX_ const ws_options *o, evws_server_tls *out)
     WS_LIST_GIVE(list, out->sni);
 }
 
-/* What browsers offer, and whatever else speaks HTTP: it is answered, so that
- * nobody takes it for HTTP/2. */
-static void alpn_option(pTHX_ const ws_options *o, evws_server_tls *out)
-{
-    static const evws_bytes http = { (const uint8_t *)"http/1.1", 8 };
-
-    if (!ws_option_given(aTHX_ o, WS_OPT_SSL_ALPN)) {
-        out->alpn.item = &http;
-        out->alpn.count = 1;
-        return;
-    }
-    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn);
-}
-
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
 {
+    /* What browsers offer, and whatever else speaks HTTP: it is answered, so that nobody takes it for HTTP/2. */
+    static const evws_bytes http = { (const uint8_t *)"http/1.1", 8 };
+
     out->verify_client = verify_client_option(aTHX_ o);
     check_combination(aTHX_ o, out->verify_client);
     out->cert = ws_option_string(aTHX_ o, WS_OPT_SSL_CERT);
@@ -113,7 +102,11 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
     out->ca = ws_option_string(aTHX_ o, WS_OPT_SSL_CA);
     ws_options_read(aTHX_ o, WS_IN_server_tls, out);
     sni_option(aTHX_ o, out);
-    alpn_option(aTHX_ o, out);
+    WS_LIST_GIVE(ws_option_names(aTHX_ o, WS_OPT_SSL_ALPN), out->alpn);
+    if (!ws_option_given(aTHX_ o, WS_OPT_SSL_ALPN)) {
+        out->alpn.item = &http;
+        out->alpn.count = 1;
+    }
 }
 
 /* ---- what was agreed on ---- */

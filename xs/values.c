@@ -1,5 +1,4 @@
-/* Perl's values as the C code takes and makes them: strings, arrays, hashes,
- * and lists of C structures for the engine.
+/* Perl's values as the C code takes and makes them: strings, arrays, hashes.
  *
  * Reading a value can run Perl code (tie, overloading). Whoever reads several
  * reads mortal copies, so that no such code can take away what was read.
@@ -135,12 +134,6 @@ bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value)
 }
 
 /* ---- making ---- */
-
-/* A list of C structures in the string buffer of a mortal, so that a croak half way frees it. */
-SV *ws_list(pTHX)
-{
-    return sv_2mortal(newSVpvs(""));
-}
 
 /* A text of the library; undef: it is empty. */
 SV *ws_text_sv(pTHX_ evws_bytes text)

@@ -104,6 +104,7 @@ struct ws_connection {
     uint64_t id;
     ws_callbacks *callbacks;                /* NULL once it is not open any more */
     HV *stash;                              /* made at the first call of stash() */
+    SV *handle;                             /* of an adopted one, which keeps it until it is freed; or NULL */
     bool open;                              /* in a slot of ctx: the engine may know id */
     bool destroyed;                         /* DESTROY was called by hand */
     bool utf8;                              /* text messages are characters to the program */
@@ -143,11 +144,16 @@ bool ws_bytes_are(evws_bytes bytes, const char *word);
 SV *ws_element(pTHX_ AV *array, SSize_t index);
 SV *ws_entry(pTHX_ HV *hash, const char *name);
 bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value);
-SV *ws_list(pTHX);
 SV *ws_text_sv(pTHX_ evws_bytes text);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
+
+/* ---- lists.c ---- */
+SV *ws_list(pTHX);
+SV *ws_names(pTHX_ const char *what, const char *name, SV *value);
+SV *ws_entries(pTHX_ const char *what, const char *name, SV *value, AV *patterns);
+SV *ws_headers_of_hash(pTHX_ const char *what, HV *hash);
 
 /* A list of structures, made by ws_list, gets one more; a list of the library learns where it is. */
 #define WS_LIST_ADD(list, item) sv_catpvn(list, (const char *)&(item), sizeof (item))
@@ -182,7 +188,6 @@ void ws_context_check(pTHX_ ws_context *ctx);
 
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
 SV *ws_connection_opened(pTHX_ ws_connection *conn);
-void ws_connection_hold(pTHX_ ws_connection *conn, SV *handle);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
@@ -277,6 +282,10 @@ SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name);
 bool ws_handshake_is_pending(const ws_handshake *handshake);
 
 #include "options.h"
+
+/* ---- errors.c ---- */
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method) __attribute__noreturn__;
+void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
 
 /* ---- upgrade.c ---- */
 AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
