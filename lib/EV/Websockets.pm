@@ -160,6 +160,10 @@ permessage-deflate.
 
 AnyEvent, Mojolicious, IO::Async, futures, coroutines, and several loops.
 
+=item L<EV::Websockets::Differences>
+
+What has been fixed since version 0.10, and what is new.
+
 =back
 
 The directory F<eg/> of the distribution has many short programs, each of
@@ -168,7 +172,7 @@ connections, F<backpressure.pl> shows how to send a lot of data, and F<chat_serv
 is a small server.
 
 The interface is that of EV::Websockets 0.10, and programs written for that version run
-unchanged. L</DIFFERENCES FROM 0.10> lists what has been fixed and what is new.
+unchanged. L<EV::Websockets::Differences> lists what has been fixed and what is new.
 
 =head2 Bytes and characters
 
@@ -470,131 +474,6 @@ value of a variable is not a proxy, each connection that needs the proxy fails: 
 why.
 
 C<EV_WEBSOCKETS_DEBUG> is described under L</DEBUGGING>.
-
-=head1 DIFFERENCES FROM 0.10
-
-Version 0.10 was built on libwebsockets. The interface is the same. These are
-the differences that a program can see:
-
-Fixed:
-
-=over
-
-=item *
-
-C<on_close> gets the peer's code and reason. In 0.10 it always got 1000 and undef.
-
-=item *
-
-The C<Host> header has the port, unless it is the default one.
-
-=item *
-
-Names are resolved without blocking the loop, and all addresses of a name are
-tried.
-
-=item *
-
-A server answers with one subprotocol that both sides know, not with the list
-that the client sent.
-
-=item *
-
-A client that C<on_handshake> refuses gets the response C<403 Forbidden>. In 0.10 the connection
-was cut without a response.
-
-=item *
-
-Header values with line ends are refused. 0.10 sent them.
-
-=item *
-
-C<adopt> never closes a descriptor that belongs to Perl.
-
-=back
-
-New:
-
-=over
-
-=item *
-
-Text messages must be valid UTF-8, unless C<validate_utf8> is false.
-
-=item *
-
-C<send_text> and the option C<utf8> take characters in text messages. Binary messages, Pings, Pongs
-and the reason of C<close> croak on characters above 0xFF.
-
-=item *
-
-Servers accept compression, with the option C<deflate>. All parameters of compression can be
-given, and L<extensions|EV::Websockets::Connection/extensions> tells what was agreed on.
-
-=item *
-
-All headers are passed to the callbacks, and C<Query> and C<URI> to servers.
-
-=item *
-
-Proxies: SOCKS5, user names and passwords, C<no_proxy>; loopback addresses are not
-proxied because of the environment.
-
-=item *
-
-Unix sockets: C<ws+unix:> URLs, and C<path> of C<listen>.
-
-=item *
-
-C<listen> has options for where to listen (C<host>, C<fd>) and how (C<backlog>, C<reuse_port>).
-C<listeners> lists the listeners, and C<stop_listening> ends them. C<shutdown> ends a whole
-context in order, and C<abort> ends one connection at once.
-
-=item *
-
-TLS is done by rustls, so that OpenSSL is not needed. C<connect> and C<listen> have more options
-for TLS: certificates of clients, a certificate for each name, ALPN.
-L<tls|EV::Websockets::Connection/tls> tells what was agreed on, and
-L<reload_tls|EV::Websockets::Context/reload_tls> reads renewed certificates while the listener
-runs. See L<EV::Websockets::TLS>.
-
-=item *
-
-C<adopt> takes a PSGI environment, the options of an upgrade, and sockets on which the upgrade
-has already been done.
-
-=item *
-
-A header can be sent more than once: give its values as an array reference.
-
-=item *
-
-C<on_handshake> may answer with a response of its own, choose the subprotocol, and decide
-later. C<origins> refuses the pages of other sites, and C<hosts> requests for other names.
-
-=item *
-
-C<on_request> answers plain requests. Without it they get the response C<426>.
-
-=item *
-
-A handshake that takes too long is ended (C<handshake_timeout>). After C<close>, the connection is
-cut when the peer has been silent for C<close_timeout>, or has gone on sending for six times that.
-
-=item *
-
-Callbacks may switch coroutines (L<Coro>).
-
-=item *
-
-Callbacks that are not code references croak. So do unknown options of C<listen> and C<adopt>,
-and all that begin with C<ssl_>, C<on_> or C<origin>; others are warned about.
-
-=item *
-
-An idle context does not wake up the process.
-
-=back
 
 =head1 SEE ALSO
 
