@@ -74,6 +74,11 @@
 #define EVWS_WANT_MESSAGE 4
 
 /**
+ * Report `EVWS_EVENT_REJECTED`. Counts for listeners alone.
+ */
+#define EVWS_WANT_REJECT 8
+
+/**
  * Watch for reading.
  */
 #define EVWS_WATCH_READ 1
@@ -972,6 +977,13 @@ typedef struct evws_tls_info {
 #define EVWS_EVENT_HANDSHAKE_ENDED 12
 
 /**
+ * A client of a listener did not become a connection, and no `EVWS_EVENT_REQUEST` of it was answered last: the payload
+ * says why, headers, listener. `evws_peer_address` knows its address until the next event is polled. The id is stale, or
+ * will be soon.
+ */
+#define EVWS_EVENT_REJECTED 13
+
+/**
  * A change of state.
  */
 #define EVWS_LOG_STATE 1
@@ -1228,7 +1240,8 @@ struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t i
 
 /**
  * Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
- * connection is not connected or the buffer is too small (64 bytes are enough).
+ * connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
+ * answer, and of the one that the event polled last has rejected.
  *
  * Safety:
  * `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.

@@ -58,6 +58,7 @@ static const struct {
     { "",                 0 },
     { "shutdown handler", 0 },
     { "",                 0 },
+    { "on_reject",        WS_ON_REJECT },
 };
 
 /* Whether the callback of an event answers it. */
@@ -156,6 +157,19 @@ static void take_question(pTHX_ ws_frame *f)
     }
 }
 
+/* There is no connection, and so no object: ($why, $peer, \%headers). */
+static void take_rejected(pTHX_ ws_frame *f)
+{
+    ws_listener *listener = ws_watch_listener(f->ctx->watch, f->event.listener);
+
+    if (!listener)
+        return;
+    f->code = SvREFCNT_inc(listener->callbacks->on[WS_ON_REJECT]);
+    f->arg[f->args++] = ws_peer_sv(aTHX_ f->event.payload);
+    f->arg[f->args++] = ws_address_of(aTHX_ f->ctx, f->event.id);
+    f->arg[f->args++] = headers_rv(aTHX_ f);
+}
+
 /* One call of shutdown() is answered. */
 static void take_shutdown(pTHX_ ws_frame *f)
 {
@@ -188,6 +202,9 @@ static void take_event(pTHX_ ws_frame *f)
         return;
     case EVWS_EVENT_LISTENER_ENDED:
         ws_listener_drop(aTHX_ f->ctx, ws_watch_listener(f->ctx->watch, f->event.listener));
+        return;
+    case EVWS_EVENT_REJECTED:
+        take_rejected(aTHX_ f);
         return;
     case EVWS_EVENT_SHUT_DOWN:
         take_shutdown(aTHX_ f);

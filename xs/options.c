@@ -346,7 +346,8 @@ U32 ws_options_wants(pTHX_ const ws_options *o)
         (void)ws_option_code(aTHX_ o, (ws_option)(WS_OPT_ON_CONNECT + i));
     return (ws_option_given(aTHX_ o, WS_OPT_ON_MESSAGE) ? EVWS_WANT_MESSAGE : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_PONG) ? EVWS_WANT_PONG : 0)
-         | (ws_option_given(aTHX_ o, WS_OPT_ON_DRAIN) ? EVWS_WANT_DRAIN : 0);
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_DRAIN) ? EVWS_WANT_DRAIN : 0)
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_REJECT) ? EVWS_WANT_REJECT : 0);
 }
 
 /* A new set, of callbacks that ws_options_wants has seen. `origins` are patterns, or NULL. */

@@ -104,7 +104,8 @@ enum {
     O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
-    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE)
+    O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE) \
+    O(ON_REJECT,         "on_reject",         WS_FOR_LISTEN, AS_IS, NOWHERE)
 
 #define WS_OPTION_ID(id, ...) WS_OPT_##id,
 typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;

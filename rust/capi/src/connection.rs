@@ -211,7 +211,8 @@ pub unsafe extern "C" fn evws_extensions(context: *const evws_context, id: u64) 
 }
 
 /// Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
-/// connection is not connected or the buffer is too small (64 bytes are enough).
+/// connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
+/// answer, and of the one that the event polled last has rejected.
 ///
 /// # Safety
 /// `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.

@@ -102,6 +102,10 @@ fn next_event(engine: &mut Context, event: &mut evws_event) -> Option<()> {
             (EVWS_EVENT_CLOSE, id)
         }
         Event::HandshakeEnded { id } => (EVWS_EVENT_HANDSHAKE_ENDED, id),
+        Event::Rejected { id, listener, .. } => {
+            event.listener = listener;
+            (EVWS_EVENT_REJECTED, id)
+        }
         Event::ListenerEnded { listener } => {
             event.listener = listener;
             (EVWS_EVENT_LISTENER_ENDED, 0)

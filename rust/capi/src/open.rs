@@ -35,6 +35,7 @@ fn settings(options: &evws_settings) -> Settings {
             drain: options.wants & EVWS_WANT_DRAIN != 0,
             pong: options.wants & EVWS_WANT_PONG != 0,
             message: options.wants & EVWS_WANT_MESSAGE != 0,
+            reject: options.wants & EVWS_WANT_REJECT != 0,
         },
         deflate: deflate(&options.deflate),
         limits: Rc::new(limits(&options.limits)),

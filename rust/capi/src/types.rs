@@ -171,6 +171,8 @@ pub const EVWS_WANT_DRAIN: u32 = 1;
 pub const EVWS_WANT_PONG: u32 = 2;
 /// Report `EVWS_EVENT_MESSAGE`. Without it, messages are checked and dropped.
 pub const EVWS_WANT_MESSAGE: u32 = 4;
+/// Report `EVWS_EVENT_REJECTED`. Counts for listeners alone.
+pub const EVWS_WANT_REJECT: u32 = 8;
 
 /// What an event is: one of `EVWS_EVENT_*`.
 pub type evws_event_kind = u32;
@@ -204,6 +206,10 @@ pub const EVWS_EVENT_SHUT_DOWN: evws_event_kind = 11;
 /// A client of a listener has gone after it was accepted and before `EVWS_EVENT_CONNECT`, which
 /// will not come. The id is stale.
 pub const EVWS_EVENT_HANDSHAKE_ENDED: evws_event_kind = 12;
+/// A client of a listener did not become a connection, and no `EVWS_EVENT_REQUEST` of it was answered last: the payload
+/// says why, headers, listener. `evws_peer_address` knows its address until the next event is polled. The id is stale, or
+/// will be soon.
+pub const EVWS_EVENT_REJECTED: evws_event_kind = 13;
 
 /// What happened.
 #[repr(C)]

@@ -74,6 +74,8 @@ pub struct Wants {
     pub pong: bool,
     /// [`Event::Message`]. Without it, messages are checked and dropped.
     pub message: bool,
+    /// [`Event::Rejected`]: a listener's.
+    pub reject: bool,
 }
 
 /// The options of a connection.
@@ -89,6 +91,52 @@ pub struct Settings {
     pub deflate: Option<deflate::Options>,
     /// What is limited; all connections of a listener share it.
     pub limits: Rc<Limits>,
+}
+
+/// Why a client of a listener did not become a connection. Its numbers, from 0 on, may be used as indices of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectCause {
+    /// The TLS handshake has failed.
+    Tls,
+    /// The request cannot be understood, or asks for what the listener does not do: it got a 4xx, or 501.
+    Request,
+    /// The request is for a host that is not served.
+    Host,
+    /// The request comes from a page that may not ask.
+    Origin,
+    /// The program has refused the upgrade.
+    Program,
+    /// The client, or the program, took too long.
+    Timeout,
+    /// The client went away before its request was complete, or before it was answered.
+    Gone,
+    /// There are as many connections as there may be.
+    Limit,
+    /// What a proxy before us says about its client is missing, cannot be understood, or comes from somebody else.
+    Proxy,
+    /// The context is shutting down.
+    Shutdown,
+}
+
+impl RejectCause {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [RejectCause; 10] = [
+        RejectCause::Tls,
+        RejectCause::Request,
+        RejectCause::Host,
+        RejectCause::Origin,
+        RejectCause::Program,
+        RejectCause::Timeout,
+        RejectCause::Gone,
+        RejectCause::Limit,
+        RejectCause::Proxy,
+        RejectCause::Shutdown,
+    ];
+
+    /// Its number.
+    pub fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// What happened. Payloads and headers lie in the context until its next call.
@@ -153,6 +201,17 @@ pub enum Event {
         id: Id,
         /// A close code of RFC 6455 section 7.4, 1005 and 1006 included.
         code: u16,
+    },
+    /// A client of a listener did not become a connection, and none of its requests was answered by the program. The text
+    /// that says why is the payload, the headers are those of its request, as far as one could be read. The id is stale
+    /// now, or will be soon.
+    Rejected {
+        /// The connection that will not be.
+        id: Id,
+        /// Where it came in.
+        listener: Id,
+        /// Why, for whoever counts.
+        cause: RejectCause,
     },
     /// A client of a listener has gone after it was accepted and before [`Event::Connect`], which
     /// will not come. The id is stale now.

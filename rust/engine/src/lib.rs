@@ -29,7 +29,7 @@ pub use arrivals::connect::{ConnectOptions, ListenOptions};
 pub use arrivals::upgrade::UpgradeOptions;
 pub use context::{usual_response, ConnectionState, Context};
 pub use error::{CallError, Names, PLAIN_NAMES};
-pub use event::{Event, Id, Interest, Settings, Wants, Watch};
+pub use event::{Event, Id, Interest, RejectCause, Settings, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::{FrameKind, SendError};
 pub use evws_proto::deflate::{self, Options as DeflateOptions};

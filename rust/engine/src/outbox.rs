@@ -1,12 +1,13 @@
 //! Events that wait to be delivered, and the data of the event that was delivered last.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use evws_proto::handshake::Headers;
 use evws_proto::http::HttpRequest;
 
-use crate::event::Event;
+use crate::event::{Event, Id};
 
 /// An event that waits, with what it carries.
 #[derive(Debug)]
@@ -24,10 +25,22 @@ pub struct EventData {
     pub headers: Headers,
     /// A payload, a reason or a text.
     pub payload: Vec<u8>,
-    /// A request that is no upgrade, and whether it came by TLS.
-    pub request: Option<(Box<HttpRequest>, bool)>,
+    /// What the event is about, beside that.
+    pub subject: Subject,
     /// Where the payload lies in the receive buffer; `None`: it is `payload`.
     pub received: Option<Range<usize>>,
+}
+
+/// What an event is about that not every event has.
+#[derive(Debug, Default)]
+pub enum Subject {
+    /// There is no such thing.
+    #[default]
+    None,
+    /// A request that is no upgrade, and whether it came by TLS.
+    Request(Box<HttpRequest>, bool),
+    /// A client that was rejected: its id and its address.
+    Client(Box<(Id, Option<SocketAddr>)>),
 }
 
 /// The events of a context.

@@ -9,6 +9,7 @@ use evws_proto::handshake::{self, Rejection, RequestParts, UpgradeRequest};
 use evws_proto::Role;
 
 use super::establish::server::AlreadyRead;
+use super::establish::stream::Socket;
 use super::pending::ConnectionSource;
 use super::upgrade::{Allowed, UpgradeOptions};
 use super::{Arrivals, Arrived};
@@ -101,7 +102,8 @@ impl Arrivals {
             input: options.initial_data,
         };
         let (source, reactor) = (ConnectionSource::Adopted, &mut *shared.reactor);
-        let id = self.add_server(fd, policy, received, settings, source, reactor);
+        let socket = Socket::new(fd, None);
+        let id = self.add_server(socket, policy, received, settings, source, reactor);
         self.advance(id, false, shared);
         Ok(id)
     }

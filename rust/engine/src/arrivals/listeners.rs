@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use super::bind::{Bound, ListenerAddress};
 use super::establish::mailbox::Phase;
 use super::establish::server::{AlreadyRead, Policy};
+use super::establish::stream::Socket;
 use super::pending::ConnectionSource;
 use super::socket_file::SocketFile;
 use super::{Arrival, Arrivals};
@@ -62,12 +64,12 @@ impl Acceptor {
     }
 
     /// Takes waiting connections. Notes when there is no descriptor left for them.
-    pub fn accept(&mut self, token: Id, log: &Log) -> Vec<OwnedFd> {
+    pub fn accept(&mut self, token: Id, log: &Log) -> Vec<(OwnedFd, Option<SocketAddr>)> {
         let mut accepted = Vec::new();
         // Errors count as well: one that does not go away must not hold up the loop.
         for _ in 0..BATCH {
             match sys::accept(self.fd.as_fd()) {
-                Ok(fd) => accepted.push(fd),
+                Ok(found) => accepted.push(found),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     log.write(
@@ -158,11 +160,12 @@ impl Arrivals {
         let count = accepted.len();
         listener.pending += count;
         let (settings, policy) = (listener.settings.clone(), Rc::clone(&listener.policy));
-        for fd in accepted {
+        for (fd, peer) in accepted {
             sys::set_nodelay(fd.as_fd());
             let (policy, source) = (Rc::clone(&policy), ConnectionSource::Listener(id));
+            let socket = Socket::new(fd, peer);
             self.add_server(
-                fd,
+                socket,
                 policy,
                 AlreadyRead::default(),
                 settings.clone(),

@@ -33,11 +33,12 @@ use crate::traffic::Upgraded;
 use attempts::ConnectAttempt;
 use establish::mailbox::Awaited;
 use establish::race::AttemptState;
+use establish::rejected::Rejected;
 use listeners::{Acceptor, Listener};
 use pending::Pending;
 
 pub use establish::mailbox::Decision;
-pub use pending::unavailable;
+pub use establish::rejected::unavailable;
 
 /// A source before there is a connection.
 enum Arrival {
@@ -312,6 +313,9 @@ impl Arrivals {
             .write(Topic::Error, id, format_args!("given up: {text}"));
         pending.shut_down_if_shared();
         pending.report_end(id, shared);
+        if pending.source.listener().is_some() {
+            pending.report_rejected(id, Rejected::given_up(text), shared);
+        }
         let fd = pending.establishing.socket.take();
         match pending.source.listener() {
             Some(listener) => {
@@ -337,7 +341,7 @@ impl Arrivals {
         }
         match self.awaited(id) {
             Some(Awaited::Handshake(..)) => {
-                self.decide(id, Decision::Reject(unavailable()), shared);
+                self.decide(id, Decision::Unavailable, shared);
             }
             Some(Awaited::Request(_)) => {
                 self.respond(id, unavailable(), shared);

@@ -11,13 +11,14 @@ use evws_proto::Role;
 use tokio::sync::oneshot;
 
 use super::establish::mailbox::{Awaited, Decision, Mailbox, Phase, Question};
+use super::establish::rejected::{unavailable, Rejected};
 use super::establish::server::{AlreadyRead, Policy};
 use super::establish::stream::{Socket, Stream};
 use super::establish::{server, EstablishError, Established, Establishing};
 use super::{Arrival, Arrivals, Arrived};
 use crate::event::{Event, Id, Settings};
 use crate::log::Topic;
-use crate::outbox::EventData;
+use crate::outbox::{EventData, Subject};
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::{Answer, JobResult, Resolver};
 use crate::shared::Shared;
@@ -84,6 +85,29 @@ impl Pending {
         }
     }
 
+    /// Reports a client that was rejected at a listener, if the program asks for that. Returns the text for an
+    /// adopted one.
+    pub fn report_rejected(&self, id: Id, rejected: Rejected, shared: &mut Shared<'_>) -> String {
+        let asked = self.settings.wants.reject;
+        if let (Some(listener), Some(cause), true) = (self.source.listener(), rejected.cause, asked)
+        {
+            let peer = self.establishing.socket.peer_address();
+            let data = EventData {
+                headers: rejected.headers,
+                payload: rejected.why.into_bytes(),
+                subject: Subject::Client(Box::new((id, peer))),
+                ..EventData::default()
+            };
+            let event = Event::Rejected {
+                id,
+                listener,
+                cause,
+            };
+            shared.outbox.push_with(event, data);
+        }
+        rejected.text
+    }
+
     /// Ends the stream, if closing the descriptor will not.
     pub fn shut_down_if_shared(&self) {
         if self.source == ConnectionSource::Adopted {
@@ -92,18 +116,11 @@ impl Pending {
     }
 }
 
-/// The response to all requests once a shutdown has begun.
-pub fn unavailable() -> HttpResponse {
-    let mut response = HttpResponse::from(evws_proto::handshake::Rejection::new(503));
-    response.headers.push(("Connection".into(), "close".into()));
-    response
-}
-
 impl Arrivals {
     /// Adds a server's connection before its upgrade.
     pub(super) fn add_server(
         &mut self,
-        fd: OwnedFd,
+        socket: Socket,
         policy: Rc<Policy>,
         received: AlreadyRead,
         settings: Settings,
@@ -111,7 +128,7 @@ impl Arrivals {
         reactor: &mut Reactor,
     ) -> Id {
         let (secure, timeout) = (policy.tls.is_some(), policy.timeout);
-        let socket = Rc::new(Socket::new(fd));
+        let socket = Rc::new(socket);
         let mailbox = Rc::new(Mailbox::new(self.log.clone()));
         let stream = Stream(Rc::clone(&socket));
         let task = server::establish(stream, Rc::clone(&mailbox), policy, received);
@@ -216,7 +233,7 @@ impl Arrivals {
             },
             // A shutdown has begun, so the program is not asked. The receivers are the future's.
             Question::Handshake { answer, .. } if self.is_refusing => {
-                let _ = answer.send(Decision::Reject(unavailable()));
+                let _ = answer.send(Decision::Unavailable);
                 return true;
             }
             Question::Request { answer, .. } if self.is_refusing => {
@@ -253,7 +270,7 @@ impl Arrivals {
                 // Only a listener serves.
                 if let Some(listener) = pending.source.listener() {
                     let data = EventData {
-                        request: Some((request, pending.secure)),
+                        subject: Subject::Request(request, pending.secure),
                         payload: body,
                         ..EventData::default()
                     };
@@ -449,19 +466,21 @@ impl Arrivals {
     fn fail_to_establish(&mut self, id: Id, failure: EstablishError, shared: &mut Shared<'_>) {
         match failure {
             EstablishError::Client(text) => self.give_up(id, &text, false, shared),
-            EstablishError::Server(text) => self.end_answered(id, text, shared),
+            EstablishError::Server(rejected) => self.end_answered(id, *rejected, shared),
         }
     }
 
     /// The answer of a server is out. A program that knows the connection is told why there will be none.
-    fn end_answered(&mut self, id: Id, text: String, shared: &mut Shared<'_>) {
-        self.log.write(Topic::Error, id, format_args!("{text}"));
+    fn end_answered(&mut self, id: Id, rejected: Rejected, shared: &mut Shared<'_>) {
+        self.log
+            .write(Topic::Error, id, format_args!("{}", rejected.text));
         let Some(pending) = self.pending(id) else {
             return;
         };
         let source = pending.source;
         let is_shared = source == ConnectionSource::Adopted;
         pending.report_end(id, shared);
+        let text = pending.report_rejected(id, rejected, shared);
         match self.take_pending(id, shared.reactor) {
             Some((_, fd)) => {
                 sys::shutdown_write(fd.as_fd());

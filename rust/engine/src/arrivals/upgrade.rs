@@ -69,6 +69,7 @@ impl UpgradeOptions {
             ask_origin: self.ask_origin,
             ask: self.ask,
             serve: false,
+            report_rejects: self.settings.wants.reject,
             timeout: self.timeout,
             tls: None,
             stopped: Cell::new(false),

@@ -14,6 +14,7 @@ use crate::arrivals::connect::{ConnectOptions, ListenOptions};
 use crate::arrivals::Decision;
 use crate::error::CallError;
 use crate::event::Id;
+use crate::outbox::Subject;
 use crate::tls::info::TlsInfo;
 use crate::traffic::Life;
 
@@ -129,12 +130,17 @@ impl Context {
         self.arrivals.tls(id).or_else(|| self.traffic.tls(id))
     }
 
-    /// The peer's address, also of one whose request waits for an answer; an IPv4 address that came
-    /// in over an IPv6 socket as IPv4.
+    /// The peer's address, also of one whose request waits for an answer, or that the event polled last has rejected; an
+    /// IPv4 address that came in over an IPv6 socket as IPv4.
     pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
-        let address = self.arrivals.peer_address(id);
-        let address = address.or_else(|| self.traffic.peer_address(id))?;
-        Some(address.ip().to_canonical())
+        let address = match &self.outbox.data().subject {
+            Subject::Client(rejected) if rejected.0 == id => rejected.1,
+            _ => self
+                .arrivals
+                .peer_address(id)
+                .or_else(|| self.traffic.peer_address(id)),
+        };
+        Some(address?.ip().to_canonical())
     }
 
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.

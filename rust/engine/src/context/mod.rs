@@ -21,7 +21,7 @@ use evws_proto::http::HttpRequest;
 use crate::arrivals::{Arrivals, Arrived};
 use crate::event::{Event, Id, Watch};
 use crate::log::{Line, Log};
-use crate::outbox::{Outbox, Queued};
+use crate::outbox::{Outbox, Queued, Subject};
 use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
 use crate::traffic::{Expired, Life, Traffic};
@@ -184,6 +184,7 @@ impl Context {
                 true
             }
             Event::Connect { .. }
+            | Event::Rejected { .. }
             | Event::HandshakeEnded { .. }
             | Event::Message { .. }
             | Event::Pong { .. }
@@ -217,17 +218,19 @@ impl Context {
     /// The headers of the event polled last.
     pub fn headers(&self) -> &Headers {
         let data = self.outbox.data();
-        match &data.request {
-            Some((request, _)) => &request.headers,
-            None => &data.headers,
+        match &data.subject {
+            Subject::Request(request, _) => &request.headers,
+            _ => &data.headers,
         }
     }
 
     /// The request that the event polled last is about, unless that asks for an upgrade, and
     /// whether it came by TLS.
     pub fn request(&self) -> Option<(&HttpRequest, bool)> {
-        let (request, secure) = self.outbox.data().request.as_ref()?;
-        Some((request, *secure))
+        match &self.outbox.data().subject {
+            Subject::Request(request, secure) => Some((request, *secure)),
+            _ => None,
+        }
     }
 
     // ---- writing and watching ----

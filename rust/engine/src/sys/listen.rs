@@ -68,10 +68,10 @@ pub fn start_listening(fd: BorrowedFd<'_>, backlog: Option<i32>) -> io::Result<(
 /// # Errors
 /// `WouldBlock` if no connection waits, an error for which [`is_lasting`] holds, or one of that single
 /// connection.
-pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let (socket, _) = SockRef::from(&fd).accept()?;
+pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let (socket, peer) = SockRef::from(&fd).accept()?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok((socket.into(), peer.as_socket()))
 }
 
 /// Whether accepting would fail again at once: descriptors or memory have run out, or the program has

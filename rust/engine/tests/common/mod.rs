@@ -174,6 +174,7 @@ pub fn settings() -> Settings {
             drain: true,
             pong: true,
             message: true,
+            reject: false,
         },
         deflate: None,
         limits: Rc::new(limits()),

@@ -24,7 +24,7 @@ pub use host::{Host, Hosts, HostsError};
 pub use limits::HeadLimits;
 pub use origin::{OriginError, Origins};
 pub use rejection::Rejection;
-pub use request::{parse_request, RequestParts, UpgradeRequest};
+pub use request::{parse_request, readable_headers, RequestParts, UpgradeRequest};
 pub use response::{check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError};
 pub(crate) use response::{final_response, status_of};
 pub use server::{choose_subprotocol, encode_response};

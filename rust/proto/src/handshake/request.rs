@@ -1,6 +1,6 @@
 //! A client's request, as a server reads it (RFC 6455 section 4.2.1). What its target and `Host` say is in `target`.
 
-use super::headers::{has_token, joined, list, lossy, values};
+use super::headers::{add_to_view, has_token, joined, list, lossy, values};
 use super::limits::FewHeaders;
 use super::target::{host, target_view, NO_HOST};
 use super::{HeadLimits, Headers, Host, Rejection};
@@ -52,6 +52,23 @@ pub(crate) fn parse_head<T>(
         Err(_) => return Err(Rejection::new(400)),
     };
     Ok(Some((length, judge(&parsed)?)))
+}
+
+/// The headers of what stands at the front of `buf`, as far as they can be read, for programs: of a request that was
+/// refused.
+pub fn readable_headers(buf: &[u8], limits: HeadLimits) -> Headers {
+    let read = parse_head(buf, limits, |parsed| {
+        let whole = target_view(parsed.path.unwrap_or(""), parsed.headers);
+        Ok(whole.unwrap_or_else(|_| {
+            let mut view = Headers::new();
+            add_to_view(&mut view, parsed.headers);
+            view
+        }))
+    });
+    match read {
+        Ok(Some((_, headers))) => headers,
+        Ok(None) | Err(_) => Headers::new(),
+    }
 }
 
 /// The upgrade that a head asks for.
@@ -204,6 +221,20 @@ mod tests {
         accepted(&format!(
             "GET / HTTP/1.1\r\nContent-Length: 0\r\n{REST}\r\n"
         ));
+    }
+
+    #[test]
+    fn headers_of_a_refused_request_can_be_read() {
+        let text = format!("GET /a?b HTTP/1.0\r\n{REST}\r\n");
+        assert_eq!(status(&text), 426);
+        let seen = readable_headers(text.as_bytes(), HeadLimits::default());
+        assert!(seen.contains(&("Query".to_owned(), b"b".to_vec())));
+        assert!(seen.contains(&("Host".to_owned(), b"h".to_vec())));
+        let seen = readable_headers(b"GET * HTTP/1.1\r\nX: 1\r\n\r\n", HeadLimits::default());
+        assert_eq!(seen, [("X".to_owned(), b"1".to_vec())]);
+        for text in ["", "GET / HTTP/1.1\r\nX: 1\r\n", "garbage\r\n\r\n"] {
+            assert_eq!(readable_headers(text.as_bytes(), HeadLimits::default()), []);
+        }
     }
 
     #[test]

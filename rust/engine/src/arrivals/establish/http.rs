@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use evws_proto::handshake::Rejection;
+use evws_proto::handshake::{Headers, Rejection};
 use evws_proto::http::{Body, HttpRequest, HttpResponse, Terms, CONTINUE};
 use tokio::sync::oneshot;
 
 use super::mailbox::{Phase, Question};
-use super::server::{gone, Server};
+use super::rejected::Rejected;
+use super::server::Server;
 use super::transport::Transport;
 use super::EstablishError;
 use crate::event::Interest;
@@ -22,6 +23,7 @@ impl Server {
         request: HttpRequest,
         mut body: Body,
     ) -> Result<(), EstablishError> {
+        self.note_headers(&request.headers);
         self.check_host(request.host.as_ref()).await?;
         if request.expects_continue && self.input.is_empty() {
             self.write(CONTINUE).await?;
@@ -38,13 +40,16 @@ impl Server {
         let mut terms = request.terms;
         let response = self.ask_answer(request, body).await;
         terms.keep_alive &= !self.policy.stopped.get();
-        self.answer(&response, terms).await?;
+        // Whatever happens to the answer, the program knows the request.
+        let sent = self.answer(&response, terms).await;
+        self.headers = Headers::new();
+        sent.map_err(served)?;
         if response.is_last(terms) || self.policy.stopped.get() {
-            return self.end(gone(None)).await;
+            return self.end(Rejected::served()).await;
         }
         drop(response);
         self.answered = true;
-        self.await_next().await
+        self.await_next().await.map_err(served)
     }
 
     async fn ask_answer(&mut self, request: HttpRequest, body: Body) -> HttpResponse {
@@ -92,5 +97,17 @@ impl Server {
             (Transport::Plain(_), true) => self.wait(Interest::READ).await,
             _ => self.wait(Interest::WRITE).await,
         }
+    }
+}
+
+/// A connection that has ended after the answer to its request.
+fn served(failure: EstablishError) -> EstablishError {
+    match failure {
+        EstablishError::Server(rejected) => Rejected {
+            cause: None,
+            ..*rejected
+        }
+        .into(),
+        client => client,
     }
 }

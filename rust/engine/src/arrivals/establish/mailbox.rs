@@ -31,6 +31,8 @@ pub enum Decision {
     },
     /// The upgrade is refused with this response.
     Reject(HttpResponse),
+    /// Nobody decides any more: a shutdown has begun.
+    Unavailable,
 }
 
 /// What a future asks the engine, which takes the question after each poll.

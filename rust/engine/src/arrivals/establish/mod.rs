@@ -8,6 +8,7 @@ mod http;
 pub mod mailbox;
 mod proxy;
 pub mod race;
+pub mod rejected;
 pub mod server;
 pub mod stream;
 mod tls_stream;
@@ -28,6 +29,7 @@ use crate::tls::info::OwnedTlsInfo;
 use crate::tls::records::TlsConnection;
 use mailbox::{Awaited, Mailbox, Phase, Question};
 use race::Attempt;
+use rejected::Rejected;
 use stream::Socket;
 
 /// A connection whose upgrade is done.
@@ -48,8 +50,8 @@ pub struct Established {
 pub enum EstablishError {
     /// A client's program is told why.
     Client(String),
-    /// A server has answered the request already. Only of an adopted connection does the program know.
-    Server(String),
+    /// A server has answered the request already, if there was one.
+    Server(Box<Rejected>),
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Established, EstablishError>>>>;

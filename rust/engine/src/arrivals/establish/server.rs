@@ -14,17 +14,17 @@ use evws_proto::deflate;
 use evws_proto::handshake::{
     self, HeadLimits, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest,
 };
-use evws_proto::http::{self, Incoming, Terms};
+use evws_proto::http::{self, HttpResponse, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
 use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
+use super::rejected::{unavailable, Rejected};
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{poll_more, read_more, tls_stream, EstablishError, Established};
-use crate::error;
-use crate::event::Interest;
+use crate::event::{Interest, RejectCause};
 use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::server::ListenerTls;
@@ -57,6 +57,8 @@ pub struct Policy {
     /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
     /// `None`: as long as they like.
     pub timeout: Option<Duration>,
+    /// Whether the program hears of clients that are rejected.
+    pub report_rejects: bool,
     /// TLS of its connections; `None`: there is none.
     pub tls: Option<ListenerTls>,
     /// The listener was stopped: no further request is read of a connection that has its answer.
@@ -83,6 +85,8 @@ pub(super) struct Server {
     pub input: Vec<u8>,
     /// A request was answered before.
     pub answered: bool,
+    /// The headers of the request, for a program that hears of rejected clients.
+    pub headers: Headers,
 }
 
 /// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
@@ -98,7 +102,9 @@ pub async fn establish(
     let transport = match configuration {
         Some(configuration) => {
             let secured = mailbox.in_time(begin_tls(stream, &mailbox, configuration));
-            secured.await.unwrap_or_else(|Elapsed| Err(gone(None)))?
+            secured
+                .await
+                .unwrap_or_else(|Elapsed| Err(Rejected::late().into()))?
         }
         None => Transport::Plain(stream),
     };
@@ -112,6 +118,7 @@ pub async fn establish(
         policy,
         input: received.input,
         answered: false,
+        headers: Headers::new(),
     };
     if let Some(request) = received.request {
         return server.upgrade(request).await;
@@ -138,31 +145,20 @@ async fn begin_tls(
             let response = rejection.encode();
             mailbox.log_head("sent", &response);
             let _ = stream.write_all(&response).await;
-            return Err(refused(&rejection));
+            let plain = Rejected::tls(io::Error::other("the client speaks plain HTTP"));
+            let text = Rejected::by_rule(&rejection).text;
+            return Err(Rejected { text, ..plain }.into());
         }
         Ok(1..) => {}
-        Ok(0) => return Err(gone(None)),
-        Err(error) => return Err(gone(Some(error))),
+        Ok(0) => return Err(Rejected::gone(None).into()),
+        Err(error) => return Err(Rejected::gone(Some(error)).into()),
     }
     match tls_stream::handshake(stream, mailbox, HandshakeStep::Server(configuration, hello)).await
     {
         Ok(secured) => Ok(Transport::Tls(secured)),
         // The alert is sent.
-        Err(error) => Err(gone(Some(error))),
+        Err(error) => Err(Rejected::tls(error).into()),
     }
-}
-
-/// The client has left before its upgrade was done.
-pub(super) fn gone(error: Option<io::Error>) -> EstablishError {
-    let why = error.map_or_else(String::new, |error| {
-        format!(": {}", error::system_text(&error))
-    });
-    EstablishError::Server(format!("the client went away during the upgrade{why}"))
-}
-
-/// The client had an answer that is no upgrade.
-fn refused(answer: &impl std::fmt::Display) -> EstablishError {
-    EstablishError::Server(format!("the upgrade was refused: {answer}"))
 }
 
 impl Server {
@@ -204,13 +200,15 @@ impl Server {
                 Ok(())
             }
             Err(Elapsed) if !idle => self.refuse(Rejection::new(408)).await,
-            Ok(Err(error)) => self.end(gone(Some(error))).await,
-            Ok(Ok(_)) | Err(Elapsed) => self.end(gone(None)).await,
+            Ok(Err(_)) | Ok(Ok(_)) | Err(Elapsed) if idle => self.end(Rejected::served()).await,
+            Ok(Err(error)) => self.end(Rejected::gone(Some(error))).await,
+            Ok(Ok(_)) | Err(Elapsed) => self.end(Rejected::gone(None)).await,
         }
     }
 
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: UpgradeRequest) -> Result<Established, EstablishError> {
+        self.note_headers(&request.headers);
         self.check_host(Some(&request.host)).await?;
         let foreign = self.is_foreign(&request);
         if foreign && !self.policy.ask_origin {
@@ -232,8 +230,10 @@ impl Server {
                     chosen = protocol;
                 }
                 Decision::Reject(response) => {
-                    self.answer(&response, Terms::LAST).await?;
-                    return self.end(refused(&response.status_text())).await;
+                    return self.reject(RejectCause::Program, &response).await
+                }
+                Decision::Unavailable => {
+                    return self.reject(RejectCause::Shutdown, &unavailable()).await
                 }
             }
         }
@@ -314,9 +314,20 @@ impl Server {
         });
         match self.mailbox.in_time(wait).await {
             Ok(Some(decision)) => Ok(decision),
-            Ok(None) => self.end(gone(None)).await,
+            Ok(None) => self.end(Rejected::gone(None)).await,
             Err(Elapsed) => self.refuse(Rejection::new(503)).await,
         }
+    }
+
+    /// Answers with a response of the program, or in its place, and ends the connection.
+    async fn reject<T>(
+        &mut self,
+        cause: RejectCause,
+        response: &HttpResponse,
+    ) -> Result<T, EstablishError> {
+        self.answer(response, Terms::LAST).await?;
+        let rejected = Rejected::refused(cause, &response.status_text());
+        self.end(rejected).await
     }
 
     /// Says what is wrong, and ends the connection.
@@ -324,15 +335,39 @@ impl Server {
         let response = rejection.encode();
         self.mailbox.log_head("sent", &response);
         self.write(&response).await?;
-        self.end(refused(&rejection)).await
+        self.end(Rejected::by_rule(&rejection)).await
+    }
+
+    /// Notes the headers of a request, if the program may want to know whose it was.
+    pub(super) fn note_headers(&mut self, headers: &Headers) {
+        if self.policy.report_rejects {
+            self.headers = headers.clone();
+        }
+    }
+
+    /// The headers of the request that is rejected; of one that is no request, as far as they can be read.
+    fn taken_headers(&mut self) -> Headers {
+        if self.policy.report_rejects && self.headers.is_empty() {
+            return handshake::readable_headers(&self.input, self.policy.head);
+        }
+        std::mem::take(&mut self.headers)
+    }
+
+    fn ended(&mut self, rejected: Rejected) -> EstablishError {
+        let headers = self.taken_headers();
+        Rejected {
+            headers,
+            ..rejected
+        }
+        .into()
     }
 
     /// Ends our side of the stream; the engine then shuts the connection down.
-    pub(super) async fn end<T>(&mut self, failure: EstablishError) -> Result<T, EstablishError> {
+    pub(super) async fn end<T>(&mut self, rejected: Rejected) -> Result<T, EstablishError> {
         self.mailbox.set_deadline(Some(timeouts::LINGER));
         // The connection ends, whether the peer takes these bytes or not.
         let _ = self.mailbox.in_time(self.transport.shutdown()).await;
-        Err(failure)
+        Err(self.ended(rejected))
     }
 
     /// Writes, as long as there is progress.
@@ -356,14 +391,15 @@ impl Server {
             let written = self.mailbox.in_time(self.transport.write(left)).await;
             match written {
                 Ok(Ok(count)) if count > 0 => left = &left[count..],
-                Ok(Err(error)) => return Err(gone(Some(error))),
-                Ok(Ok(_)) | Err(Elapsed) => return Err(gone(None)),
+                Ok(Err(error)) => return Err(self.ended(Rejected::gone(Some(error)))),
+                Ok(Ok(_)) => return Err(self.ended(Rejected::gone(None))),
+                Err(Elapsed) => return Err(self.ended(Rejected::late())),
             }
         }
         match self.mailbox.in_time(self.transport.flush()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(Some(error))),
-            Err(Elapsed) => Err(gone(None)),
+            Ok(Err(error)) => Err(self.ended(Rejected::gone(Some(error)))),
+            Err(Elapsed) => Err(self.ended(Rejected::late())),
         }
     }
 
@@ -371,7 +407,7 @@ impl Server {
     pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), EstablishError> {
         match self.mailbox.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
-            Err(Elapsed) => self.end(gone(None)).await,
+            Err(Elapsed) => self.end(Rejected::late()).await,
         }
     }
 }

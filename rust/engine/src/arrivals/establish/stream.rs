@@ -23,6 +23,8 @@ const SHARE: usize = 256 * 1024;
 #[derive(Default)]
 pub struct Socket {
     fd: RefCell<Option<OwnedFd>>,
+    /// The peer's address, as it was accepted with: of a connection that was reset the system does not know it any more.
+    peer: Option<SocketAddr>,
     /// Sockets that the future has given up. Only the engine may close them: they are watched.
     retired: RefCell<Vec<OwnedFd>>,
     /// Attempts to connect that the engine has not taken up yet.
@@ -35,10 +37,12 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// For a connected socket, whose request is waited for before the first poll.
-    pub fn new(fd: OwnedFd) -> Self {
+    /// For a connected socket, whose request is waited for before the first poll. `peer`: its address, if that is known
+    /// already.
+    pub fn new(fd: OwnedFd, peer: Option<SocketAddr>) -> Self {
         Socket {
             fd: RefCell::new(Some(fd)),
+            peer,
             wants: Cell::new(Interest::READ),
             ..Socket::default()
         }
@@ -51,7 +55,8 @@ impl Socket {
 
     /// The peer's address.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        sys::peer_address(self.fd.borrow().as_ref()?.as_fd())
+        self.peer
+            .or_else(|| sys::peer_address(self.fd.borrow().as_ref()?.as_fd()))
     }
 
     /// What the future waits for.
@@ -244,7 +249,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         // Ends with an error when nobody reads any more.
         let flood = thread::spawn(move || while peer.write(&[0; 4096]).is_ok() {});
-        let mut stream = Stream(Rc::new(Socket::new(ours.into())));
+        let mut stream = Stream(Rc::new(Socket::new(ours.into(), None)));
         let mut context = Context::from_waker(Waker::noop());
         let mut memory = [0; 4096];
         for turn in 0..2 {
