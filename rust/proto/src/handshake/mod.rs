@@ -1,5 +1,5 @@
 //! The opening handshake (RFC 6455 section 4): an HTTP request with `Upgrade: websocket`, and the response
-//! 101 to it. Heads are read by httparse, keys are tungstenite's; the rules about both are here.
+//! 101 to it. Heads are read by httparse, keys are hashed by ring; the rules about both are here.
 //!
 //! `client` makes the request and `response` checks the answer; `request`, `target` and `server` are the other side.
 //! `headers` is what both say about headers, `extensions` about the negotiation of permessage-deflate, `origin` which
@@ -17,6 +17,10 @@ mod response;
 mod server;
 pub(crate) mod target;
 
+use data_encoding::BASE64;
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+
 pub use client::{ClientRequest, RequestError};
 pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
 pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
@@ -31,10 +35,19 @@ pub use server::{choose_subprotocol, encode_response};
 
 /// A new `Sec-WebSocket-Key`: 16 random bytes in base64.
 pub fn generate_key() -> String {
-    tungstenite::handshake::client::generate_key()
+    let mut nonce = [0; 16];
+    // From the system each time: a generator of our own would have a forked child repeat its parent's keys. A system
+    // without random numbers has no mask keys either.
+    SystemRandom::new()
+        .fill(&mut nonce)
+        .expect("the system's random numbers");
+    BASE64.encode(&nonce)
 }
 
 /// The `Sec-WebSocket-Accept` that answers `key` (RFC 6455 section 4.2.2).
 pub fn accept_key(key: &str) -> String {
-    tungstenite::handshake::derive_accept_key(key.as_bytes())
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64.encode(hash.finish().as_ref())
 }

@@ -6,6 +6,7 @@
 mod body;
 mod request;
 mod response;
+mod status;
 
 pub use body::Body;
 pub use request::{parse, HttpRequest, Incoming};

@@ -1,9 +1,8 @@
 //! Every answer of a server but 101.
 
-use tungstenite::http::StatusCode;
-
 use crate::handshake::headers::{check_header, elements, write_header};
 use crate::handshake::{HeaderError, Headers};
+use crate::http::status::reason_phrase;
 
 /// The form that a request asks its response to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +38,7 @@ pub struct HttpResponse {
 
 /// A status and what it means, as in a status line.
 pub(crate) fn status_text(status: u16) -> String {
-    let phrase = StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason());
-    format!("{status} {}", phrase.unwrap_or(""))
+    format!("{status} {}", reason_phrase(status))
 }
 
 /// A response that cannot be sent.
