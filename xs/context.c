@@ -18,20 +18,15 @@ static SV *loop_option(pTHX_ const ws_options *o)
     return SvRV(loop);
 }
 
-/* The value of a variable in %ENV, as the program sees and sets it. */
-static evws_bytes environment(pTHX_ const char *name)
+/* The value of a variable in %ENV, as the program sees and sets it; or of another one, which may be NULL. */
+static evws_bytes environment(pTHX_ const char *name, const char *other)
 {
     HV *env = get_hv("ENV", 0);
     SV *value = env ? ws_entry(aTHX_ env, name) : NULL;
 
+    if (env && !value && other)
+        value = ws_entry(aTHX_ env, other);
     return value ? ws_bytes(aTHX_ value) : WS_NO_BYTES;
-}
-
-static evws_bytes environment_either(pTHX_ const char *lower, const char *upper)
-{
-    evws_bytes value = environment(aTHX_ lower);
-
-    return value.data ? value : environment(aTHX_ upper);
 }
 
 /* `proxy => ""` says that there is none; without it the environment decides. */
@@ -44,11 +39,11 @@ static void set_proxy(pTHX_ ws_context *ctx, const ws_options *o, uint16_t port)
                     evws_context_set_proxy(ctx->engine, ws_option_string(aTHX_ o, WS_OPT_PROXY), port));
         return;
     }
-    variables.https_proxy = environment_either(aTHX_ "https_proxy", "HTTPS_PROXY");
+    variables.https_proxy = environment(aTHX_ "https_proxy", "HTTPS_PROXY");
     /* Not HTTP_PROXY: a CGI program has that from a header of the request. */
-    variables.http_proxy = environment(aTHX_ "http_proxy");
-    variables.all_proxy = environment_either(aTHX_ "all_proxy", "ALL_PROXY");
-    variables.no_proxy = environment_either(aTHX_ "no_proxy", "NO_PROXY");
+    variables.http_proxy = environment(aTHX_ "http_proxy", NULL);
+    variables.all_proxy = environment(aTHX_ "all_proxy", "ALL_PROXY");
+    variables.no_proxy = environment(aTHX_ "no_proxy", "NO_PROXY");
     (void)evws_context_set_proxy_environment(ctx->engine, &variables);
 }
 

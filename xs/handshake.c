@@ -41,12 +41,7 @@ ws_handshake *ws_handshake_new(pTHX_ ws_context *ctx, uint64_t id, HV *headers)
 /* In a thread that it was copied into it is none. */
 ws_handshake *ws_handshake_from_sv(pTHX_ SV *sv, CV *method)
 {
-    MAGIC *mg = ws_object_invocant(aTHX_ sv, &handshake_vtbl, "Handshake", method);
-
-    if (!mg->mg_ptr)
-        croak("EV::Websockets::Handshake::%s: the invocant is not an EV::Websockets::Handshake object",
-              ws_method_name(aTHX_ method));
-    return (ws_handshake *)mg->mg_ptr;
+    return (ws_handshake *)ws_object_invocant(aTHX_ sv, &handshake_vtbl, "Handshake", method, TRUE);
 }
 
 /* Nobody can decide any more. In a forked child the client is the parent's, and at

@@ -68,15 +68,16 @@ const char *ws_method_name(pTHX_ CV *method)
     return GvNAME(CvGV(method));
 }
 
-/* Of a method's invocant, whose own magic was run; `kind` is its class without "EV::Websockets::". */
-MAGIC *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method)
+/* The struct of a method's invocant, whose own magic was run; `kind` is its class without "EV::Websockets::". NULL,
+ * unless it is `required`: the object was copied into another thread. */
+void *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method, bool required)
 {
     MAGIC *mg = ws_object_magic(aTHX_ sv, vtbl);
 
-    if (!mg)
+    if (!mg || (required && !mg->mg_ptr))
         croak("EV::Websockets::%s::%s: the invocant is not an EV::Websockets::%s object", kind,
               ws_method_name(aTHX_ method), kind);
-    return mg;
+    return mg->mg_ptr;
 }
 
 /* The struct of a magic that is about to be freed, if it is this scalar's to free:
@@ -228,7 +229,7 @@ static MGVTBL hold_vtbl = { 0, 0, 0, 0, hold_free, 0, ws_forget_on_dup, 0 };
  * not, so that the context is destroyed when the program drops it in the middle of the call. */
 ws_context *ws_context_invocant(pTHX_ SV *sv, CV *method)
 {
-    ws_context *ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method)->mg_ptr;
+    ws_context *ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method, FALSE);
     MAGIC *mg;
 
     if (ctx) {
@@ -246,6 +247,17 @@ evws_context *ws_context_engine(pTHX_ ws_context *ctx)
     return ctx->engine;
 }
 
+/* The context lets go of it. The callbacks go, too: a closure that captured its own $conn is a cycle until then. */
+static void let_go(pTHX_ ws_context *ctx, ws_connection *conn)
+{
+    ws_callbacks *callbacks = conn->callbacks;
+
+    conn->callbacks = NULL;
+    ws_watch_set_connection(aTHX_ ctx->watch, conn->id, NULL);
+    SvREFCNT_dec(conn->sv);
+    ws_callbacks_unref(aTHX_ callbacks);
+}
+
 /* First every connection is marked, then they are let go one by one: that can
  * run Perl code, which must not find a connection that looks open. */
 static void drop_connections(pTHX_ ws_context *ctx)
@@ -257,17 +269,9 @@ static void drop_connections(pTHX_ ws_context *ctx)
     for (i = 0; i < count; i++)
         if ((conn = ws_watch_connection_at(ctx->watch, i)))
             conn->open = FALSE;
-    for (i = 0; i < count; i++) {
-        ws_callbacks *callbacks;
-
-        if (!(conn = ws_watch_connection_at(ctx->watch, i)))
-            continue;
-        ws_watch_set_connection(aTHX_ ctx->watch, conn->id, NULL);
-        callbacks = conn->callbacks;
-        conn->callbacks = NULL;
-        ws_callbacks_unref(aTHX_ callbacks);
-        SvREFCNT_dec(conn->sv);
-    }
+    for (i = 0; i < count; i++)
+        if ((conn = ws_watch_connection_at(ctx->watch, i)))
+            let_go(aTHX_ ctx, conn);
 }
 
 static void drop_listeners(pTHX_ ws_context *ctx)
@@ -320,7 +324,7 @@ void ws_context_dropped(pTHX_ SV *sv, CV *method)
 
     if (ws_is_mere_copy(aTHX_ sv))
         return;
-    ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method)->mg_ptr;
+    ctx = (ws_context *)ws_object_invocant(aTHX_ sv, &context_vtbl, "Context", method, FALSE);
     if (ctx)
         ws_context_destroy(aTHX_ ctx);
 }
@@ -391,26 +395,18 @@ SV *ws_connection_opened(pTHX_ ws_connection *conn)
  * called on it, or it was copied into another thread. */
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method)
 {
-    ws_connection *conn = (ws_connection *)ws_object_invocant(aTHX_ sv, &connection_vtbl, "Connection", method)->mg_ptr;
+    ws_connection *conn = (ws_connection *)ws_object_invocant(aTHX_ sv, &connection_vtbl, "Connection", method, FALSE);
 
     return conn && !conn->destroyed ? conn : NULL;
 }
 
-/* The context lets go of it; its id means nothing from here on. The callbacks
- * go too: a closure that captured its own $conn is a cycle until then.
- * The caller holds a reference to conn->sv. */
+/* Its id means nothing from here on. The caller holds a reference to conn->sv. */
 void ws_connection_close(pTHX_ ws_connection *conn)
 {
-    ws_context *ctx = conn->ctx;
-    ws_callbacks *callbacks = conn->callbacks;
-
     if (!conn->open)
         return;
     conn->open = FALSE;
-    conn->callbacks = NULL;
-    ws_watch_set_connection(aTHX_ ctx->watch, conn->id, NULL);
-    SvREFCNT_dec(conn->sv);
-    ws_callbacks_unref(aTHX_ callbacks);
+    let_go(aTHX_ conn->ctx, conn);
 }
 
 U32 ws_connection_state(ws_connection *conn)

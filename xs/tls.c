@@ -20,18 +20,17 @@ static evws_verify_client verify_client_option(pTHX_ const ws_options *o)
 {
     SV *value = o->value[WS_OPT_SSL_VERIFY_CLIENT];
     SV *plain = value ? ws_plain_string(aTHX_ value) : NULL;
+    NV number = -1;
 
     if (!value)
         return EVWS_VERIFY_CLIENT_NO;
+    /* Perl's own false is an empty string, and a number as well. */
+    if (plain)
+        number = SvIOK(plain) ? SvNV(plain) : ws_number(aTHX_ plain);
+    if (number == 0 || number == 1)
+        return number ? EVWS_VERIFY_CLIENT_REQUIRED : EVWS_VERIFY_CLIENT_NO;
     if (plain && ws_bytes_are(ws_bytes(aTHX_ plain), "optional"))
         return EVWS_VERIFY_CLIENT_OPTIONAL;
-    /* Perl's own false is an empty string, and a number as well. */
-    if (plain && (SvIOK(plain) || looks_like_number(plain))) {
-        if (SvNV(plain) == 1)
-            return EVWS_VERIFY_CLIENT_REQUIRED;
-        if (SvNV(plain) == 0)
-            return EVWS_VERIFY_CLIENT_NO;
-    }
     ws_option_must_be(aTHX_ o, WS_OPT_SSL_VERIFY_CLIENT, "0, 1 or 'optional'");
 }
 

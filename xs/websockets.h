@@ -170,7 +170,7 @@ int ws_not_for_local(pTHX_ SV *sv, MAGIC *mg);
 #define WS_OBJECT_VTBL(free) { 0, 0, 0, 0, free, 0, ws_forget_on_dup, ws_not_for_local }
 SV *ws_object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data);
 MAGIC *ws_object_magic(pTHX_ SV *sv, const MGVTBL *vtbl);
-MAGIC *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method);
+void *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method, bool required);
 void *ws_object_owned(SV *sv, const MAGIC *mg);
 SV *ws_invocant(pTHX_ SV **args, I32 count);
 SV *ws_held_invocant(pTHX_ SV **args, I32 count);
@@ -287,9 +287,6 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 void ws_context_croak(pTHX_ ws_context *ctx, const char *method) __attribute__noreturn__;
 void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
 
-/* ---- upgrade.c ---- */
-AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
-
 /* ---- tls.c ---- */
 void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out);
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
@@ -304,6 +301,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- settings.c ---- */
 void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
+AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
 
 /* What is said after a panic in the engine. */
 #define WS_BUG "internal error: a bug in EV::Websockets was caught; the context cannot be used any more"
