@@ -47,13 +47,14 @@ impl UpgradeOptions {
     pub(super) fn check(&self) -> Result<Allowed, CallError> {
         check_deflate(&self.settings)?;
         handshake::check_response_headers(&self.headers)?;
-        let is_token = |name: &&String| handshake::is_token(name.as_bytes());
-        if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
-            return Err(CallError::Protocol(name.clone()));
+        for name in &self.protocols {
+            handshake::check_protocol(name)?;
         }
+        let origins = self.origins.as_deref().map(Origins::parse).transpose();
+        let hosts = self.hosts.as_deref().map(Hosts::parse).transpose();
         Ok(Allowed {
-            origins: self.origins.as_deref().map(Origins::parse).transpose()?,
-            hosts: self.hosts.as_deref().map(Hosts::parse).transpose()?,
+            origins: origins.map_err(CallError::Origins)?,
+            hosts: hosts.map_err(CallError::Hosts)?,
         })
     }
 

@@ -6,7 +6,7 @@ use std::io;
 
 use evws_proto::close::CloseCodeError;
 use evws_proto::deflate::OptionError;
-use evws_proto::handshake::{HeaderError, HostsError, OriginError, Rejection, RequestError};
+use evws_proto::handshake::{EntryError, HeaderError, Rejection, RequestError};
 use evws_proto::http::HttpResponseError;
 use evws_proto::proxy::ProxyError;
 use evws_proto::url::UrlError;
@@ -29,12 +29,9 @@ pub enum CallError {
     /// The request of a client: a header, a subprotocol.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// A header of a server's response.
+    /// A header of a server's response, or a subprotocol of a server.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// A subprotocol of a server.
-    #[error("protocol '{}' is not a token (RFC 6455 section 11.3.4)", .0.escape_debug())]
-    Protocol(String),
     /// A subprotocol that a client did not ask for.
     #[error("the client did not ask for the subprotocol '{}'", .0.escape_debug())]
     NotAsked(String),
@@ -43,10 +40,10 @@ pub enum CallError {
     Deflate(#[from] OptionError),
     /// One of the pages that may ask for an upgrade.
     #[error(transparent)]
-    Origins(#[from] OriginError),
+    Origins(EntryError),
     /// One of the hosts that are answered to.
     #[error(transparent)]
-    Hosts(#[from] HostsError),
+    Hosts(EntryError),
     /// A response that is no upgrade.
     #[error(transparent)]
     Response(#[from] HttpResponseError),

@@ -2,7 +2,7 @@
 
 use super::extensions;
 use super::headers::{
-    check_header, check_not_owned, elements, is_token, lossy, write_header, HeaderError,
+    check_header, check_not_owned, check_protocol, elements, lossy, write_header, HeaderError,
 };
 use super::HeadLimits;
 use crate::deflate;
@@ -29,12 +29,9 @@ pub struct ClientRequest {
 /// Why a request is not sent. The texts are complete messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// A header.
+    /// A header, or a subprotocol.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// A subprotocol that is no token, and so could not stand in a list.
-    #[error("invalid protocol name '{}' (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
-    Protocol(String),
     /// A subprotocol asked for twice (RFC 6455 section 4.1).
     #[error("protocol '{0}' is given twice")]
     ProtocolTwice(String),
@@ -74,9 +71,7 @@ impl ClientRequest {
         }
         let protocols = self.all_protocols();
         for (index, protocol) in protocols.iter().enumerate() {
-            if !is_token(protocol.as_bytes()) {
-                return Err(RequestError::Protocol(protocol.clone()));
-            }
+            check_protocol(protocol)?;
             if protocols[..index].contains(protocol) {
                 return Err(RequestError::ProtocolTwice(protocol.clone()));
             }
@@ -221,8 +216,8 @@ mod tests {
                 &[("Host", "a"), ("host", "b")],
                 "header 'host' is given twice",
             ),
-            (&["a b"], &[], "invalid protocol name 'a b'"),
-            (&["a\r\nX: y"], &[], "invalid protocol name 'a\\r\\nX: y'"),
+            (&["a b"], &[], "protocol 'a b' is not a token"),
+            (&["a\r\nX: y"], &[], "protocol 'a\\r\\nX: y' is not a token"),
             (
                 &["a"],
                 &[("Sec-WebSocket-Protocol", "b, a")],

@@ -6,7 +6,7 @@ use httparse::Header;
 /// repeated ones joined.
 pub type Headers = Vec<(String, Vec<u8>)>;
 
-/// A header that may not be sent.
+/// A header, or a subprotocol, that may not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Would end the line, or the string.
@@ -18,6 +18,9 @@ pub enum HeaderError {
     /// A name that is no token (RFC 9110 section 5.6.2).
     #[error("header '{}' has an invalid name (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
     Name(String),
+    /// A subprotocol that is no token (RFC 6455 section 4.1), and so could not stand in a list.
+    #[error("protocol '{}' is not a token (letters, digits and !#$%&'*+-.^_`|~ are allowed)", .0.escape_debug())]
+    Protocol(String),
     /// One that the handshake itself sets.
     #[error("header '{0}' is set by the WebSocket handshake and cannot be given")]
     Owned(String),
@@ -27,7 +30,7 @@ pub enum HeaderError {
 }
 
 /// Whether `text` is a token of HTTP (RFC 9110 section 5.6.2).
-pub fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     let is_token_byte =
         |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_token_byte)
@@ -49,6 +52,17 @@ pub(crate) fn check_header(name: &str, value: &[u8]) -> Result<(), HeaderError> 
         return Err(HeaderError::Control(name.to_owned()));
     }
     Ok(())
+}
+
+/// Checks that a subprotocol can be asked for, or chosen.
+///
+/// # Errors
+/// [`HeaderError::Protocol`]: it is no token.
+pub fn check_protocol(name: &str) -> Result<(), HeaderError> {
+    match is_token(name.as_bytes()) {
+        true => Ok(()),
+        false => Err(HeaderError::Protocol(name.to_owned())),
+    }
 }
 
 /// Checks headers that a program adds to a 101 response.

@@ -148,12 +148,29 @@ impl Pattern {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<Pattern>);
 
-/// An entry that names no host.
+/// An entry of a list that is not what the list is of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no host ({why})", .entry.escape_debug())]
-pub struct HostsError {
+#[error("'{}' is no {kind} ({why})", .entry.escape_debug())]
+pub struct EntryError {
+    kind: &'static str,
     entry: String,
     why: &'static str,
+}
+
+/// Parses a list of what is called `kind`; the first entry that is none is the error.
+pub(super) fn parse_list<T>(
+    kind: &'static str,
+    entries: &[String],
+    parse: impl Fn(&str) -> Result<T, &'static str>,
+) -> Result<Vec<T>, EntryError> {
+    let parse = |entry: &String| {
+        parse(entry).map_err(|why| EntryError {
+            kind,
+            entry: entry.clone(),
+            why,
+        })
+    };
+    entries.iter().map(parse).collect()
 }
 
 impl Hosts {
@@ -162,14 +179,8 @@ impl Hosts {
     ///
     /// # Errors
     /// The first that has no such form.
-    pub fn parse(entries: &[String]) -> Result<Self, HostsError> {
-        let entries = entries.iter().map(|text| {
-            parse_entry(text).map_err(|why| HostsError {
-                entry: text.clone(),
-                why,
-            })
-        });
-        entries.collect::<Result<_, _>>().map(Hosts)
+    pub fn parse(entries: &[String]) -> Result<Self, EntryError> {
+        parse_list("host", entries, parse_entry).map(Hosts)
     }
 
     /// Whether a request for this host is answered; `None`: it names none. Nobody knows whether a `Host` without a

@@ -23,10 +23,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 pub use client::{ClientRequest, RequestError};
 pub use extensions::{accept_offer, ExtensionError, Malformed, Negotiated, ParameterError};
-pub use headers::{canonical_name, check_response_headers, is_token, HeaderError, Headers};
-pub use host::{Host, Hosts, HostsError};
+pub(crate) use headers::is_token;
+pub use headers::{canonical_name, check_protocol, check_response_headers, HeaderError, Headers};
+pub use host::{EntryError, Host, Hosts};
 pub use limits::HeadLimits;
-pub use origin::{OriginError, Origins};
+pub use origin::Origins;
 pub use rejection::Rejection;
 pub use request::{parse_request, readable_headers, RequestParts, UpgradeRequest};
 pub use response::{check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError};

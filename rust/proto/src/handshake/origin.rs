@@ -1,7 +1,7 @@
 //! Which pages may open a WebSocket here (RFC 6455 section 10.2). Browsers say in `Origin` where a page comes from; an
 //! origin is a scheme, a host and a port (RFC 6454).
 
-use super::host::{Host, Pattern};
+use super::host::{parse_list, EntryError, Host, Pattern};
 
 /// The origins that a server allows. Without an entry none is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,28 +21,14 @@ enum Entry {
     },
 }
 
-/// An entry that names no origin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no origin ({why})", .entry.escape_debug())]
-pub struct OriginError {
-    entry: String,
-    why: &'static str,
-}
-
 impl Origins {
     /// From entries of the form `https://example.com`, `https://example.com:8443`, `*.example.com`, with or without
     /// scheme and port, `null`, or `same`.
     ///
     /// # Errors
     /// The first that has no such form.
-    pub fn parse(entries: &[String]) -> Result<Self, OriginError> {
-        let entries = entries.iter().map(|text| {
-            parse_entry(text).map_err(|why| OriginError {
-                entry: text.clone(),
-                why,
-            })
-        });
-        entries.collect::<Result<_, _>>().map(Origins)
+    pub fn parse(entries: &[String]) -> Result<Self, EntryError> {
+        parse_list("origin", entries, parse_entry).map(Origins)
     }
 
     /// Whether the value of an `Origin` header is among them, in a request for `asked`.
