@@ -1,8 +1,10 @@
-//! One established connection: its state. What it receives is in `receive` and what an unfinished frame or message
-//! needs in `partial`; what it sends is in `send`.
+//! One established connection: its state. What it receives is in `receive`, `direct` and `observed`, what an unfinished
+//! frame or message needs in `partial`; what it sends is in `send`.
 //!
 //! INVARIANT: a connection between two messages owns no memory but itself: `partial` is `None`.
 
+mod direct;
+mod observed;
 mod partial;
 mod receive;
 mod send;

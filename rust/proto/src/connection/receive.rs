@@ -1,7 +1,7 @@
 //! Receiving: from bytes to events, in any portions.
 //!
 //! A message that lies whole in the input is delivered from there and costs no allocation. Everything
-//! else goes through [`Partial`]. Positions (`PayloadPlace`) are worked with inside, and turned into borrows at the end.
+//! else goes through [`Partial`]. What the caller reads straight into a message is in `direct`. Positions (`PayloadPlace`) are worked with inside, and turned into borrows at the end.
 
 use super::partial::{take_whole, Frame, Message, Partial};
 use super::{Connection, Failure, Received};
@@ -11,14 +11,14 @@ use crate::Role;
 use std::ops::Range;
 
 /// Where a payload lies.
-enum PayloadPlace {
+pub(super) enum PayloadPlace {
     Input(Range<usize>),
     Message,
     Control,
 }
 
 /// An event, without its borrow.
-enum Outcome {
+pub(super) enum Outcome {
     NeedMore,
     Message { binary: bool, place: PayloadPlace },
     Control { opcode: Opcode, place: PayloadPlace },
@@ -47,17 +47,6 @@ impl Connection {
         self.receive_any(input, None)
     }
 
-    /// Receives as [`receive`](Self::receive) does, for a caller that wants to see every frame: the headers that were read are added to
-    /// `headers`, those of fragments too, and of frames that are consumed unseen.
-    #[cold]
-    pub fn receive_observed<'a>(
-        &'a mut self,
-        input: &'a mut [u8],
-        headers: &mut Vec<Header>,
-    ) -> (usize, Received<'a>) {
-        self.receive_any(input, Some(headers))
-    }
-
     /// The assembled message that [`receive`](Self::receive) or [`payload_received`](Self::payload_received)
     /// delivered last, without a copy and with room for at least one byte more. `None` if its payload lay in the input.
     pub fn take_message(&mut self) -> Option<Vec<u8>> {
@@ -83,65 +72,6 @@ impl Connection {
         }
     }
 
-    /// Bytes still to come of the data frame that is being assembled; 0 if there is none. Only these may be read into
-    /// [`payload_buffer`](Self::payload_buffer): behind them another header stands.
-    #[inline]
-    pub fn payload_wanted(&self) -> u64 {
-        match self.partial.as_ref().and_then(|partial| partial.frame) {
-            Some(frame) if !frame.discard && !frame.opcode.is_control() && !self.is_inflating() => {
-                frame.remaining
-            }
-            _ => 0,
-        }
-    }
-
-    /// Whether the message in progress is a compressed one, whose bytes do not go where they are to be read from.
-    fn is_inflating(&self) -> bool {
-        let message = self
-            .partial
-            .as_ref()
-            .and_then(|partial| partial.message.as_ref());
-        message.is_some_and(|message| message.compressed)
-    }
-
-    /// The message being assembled, for reading at most [`payload_wanted`](Self::payload_wanted) bytes directly
-    /// behind its end; tell [`payload_received`](Self::payload_received) how many came. It has spare capacity,
-    /// though not always for all that is wanted: it grows with what arrives. `None` if nothing is wanted or
-    /// there is no memory (`receive` then reports the failure).
-    pub fn payload_buffer(&mut self) -> Option<&mut Vec<u8>> {
-        let wanted = self.payload_wanted();
-        if wanted == 0 {
-            return None;
-        }
-        let message = self.partial.as_mut()?.message.as_mut()?;
-        message.reserve(wanted, 1).ok()?;
-        Some(&mut message.payload)
-    }
-
-    /// The last `count` bytes of [`payload_buffer`](Self::payload_buffer) are new, as they came from the wire. If
-    /// [`close`](Self::close) was called after they were read, they are consumed unseen.
-    ///
-    /// # Panics
-    /// If `count` is more than what was wanted: the stream's framing would be lost.
-    pub fn payload_received(&mut self, count: usize) -> Received<'_> {
-        if count == 0 || self.ended {
-            return Received::NeedMore;
-        }
-        let frame = self.partial.as_ref().and_then(|partial| partial.frame);
-        let remaining = frame
-            .filter(|frame| !frame.opcode.is_control())
-            .map_or(0, |frame| frame.remaining);
-        assert!(
-            count as u64 <= remaining,
-            "more bytes read than the frame has"
-        );
-        match self.appended(count) {
-            Ok(Some(outcome)) => self.deliver(outcome, &[]),
-            Ok(None) => Received::NeedMore,
-            Err(failure) => self.fail(failure),
-        }
-    }
-
     /// The data message at the front of `input`, if it lies there whole and in one frame: its header and where
     /// its payload is. `None` also for all that is wrong with it, which is then found on the long way.
     #[inline]
@@ -163,7 +93,7 @@ impl Connection {
         Some((header, start..start + header.payload_len as usize))
     }
 
-    fn receive_any<'a>(
+    pub(super) fn receive_any<'a>(
         &'a mut self,
         input: &'a mut [u8],
         seen: Option<&mut Vec<Header>>,
@@ -427,25 +357,8 @@ impl Connection {
         self.finish_data(frame)
     }
 
-    /// Payload was read straight into the message.
-    fn appended(&mut self, count: usize) -> Result<Option<Outcome>, Failure> {
-        let partial = self.partial();
-        let Some(mut frame) = partial.frame.take() else {
-            return Ok(None);
-        };
-        if frame.discard {
-            frame.remaining -= count as u64;
-            return Ok(self.keep_unfinished(frame));
-        }
-        let Some(message) = partial.message.as_mut() else {
-            return Ok(None);
-        };
-        message.appended(&mut frame, count)?;
-        self.finish_data(frame)
-    }
-
     /// Delivers the message if `frame`'s payload was its last.
-    fn finish_data(&mut self, frame: Frame) -> Result<Option<Outcome>, Failure> {
+    pub(super) fn finish_data(&mut self, frame: Frame) -> Result<Option<Outcome>, Failure> {
         if frame.remaining > 0 || !frame.fin {
             return Ok(self.keep_unfinished(frame));
         }
@@ -463,7 +376,7 @@ impl Connection {
         }))
     }
 
-    fn keep_unfinished(&mut self, frame: Frame) -> Option<Outcome> {
+    pub(super) fn keep_unfinished(&mut self, frame: Frame) -> Option<Outcome> {
         if frame.remaining == 0 {
             return None;
         }
@@ -489,12 +402,12 @@ impl Connection {
         self.release();
     }
 
-    fn partial(&mut self) -> &mut Partial {
+    pub(super) fn partial(&mut self) -> &mut Partial {
         self.partial.get_or_insert_with(Box::default)
     }
 
     #[cold]
-    fn fail(&mut self, failure: Failure) -> Received<'static> {
+    pub(super) fn fail(&mut self, failure: Failure) -> Received<'static> {
         self.partial = None;
         self.ended = true;
         if let Some(deflate) = &mut self.deflate {
@@ -503,7 +416,7 @@ impl Connection {
         Received::Failed(failure)
     }
 
-    fn deliver<'a>(&'a self, outcome: Outcome, input: &'a [u8]) -> Received<'a> {
+    pub(super) fn deliver<'a>(&'a self, outcome: Outcome, input: &'a [u8]) -> Received<'a> {
         match outcome {
             Outcome::NeedMore => Received::NeedMore,
             Outcome::Message { binary, place } => Received::Message {

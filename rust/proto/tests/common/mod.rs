@@ -1,6 +1,8 @@
 //! Connections in memory, and every way in which bytes can reach them.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod deflate;
+
 use evws_proto::frame::{self, Header, Opcode};
 use evws_proto::{Config, Connection, Received, Role};
 
