@@ -49,7 +49,7 @@ is_deeply(\@strays, [], 'unsafe code and libc are in sys/ alone');
 my @options = slurp('xs/options.h') =~ /^    O\(\w+,\s*"(\w+)"/mg;
 cmp_ok(scalar @options, '>', 50, 'there are options');
 my %common = map { $_ => 1 } qw(server_no_context_takeover client_no_context_takeover
-    server_max_window_bits client_max_window_bits max_message_size);
+    server_max_window_bits client_max_window_bits max_message_size max_fragments);
 my $perls = join '|', 'EV::Websockets', 'is_final =>', grep { /_/ && !$common{$_} } @options;
 my $label = join '|', @options;
 my @words;
