@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # Sending a lot without filling the memory: the server streams 500 chunks of
 # 64 KiB, and never has more than 256 KiB of them in its queue. It sends until
-# the queue is that long, and goes on when on_drain says that it is empty.
+# the queue is that long, and goes on when on_drain says that it is down to 64 KiB.
 use strict;
 use warnings;
 use FindBin;
@@ -12,6 +12,7 @@ use EV::Websockets;
 use constant CHUNKS     => 500;
 use constant CHUNK_SIZE => 64 * 1024;
 use constant HIGH_WATER => 256 * 1024;
+use constant LOW_WATER  => 64 * 1024;
 
 $| = 1;
 
@@ -31,7 +32,7 @@ sub fill_queue {
     my ($c) = @_;
     my $stash = $c->stash;
     $refills++;
-    while ($c->send_queue_size + CHUNK_SIZE <= HIGH_WATER) {
+    while ($c->is_writable) {
         # close() sends what is queued before it closes.
         return $c->close(1000, 'end of stream') if $stash->{sent} == CHUNKS;
         $c->send_binary(chunk($stash->{sent}++));
@@ -49,7 +50,9 @@ my $port = $ctx->listen(
         $c->stash->{sent} = 0;
         fill_queue($c);
     },
-    on_drain => \&fill_queue,    # called with $c when the queue has become empty
+    send_high_water  => HIGH_WATER,      # from here on is_writable is false ...
+    send_low_water   => LOW_WATER,       # ... and here on_drain comes
+    on_drain         => \&fill_queue,
 );
 
 # --- the client ---

@@ -415,6 +415,11 @@ typedef struct evws_deflate_options {
 } evws_deflate_options;
 
 /**
+ * What happens to a message for which the send queue has no room: one of `EVWS_QUEUE_*`.
+ */
+typedef uint32_t evws_queue_policy;
+
+/**
  * What a connection is limited to.
  */
 typedef struct evws_limits {
@@ -435,6 +440,24 @@ typedef struct evws_limits {
    * Frames that a message may come in; 0: no limit.
    */
   uint32_t max_fragments;
+  /**
+   * Bytes of frames that may wait to be sent; 0: no limit. A message for which there is room is queued whole, and a
+   * control frame always is.
+   */
+  uint64_t max_send_queue;
+  /**
+   * What happens to a message for which there is no room: one of `EVWS_QUEUE_*`.
+   */
+  evws_queue_policy send_queue_policy;
+  /**
+   * Bytes of frames from which on `EVWS_EVENT_DRAIN` follows, when no more than `send_low_water` are left; 0: it
+   * follows every send, when the queue is empty.
+   */
+  uint64_t send_high_water;
+  /**
+   * Less than `send_high_water`, or it counts as one less.
+   */
+  uint64_t send_low_water;
 } evws_limits;
 
 /**
@@ -804,6 +827,21 @@ typedef struct evws_tls_info {
 } evws_tls_info;
 
 /**
+ * Its connection fails with 1013, and the call returns `EVWS_STATUS_DROPPED`.
+ */
+#define EVWS_QUEUE_CLOSE 0
+
+/**
+ * It is refused with `EVWS_STATUS_QUEUE_FULL`, also a further part of a message.
+ */
+#define EVWS_QUEUE_REFUSE 1
+
+/**
+ * It is dropped, and the call returns `EVWS_STATUS_DROPPED`. Of a message in parts either all are dropped or none.
+ */
+#define EVWS_QUEUE_DROP 2
+
+/**
  * Clients are not asked for a certificate.
  */
 #define EVWS_VERIFY_CLIENT_NO 0
@@ -882,6 +920,16 @@ typedef struct evws_tls_info {
  * There is no memory for the frame. Nothing was queued, and the connection has not changed.
  */
 #define EVWS_STATUS_NO_MEMORY 8
+
+/**
+ * The send queue has no room, and is as it was.
+ */
+#define EVWS_STATUS_QUEUE_FULL 9
+
+/**
+ * The send queue has no room: the message was dropped, or the connection has failed.
+ */
+#define EVWS_STATUS_DROPPED 10
 
 /**
  * What the text says.
@@ -1129,8 +1177,8 @@ evws_status evws_request_answer(struct evws_context *context,
 /**
  * Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
  * connection is not connected, `EVWS_STATUS_FRAGMENT_OPEN` for a message while a fragmented one
- * is in progress, `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown
- * kind.
+ * is in progress, `EVWS_STATUS_QUEUE_FULL` and `EVWS_STATUS_DROPPED` as `send_queue_policy` says,
+ * `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown kind.
  *
  * Safety:
  * `context` is live or null; `data` is null or has `length` bytes that may be read.
@@ -1151,7 +1199,8 @@ bool evws_is_utf8(const uint8_t *data, size_t length);
 
 /**
  * Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
- * not connected, `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
+ * not connected, `EVWS_STATUS_QUEUE_FULL` and `EVWS_STATUS_DROPPED` as `send_queue_policy` says,
+ * `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
  * alone.
  *
  * Safety:
@@ -1211,6 +1260,16 @@ evws_status evws_resume(struct evws_context *context, uint64_t id);
  * `context` is live or null.
  */
 uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
+
+/**
+ * Whether the send queue is below `send_high_water`, or below `max_send_queue` if that is not given;
+ * false unless the connection is connected.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+bool evws_is_writable(const struct evws_context *context,
+                      uint64_t id);
 
 /**
  * Where a connection stands.

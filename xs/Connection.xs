@@ -1,21 +1,23 @@
 MODULE = EV::Websockets    PACKAGE = EV::Websockets::Connection    PREFIX = ws_
 
-void
+bool
 send(SV *self, SV *data)
 ALIAS:
     send_text = 1
     send_binary = 2
 CODE:
-    ws_send(aTHX_ self, cv, ix == 2 ? EVWS_SEND_BINARY : EVWS_SEND_TEXT, data, ix == 1);
+    RETVAL = ws_send(aTHX_ self, cv, ix == 2 ? EVWS_SEND_BINARY : EVWS_SEND_TEXT, data, ix == 1);
+OUTPUT:
+    RETVAL
 
 void
 send_ping(SV *self, SV *data = NULL)
 ALIAS:
     send_pong = 1
 CODE:
-    ws_send(aTHX_ self, cv, ix ? EVWS_SEND_PONG : EVWS_SEND_PING, data, FALSE);
+    (void)ws_send(aTHX_ self, cv, ix ? EVWS_SEND_PONG : EVWS_SEND_PING, data, FALSE);
 
-void
+bool
 ws_send_fragment(SV *self, SV *data, SV *is_binary = &PL_sv_no, SV *is_final = &PL_sv_yes)
 C_ARGS:
     aTHX_ self, cv, data, is_binary, is_final
@@ -39,6 +41,9 @@ CODE:
 
 UV
 ws_send_queue_size(ws_connection *self)
+
+bool
+ws_is_writable(ws_connection *self)
 
 const char *
 ws_state(ws_connection *self)

@@ -17,13 +17,17 @@ static ws_connection *open_connection(pTHX_ SV *self, CV *method)
     return conn;
 }
 
-/* After a send: croaks, or has the loop write what was queued. */
-static void sent(pTHX_ ws_connection *conn, evws_status status)
+/* After a send: croaks, or has the loop write what was queued, or deliver that the connection has failed. FALSE: the
+ * queue was full. */
+static bool sent(pTHX_ ws_connection *conn, evws_status status)
 {
     switch (status) {
     case EVWS_STATUS_OK:
+    case EVWS_STATUS_DROPPED:
         WS_WAKE(conn->ctx);
-        return;
+        return status == EVWS_STATUS_OK;
+    case EVWS_STATUS_QUEUE_FULL:
+        croak("send queue is full");
     case EVWS_STATUS_STALE:
     case EVWS_STATUS_NOT_OPEN:
         croak("Connection is not open");
@@ -100,12 +104,13 @@ static evws_bytes payload(pTHX_ CV *method, SV *data, evws_bytes text, bool is_t
 }
 
 /* data: NULL for a ping or pong without payload. */
-void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
+bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
 {
     SV *arg[2];
     evws_bytes text;
     ws_connection *conn;
     ws_context *ctx;
+    bool queued;
 
     arg[0] = self;
     arg[1] = data;
@@ -118,16 +123,17 @@ void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
     if (characters || (arg[1] && SvUTF8(arg[1])))
         text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters);
     ctx = conn->ctx;
-    sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
+    queued = sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
     WS_LOG(ctx);
+    return queued;
 }
 
-void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *final)
+bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *final)
 {
     SV *arg[4];
     evws_bytes text;
     ws_connection *conn;
-    bool is_binary, is_final;
+    bool is_binary, is_final, queued;
 
     arg[0] = self;
     arg[1] = data;
@@ -141,10 +147,11 @@ void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     if (conn->in_fragments)
         is_binary = conn->fragments_binary;
     text = payload(aTHX_ method, arg[1], text, !is_binary, conn->utf8);
-    sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
+    queued = sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
     conn->in_fragments = !is_final;
     conn->fragments_binary = is_binary;
     WS_LOG(conn->ctx);
+    return queued;
 }
 
 /* A whole number, not necessarily one that may be sent: that is for the engine to say. `given` is a mortal copy. */
@@ -247,6 +254,11 @@ SV *ws_stash(pTHX_ ws_connection *conn)
     if (!conn->stash)
         conn->stash = newHV();
     return newRV_inc((SV *)conn->stash);
+}
+
+bool ws_is_writable(ws_connection *conn)
+{
+    return conn && conn->open && evws_is_writable(conn->ctx->engine, conn->id);
 }
 
 UV ws_send_queue_size(ws_connection *conn)

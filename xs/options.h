@@ -48,6 +48,11 @@ enum {
     O(MAX_HEADERS,       "max_headers",       WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_COUNT(100, 0, U32_MAX), \
                                               IN(limits, max_headers)) \
     O(MAX_FRAGMENTS,     "max_fragments",     WS_FOR_CONNECTIONS, AS_COUNT(65536, 0, U32_MAX), IN(limits, max_fragments)) \
+    O(MAX_SEND_QUEUE,    "max_send_queue",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, max_send_queue)) \
+    O(SEND_QUEUE_POLICY, "send_queue_policy", WS_FOR_CONNECTIONS, AS_WORD(0, "close", "croak", "drop"), \
+                                              IN(limits, send_queue_policy)) \
+    O(SEND_HIGH_WATER,   "send_high_water",   WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_high_water)) \
+    O(SEND_LOW_WATER,    "send_low_water",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_low_water)) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
     O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \

@@ -83,6 +83,8 @@ void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings
 {
     ws_options_read(aTHX_ o, WS_IN_settings, out);
     ws_options_read(aTHX_ o, WS_IN_limits, &out->limits);
+    if (out->limits.send_low_water > out->limits.send_high_water)
+        ws_option_must_be(aTHX_ o, WS_OPT_SEND_LOW_WATER, "at most send_high_water");
     deflate_option(aTHX_ o, is_server, &out->deflate);
     out->wants = ws_options_wants(aTHX_ o);
 }

@@ -240,9 +240,9 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
 typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_TLS } ws_fact_kind;
-void ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
+bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
-void ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
+bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
 int64_t ws_close_code(pTHX_ const char *what, SV *given);
 void ws_close(pTHX_ SV *self, CV *method, SV *code, SV *reason);
 void ws_abort(pTHX_ ws_connection *conn);
@@ -250,6 +250,7 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause);
 void ws_forsake(pTHX_ SV *self, CV *method);
 const char *ws_state(ws_connection *conn);
 SV *ws_stash(pTHX_ ws_connection *conn);
+bool ws_is_writable(ws_connection *conn);
 UV ws_send_queue_size(ws_connection *conn);
 SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which);
 

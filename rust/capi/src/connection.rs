@@ -40,8 +40,8 @@ unsafe fn send(
 
 /// Queues a message or a control frame, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the
 /// connection is not connected, `EVWS_STATUS_FRAGMENT_OPEN` for a message while a fragmented one
-/// is in progress, `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown
-/// kind.
+/// is in progress, `EVWS_STATUS_QUEUE_FULL` and `EVWS_STATUS_DROPPED` as `send_queue_policy` says,
+/// `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown kind.
 ///
 /// # Safety
 /// `context` is live or null; `data` is null or has `length` bytes that may be read.
@@ -75,7 +75,8 @@ pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
 }
 
 /// Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
-/// not connected, `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
+/// not connected, `EVWS_STATUS_QUEUE_FULL` and `EVWS_STATUS_DROPPED` as `send_queue_policy` says,
+/// `EVWS_STATUS_NO_MEMORY` if it does not fit. `is_binary` counts for the first part
 /// alone.
 ///
 /// # Safety
@@ -165,6 +166,17 @@ pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) -> evw
 pub unsafe extern "C" fn evws_send_queue_size(context: *const evws_context, id: u64) -> u64 {
     // SAFETY: as promised above.
     unsafe { ask(context, |engine| Some(engine.send_queue_size(id))) }.unwrap_or(0)
+}
+
+/// Whether the send queue is below `send_high_water`, or below `max_send_queue` if that is not given;
+/// false unless the connection is connected.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_is_writable(context: *const evws_context, id: u64) -> bool {
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| Some(engine.is_writable(id))) }.unwrap_or(false)
 }
 
 /// Where a connection stands.

@@ -34,6 +34,8 @@ impl From<SendError> for Unanswered {
             SendError::NotOpen => EVWS_STATUS_NOT_OPEN,
             SendError::FragmentInProgress => EVWS_STATUS_FRAGMENT_OPEN,
             SendError::NoMemory => EVWS_STATUS_NO_MEMORY,
+            SendError::QueueFull => EVWS_STATUS_QUEUE_FULL,
+            SendError::Dropped => EVWS_STATUS_DROPPED,
         })
     }
 }

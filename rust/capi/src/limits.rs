@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evws_engine::{HeadLimits, Limits};
+use evws_engine::{HeadLimits, Limits, QueueLimits, WhenFull};
 
 /// What a connection is limited to.
 #[repr(C)]
@@ -17,7 +17,27 @@ pub struct evws_limits {
     pub max_headers: u32,
     /// Frames that a message may come in; 0: no limit.
     pub max_fragments: u32,
+    /// Bytes of frames that may wait to be sent; 0: no limit. A message for which there is room is queued whole, and a
+    /// control frame always is.
+    pub max_send_queue: u64,
+    /// What happens to a message for which there is no room: one of `EVWS_QUEUE_*`.
+    pub send_queue_policy: evws_queue_policy,
+    /// Bytes of frames from which on `EVWS_EVENT_DRAIN` follows, when no more than `send_low_water` are left; 0: it
+    /// follows every send, when the queue is empty.
+    pub send_high_water: u64,
+    /// Less than `send_high_water`, or it counts as one less.
+    pub send_low_water: u64,
 }
+
+/// What happens to a message for which the send queue has no room: one of `EVWS_QUEUE_*`.
+pub type evws_queue_policy = u32;
+
+/// Its connection fails with 1013, and the call returns `EVWS_STATUS_DROPPED`.
+pub const EVWS_QUEUE_CLOSE: evws_queue_policy = 0;
+/// It is refused with `EVWS_STATUS_QUEUE_FULL`, also a further part of a message.
+pub const EVWS_QUEUE_REFUSE: evws_queue_policy = 1;
+/// It is dropped, and the call returns `EVWS_STATUS_DROPPED`. Of a message in parts either all are dropped or none.
+pub const EVWS_QUEUE_DROP: evws_queue_policy = 2;
 
 pub(crate) fn limits(options: &evws_limits) -> Limits {
     Limits {
@@ -27,6 +47,16 @@ pub(crate) fn limits(options: &evws_limits) -> Limits {
             headers: bound(options.max_headers.into()),
         },
         max_fragments: options.max_fragments,
+        send_queue: QueueLimits::new(
+            options.max_send_queue,
+            options.send_high_water,
+            options.send_low_water,
+            match options.send_queue_policy {
+                EVWS_QUEUE_REFUSE => WhenFull::Refuse,
+                EVWS_QUEUE_DROP => WhenFull::Drop,
+                _ => WhenFull::Close,
+            },
+        ),
     }
 }
 

@@ -150,6 +150,10 @@ pub const EVWS_STATUS_SYSTEM: evws_status = 6;
 pub const EVWS_STATUS_PANICKED: evws_status = 7;
 /// There is no memory for the frame. Nothing was queued, and the connection has not changed.
 pub const EVWS_STATUS_NO_MEMORY: evws_status = 8;
+/// The send queue has no room, and is as it was.
+pub const EVWS_STATUS_QUEUE_FULL: evws_status = 9;
+/// The send queue has no room: the message was dropped, or the connection has failed.
+pub const EVWS_STATUS_DROPPED: evws_status = 10;
 
 /// What was wrong about a call, for a caller that says it in its own way: one of `EVWS_ERROR_*`.
 pub type evws_error_kind = u32;

@@ -18,6 +18,8 @@ pub struct Limits {
     pub head: HeadLimits,
     /// The most frames that a message may come in; 0: no limit.
     pub max_fragments: u32,
+    /// How much may wait to be sent.
+    pub send_queue: QueueLimits,
 }
 
 impl Limits {
@@ -31,5 +33,117 @@ impl Limits {
     /// bytes and end the stream. Nobody can end it any more, so it has an end in any case.
     pub fn linger(&self) -> Duration {
         self.close_timeout.unwrap_or(timeouts::LINGER)
+    }
+}
+
+/// What happens to a message for which the send queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Its connection fails with 1013.
+    #[default]
+    Close,
+    /// The call is refused.
+    Refuse,
+    /// It is dropped, and counted.
+    Drop,
+}
+
+/// How much may wait to be sent, in octets of frames with their headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// From here on no further message is queued.
+    full: u64,
+    /// From here on the program hears when the queue has become short.
+    high: u64,
+    /// What is short.
+    low: u64,
+    /// From here on a program that goes by the marks does not send.
+    unwritable: u64,
+    /// What happens to a message for which there is no room.
+    pub when_full: WhenFull,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        QueueLimits::new(0, 0, 0, WhenFull::default())
+    }
+}
+
+impl QueueLimits {
+    /// 0 for `full`: no limit. 0 for `high`: the program hears of each queue that has become empty.
+    pub fn new(full: u64, high: u64, low: u64, when_full: WhenFull) -> Self {
+        let full = if full == 0 { u64::MAX } else { full };
+        // A queue that has grown to its limit does not reach a mark beyond.
+        let high = high.min(full);
+        let long = high.max(1);
+        QueueLimits {
+            full,
+            high: long,
+            low: low.min(long - 1),
+            unwritable: if high == 0 { full } else { high },
+            when_full,
+        }
+    }
+
+    /// Whether a queue has no room for a message.
+    #[inline]
+    pub fn is_full(&self, waiting: u64) -> bool {
+        waiting >= self.full
+    }
+
+    /// Whether a queue is so long that the program is to hear when it has become short.
+    #[inline]
+    pub fn is_long(&self, waiting: u64) -> bool {
+        waiting >= self.high
+    }
+
+    /// Whether a queue that was long has become short.
+    #[inline]
+    pub fn is_short(&self, waiting: u64) -> bool {
+        waiting <= self.low
+    }
+
+    /// Whether a program that goes by the marks would send.
+    pub fn is_writable(&self, waiting: u64) -> bool {
+        waiting < self.unwritable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_marks_a_queue_is_short_when_it_is_empty_and_long_otherwise() {
+        let limits = QueueLimits::default();
+        assert!(limits.is_short(0) && !limits.is_short(1));
+        assert!(limits.is_long(1) && !limits.is_long(0));
+        assert!(!limits.is_full(u64::MAX - 1) && limits.is_writable(u64::MAX - 1));
+        let limited = QueueLimits::new(100, 0, 0, WhenFull::Drop);
+        assert!(limited.is_writable(99) && !limited.is_writable(100));
+        assert!(limited.is_full(100) && !limited.is_full(99));
+        assert!(!QueueLimits::new(0, 1, 0, WhenFull::Drop).is_writable(1));
+    }
+
+    /// Whoever waits for the low mark must have been told to: a queue that is not writable is a long one.
+    #[test]
+    fn a_queue_that_is_not_writable_will_be_told_of() {
+        for (full, high, low) in [
+            (0, 0, 0),
+            (9, 0, 0),
+            (0, 6, 2),
+            (9, 6, 6),
+            (5, 8, 7),
+            (0, 1, 0),
+            (1, 9, 9),
+        ] {
+            let limits = QueueLimits::new(full, high, low, WhenFull::Refuse);
+            for waiting in 0..20 {
+                assert!(limits.is_writable(waiting) || limits.is_long(waiting));
+                assert!(!limits.is_full(waiting) || !limits.is_writable(waiting));
+                assert!(!(limits.is_long(waiting) && limits.is_short(waiting)));
+            }
+            assert!(limits.is_short(0));
+        }
     }
 }

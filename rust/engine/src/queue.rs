@@ -105,6 +105,12 @@ impl SendQueue {
         self.taken
     }
 
+    /// How many bytes wait, those of headers and control frames included.
+    #[inline]
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// What [`taken`](Self::taken) will be when everything that waits now has gone out.
     pub fn end(&self) -> u64 {
         self.taken + self.waiting

@@ -21,6 +21,8 @@ pub(crate) const NOT_UTF8: &str =
     "peer sent a text message that is not UTF-8 (RFC 6455 section 8.1)";
 /// A message larger than we accept.
 pub const TOO_BIG: u16 = 1009;
+/// The server is overloaded: here, the peer does not take what it is sent.
+pub const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Whether a Close frame may carry `code`: 1000-1003, 1007-1014 and 3000-4999. The others of the first
 /// thousands are reserved, or mean that there was no frame to carry them (RFC 6455 section 7.4.1).

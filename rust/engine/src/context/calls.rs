@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use evws_proto::connection::{FrameKind, SendError};
+use evws_proto::connection::FrameKind;
 use evws_proto::handshake::{self, Headers, Rejection};
 use evws_proto::http::HttpResponse;
 use evws_proto::proxy::rules::Rules;
@@ -16,7 +16,7 @@ use crate::error::CallError;
 use crate::event::Id;
 use crate::outbox::Subject;
 use crate::tls::info::TlsInfo;
-use crate::traffic::Life;
+use crate::traffic::{Life, SendError};
 
 /// Where a connection stands, as its program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl Context {
     /// Queues a frame, which the next flush writes.
     ///
     /// # Errors
-    /// The connection is not open, a fragmented message is in progress, or there is no memory for the
-    /// frame.
+    /// The connection is not open, a fragmented message is in progress, the queue is full, or there is no
+    /// memory for the frame.
     #[inline]
     pub fn send(&mut self, id: Id, kind: FrameKind, payload: &[u8]) -> Result<(), SendError> {
         self.traffic(|traffic, shared| traffic.send(id, kind, payload, shared))
@@ -146,6 +146,12 @@ impl Context {
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
     pub fn send_queue_size(&self, id: Id) -> u64 {
         self.traffic.send_queue_size(id)
+    }
+
+    /// Whether a program that goes by the marks of the send queue would send; never on a connection that
+    /// is not open.
+    pub fn is_writable(&self, id: Id) -> bool {
+        self.traffic.is_writable(id)
     }
 
     // ---- answers ----

@@ -51,8 +51,12 @@ pub struct Link {
     pub is_shared: bool,
     /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
     pub is_codec_owner: bool,
-    /// The program has queued something since the last event of an empty queue.
+    /// The queue was long since the last event of a short one.
     pub is_drain_due: bool,
+    /// The first part of a message was dropped: the others are, too.
+    pub is_dropping: bool,
+    /// How many messages of the program were dropped.
+    pub dropped: u64,
 }
 
 impl Link {
@@ -82,6 +86,8 @@ impl Link {
             is_shared: false,
             is_codec_owner: false,
             is_drain_due: false,
+            is_dropping: false,
+            dropped: 0,
         }
     }
 

@@ -37,6 +37,7 @@ use masks::Masks;
 use receive::Input;
 use send::ToWrite;
 
+pub use send::SendError;
 pub use state::Life;
 use state::LinkState;
 
@@ -212,11 +213,14 @@ impl Traffic {
         self.links.get(id).map(|link| link.state.life())
     }
 
-    /// Whether the queue of an open connection is empty.
-    pub fn is_drained(&self, id: Id) -> bool {
-        self.links
-            .get(id)
-            .is_some_and(|link| link.state.is_open() && link.queue.is_empty())
+    /// Whether the queue of an open connection is short still. If not, it will be told of later.
+    pub fn is_drained(&mut self, id: Id) -> bool {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) else {
+            return false;
+        };
+        let is_short = link.limits.send_queue.is_short(link.queue.waiting());
+        link.is_drain_due |= !is_short;
+        is_short
     }
 
     /// Whether the program knows a connection before it is told that it is open.
@@ -256,6 +260,13 @@ impl Traffic {
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
     pub fn send_queue_size(&self, id: Id) -> u64 {
         self.known_link(id).map_or(0, |link| link.queue.payload())
+    }
+
+    /// Whether a program that goes by the marks of the send queue would send on a connection.
+    pub fn is_writable(&self, id: Id) -> bool {
+        self.links.get(id).is_some_and(|link| {
+            link.state.is_open() && link.limits.send_queue.is_writable(link.queue.waiting())
+        })
     }
 
     /// The descriptor of a connection, and what it is to be watched for.

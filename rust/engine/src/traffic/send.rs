@@ -1,7 +1,8 @@
 //! From calls to the kernel: a frame is queued, and a flush writes what is queued, all of a turn of the
 //! loop together.
 
-use evws_proto::connection::{FrameKind, SendError};
+use evws_proto::close;
+use evws_proto::connection::{self, FrameKind};
 use evws_proto::frame::{parse_header, Header};
 
 use super::link::Link;
@@ -9,11 +10,41 @@ use super::pongs::Change;
 use super::state::{LinkState, Writing};
 use super::{change, Traffic};
 use crate::event::{Event, Id};
+use crate::limits::WhenFull;
 use crate::log::{Log, Topic};
 use crate::queue::{NoMemory, Written};
 use crate::reactor::Timer;
 use crate::shared::Shared;
 use crate::timeouts;
+
+/// Why a peer is cut off that does not take what it is sent.
+const QUEUE_FULL: &str = "send queue is full";
+
+/// Why nothing was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The connection is not open.
+    NotOpen,
+    /// A message of ours has begun and its last fragment was not sent.
+    FragmentInProgress,
+    /// There is no memory for the frame. The same call may be made again.
+    NoMemory,
+    /// The queue has no room. The same call may be made again.
+    QueueFull,
+    /// The queue has no room, and the message was dropped, or the connection has failed.
+    Dropped,
+}
+
+impl From<connection::SendError> for SendError {
+    #[inline]
+    fn from(error: connection::SendError) -> Self {
+        match error {
+            connection::SendError::NotOpen => SendError::NotOpen,
+            connection::SendError::FragmentInProgress => SendError::FragmentInProgress,
+            connection::SendError::NoMemory => SendError::NoMemory,
+        }
+    }
+}
 
 /// The largest buffer for compressed bytes that is kept for the next message.
 const SCRATCH: usize = 256 * 1024;
@@ -62,9 +93,9 @@ impl Traffic {
     /// Queues a frame.
     ///
     /// # Errors
-    /// The connection is not open, a fragmented message is in progress, or there is no memory for the
-    /// frame. Nothing has changed then, but that a fragmented message whose compressed part is lost
-    /// cannot go on: its connection is reset.
+    /// The connection is not open, a fragmented message is in progress, the queue is full, or there is no
+    /// memory for the frame. Nothing has changed then, but that a fragmented message whose compressed part is
+    /// lost cannot go on: its connection is reset.
     #[inline]
     pub fn send(
         &mut self,
@@ -87,6 +118,11 @@ impl Traffic {
             .get_mut(id)
             .filter(|link| link.state.is_open())
             .ok_or(SendError::NotOpen)?;
+        if link.is_dropping || link.limits.send_queue.is_full(link.queue.waiting()) {
+            if let Err(refusal) = make_room(link, kind) {
+                return Err(self.refuse(id, refusal, shared));
+            }
+        }
         let in_progress = link.proto.fragment_in_progress();
         let frame = link.proto.frame(kind, payload, || masks.next(), scratch)?;
         let queued = link.queue.append(pool, &frame);
@@ -100,11 +136,25 @@ impl Traffic {
         if let Err(NoMemory) = queued {
             return Err(self.undo_frame(id, kind, in_progress, shared));
         }
-        link.is_drain_due = true;
+        link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
         if change(log, link, LinkState::queue) {
             to_write.push(id);
         }
         Ok(())
+    }
+
+    /// There was no room for a frame.
+    #[cold]
+    fn refuse(&mut self, id: Id, refusal: SendError, shared: &mut Shared<'_>) -> SendError {
+        let closes = self
+            .links
+            .get(id)
+            .is_some_and(|link| link.limits.send_queue.when_full == WhenFull::Close);
+        if closes && refusal == SendError::Dropped {
+            shared.outbox.push_text(Event::Error { id }, QUEUE_FULL);
+            self.fail(id, close::TRY_AGAIN_LATER, QUEUE_FULL, shared);
+        }
+        refusal
     }
 
     /// There is no memory for a frame that was made.
@@ -161,7 +211,7 @@ impl Traffic {
         let masks = &mut self.masks;
         let mut frames = Vec::new();
         let closed = link.proto.close(code, reason, || masks.next(), &mut frames);
-        if closed == Err(SendError::NotOpen) {
+        if closed == Err(connection::SendError::NotOpen) {
             return;
         }
         if closed.is_err() || link.queue.append_close(&mut self.pool, &frames).is_err() {
@@ -239,8 +289,9 @@ impl Traffic {
         };
         let (taken, is_empty) = (link.queue.taken(), link.queue.is_empty());
         let progress = taken > before;
+        let is_short = link.limits.send_queue.is_short(link.queue.waiting());
         // Frames that were thrown away were not sent, so the program is not told that the queue is empty.
-        if is_empty && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
+        if is_short && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
             outbox.push(Event::Drain { id });
         }
         let pongs = link.pongs.written(taken, is_empty, progress);
@@ -263,6 +314,31 @@ impl Traffic {
             self.extend_closing(id, true, reactor);
         } else {
             self.finish_writing(id, progress, reactor);
+        }
+    }
+}
+
+/// Decides on a frame while the queue is full, or a message is being dropped. One whose first part was queued is never
+/// dropped in its middle: its connection goes on with it, or fails.
+#[cold]
+fn make_room(link: &mut Link, kind: FrameKind) -> Result<(), SendError> {
+    let in_progress = link.proto.fragment_in_progress();
+    let when_full = link.limits.send_queue.when_full;
+    match kind {
+        FrameKind::Ping | FrameKind::Pong => Ok(()),
+        FrameKind::Text | FrameKind::Binary if in_progress || link.is_dropping => {
+            Err(SendError::FragmentInProgress)
+        }
+        FrameKind::Fragment { last, .. } if link.is_dropping => {
+            link.is_dropping = !last;
+            Err(SendError::Dropped)
+        }
+        FrameKind::Fragment { .. } if in_progress && when_full == WhenFull::Drop => Ok(()),
+        _ if when_full == WhenFull::Refuse => Err(SendError::QueueFull),
+        _ => {
+            link.dropped += 1;
+            link.is_dropping = matches!(kind, FrameKind::Fragment { last: false, .. });
+            Err(SendError::Dropped)
         }
     }
 }
