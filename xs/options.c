@@ -8,7 +8,7 @@
 #include "websockets.h"
 
 /* How a value is read; `least` and `most` are for numbers. */
-typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, WORD, RATE, STRING, NAMES, HEADERS } option_kind;
+typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, RANGE, WORD, RATE, STRING, NAMES, HEADERS } option_kind;
 
 #define MAX_WORDS 4
 
@@ -16,6 +16,7 @@ typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, WORD, RATE, STRING, NAMES, 
 #define AS_SECONDS(otherwise)            { SECONDS, otherwise, 0, NV_MAX, { NULL } }
 #define AS_BYTES(otherwise)              { BYTES, otherwise, 0, NV_MAX, { NULL } }
 #define AS_COUNT(otherwise, least, most) { COUNT, otherwise, least, most, { NULL } }
+#define AS_RANGE(otherwise, least, most, expected) { RANGE, otherwise, least, most, { expected } }
 #define AS_WORD(otherwise, ...)          { WORD, otherwise, 0, 0, { __VA_ARGS__ } }
 #define AS_RATE                          { RATE, 0, 0, 0, { NULL } }
 #define AS_STRING                        { STRING, 0, 0, 0, { NULL } }
@@ -199,7 +200,9 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which)
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
 {
     const NV least = specs[which].value.least, most = specs[which].value.most;
-    const bool is_whole = specs[which].value.kind == COUNT;
+    const bool is_range = specs[which].value.kind == RANGE;
+    const bool is_whole = is_range || specs[which].value.kind == COUNT;
+    const char *expected = specs[which].value.word[0];
     NV number;
 
     if (!ws_option_given(aTHX_ o, which))
@@ -207,10 +210,14 @@ NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
     number = ws_number(aTHX_ o->value[which]);
     if (number >= least && number <= most && (!is_whole || number == Perl_floor(number)))
         return number;
-    if (is_whole)
-        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from %.0" NVff " to %.0" NVff,
-                                                                          least, most))));
-    ws_option_must_be(aTHX_ o, which, "a non-negative number");
+    if (!is_whole)
+        ws_option_must_be(aTHX_ o, which, "a non-negative number");
+    if (!expected)
+        expected = SvPV_nolen(sv_2mortal(newSVpvf("%s%.0" NVff " to %.0" NVff, is_range ? "" : "a whole number from ",
+                                                  least, most)));
+    if (is_range)
+        croak("%s: %s must be %s, not '%s'", o->method, specs[which].name, expected, ws_shown(aTHX_ o->value[which]));
+    ws_option_must_be(aTHX_ o, which, expected);
 }
 
 static void store_count(NV number, void *field, size_t size)
@@ -392,7 +399,8 @@ static void read_option(pTHX_ const ws_options *o, ws_option which, void *field)
     case FLAG:    *(bool *)field = ws_option_flag(aTHX_ o, which);                                          break;
     case SECONDS: *(double *)field = ws_option_number(aTHX_ o, which);                                      break;
     case BYTES:   *(uint64_t *)field = bytes(aTHX_ o, which);                                               break;
-    case COUNT:   store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);            break;
+    case COUNT:
+    case RANGE:   store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);            break;
     case WORD:    *(uint32_t *)field = ws_option_word(aTHX_ o, which);                                      break;
     case RATE:    rate(aTHX_ o, which, (double *)field);                                                    break;
     case STRING:  *(evws_bytes *)field = ws_option_string(aTHX_ o, which);                                  break;

@@ -4,41 +4,6 @@
  */
 #include "websockets.h"
 
-/* Both by measuring (docs/performance.md). A JSON message of 256 bytes that stands for itself loses four in ten, a
- * shorter one so little that the packet's headers decide. */
-#define DEFAULT_THRESHOLD 256
-/* Level 1 of zlib-rs has fixed codes only, with which noise grows; beyond 2 a few percent cost much time. */
-#define DEFAULT_LEVEL 2
-
-/* 2**53: every whole number up to it is one a NV can hold. */
-#define ANY_SIZE 9007199254740992.0
-
-/* A whole number; `expected` says in which range, for messages, if it is not the range itself. */
-static NV number(pTHX_ const ws_options *o, ws_option which, NV otherwise, NV least, NV most, const char *expected)
-{
-    NV found;
-
-    if (!ws_option_given(aTHX_ o, which))
-        return otherwise;
-    found = ws_number(aTHX_ o->value[which]);
-    /* The other way round it would let NaN pass. */
-    if (!(found >= least && found <= most && found == Perl_floor(found)))
-        croak("%s: %s must be %s, not '%s'", o->method, ws_option_name(which),
-              expected ? expected : SvPV_nolen(sv_2mortal(newSVpvf("%.0" NVff " to %.0" NVff, least, most))),
-              ws_shown(aTHX_ o->value[which]));
-    return found;
-}
-
-static uint64_t bytes(pTHX_ const ws_options *o, ws_option which, NV otherwise)
-{
-    return (uint64_t)number(aTHX_ o, which, otherwise, 0, ANY_SIZE, "a whole number of bytes");
-}
-
-static uint8_t window_bits(pTHX_ const ws_options *o, ws_option which)
-{
-    return (uint8_t)number(aTHX_ o, which, 0, EVWS_MIN_WINDOW_BITS, EVWS_MAX_WINDOW_BITS, NULL);
-}
-
 static bool flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
 {
     return ws_option_given(aTHX_ o, which) ? ws_option_flag(aTHX_ o, which) : otherwise;
@@ -48,14 +13,10 @@ static bool flag(pTHX_ const ws_options *o, ws_option which, bool otherwise)
  * connection costs it is then decided by it, and not by its clients. */
 static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options *out)
 {
+    ws_options_read(aTHX_ o, WS_IN_deflate_options, out);
     out->enabled = TRUE;
     out->server_no_context_takeover = flag(aTHX_ o, WS_OPT_SERVER_NO_CONTEXT_TAKEOVER, is_server);
     out->client_no_context_takeover = flag(aTHX_ o, WS_OPT_CLIENT_NO_CONTEXT_TAKEOVER, is_server);
-    out->server_max_window_bits = window_bits(aTHX_ o, WS_OPT_SERVER_MAX_WINDOW_BITS);
-    out->client_max_window_bits = window_bits(aTHX_ o, WS_OPT_CLIENT_MAX_WINDOW_BITS);
-    out->threshold = bytes(aTHX_ o, WS_OPT_THRESHOLD, DEFAULT_THRESHOLD);
-    out->level = (uint8_t)number(aTHX_ o, WS_OPT_LEVEL, DEFAULT_LEVEL, EVWS_MIN_LEVEL, EVWS_MAX_LEVEL, NULL);
-    out->memory = bytes(aTHX_ o, WS_OPT_MEMORY, 0);
 }
 
 /* When the option is not given, it is on for a client. */
