@@ -306,6 +306,20 @@ typedef struct evws_event {
 } evws_event;
 
 /**
+ * A response that has refused a client its upgrade.
+ */
+typedef struct evws_refusal {
+  /**
+   * The status.
+   */
+  uint32_t status;
+  /**
+   * The body, as much of it as came soon, and up to 16 KiB. Lent until the next call on the context.
+   */
+  struct evws_bytes body;
+} evws_refusal;
+
+/**
  * What a descriptor is to be watched for from now on.
  */
 typedef struct evws_watch {
@@ -993,7 +1007,8 @@ typedef struct evws_tls_info {
 #define EVWS_EVENT_ERROR 6
 
 /**
- * A connection could not be made: the payload says why. The id is stale.
+ * A connection could not be made: the payload says why. The id is stale. If the server has answered, and refused the
+ * upgrade, `evws_event_refusal` has its response, but for the headers, which the event has.
  */
 #define EVWS_EVENT_CONNECT_FAILED 7
 
@@ -1408,6 +1423,17 @@ evws_event_kind evws_poll_event(struct evws_context *context, struct evws_event 
  * a place for the result.
  */
 bool evws_event_header(const struct evws_context *context, size_t index, struct evws_header *out);
+
+/**
+ * The response that has refused the upgrade, of an event `EVWS_EVENT_CONNECT_FAILED` that was polled last. Returns false
+ * if there was none. Lent until the next call on the context.
+ *
+ * Safety:
+ * `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+ * a place for the result.
+ */
+bool evws_event_refusal(const struct evws_context *context,
+                        struct evws_refusal *out);
 
 /**
  * Writes what was queued, as far as the kernel takes it; what that leads to are further events. To

@@ -74,6 +74,21 @@ static SV *headers_rv(pTHX_ ws_frame *f)
     return newRV_noinc((SV *)ws_event_headers(aTHX_ f->ctx, &f->event));
 }
 
+/* The server's answer, if it has refused an upgrade. */
+static void take_refusal(pTHX_ ws_frame *f)
+{
+    evws_refusal refusal;
+    HV *hash;
+
+    if (!evws_event_refusal(f->ctx->engine, &refusal))
+        return;
+    hash = newHV();
+    (void)hv_stores(hash, "status", newSVuv(refusal.status));
+    (void)hv_stores(hash, "body", ws_peer_sv(aTHX_ refusal.body));
+    (void)hv_stores(hash, "headers", headers_rv(aTHX_ f));
+    f->arg[f->args++] = newRV_noinc((SV *)hash);
+}
+
 /* What follows $conn. The payload is borrowed from the engine: copied here,
  * before anything else can call it. */
 static void take_arguments(pTHX_ ws_frame *f)
@@ -97,9 +112,12 @@ static void take_arguments(pTHX_ ws_frame *f)
         f->arg[f->args++] = newSViv(event->code);
         f->arg[f->args++] = event->payload.length ? ws_peer_sv(aTHX_ event->payload) : newSV(0);
         break;
+    case EVWS_EVENT_CONNECT_FAILED:
+        f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
+        take_refusal(aTHX_ f);
+        break;
     case EVWS_EVENT_PONG:
     case EVWS_EVENT_ERROR:
-    case EVWS_EVENT_CONNECT_FAILED:
         f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
         break;
     default:
@@ -224,7 +242,8 @@ static void take_event(pTHX_ ws_frame *f)
     } else if (kind == EVWS_EVENT_CONNECT_FAILED && f->callbacks->url && !f->ctx->told) {
         f->ctx->told = TRUE;
         f->code = SvREFCNT_inc_simple_NN((SV *)f->ctx->globals->unheard);
-        take_arguments(aTHX_ f);
+        f->arg[f->args++] = ws_target_rv(aTHX_ f->ctx, f->target);
+        f->arg[f->args++] = ws_peer_sv(aTHX_ f->event.payload);
         f->arg[f->args++] = newSVsv(f->callbacks->url);
     }
     if (kind == EVWS_EVENT_CLOSE || kind == EVWS_EVENT_CONNECT_FAILED)

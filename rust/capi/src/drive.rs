@@ -143,6 +143,28 @@ pub unsafe extern "C" fn evws_event_header(
     unsafe { put(ask(context, work), out) }
 }
 
+/// The response that has refused the upgrade, of an event `EVWS_EVENT_CONNECT_FAILED` that was polled last. Returns false
+/// if there was none. Lent until the next call on the context.
+///
+/// # Safety
+/// `context` is null, or was made by `evws_context_new` and not freed; `out` is null or points to
+/// a place for the result.
+#[no_mangle]
+pub unsafe extern "C" fn evws_event_refusal(
+    context: *const evws_context,
+    out: *mut evws_refusal,
+) -> bool {
+    let work = |engine: &Context| {
+        let (status, body) = engine.refusal()?;
+        Some(evws_refusal {
+            status: status.into(),
+            body: evws_bytes::lend(body),
+        })
+    };
+    // SAFETY: as promised above.
+    unsafe { put(ask(context, work), out) }
+}
+
 /// Writes what was queued, as far as the kernel takes it; what that leads to are further events. To
 /// be called once after the events of a turn.
 ///

@@ -196,7 +196,8 @@ pub const EVWS_EVENT_PONG: evws_event_kind = 4;
 pub const EVWS_EVENT_DRAIN: evws_event_kind = 5;
 /// The connection failed: the payload says why. `EVWS_EVENT_CLOSE` follows.
 pub const EVWS_EVENT_ERROR: evws_event_kind = 6;
-/// A connection could not be made: the payload says why. The id is stale.
+/// A connection could not be made: the payload says why. The id is stale. If the server has answered, and refused the
+/// upgrade, `evws_event_refusal` has its response, but for the headers, which the event has.
 pub const EVWS_EVENT_CONNECT_FAILED: evws_event_kind = 7;
 /// The connection has ended: code, and the reason as payload. The id is stale.
 pub const EVWS_EVENT_CLOSE: evws_event_kind = 8;
@@ -346,6 +347,16 @@ pub struct evws_listener_info {
     pub path: evws_bytes,
     /// How many addresses `evws_listener_host` has.
     pub host_count: usize,
+}
+
+/// A response that has refused a client its upgrade.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_refusal {
+    /// The status.
+    pub status: u32,
+    /// The body, as much of it as came soon, and up to 16 KiB. Lent until the next call on the context.
+    pub body: evws_bytes,
 }
 
 /// A request that is no upgrade.

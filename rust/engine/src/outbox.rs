@@ -39,6 +39,8 @@ pub enum Subject {
     None,
     /// A request that is no upgrade, and whether it came by TLS.
     Request(Box<HttpRequest>, bool),
+    /// The response that has refused a client of ours its upgrade: its status, and the body, as far as it was read.
+    Refusal(u16, Box<[u8]>),
     /// A client that was rejected: its id and its address.
     Client(Box<(Id, Option<SocketAddr>)>),
 }

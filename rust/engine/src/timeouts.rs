@@ -8,6 +8,8 @@ pub const CLOSING_LIMIT_TIMES: u32 = 6;
 /// How long a client that was answered without an upgrade may take to see the answer, and the peer of a closed
 /// connection without a `close_timeout` to end the stream.
 pub const LINGER: Duration = Duration::from_secs(2);
+/// How long a client waits for the body of a response that refuses its upgrade.
+pub const REFUSAL: Duration = Duration::from_secs(1);
 /// How long a peer may send Pings without taking the Pongs.
 pub const PONGS: Duration = Duration::from_secs(30);
 /// How long an address is waited for before the next one is tried beside it (RFC 8305 section 8,

@@ -24,6 +24,7 @@ use evws_proto::Role;
 
 use crate::event::{Event, Id, Interest};
 use crate::log::{Log, Topic};
+use crate::outbox::{EventData, Subject};
 use crate::reactor::{Reactor, Timer};
 use crate::resolver::Resolver;
 use crate::shared::Shared;
@@ -34,6 +35,7 @@ use attempts::ConnectAttempt;
 use establish::mailbox::Awaited;
 use establish::race::AttemptState;
 use establish::rejected::Rejected;
+use establish::ConnectFailure;
 use listeners::{Acceptor, Listener};
 use pending::Pending;
 
@@ -300,6 +302,18 @@ impl Arrivals {
     /// Ends a connection that is on its way: its program is told `text`, unless it came in at a
     /// listener.
     pub fn give_up(&mut self, id: Id, text: &str, on_demand: bool, shared: &mut Shared<'_>) {
+        self.give_up_for(id, text.into(), on_demand, shared);
+    }
+
+    /// The same for a failure of which more may be known.
+    fn give_up_for(
+        &mut self,
+        id: Id,
+        failure: ConnectFailure,
+        on_demand: bool,
+        shared: &mut Shared<'_>,
+    ) {
+        let ConnectFailure { text, refusal } = failure;
         self.cancel_question(id, shared.reactor);
         self.drop_attempts(id, shared.reactor);
         shared.reactor.stop_all(id);
@@ -314,7 +328,7 @@ impl Arrivals {
         pending.shut_down_if_shared();
         pending.report_end(id, shared);
         if pending.source.listener().is_some() {
-            pending.report_rejected(id, Rejected::given_up(text), shared);
+            pending.report_rejected(id, Rejected::given_up(&text), shared);
         }
         let fd = pending.establishing.socket.take();
         match pending.source.listener() {
@@ -327,7 +341,16 @@ impl Arrivals {
                 if let Some(fd) = fd {
                     shared.reactor.retire(id, fd);
                 }
-                shared.outbox.push_text(Event::ConnectFailed { id }, text);
+                let mut data = EventData {
+                    payload: text.into_bytes(),
+                    ..EventData::default()
+                };
+                if let Some(mut refusal) = refusal {
+                    data.headers = std::mem::take(&mut refusal.headers);
+                    let status = refusal.status;
+                    data.subject = Subject::Refusal(status, refusal.into_body().into_boxed_slice());
+                }
+                shared.outbox.push_with(Event::ConnectFailed { id }, data);
             }
         }
     }

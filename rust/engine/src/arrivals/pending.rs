@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use evws_proto::http::HttpResponse;
 use evws_proto::Role;
@@ -198,6 +199,7 @@ impl Arrivals {
                 Poll::Pending => {}
             }
             if let Some(after) = deadline {
+                let after = self.within_deadline(id, after, shared.reactor);
                 shared.reactor.start(id, Timer::Handshake, after);
             }
             let answered = match question {
@@ -209,6 +211,20 @@ impl Arrivals {
             }
             ready = false;
         }
+    }
+
+    /// A client's own deadlines are within the one that its program has set for the whole.
+    fn within_deadline(
+        &self,
+        id: Id,
+        after: Option<Duration>,
+        reactor: &Reactor,
+    ) -> Option<Duration> {
+        let whole = match self.pending(id).map(Pending::role) {
+            Some(Role::Client) => reactor.remaining(id, Timer::Handshake),
+            _ => None,
+        };
+        after.into_iter().chain(whole).min()
     }
 
     /// Passes a question on. Returns whether the future can go on at once.
@@ -465,7 +481,7 @@ impl Arrivals {
 
     fn fail_to_establish(&mut self, id: Id, failure: EstablishError, shared: &mut Shared<'_>) {
         match failure {
-            EstablishError::Client(text) => self.give_up(id, &text, false, shared),
+            EstablishError::Client(failure) => self.give_up_for(id, failure, false, shared),
             EstablishError::Server(rejected) => self.end_answered(id, *rejected, shared),
         }
     }
@@ -512,7 +528,7 @@ impl Arrivals {
         let Some(pending) = self.pending_mut(id) else {
             return;
         };
-        if pending.role() == Role::Client {
+        if pending.role() == Role::Client && pending.establishing.phase() != Phase::Refused {
             return self.give_up(id, "connect timeout", false, shared);
         }
         pending.establishing.expire();

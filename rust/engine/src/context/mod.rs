@@ -233,6 +233,15 @@ impl Context {
         }
     }
 
+    /// The response that has refused a client its upgrade, of the event polled last: its status, and as much of its body as
+    /// was read.
+    pub fn refusal(&self) -> Option<(u16, &[u8])> {
+        match &self.outbox.data().subject {
+            Subject::Refusal(status, body) => Some((*status, body)),
+            _ => None,
+        }
+    }
+
     // ---- writing and watching ----
 
     /// Writes what was queued, as far as the kernel takes it. Once a turn: a program that sends from

@@ -11,6 +11,7 @@ pub(crate) mod headers;
 mod host;
 mod limits;
 mod origin;
+mod refusal;
 mod rejection;
 pub(crate) mod request;
 mod response;
@@ -28,6 +29,7 @@ pub use headers::{canonical_name, check_protocol, check_response_headers, Header
 pub use host::{EntryError, Host, Hosts};
 pub use limits::HeadLimits;
 pub use origin::Origins;
+pub use refusal::UpgradeRefusal;
 pub use rejection::Rejection;
 pub use request::{parse_request, readable_headers, RequestParts, UpgradeRequest};
 pub use response::{check_ended_response, parse_response, UpgradeResponse, UpgradeResponseError};

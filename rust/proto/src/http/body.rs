@@ -7,9 +7,9 @@ use crate::handshake::{is_token, Rejection};
 
 /// The longest line between chunks, in bytes.
 const MAX_LINE: usize = 1024;
-/// The most that may be read for a body in chunks: with chunks of a few bytes each, what stands between them is more
-/// than they are.
-const MAX_ENCODED: usize = 4 * MAX_BODY;
+/// So many times the limit may be read for a body in chunks: with chunks of a few bytes each, what stands between them is
+/// more than they are.
+const ENCODED_TIMES: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyState {
@@ -31,11 +31,13 @@ pub struct Body {
     bytes: Vec<u8>,
     /// Bytes that were read of a body in chunks, with their size lines.
     encoded: usize,
+    /// The most bytes that a body in chunks may have.
+    limit: usize,
 }
 
 impl Body {
-    /// A body of so many bytes, which the caller has compared with [`MAX_BODY`].
-    pub(super) fn of_length(length: usize) -> Self {
+    /// A body of so many bytes, which the caller has compared with [`MAX_BODY`], or does not read to its end.
+    pub(crate) fn of_length(length: usize) -> Self {
         Self::new(match length {
             0 => BodyState::Complete,
             length => BodyState::Length(length),
@@ -47,17 +49,31 @@ impl Body {
         Self::new(BodyState::Size)
     }
 
+    /// A body in chunks of any size, of which the caller reads no more than it wants.
+    pub(crate) fn chunked_unlimited() -> Self {
+        Self {
+            limit: usize::MAX,
+            ..Self::chunked()
+        }
+    }
+
     fn new(state: BodyState) -> Self {
         Self {
             state,
             bytes: Vec::new(),
             encoded: 0,
+            limit: MAX_BODY,
         }
     }
 
     /// Whether the whole body is there.
     pub fn is_complete(&self) -> bool {
         self.state == BodyState::Complete
+    }
+
+    /// The bytes of the body, as far as they were read.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The bytes of the body.
@@ -99,7 +115,7 @@ impl Body {
         };
         if let Some(used) = used {
             self.encoded += used;
-            if self.encoded > MAX_ENCODED {
+            if self.encoded > self.limit.saturating_mul(ENCODED_TIMES) {
                 return Err(Rejection::new(413));
             }
         }
@@ -118,7 +134,7 @@ impl Body {
         };
         self.state = match usize::try_from(size) {
             Ok(0) => BodyState::Trailer,
-            Ok(size) if size <= MAX_BODY - self.bytes.len() => BodyState::Chunk(size),
+            Ok(size) if size <= self.limit - self.bytes.len() => BodyState::Chunk(size),
             _ => return Err(Rejection::new(413)),
         };
         Ok(Some(line.len()))

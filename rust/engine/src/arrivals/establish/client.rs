@@ -6,18 +6,21 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evws_proto::handshake::{self, ClientRequest, HeadLimits, UpgradeResponse};
+use evws_proto::handshake::{
+    self, ClientRequest, HeadLimits, UpgradeRefusal, UpgradeResponse, UpgradeResponseError,
+};
 use evws_proto::proxy::Proxy;
 use evws_proto::url::Url;
 use rustls::pki_types::ServerName;
 use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Phase};
 use super::stream::Stream;
 use super::transport::Transport;
-use super::{dial, proxy, read_more, tls_stream, EstablishError, Established};
+use super::{dial, proxy, read_more, tls_stream, ConnectFailure, EstablishError, Established};
 use crate::error;
+use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::info::ExpectedServer;
 
@@ -59,9 +62,10 @@ pub async fn establish(
         verified: secure.verify,
     });
     let run = async {
-        let mut transport = run(stream, &mailbox, &url, route, secure, request.limits).await?;
+        let mut transport: Transport =
+            run(stream, &mailbox, &url, route, secure, request.limits).await?;
         let upgraded = upgrade(&mut transport, &mailbox, &request).await?;
-        Ok((transport, upgraded))
+        Ok::<_, ConnectFailure>((transport, upgraded))
     };
     match run.await {
         Ok((transport, (response, mut leftover))) => {
@@ -77,7 +81,7 @@ pub async fn establish(
                 leftover,
             })
         }
-        Err(text) => Err(EstablishError::Client(text)),
+        Err(failure) => Err(EstablishError::Client(failure)),
     }
 }
 
@@ -132,7 +136,7 @@ async fn upgrade(
     stream: &mut Transport,
     mailbox: &Mailbox,
     request: &ClientRequest,
-) -> Result<(UpgradeResponse, Vec<u8>), String> {
+) -> Result<(UpgradeResponse, Vec<u8>), ConnectFailure> {
     let key = handshake::generate_key();
     let encoded = request.encode(&key);
     mailbox.log_head("sent", &encoded);
@@ -148,14 +152,16 @@ async fn upgrade(
             }
             Ok(0) => {
                 let checked = handshake::check_ended_response(&head, request);
-                checked.map_err(|error| error.to_string())?;
+                if let Err(error) = checked {
+                    return Err(error.to_string().into());
+                }
                 return Err("the server closed the connection in the middle of its answer".into());
             }
             Ok(_) => {}
             Err(error) => {
                 // A server that refuses early may reset while it is still being written to.
                 let error = sent.err().unwrap_or(error);
-                return Err(format!("upgrade request: {}", error::system_text(&error)));
+                return Err(format!("upgrade request: {}", error::system_text(&error)).into());
             }
         }
         let parsed = handshake::parse_response(&head, &key, request);
@@ -169,7 +175,44 @@ async fn upgrade(
                 head.shrink_to_fit();
                 return Ok((response, head));
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error @ UpgradeResponseError::Status(_)) => {
+                let refusal = UpgradeRefusal::parse(&head, request.limits);
+                let read = refusal.map(|(length, refusal)| {
+                    head.drain(..length);
+                    read_refusal(stream, mailbox, refusal, head)
+                });
+                return Err(ConnectFailure {
+                    text: error.to_string(),
+                    refusal: match read {
+                        Some(read) => Some(Box::new(read.await)),
+                        None => None,
+                    },
+                });
+            }
+            Err(error) => return Err(error.to_string().into()),
         }
     }
+}
+
+/// Reads the beginning of a refusal's body, of which this has come with the head. What does not come at once is not waited
+/// for: the program is told nothing before.
+async fn read_refusal(
+    stream: &mut Transport,
+    mailbox: &Mailbox,
+    mut refusal: UpgradeRefusal,
+    mut input: Vec<u8>,
+) -> UpgradeRefusal {
+    mailbox.phase.set(Phase::Refused);
+    mailbox.set_deadline(Some(timeouts::REFUSAL));
+    let run = async {
+        while !refusal.take(&mut input) {
+            match read_more(stream, &mut input).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+    };
+    // What there is by then is what the program gets.
+    let _ = mailbox.in_time(run).await;
+    refusal
 }

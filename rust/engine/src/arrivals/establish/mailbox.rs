@@ -87,7 +87,7 @@ pub enum Awaited {
     Request(oneshot::Sender<HttpResponse>),
 }
 
-/// How far a server's connection has come, which decides how a shutdown ends it.
+/// How far a connection has come, which decides how a shutdown or a timer ends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// The client's request or the program's answer is awaited.
@@ -97,6 +97,8 @@ pub enum Phase {
     Answering,
     /// A response was sent, and no further request has begun.
     Idle,
+    /// A client was refused, and reads what the server says about that.
+    Refused,
 }
 
 /// What a future and the engine share beside the socket.

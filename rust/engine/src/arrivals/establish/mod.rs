@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::task::{ready, Context, Poll, Waker};
 use std::time::Duration;
 
-use evws_proto::handshake::{Headers, Negotiated};
+use evws_proto::handshake::{Headers, Negotiated, UpgradeRefusal};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
@@ -49,9 +49,26 @@ pub struct Established {
 /// Why there is no upgrade.
 pub enum EstablishError {
     /// A client's program is told why.
-    Client(String),
+    Client(ConnectFailure),
     /// A server has answered the request already, if there was one.
     Server(Box<Rejected>),
+}
+
+/// Why a client is not connected.
+pub struct ConnectFailure {
+    /// The same for the program.
+    pub text: String,
+    /// What the server has answered, if that is no upgrade.
+    pub refusal: Option<Box<UpgradeRefusal>>,
+}
+
+impl<T: Into<String>> From<T> for ConnectFailure {
+    fn from(text: T) -> ConnectFailure {
+        ConnectFailure {
+            text: text.into(),
+            refusal: None,
+        }
+    }
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Established, EstablishError>>>>;
