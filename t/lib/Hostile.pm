@@ -25,7 +25,7 @@ my $MARGIN = 64;    # KiB that memory may grow by, beside the limit
 # ---- the victim's process ----
 
 # victim(listen => {...}, connect => {...}, context => {...}, before => sub {...}):
-# options for the three calls. It listens, and echoes messages of up to 1000
+# options for the three calls. It listens, and echoes messages of 1 to 1000
 # octets; with connect, $victim->connect($url) makes it a client.
 sub victim {
     my (%o) = @_;
@@ -41,7 +41,7 @@ sub victim {
     close $theirs;
     Children::keep($pid);
     my $self = bless { pid => $pid, owner => $$, line => $ours, tls => $o{listen}{ssl_cert} }, __PACKAGE__;
-    my ($word, $port) = split ' ', $self->_hear;
+    my ($word, $port) = split ' ', $self->_hear, 2;
     $word eq 'port' or die "the victim says: $word $port\n";
     $self->{port} = $port;
     return $self;
@@ -64,7 +64,7 @@ sub _live {
         on_message => sub {
             my ($conn, $message) = @_;
             $seen{message}++;
-            $conn->send($message) if length $message <= 1000;
+            $conn->send($message) if length $message && length $message <= 1000;
         },
         on_close => sub { $seen{close}++; $seen{"close $_[1]"}++ if defined $_[1] },
         on_error => sub { $seen{error}++; $seen{last_error} = $_[1] },

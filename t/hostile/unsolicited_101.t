@@ -1,0 +1,31 @@
+# A server that sends its 101, and frames, before it has seen a request. A classic of
+# clients that compare the Accept key only if there is one.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use Frame;
+use Hostile;
+use RawServer;
+use Run;
+use Test::More;
+
+my $victim = victim(connect => { max_message_size => 65536 });
+my $canned = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+my @early = map { $_ . "\r\n" . frame(opcode => TEXT, payload => 'early') x 20 } $canned, $canned . "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+    $canned . "Sec-WebSocket-Accept: \r\n";
+my ($count, @kept) = (0);
+my $server = RawServer->new(answer => sub { $_[0]->put($early[ $count++ % @early ]) });
+attack($victim, 'a 101 for nobody', times => 200, warm => 50, cpu => 2, limit => 64, sub {
+    my ($times) = @_;
+    my $before = $victim->seen->{error} || 0;
+    for my $n (1 .. $times) {
+        $victim->connect('ws://127.0.0.1:' . $server->port . '/');
+        $victim->meanwhile if $n == $times / 2;
+    }
+    run_until(sub { ($victim->seen->{error} || 0) == $before + $times }, 'each is an error');
+    $server->{peers} = [];
+});
+is($victim->seen->{message}, $victim->{trips}, 'no message came of anybody but the neighbour');
+
+finish();
