@@ -726,6 +726,18 @@ typedef struct evws_listen_options {
    * TLS of the listener.
    */
   struct evws_server_tls tls;
+  /**
+   * How many connections there may be, established or under way; beyond, clients get 503. 0: no limit.
+   */
+  uint32_t max_connections;
+  /**
+   * How many of them from one address of IPv4, or from one /64 of IPv6; Unix sockets have none. 0: no limit.
+   */
+  uint32_t max_connections_per_address;
+  /**
+   * How many may be under way: accepting pauses until some of them are over. 0: no limit.
+   */
+  uint32_t max_handshakes;
 } evws_listen_options;
 
 /**

@@ -75,6 +75,10 @@ enum {
                                               IN(listen_options, backlog)) \
     O(PATH,              "path",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NO_UNDEF, AS_STRING, \
                                               IN(listen_options, path)) \
+    O(MAX_CONNECTIONS,   "max_connections",   WS_FOR_LISTEN, AS_COUNT(0, 0, I32_MAX), IN(listen_options, max_connections)) \
+    O(MAX_CONNECTIONS_PER_ADDRESS, "max_connections_per_address", WS_FOR_LISTEN, AS_COUNT(0, 0, I32_MAX), \
+                                              IN(listen_options, max_connections_per_address)) \
+    O(MAX_HANDSHAKES,    "max_handshakes",    WS_FOR_LISTEN, AS_COUNT(1024, 0, I32_MAX), IN(listen_options, max_handshakes)) \
     O(MODE,              "mode",              WS_FOR_LISTEN, AS_IS, NOWHERE) \
     O(FD,                "fd",                WS_FOR_LISTEN, AS_IS, NOWHERE) \
     O(NAME,              "name",              WS_FOR_LISTEN | WS_NO_UNDEF, AS_STRING, NOWHERE) \

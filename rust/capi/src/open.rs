@@ -108,6 +108,9 @@ unsafe fn listen(options: *const evws_listen_options) -> Result<ListenOptions, U
             upgrade: upgrade(&options.upgrade),
             serve: options.serve_requests,
             tls: server_tls(&options.tls),
+            max_connections: options.max_connections as usize,
+            max_connections_per_address: options.max_connections_per_address as usize,
+            max_handshakes: options.max_handshakes as usize,
         })
     }
 }

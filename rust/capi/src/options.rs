@@ -205,6 +205,12 @@ pub struct evws_listen_options {
     pub serve_requests: bool,
     /// TLS of the listener.
     pub tls: evws_server_tls,
+    /// How many connections there may be, established or under way; beyond, clients get 503. 0: no limit.
+    pub max_connections: u32,
+    /// How many of them from one address of IPv4, or from one /64 of IPv6; Unix sockets have none. 0: no limit.
+    pub max_connections_per_address: u32,
+    /// How many may be under way: accepting pauses until some of them are over. 0: no limit.
+    pub max_handshakes: u32,
 }
 
 /// What a socket is when it is adopted: one of `EVWS_ADOPT_*`.

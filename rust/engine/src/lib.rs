@@ -10,6 +10,7 @@ mod arrivals;
 mod context;
 mod error;
 mod event;
+mod guest;
 mod limits;
 mod log;
 mod outbox;

@@ -100,6 +100,7 @@ impl Arrivals {
         let received = AlreadyRead {
             request,
             input: options.initial_data,
+            ..AlreadyRead::default()
         };
         let (source, reactor) = (ConnectionSource::Adopted, &mut *shared.reactor);
         let socket = Socket::new(fd, None);
@@ -134,6 +135,7 @@ impl Arrivals {
             deflate: None,
             unparsed: options.initial_data,
             is_shared: true,
+            guest: None,
         };
         let listener = None;
         shared.outbox.push(Event::Connect { id, listener });

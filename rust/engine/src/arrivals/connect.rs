@@ -23,6 +23,7 @@ use super::upgrade::UpgradeOptions;
 use super::{Arrival, Arrivals};
 use crate::error::CallError;
 use crate::event::{Id, Settings};
+use crate::guest::Admission;
 use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
 use crate::tls::client::ClientTls;
@@ -62,6 +63,12 @@ pub struct ListenOptions {
     pub serve: bool,
     /// `None`: no TLS.
     pub tls: Option<ServerTls>,
+    /// How many connections there may be, established or under way; 0: no limit.
+    pub max_connections: usize,
+    /// How many of them of one address, or of one /64 of IPv6; 0: no limit.
+    pub max_connections_per_address: usize,
+    /// How many may be under way before accepting pauses; 0: no limit.
+    pub max_handshakes: usize,
 }
 
 impl Arrivals {
@@ -162,9 +169,11 @@ impl Arrivals {
         let policy = Policy {
             serve: options.serve,
             tls,
+            admission: Admission::new(options.max_connections, options.max_connections_per_address),
             ..options.upgrade.policy(allowed)
         };
-        let id = self.add_listener(bound, settings, policy, reactor);
+        let max_pending = options.max_handshakes;
+        let id = self.add_listener(bound, settings, policy, max_pending, reactor);
         Ok((id, port))
     }
 

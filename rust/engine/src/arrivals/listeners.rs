@@ -9,6 +9,7 @@ use std::path::{self, Path};
 use std::rc::Rc;
 
 use super::bind::{Bound, ListenerAddress};
+use super::establish::door::Door;
 use super::establish::mailbox::Phase;
 use super::establish::server::{AlreadyRead, Policy};
 use super::establish::stream::Socket;
@@ -39,6 +40,25 @@ pub struct Listener {
     pub acceptors: Vec<Id>,
     /// Its connections that are being established.
     pub pending: usize,
+    /// How many of them there may be; 0: no limit.
+    pub max_pending: usize,
+    /// There are as many: nothing is accepted until some are over.
+    pub is_full: bool,
+}
+
+impl Listener {
+    /// How many connections may be accepted now.
+    fn room(&self) -> usize {
+        match self.max_pending {
+            0 => usize::MAX,
+            max => max.saturating_sub(self.pending),
+        }
+    }
+
+    /// Whether so many are over that accepting goes on: one at a time would be a system call for each.
+    fn has_room_again(&self) -> bool {
+        self.is_full && self.pending <= self.max_pending - self.max_pending.div_ceil(8)
+    }
 }
 
 /// A listening socket.
@@ -49,6 +69,8 @@ pub struct Acceptor {
     pub listener: Id,
     /// Descriptors ran out, or the like: nothing is accepted until a deadline has passed.
     pub exhausted: bool,
+    /// Its listener is full.
+    pub is_full: bool,
     /// The file of a Unix socket, removed with it.
     pub file: Option<SocketFile>,
 }
@@ -56,18 +78,23 @@ pub struct Acceptor {
 impl Acceptor {
     /// What its descriptor is to be watched for.
     pub fn interest(&self) -> Interest {
-        if self.exhausted {
+        if self.exhausted || self.is_full {
             Interest::NONE
         } else {
             Interest::READ
         }
     }
 
-    /// Takes waiting connections. Notes when there is no descriptor left for them.
-    pub fn accept(&mut self, token: Id, log: &Log) -> Vec<(OwnedFd, Option<SocketAddr>)> {
+    /// Takes up to `most` waiting connections. Notes when there is no descriptor left for them.
+    pub fn accept(
+        &mut self,
+        most: usize,
+        token: Id,
+        log: &Log,
+    ) -> Vec<(OwnedFd, Option<SocketAddr>)> {
         let mut accepted = Vec::new();
         // Errors count as well: one that does not go away must not hold up the loop.
-        for _ in 0..BATCH {
+        for _ in 0..most {
             match sys::accept(self.fd.as_fd()) {
                 Ok(found) => accepted.push(found),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -96,6 +123,7 @@ impl Arrivals {
         bound: Bound,
         settings: Settings,
         policy: Policy,
+        max_pending: usize,
         reactor: &mut Reactor,
     ) -> Id {
         let listener = Listener {
@@ -104,6 +132,8 @@ impl Arrivals {
             address: bound.address,
             acceptors: Vec::with_capacity(bound.sockets.len()),
             pending: 0,
+            max_pending,
+            is_full: false,
         };
         let id = self.insert(Arrival::Listener(Box::new(listener)), reactor);
         for (fd, file) in bound.sockets {
@@ -111,6 +141,7 @@ impl Arrivals {
                 fd,
                 listener: id,
                 exhausted: false,
+                is_full: false,
                 file,
             };
             let token = self.insert(Arrival::Acceptor(Box::new(acceptor)), reactor);
@@ -143,12 +174,44 @@ impl Arrivals {
         );
     }
 
-    /// Takes the waiting connections of a listening socket. Returns how many there were.
-    pub(super) fn accept(&mut self, token: Id, reactor: &mut Reactor) -> usize {
+    /// A listening socket is readable.
+    pub(super) fn accept_waiting(&mut self, token: Id, shared: &mut Shared<'_>) {
+        let Some(Arrival::Acceptor(acceptor)) = self.sources.get(&token) else {
+            return;
+        };
+        let id = acceptor.listener;
+        let room = self.listener_mut(id).map_or(0, |listener| listener.room());
+        self.accept(token, room.min(BATCH), shared.reactor);
+        let Some(listener) = self.listener_mut(id) else {
+            return;
+        };
+        if listener.room() == 0 {
+            listener.is_full = true;
+            self.pause_accepting(id, true, shared.reactor);
+            // Those who only might ask something more make room for those who want to come in.
+            self.end_idle(id, shared);
+        }
+    }
+
+    /// The sockets of a listener are watched no longer, or again.
+    fn pause_accepting(&mut self, id: Id, is_full: bool, reactor: &mut Reactor) {
+        let Some(listener) = self.listener_mut(id) else {
+            return;
+        };
+        for token in listener.acceptors.clone() {
+            if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) {
+                acceptor.is_full = is_full;
+                reactor.touch(token);
+            }
+        }
+    }
+
+    /// Takes up to `most` waiting connections of a listening socket. Returns how many there were.
+    fn accept(&mut self, token: Id, most: usize, reactor: &mut Reactor) -> usize {
         let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) else {
             return 0;
         };
-        let accepted = acceptor.accept(token, &self.log);
+        let accepted = acceptor.accept(most, token, &self.log);
         let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
         if exhausted {
             reactor.start(token, Timer::AcceptPause, Some(timeouts::ACCEPT_PAUSE));
@@ -163,15 +226,12 @@ impl Arrivals {
         for (fd, peer) in accepted {
             sys::set_nodelay(fd.as_fd());
             let (policy, source) = (Rc::clone(&policy), ConnectionSource::Listener(id));
+            let received = AlreadyRead {
+                door: Door::of(&policy, peer.map(|peer| peer.ip())),
+                ..AlreadyRead::default()
+            };
             let socket = Socket::new(fd, peer);
-            self.add_server(
-                socket,
-                policy,
-                AlreadyRead::default(),
-                settings.clone(),
-                source,
-                reactor,
-            );
+            self.add_server(socket, policy, received, settings.clone(), source, reactor);
         }
         count
     }
@@ -190,7 +250,7 @@ impl Arrivals {
         }
         for token in acceptors {
             for _ in 0..LAST_BATCHES {
-                if self.accept(token, shared.reactor) < BATCH {
+                if self.accept(token, BATCH, shared.reactor) < BATCH {
                     break;
                 }
             }
@@ -229,6 +289,10 @@ impl Arrivals {
         let Some(id) = listener else { return };
         if let Some(listener) = self.listener_mut(id) {
             listener.pending -= 1;
+            if listener.has_room_again() {
+                listener.is_full = false;
+                self.pause_accepting(id, false, shared.reactor);
+            }
             self.end_listener(id, shared);
         }
     }

@@ -264,9 +264,7 @@ impl Arrivals {
         match self.sources.get(&token) {
             Some(Arrival::Pending(_)) => self.advance(token, true, shared),
             Some(Arrival::Attempt(_)) => self.advance_attempt(token, AttemptState::Ready, shared),
-            Some(Arrival::Acceptor(_)) => {
-                self.accept(token, shared.reactor);
-            }
+            Some(Arrival::Acceptor(_)) => self.accept_waiting(token, shared),
             Some(Arrival::Resolver) => self.take_answers(shared),
             Some(Arrival::Listener(_) | Arrival::GivenUp { .. }) | None => {}
         }

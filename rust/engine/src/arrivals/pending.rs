@@ -466,6 +466,7 @@ impl Arrivals {
             deflate: established.deflate,
             unparsed: established.leftover,
             is_shared: pending.source == ConnectionSource::Adopted,
+            guest: established.guest.boxed(),
         };
         let data = EventData {
             headers: established.headers,

@@ -72,6 +72,7 @@ impl UpgradeOptions {
             serve: false,
             report_rejects: self.settings.wants.reject,
             timeout: self.timeout,
+            admission: None,
             tls: None,
             stopped: Cell::new(false),
         }

@@ -140,6 +140,7 @@ impl Traffic {
         link.unparsed = Vec::new();
         link.direct = 0;
         link.protocol = None;
+        link.guest = None;
         if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
         }
@@ -255,6 +256,7 @@ mod tests {
                 deflate: None,
                 unparsed: Vec::new(),
                 is_shared: false,
+                guest: None,
             };
             self.traffic.add(id, upgraded, &mut self.reactor);
             assert!(self.traffic.open(id, &mut self.reactor));

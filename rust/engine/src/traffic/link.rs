@@ -11,6 +11,7 @@ use super::pongs::Pongs;
 use super::state::{LinkState, Writing};
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
+use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::queue::{ChunkPool, SendQueue, Written};
 use crate::reactor::index;
@@ -37,6 +38,8 @@ pub struct Link {
     pub unparsed: Vec<u8>,
     /// Bytes that were read into the message being assembled, but not parsed yet.
     pub direct: usize,
+    /// What a listener knows of its client, until the program knows the connection as closed.
+    pub guest: Option<Box<Guest>>,
     /// The negotiated subprotocol.
     pub protocol: Option<Box<str>>,
     /// The negotiated extension, as the server's response says it.
@@ -78,6 +81,7 @@ impl Link {
             pongs: Pongs::default(),
             unparsed: Vec::new(),
             direct: 0,
+            guest: None,
             protocol: None,
             extensions: None,
             role,

@@ -24,6 +24,7 @@ use evws_proto::handshake::Negotiated;
 use evws_proto::Role;
 
 use crate::event::{Id, Interest, Settings};
+use crate::guest::Guest;
 use crate::log::{Log, Topic};
 use crate::queue::ChunkPool;
 use crate::reactor::{Reactor, Timer};
@@ -63,6 +64,8 @@ pub struct Upgraded {
     pub unparsed: Vec<u8>,
     /// Others have descriptors of the same socket.
     pub is_shared: bool,
+    /// What a listener knows of its client.
+    pub guest: Option<Box<Guest>>,
 }
 
 /// The established connections of a context, and the memory that they share.
@@ -99,6 +102,7 @@ impl Traffic {
         let Upgraded { fd, role, .. } = upgraded;
         let mut link = Link::new(id, fd, role, &upgraded.settings);
         link.is_shared = upgraded.is_shared;
+        link.guest = upgraded.guest;
         link.tls = upgraded.tls;
         link.unparsed = upgraded.unparsed;
         link.protocol = upgraded.protocol.map(String::into_boxed_str);

@@ -221,5 +221,8 @@ pub fn listen_options() -> ListenOptions {
         },
         serve: false,
         tls: None,
+        max_connections: 0,
+        max_connections_per_address: 0,
+        max_handshakes: 0,
     }
 }

@@ -20,6 +20,7 @@ use super::stream::Stream;
 use super::transport::Transport;
 use super::{dial, proxy, read_more, tls_stream, ConnectFailure, EstablishError, Established};
 use crate::error;
+use crate::guest::Guest;
 use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::info::ExpectedServer;
@@ -79,6 +80,7 @@ pub async fn establish(
                 deflate: response.deflate,
                 tls,
                 leftover,
+                guest: Guest::default(),
             })
         }
         Err(failure) => Err(EstablishError::Client(failure)),

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod dial;
+pub mod door;
 mod head;
 mod http;
 pub mod mailbox;
@@ -25,6 +26,7 @@ use evws_proto::handshake::{Headers, Negotiated, UpgradeRefusal};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::event::{Id, Interest};
+use crate::guest::Guest;
 use crate::tls::info::OwnedTlsInfo;
 use crate::tls::records::TlsConnection;
 use mailbox::{Awaited, Mailbox, Phase, Question};
@@ -44,6 +46,8 @@ pub struct Established {
     pub leftover: Vec<u8>,
     /// The session that the connection goes on with; `None`: there is no TLS.
     pub tls: Option<Box<TlsConnection>>,
+    /// What a listener knows of its client.
+    pub guest: Guest,
 }
 
 /// Why there is no upgrade.

@@ -19,12 +19,14 @@ use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
+use super::door::Door;
 use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
 use super::rejected::{unavailable, Rejected};
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{poll_more, read_more, tls_stream, EstablishError, Established};
 use crate::event::{Interest, RejectCause};
+use crate::guest::Admission;
 use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::server::ListenerTls;
@@ -59,6 +61,8 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// Whether the program hears of clients that are rejected.
     pub report_rejects: bool,
+    /// How many clients there may be; `None`: they are not counted.
+    pub admission: Option<Rc<Admission>>,
     /// TLS of its connections; `None`: there is none.
     pub tls: Option<ListenerTls>,
     /// The listener was stopped: no further request is read of a connection that has its answer.
@@ -72,6 +76,8 @@ pub struct AlreadyRead {
     pub request: Option<UpgradeRequest>,
     /// Bytes behind the request, or the beginning of one.
     pub input: Vec<u8>,
+    /// What is known of the client, at a listener.
+    pub door: Door,
 }
 
 /// A connection before its upgrade.
@@ -87,6 +93,8 @@ pub(super) struct Server {
     pub answered: bool,
     /// The headers of the request, for a program that hears of rejected clients.
     pub headers: Headers,
+    /// What is known of the client.
+    pub door: Door,
 }
 
 /// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
@@ -119,6 +127,7 @@ pub async fn establish(
         input: received.input,
         answered: false,
         headers: Headers::new(),
+        door: received.door,
     };
     if let Some(request) = received.request {
         return server.upgrade(request).await;
@@ -209,6 +218,7 @@ impl Server {
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: UpgradeRequest) -> Result<Established, EstablishError> {
         self.note_headers(&request.headers);
+        self.check_place().await?;
         self.check_host(Some(&request.host)).await?;
         let foreign = self.is_foreign(&request);
         if foreign && !self.policy.ask_origin {
@@ -252,6 +262,7 @@ impl Server {
             deflate,
             tls: self.transport.into_session(&mut leftover),
             leftover,
+            guest: self.door.guest,
         })
     }
 
