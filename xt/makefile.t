@@ -19,6 +19,7 @@ my $copy = tempdir(CLEANUP => 1);
 for my $file (sort keys %{ maniread() }) {
     make_path(dirname("$copy/$file"));
     copy($file, "$copy/$file") or die "$file: $!";
+    chmod +(stat $file)[2] & 0777, "$copy/$file";
 }
 
 sub program {
@@ -45,11 +46,13 @@ sub says {
 }
 
 (my $file = $engine) =~ s{.*/}{};
+my $cargo_home = $ENV{CARGO_HOME};
 delete @ENV{ grep { /\A(?:CARGO|RUST|MAKE|MFLAGS|LD_|PERL_M[MB]_OPT)/ } keys %ENV };
 $ENV{CARGO} = program('cargo', <<"SH");
 case \$1 in --version) echo 'cargo 1.85.0'; exit ;; esac
 echo "\$*" >'$copy/arguments'
 echo "\$RUSTFLAGS" >'$copy/rustflags'
+echo "\$RUSTC_WRAPPER|\$EVWS_WRAPPER" >'$copy/wrappers'
 profile=\$3
 while test \$# != 0; do test "\$1" != --target-dir || folder=\$2; shift; done
 folder=\$folder\${CARGO_BUILD_TARGET:+/\$CARGO_BUILD_TARGET}/\$profile
@@ -112,11 +115,30 @@ SKIP: {
         'on musl the libraries are shared, and RUSTFLAGS stay';
 }
 
+# Symbols that perl's own -g had asked for were two thirds of the module. Who says how
+# to optimize says that too.
+says($^X, 'Makefile.PL');
+$text = says('make', '-n');
+like $text, qr/ -Wl,-s /, 'by default the module has no symbols';
+unlike $text, qr/ -c .* -g /, '... and no data of a debugger is compiled';
+{
+    local $ENV{RUSTC_WRAPPER} = 'of a user';
+    says('make', "target/release/$file");
+    is slurp("$copy/wrappers"), "$copy/rust/rustc-without-paths|of a user\n", '... rustc leaves out paths, and a wrapper stays';
+}
+for my $how ([ 'OPTIMIZE=-O1 -g' ], []) {
+    local $ENV{PERL_MM_OPT} = @$how ? '' : 'OPTIMIZE=-O1';
+    says($^X, 'Makefile.PL', @$how);
+    unlike says('make', '-n'), qr/ -Wl,-s /, 'with OPTIMIZE' . (@$how ? '' : ' in PERL_MM_OPT') . ' symbols stay';
+}
+
 $text = says($^X, 'Makefile.PL', 'DEBUG=1');
 unlike $text, qr/DEBUG/, 'DEBUG=1 is an argument of ours';
 says('make', "target/debugging/$file");
 like slurp("$copy/arguments"), qr/\Arustc --profile debugging /, '... for a build with symbols';
+is slurp("$copy/wrappers"), "|\n", '... and with the paths of the sources';
 like slurp("$copy/Makefile"), qr/^OPTIMIZE = -Og -g$/m, '... in C too';
+unlike says('make', '-n'), qr/ -Wl,-s | -ffile-prefix-map/, '... where nothing is left out either';
 like slurp("$copy/Makefile"), qr/Makefile\.PL "DEBUG=1"$/m, '... which it still is when Makefile.PL has changed';
 
 # cargo built where these variables say, and make looked for the library in target/.
@@ -143,6 +165,9 @@ $text = says('make', 'install', "DESTDIR=$root_of_package");
 is $?, 0, 'DESTDIR and PREFIX are honoured' or diag $text;
 my @installed = map { chomp; $_ } `find '$root_of_package' -name '$file'`;
 ok @installed == 1 && $installed[0] =~ m{\A\Q$root_of_package\E/opt/perl/}, '... by the engine too' or diag "@installed";
+# MakeMaker made everything read-only, and libraries programs.
+my @odd = map { chomp; $_ } `find '$root_of_package' -type f ! -perm 644 -o -type d ! -perm 755 ! -path '$root_of_package'`;
+is_deeply \@odd, [], 'files are installed with the mode 0644, folders with 0755';
 says($^X, 'Makefile.PL', "INSTALL_BASE=$root_of_package/base", 'OPTIMIZE=-O0');
 $text = says('make', 'install');
 ok -e "$root_of_package/base/lib/perl5/EV/Websockets.pm" || -e glob("$root_of_package/base/lib/perl5/*/EV/Websockets.pm"),
@@ -166,6 +191,16 @@ SKIP: {
     is $?, 0, 'bmake reads the Makefile' or diag $text;
     $text = says('bmake');
     ok $? == 0 && -e "$copy/blib/arch/auto/EV/Websockets/$file", 'bmake builds' or diag $text;
+}
+
+# Panics named the folder of every crate on the machine that the library was built on.
+SKIP: {
+    skip 'built with DEBUG=1', 2 if slurp("$root/Makefile") !~ /^EVWS_WITHOUT_PATHS = \S/m;
+    for my $library ($engine, glob "$root/blib/arch/auto/EV/Websockets/Websockets.*") {
+        my $octets = slurp($library);
+        my @named = grep { defined && m{/..} && $octets =~ m{\Q$_\E/} } $root, $ENV{HOME}, $cargo_home;
+        is_deeply \@named, [], "$library names no folder of who built it";
+    }
 }
 
 # What is written into META.json.
