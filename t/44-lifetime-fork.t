@@ -241,4 +241,23 @@ subtest 'a child that goes on with the context' => sub {
     });
 };
 
+# The generator of the handshake's keys was the process's, and a forked child went on with its
+# parent's state: both sent the same Sec-WebSocket-Key next.
+subtest 'a child has keys of its own' => sub {
+    my $key_of_a_client = sub {
+        my $context = EV::Websockets::Context->new;
+        my ($key, $open);
+        my $port = $context->listen(on_handshake => sub { ($key) = map { $_[0]{$_} } grep { /\ASec-WebSocket-Key\z/i } keys %{ $_[0] }; 1 });
+        $context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { $open = 1 });
+        wait_until(sub { $open });
+        return $key;
+    };
+    my %seen = ($key_of_a_client->() => 1);
+    pipe my $in, my $out or die "pipe: $!";
+    in_child('a client of the child', sub { syswrite $out, $key_of_a_client->() });
+    close $out;
+    $seen{$_}++ for <$in>, $key_of_a_client->();
+    is_deeply [ map { length } keys %seen ], [ 24, 24, 24 ], 'three keys, and all differ';
+};
+
 finish;
