@@ -79,6 +79,21 @@
 #define EVWS_WANT_REJECT 8
 
 /**
+ * Report `EVWS_EVENT_RATE_LIMITED`.
+ */
+#define EVWS_WANT_LIMIT 16
+
+/**
+ * The peer is beyond `max_message_rate`.
+ */
+#define EVWS_RATE_MESSAGES 1
+
+/**
+ * The peer is beyond `max_byte_rate`.
+ */
+#define EVWS_RATE_BYTES 2
+
+/**
  * Watch for reading.
  */
 #define EVWS_WATCH_READ 1
@@ -272,7 +287,7 @@ typedef struct evws_event {
    */
   evws_event_kind kind;
   /**
-   * A close code, 1005 and 1006 included.
+   * A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`.
    */
   uint16_t code;
   /**
@@ -472,6 +487,15 @@ typedef struct evws_limits {
    * Less than `send_high_water`, or it counts as one less.
    */
   uint64_t send_low_water;
+  /**
+   * Messages that the peer may send in a second, and how many at once; 0: no limit. A peer that sends more is not
+   * read from for a while.
+   */
+  double max_message_rate[2];
+  /**
+   * The same for the bytes of its frames.
+   */
+  double max_byte_rate[2];
 } evws_limits;
 
 /**
@@ -1057,6 +1081,12 @@ typedef struct evws_tls_info {
  * will be soon.
  */
 #define EVWS_EVENT_REJECTED 13
+
+/**
+ * The peer has sent more than it may, and is not read from for a while: code, one of `EVWS_RATE_*`. Once a
+ * connection, for the first such pause.
+ */
+#define EVWS_EVENT_RATE_LIMITED 14
 
 /**
  * A change of state.

@@ -59,6 +59,7 @@ static const struct {
     { "shutdown handler", 0 },
     { "",                 0 },
     { "on_reject",        WS_ON_REJECT },
+    { "limit handler",    WS_ON_LIMIT },
 };
 
 /* Whether the callback of an event answers it. */
@@ -119,6 +120,10 @@ static void take_arguments(pTHX_ ws_frame *f)
     case EVWS_EVENT_PONG:
     case EVWS_EVENT_ERROR:
         f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
+        break;
+    case EVWS_EVENT_RATE_LIMITED:
+        f->arg[f->args++] = newSVpv(ws_option_name(event->code == EVWS_RATE_MESSAGES ? WS_OPT_MAX_MESSAGE_RATE
+                                                                                     : WS_OPT_MAX_BYTE_RATE), 0);
         break;
     default:
         break;

@@ -267,16 +267,19 @@ U32 ws_option_word(pTHX_ const ws_options *o, ws_option which)
 
 static void rate(pTHX_ const ws_options *o, ws_option which, double *pair)
 {
-    AV *array = ws_option_given(aTHX_ o, which) ? ws_array(o->value[which]) : NULL;
+    AV *array;
     int i;
 
     pair[0] = pair[1] = 0;
-    if (!ws_option_given(aTHX_ o, which) || (!array && ws_number(aTHX_ o->value[which]) == 0))
+    if (!ws_option_given(aTHX_ o, which))
+        return;
+    array = ws_array(o->value[which]);
+    if (!array && (pair[0] = pair[1] = ws_number(aTHX_ o->value[which])) == 0)
         return;
     for (i = 0; array && i < 2; i++)
         pair[i] = ws_number(aTHX_ ws_element(aTHX_ array, i));
-    if (!array || av_len(array) != 1 || !(pair[0] > 0 && pair[0] <= NV_MAX && pair[1] > 0 && pair[1] <= NV_MAX))
-        ws_option_must_be(aTHX_ o, which, "[rate, burst], an array reference of two numbers above 0, or 0");
+    if ((array && av_len(array) != 1) || !(pair[0] > 0 && pair[0] <= NV_MAX && pair[1] > 0 && pair[1] <= NV_MAX))
+        ws_option_must_be(aTHX_ o, which, "a number above 0, or [rate, burst], two of them, or 0");
 }
 
 /* `data` is NULL if it is not given, and only then. */
@@ -354,6 +357,7 @@ U32 ws_options_wants(pTHX_ const ws_options *o)
     return (ws_option_given(aTHX_ o, WS_OPT_ON_MESSAGE) ? EVWS_WANT_MESSAGE : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_PONG) ? EVWS_WANT_PONG : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_DRAIN) ? EVWS_WANT_DRAIN : 0)
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_LIMIT) ? EVWS_WANT_LIMIT : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_REJECT) ? EVWS_WANT_REJECT : 0);
 }
 

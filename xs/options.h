@@ -28,7 +28,7 @@ enum {
  *   AS_RANGE(otherwise, least, most, expected)
  *                                       the same; its croak says what is expected, which is the range if that is NULL
  *   AS_WORD(otherwise, word, ...)       one of up to four words; a uint32_t, its place in the list, which begins at 0
- *   AS_RATE                             [rate, burst], two numbers above 0, or 0 for none: a double[2]
+ *   AS_RATE                             a number above 0, or [rate, burst], or 0 for none: a double[2]
  *   AS_STRING                           an evws_bytes, whose data is NULL if there is none
  *   AS_NAMES                            an evws_strings, of an array or of a text with commas
  *   AS_HEADERS                          an evws_headers, of a hash
@@ -62,6 +62,8 @@ enum {
                                               IN(limits, send_queue_policy)) \
     O(SEND_HIGH_WATER,   "send_high_water",   WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_high_water)) \
     O(SEND_LOW_WATER,    "send_low_water",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_low_water)) \
+    O(MAX_MESSAGE_RATE,  "max_message_rate",  WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_message_rate)) \
+    O(MAX_BYTE_RATE,     "max_byte_rate",     WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_byte_rate)) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
     O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
@@ -124,6 +126,7 @@ enum {
     O(ON_ERROR,          "on_error",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_LIMIT,          "on_limit",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
     O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE) \
     O(ON_REJECT,         "on_reject",         WS_FOR_LISTEN, AS_IS, NOWHERE)

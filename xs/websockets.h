@@ -33,7 +33,7 @@ typedef struct ws_watch ws_watch;           /* private to watch.c */
 typedef struct ws_frame ws_frame;           /* private to dispatch.c */
 
 /* The callbacks that every connection has, and those of a listener or an adopted connection, in the order of `on` below. */
-enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN,
+enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN, WS_ON_LIMIT,
        WS_ON_HANDSHAKE, WS_ON_REQUEST, WS_ON_REJECT, WS_CALLBACK_COUNT };
 
 /* One set for all connections of a listener: ten thousand connections cost

@@ -1,6 +1,6 @@
 //! The calls that an event loop makes: readiness in, events and watches out.
 
-use evws_engine::{Context, Event};
+use evws_engine::{Context, Event, RateLimit};
 
 use crate::context::evws_context;
 use crate::guard::{ask, drive, put};
@@ -95,6 +95,13 @@ fn next_event(engine: &mut Context, event: &mut evws_event) -> Option<()> {
         }
         Event::Pong { id } => (EVWS_EVENT_PONG, id),
         Event::Drain { id } => (EVWS_EVENT_DRAIN, id),
+        Event::RateLimited { id, limit } => {
+            event.code = match limit {
+                RateLimit::Messages => EVWS_RATE_MESSAGES,
+                RateLimit::Bytes => EVWS_RATE_BYTES,
+            };
+            (EVWS_EVENT_RATE_LIMITED, id)
+        }
         Event::Error { id } => (EVWS_EVENT_ERROR, id),
         Event::ConnectFailed { id } => (EVWS_EVENT_CONNECT_FAILED, id),
         Event::Close { id, code } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evws_engine::{HeadLimits, Limits, QueueLimits, WhenFull};
+use evws_engine::{HeadLimits, Limits, QueueLimits, Rate, WhenFull};
 
 /// What a connection is limited to.
 #[repr(C)]
@@ -27,6 +27,11 @@ pub struct evws_limits {
     pub send_high_water: u64,
     /// Less than `send_high_water`, or it counts as one less.
     pub send_low_water: u64,
+    /// Messages that the peer may send in a second, and how many at once; 0: no limit. A peer that sends more is not
+    /// read from for a while.
+    pub max_message_rate: [f64; 2],
+    /// The same for the bytes of its frames.
+    pub max_byte_rate: [f64; 2],
 }
 
 /// What happens to a message for which the send queue has no room: one of `EVWS_QUEUE_*`.
@@ -57,7 +62,13 @@ pub(crate) fn limits(options: &evws_limits) -> Limits {
                 _ => WhenFull::Close,
             },
         ),
+        message_rate: rate(options.max_message_rate),
+        byte_rate: rate(options.max_byte_rate),
     }
+}
+
+fn rate([per_second, burst]: [f64; 2]) -> Option<Rate> {
+    Rate::new(per_second, burst)
 }
 
 /// A size that may be without bound.

@@ -36,6 +36,7 @@ fn settings(options: &evws_settings) -> Settings {
             pong: options.wants & EVWS_WANT_PONG != 0,
             message: options.wants & EVWS_WANT_MESSAGE != 0,
             reject: options.wants & EVWS_WANT_REJECT != 0,
+            limit: options.wants & EVWS_WANT_LIMIT != 0,
         },
         deflate: deflate(&options.deflate),
         limits: Rc::new(limits(&options.limits)),

@@ -177,6 +177,8 @@ pub const EVWS_WANT_PONG: u32 = 2;
 pub const EVWS_WANT_MESSAGE: u32 = 4;
 /// Report `EVWS_EVENT_REJECTED`. Counts for listeners alone.
 pub const EVWS_WANT_REJECT: u32 = 8;
+/// Report `EVWS_EVENT_RATE_LIMITED`.
+pub const EVWS_WANT_LIMIT: u32 = 16;
 
 /// What an event is: one of `EVWS_EVENT_*`.
 pub type evws_event_kind = u32;
@@ -215,6 +217,14 @@ pub const EVWS_EVENT_HANDSHAKE_ENDED: evws_event_kind = 12;
 /// says why, headers, listener. `evws_peer_address` knows its address until the next event is polled. The id is stale, or
 /// will be soon.
 pub const EVWS_EVENT_REJECTED: evws_event_kind = 13;
+/// The peer has sent more than it may, and is not read from for a while: code, one of `EVWS_RATE_*`. Once a
+/// connection, for the first such pause.
+pub const EVWS_EVENT_RATE_LIMITED: evws_event_kind = 14;
+
+/// The peer is beyond `max_message_rate`.
+pub const EVWS_RATE_MESSAGES: u16 = 1;
+/// The peer is beyond `max_byte_rate`.
+pub const EVWS_RATE_BYTES: u16 = 2;
 
 /// What happened.
 #[repr(C)]
@@ -222,7 +232,7 @@ pub const EVWS_EVENT_REJECTED: evws_event_kind = 13;
 pub struct evws_event {
     /// Which of the others have a meaning.
     pub kind: evws_event_kind,
-    /// A close code, 1005 and 1006 included.
+    /// A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`.
     pub code: u16,
     /// Whether a message is binary.
     pub is_binary: bool,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use evws_proto::deflate;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, RateLimit};
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
 /// A stale id names no source, until its slot has been used four thousand million times.
@@ -74,6 +74,8 @@ pub struct Wants {
     pub pong: bool,
     /// [`Event::Message`]. Without it, messages are checked and dropped.
     pub message: bool,
+    /// [`Event::RateLimited`].
+    pub limit: bool,
     /// [`Event::Rejected`]: a listener's.
     pub reject: bool,
 }
@@ -184,6 +186,14 @@ pub enum Event {
     Drain {
         /// The connection.
         id: Id,
+    },
+    /// The peer has sent more than it may, and is not read from for a while. Of all pauses of a
+    /// connection the first one is told.
+    RateLimited {
+        /// The connection.
+        id: Id,
+        /// What the peer has sent too much of.
+        limit: RateLimit,
     },
     /// The peer broke the protocol; [`Event::Close`] follows. The text is the payload.
     Error {

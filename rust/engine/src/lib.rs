@@ -40,7 +40,7 @@ pub use evws_proto::proxy;
 pub use evws_proto::url::UrlError;
 pub use evws_proto::utf8::is_valid as is_utf8;
 pub use evws_proto::Role;
-pub use limits::{Limits, QueueLimits, WhenFull};
+pub use limits::{Limits, QueueLimits, Rate, RateLimit, WhenFull};
 pub use log::{Line, Topic};
 pub use tls::client::ClientTls;
 pub use tls::client_verifier::VerifyClient;

@@ -20,6 +20,10 @@ pub struct Limits {
     pub max_fragments: u32,
     /// How much may wait to be sent.
     pub send_queue: QueueLimits,
+    /// How many messages the peer may send; `None`: any number.
+    pub message_rate: Option<Rate>,
+    /// How many bytes the peer may send; `None`: any number.
+    pub byte_rate: Option<Rate>,
 }
 
 impl Limits {
@@ -34,6 +38,32 @@ impl Limits {
     pub fn linger(&self) -> Duration {
         self.close_timeout.unwrap_or(timeouts::LINGER)
     }
+}
+
+/// How much a peer may send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// How much in a second.
+    pub per_second: f64,
+    /// How much at once, at least one, after it has sent less for a while.
+    pub burst: f64,
+}
+
+impl Rate {
+    /// `None`: nothing is limited.
+    pub fn new(per_second: f64, burst: f64) -> Option<Rate> {
+        let burst = burst.max(1.0);
+        (per_second > 0.0).then_some(Rate { per_second, burst })
+    }
+}
+
+/// What a peer has sent too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// Whole messages.
+    Messages,
+    /// Bytes of the stream, headers of frames included.
+    Bytes,
 }
 
 /// What happens to a message for which the send queue has no room.

@@ -285,6 +285,7 @@ impl Arrivals {
             | Timer::ClosingLimit
             | Timer::Linger
             | Timer::Pongs
+            | Timer::Rate
             | Timer::IdleCodecs
             | Timer::Shutdown => {}
         }

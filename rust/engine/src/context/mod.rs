@@ -113,7 +113,11 @@ impl Context {
                 Timer::Handshake | Timer::AttemptDelay | Timer::AcceptPause => {
                     self.arrivals(|arrivals, shared| arrivals.expire(id, timer, shared));
                 }
-                Timer::Closing | Timer::ClosingLimit | Timer::Linger | Timer::Pongs => {
+                Timer::Closing
+                | Timer::ClosingLimit
+                | Timer::Linger
+                | Timer::Pongs
+                | Timer::Rate => {
                     let expired = self.traffic(|traffic, shared| traffic.expire(id, timer, shared));
                     if expired == Expired::TimedOut {
                         self.count_timed_out();
@@ -173,7 +177,7 @@ impl Context {
                 return listener.map(|_| Event::HandshakeEnded { id });
             }
             Event::Drain { id } => self.traffic.is_drained(id),
-            Event::Error { id } => self.traffic.life(id).is_some(),
+            Event::Error { id } | Event::RateLimited { id, .. } => self.traffic.life(id).is_some(),
             Event::Close { id, .. } => self.traffic.linger(id, false, reactor),
             Event::ConnectFailed { id } => {
                 self.arrivals.remove_given_up(id, reactor);

@@ -5,11 +5,13 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::time::Duration;
 
+use crate::limits::{Limits, Rate, RateLimit};
 use crate::timeouts;
 use crate::{ConnectionState, Context, Event, Id, Interest, ListenOptions};
-use common::{connect_options, listen_options, Loop};
+use common::{connect_options, limits, listen_options, Loop};
 
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -159,6 +161,58 @@ fn pongs_are_taken_within_30_seconds() {
         pass(&mut ours, SECOND),
         [Event::Error { id }, Event::Close { id, code: 1008 }]
     );
+}
+
+#[test]
+fn a_peer_beyond_its_rate_is_read_again_when_it_may_send() {
+    let mut options = listen_options();
+    options.upgrade.settings.limits = Rc::new(Limits {
+        message_rate: Rate::new(2.0, 3.0),
+        byte_rate: Rate::new(1000.0, 1000.0),
+        ..limits()
+    });
+    options.upgrade.settings.wants.limit = true;
+    let (mut ours, port) = listening(options);
+    let (mut peer, id) = upgraded(&mut ours, port);
+    peer.set_nodelay(true).unwrap();
+    let is_read = |context: &Context| context.traffic.interest(id).unwrap().1 == Interest::READ;
+    let message = Event::Message { id, binary: true };
+    let limited = |limit| Event::RateLimited { id, limit };
+    let mut receive = |ours: &mut Loop, bytes: &[u8]| {
+        peer.write_all(bytes).unwrap();
+        ours.context.handle_io(id, true, false);
+        pass(ours, Duration::ZERO)
+    };
+    // Empty, masked with zeros.
+    let five = b"\x82\x80\0\0\0\0".repeat(5);
+    let events = receive(&mut ours, &five);
+    let told = limited(RateLimit::Messages);
+    assert_eq!(events, [message, message, message, told]);
+    assert!(!is_read(&ours.context));
+    assert_eq!(pass(&mut ours, SECOND / 2), [message]);
+    assert_eq!(pass(&mut ours, SECOND / 4), []);
+    assert_eq!(pass(&mut ours, SECOND / 4), [message]);
+    assert!(
+        !is_read(&ours.context),
+        "the last one was one too many, too"
+    );
+    assert_eq!(pass(&mut ours, 10 * SECOND), []);
+    assert!(is_read(&ours.context));
+    // 1500 bytes where 1000 are allowed.
+    let long = [&b"\x82\xFE\x05\xD4\0\0\0\0"[..], &[0; 1492]].concat();
+    assert_eq!(receive(&mut ours, &long), []);
+    assert!(!is_read(&ours.context), "1024 of them are read");
+    assert_eq!(pass(&mut ours, SECOND / 100), []);
+    assert!(!is_read(&ours.context));
+    pass(&mut ours, SECOND / 10);
+    assert!(is_read(&ours.context));
+    ours.context.handle_io(id, true, false);
+    assert_eq!(pass(&mut ours, Duration::ZERO), [message]);
+    assert!(!is_read(&ours.context));
+    // What is closed is read: its peer's Close must be seen.
+    ours.context.close(id, 1000, b"");
+    ours.turn();
+    assert!(is_read(&ours.context));
 }
 
 #[test]

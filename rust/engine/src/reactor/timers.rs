@@ -27,6 +27,8 @@ pub enum Timer {
     Linger,
     /// The peer sends Pings and does not take the Pongs.
     Pongs,
+    /// The peer has sent more than it may, and is read from again.
+    Rate,
     /// The context's: connections that were idle give their codecs back.
     IdleCodecs,
     /// The context's: a shutdown ends the connections that are left.

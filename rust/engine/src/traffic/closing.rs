@@ -24,9 +24,11 @@ impl Traffic {
         self.queue_close(id, Some(code), reason);
         if let Some(link) = self.links.get_mut(id) {
             link.is_drain_due = false;
+            link.forget_rates();
             change(&self.log, link, LinkState::close);
         }
         reactor.stop(id, Timer::Pongs);
+        reactor.stop(id, Timer::Rate);
         self.input.resume_parsing(&self.links, id);
         self.extend_closing(id, true, reactor);
         reactor.touch(id);
@@ -86,7 +88,12 @@ impl Traffic {
         if code == 1006 {
             change(&self.log, link, LinkState::die);
         }
-        for timer in [Timer::Closing, Timer::ClosingLimit, Timer::Pongs] {
+        for timer in [
+            Timer::Closing,
+            Timer::ClosingLimit,
+            Timer::Pongs,
+            Timer::Rate,
+        ] {
             shared.reactor.stop(id, timer);
         }
         shared.outbox.push(Event::Close { id, code });

@@ -8,6 +8,7 @@ use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
 
 use super::pongs::Pongs;
+use super::rates::Rates;
 use super::state::{LinkState, Writing};
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
@@ -34,6 +35,12 @@ pub struct Link {
     pub queue: SendQueue,
     /// The Pongs in the queue.
     pub pongs: Pongs,
+    /// What the peer may still send; `None`: as much as it likes.
+    pub rates: Option<Box<Rates>>,
+    /// It has sent more messages: nothing is delivered or read.
+    pub is_over_message_rate: bool,
+    /// It has sent more bytes: nothing is read.
+    pub is_over_byte_rate: bool,
     /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
     pub unparsed: Vec<u8>,
     /// Bytes that were read into the message being assembled, but not parsed yet.
@@ -79,6 +86,9 @@ impl Link {
             state: LinkState::announced(),
             queue: SendQueue::default(),
             pongs: Pongs::default(),
+            rates: Rates::new(&settings.limits),
+            is_over_message_rate: false,
+            is_over_byte_rate: false,
             unparsed: Vec::new(),
             direct: 0,
             guest: None,
@@ -103,7 +113,26 @@ impl Link {
     /// Whether what arrives must wait.
     #[inline]
     pub fn holds_back(&self) -> bool {
-        self.state.holds_back() || (self.pongs.throttle() && !self.state.is_lingering())
+        let is_held = self.pongs.throttle() || self.is_over_message_rate;
+        self.state.holds_back() || (is_held && !self.state.is_lingering())
+    }
+
+    /// Whether nothing may be read.
+    #[inline]
+    pub fn is_unread(&self) -> bool {
+        self.state.holds_back() || (self.is_throttled() && !self.state.is_lingering())
+    }
+
+    /// Whether the peer is not read from because of what it has sent itself: it may be alive, and nobody would notice.
+    #[inline]
+    pub fn is_throttled(&self) -> bool {
+        self.pongs.throttle() || self.is_over_message_rate || self.is_over_byte_rate
+    }
+
+    /// No rate keeps the peer from being read.
+    pub fn forget_rates(&mut self) {
+        self.is_over_message_rate = false;
+        self.is_over_byte_rate = false;
     }
 
     /// Whether something was read that is not parsed yet, or the end was read behind it.
@@ -149,7 +178,7 @@ impl Link {
 
     /// What its descriptor is to be watched for.
     pub fn interest(&self) -> Interest {
-        let read = if self.holds_back() {
+        let read = if self.is_unread() {
             Interest::NONE
         } else {
             Interest::READ

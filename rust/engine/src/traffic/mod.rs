@@ -7,12 +7,14 @@
 //! | from a message to the kernel, and what the kernel refuses | `send.rs` |
 //! | how long a closing peer is waited for, and what is left of a closed connection | `closing.rs` |
 //! | Pings of a peer that does not read | `pongs.rs` |
+//! | peers that send more than they may | `rates.rs` |
 
 mod closing;
 mod codecs;
 mod link;
 mod masks;
 mod pongs;
+mod rates;
 mod receive;
 mod send;
 mod state;
@@ -314,6 +316,7 @@ impl Traffic {
                 }
             }
             Timer::Pongs => self.fail_unread_pongs(id, shared),
+            Timer::Rate => self.end_pause(id, shared),
             Timer::Handshake
             | Timer::AttemptDelay
             | Timer::AcceptPause

@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use evws_proto::connection::{Connection, Received};
 
 use super::link::{Link, Links};
+use super::rates::ANY;
 use super::send::log_frame;
 use super::state::LinkState;
 use super::{change, Traffic, BUFFER};
 use crate::event::{Event, Id};
+use crate::limits::RateLimit;
 use crate::log::{Log, Topic};
 use crate::reactor::Timer;
 use crate::shared::Shared;
@@ -191,7 +193,7 @@ fn receive_logged<'a>(
 }
 
 /// Reads once: into the message `target` as many bytes as it lacks and has memory for, and further ones
-/// into the receive buffer. Returns how many bytes went into each.
+/// into the receive buffer, of plaintext or of the records of TLS `most` bytes. Returns how many bytes went into each.
 #[inline]
 fn read_once(
     fd: &OwnedFd,
@@ -199,6 +201,7 @@ fn read_once(
     target: Option<(&mut Vec<u8>, usize)>,
     wire: &mut Vec<u8>,
     buffer: &mut [u8],
+    most: usize,
 ) -> io::Result<(usize, usize)> {
     match (tls, target) {
         (Some(tls), target) => {
@@ -208,11 +211,21 @@ fn read_once(
                 let room = target.capacity() - target.len();
                 (target, wanted.min(room))
             });
-            let read = |bytes: &mut [u8]| sys::receive(fd.as_fd(), bytes);
+            let read = |bytes: &mut [u8]| {
+                let most = most.min(bytes.len());
+                sys::receive(fd.as_fd(), &mut bytes[..most])
+            };
             tls.receive(read, wire, &mut Sink::new(target, buffer))
         }
-        (None, Some((target, wanted))) => sys::receive_two(fd.as_fd(), target, wanted, buffer),
-        (None, None) => sys::receive(fd.as_fd(), buffer).map(|count| (0, count)),
+        (None, Some((target, wanted))) => {
+            let wanted = wanted.min(most);
+            let rest = buffer.len().min(most - wanted);
+            sys::receive_two(fd.as_fd(), target, wanted, &mut buffer[..rest])
+        }
+        (None, None) => {
+            let most = most.min(buffer.len());
+            sys::receive(fd.as_fd(), &mut buffer[..most]).map(|count| (0, count))
+        }
     }
 }
 
@@ -225,7 +238,7 @@ impl Traffic {
         };
         if link.state.is_lingering() {
             self.discard(id, shared);
-        } else if !link.holds_back() && !link.has_unparsed() && self.input.batch.id != id {
+        } else if !link.is_unread() && !link.has_unparsed() && self.input.batch.id != id {
             self.receive(id, shared);
         }
     }
@@ -246,7 +259,13 @@ impl Traffic {
             None
         };
         let target = target.map(|target| (target, usize::try_from(wanted).unwrap_or(usize::MAX)));
-        let result = read_once(&link.fd, &mut link.tls, target, wire, input.buffer());
+        let most = match &mut link.rates {
+            Some(rates) => rates.readable(shared.reactor.clock().now()),
+            None => ANY,
+        };
+        let is_limited = link.rates.is_some();
+        let buffer = input.buffer();
+        let result = read_once(&link.fd, &mut link.tls, target, wire, buffer, most);
         let wants_write = link.tls.as_ref().is_some_and(|tls| tls.wants_write());
         if wants_write && change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
@@ -256,7 +275,12 @@ impl Traffic {
         }
         match result {
             Ok((0, 0)) => self.end_of_stream(id, shared),
-            Ok((direct, end)) => self.input.begin(id, direct, end),
+            Ok((direct, end)) => {
+                self.input.begin(id, direct, end);
+                if is_limited {
+                    self.count_rate(id, RateLimit::Bytes, direct + end, shared);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 self.log
@@ -276,7 +300,7 @@ impl Traffic {
         let Some(Link { fd, tls, .. }) = links.get_mut(id) else {
             return;
         };
-        let result = read_once(fd, tls, None, wire, input.buffer());
+        let result = read_once(fd, tls, None, wire, input.buffer(), ANY);
         match result {
             Ok((0, 0)) => self.release(id, shared.reactor),
             Ok(_) => {}
@@ -364,9 +388,13 @@ impl Traffic {
             };
             if let Received::Message { binary, payload } = received {
                 let length = payload.len();
+                let is_limited = link.rates.is_some();
                 if !link.wants.message {
                     link.proto.release();
                     self.codec_owners.note(link, shared.reactor);
+                    if is_limited {
+                        self.count_rate(id, RateLimit::Messages, 1, shared);
+                    }
                     continue;
                 }
                 let data = shared.outbox.data_mut();
@@ -376,6 +404,9 @@ impl Traffic {
                         self.codec_owners.note(link, shared.reactor);
                     }
                     None => data.received = Some(batch.start - length..batch.start),
+                }
+                if is_limited {
+                    self.count_rate(id, RateLimit::Messages, 1, shared);
                 }
                 return Some(Event::Message { id, binary });
             }

@@ -175,6 +175,7 @@ pub fn settings() -> Settings {
             pong: true,
             message: true,
             reject: false,
+            limit: false,
         },
         deflate: None,
         limits: Rc::new(limits()),

@@ -1,0 +1,224 @@
+//! Peers that send more than they may: a token bucket for messages, and one for bytes.
+//!
+//! A peer beyond its rate is not read from until its bucket has filled up again, which a timer says. So it is slowed
+//! down by TCP, and nothing is lost. Messages that were read already wait, too, if they are beyond the rate of messages;
+//! bytes that were read are delivered.
+
+use std::time::{Duration, Instant};
+
+use super::{Traffic, BUFFER};
+use crate::event::{Event, Id};
+use crate::limits::{Limits, Rate, RateLimit};
+use crate::log::Topic;
+use crate::reactor::Timer;
+use crate::shared::Shared;
+
+/// A pause is not shorter than this, unless the bucket is full before: a rate of thousands a second must not wake the
+/// loop thousands of times.
+const PAUSE: f64 = 0.05;
+/// Nor longer than this.
+const LONGEST: f64 = 1e6;
+/// Bytes that are read at least, however few are left.
+const LEAST_READ: usize = 1024;
+/// As many bytes as there is room for.
+pub const ANY: usize = usize::MAX;
+
+/// Tokens for what a peer may send.
+#[derive(Debug)]
+struct Bucket {
+    rate: Rate,
+    /// What is left. Less than nothing: more was taken than was there.
+    tokens: f64,
+    /// Up to when it has been filled; `None`: it is full.
+    filled: Option<Instant>,
+}
+
+impl Bucket {
+    fn new(rate: Rate) -> Self {
+        Bucket {
+            rate,
+            tokens: rate.burst,
+            filled: None,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let since = self.filled.replace(now);
+        let passed = since.map_or(0.0, |since| {
+            now.saturating_duration_since(since).as_secs_f64()
+        });
+        self.tokens = (self.tokens + passed * self.rate.per_second).min(self.rate.burst);
+    }
+
+    /// Takes `count` tokens out, whether they are there or not. The pause that makes up for it, if there is not one left.
+    fn take(&mut self, count: f64, now: Instant) -> Option<Duration> {
+        self.fill(now);
+        self.tokens -= count;
+        if self.tokens >= 1.0 {
+            return None;
+        }
+        let Rate { per_second, burst } = self.rate;
+        let enough = (per_second * PAUSE).max(1.0).min(burst);
+        let pause = (enough - self.tokens) / per_second;
+        Some(Duration::from_secs_f64(pause.min(LONGEST)))
+    }
+}
+
+/// The buckets of a connection that has any.
+#[derive(Debug)]
+pub struct Rates {
+    messages: Option<Bucket>,
+    bytes: Option<Bucket>,
+    /// The program was told of the first pause.
+    is_told: bool,
+}
+
+impl Rates {
+    /// Full buckets; `None`: there is no limit.
+    pub fn new(limits: &Limits) -> Option<Box<Self>> {
+        let rates = Rates {
+            messages: limits.message_rate.map(Bucket::new),
+            bytes: limits.byte_rate.map(Bucket::new),
+            is_told: false,
+        };
+        (rates.messages.is_some() || rates.bytes.is_some()).then(|| Box::new(rates))
+    }
+
+    /// How many bytes may be read at a time.
+    pub fn readable(&mut self, now: Instant) -> usize {
+        self.bytes.as_mut().map_or(ANY, |bucket| {
+            bucket.fill(now);
+            (bucket.tokens as usize).clamp(LEAST_READ, BUFFER)
+        })
+    }
+
+    fn take(&mut self, limit: RateLimit, count: usize, now: Instant) -> Option<Duration> {
+        let bucket = match limit {
+            RateLimit::Messages => &mut self.messages,
+            RateLimit::Bytes => &mut self.bytes,
+        };
+        bucket.as_mut()?.take(count as f64, now)
+    }
+}
+
+impl Traffic {
+    /// A peer whose rates are limited has sent something.
+    #[cold]
+    pub(super) fn count_rate(
+        &mut self,
+        id: Id,
+        limit: RateLimit,
+        count: usize,
+        shared: &mut Shared<'_>,
+    ) {
+        let Shared { reactor, outbox } = shared;
+        let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) else {
+            return;
+        };
+        let Some(rates) = &mut link.rates else { return };
+        let Some(pause) = rates.take(limit, count, reactor.clock().now()) else {
+            return;
+        };
+        if !std::mem::replace(&mut rates.is_told, true) && link.wants.limit {
+            outbox.push(Event::RateLimited { id, limit });
+        }
+        match limit {
+            RateLimit::Messages => link.is_over_message_rate = true,
+            RateLimit::Bytes => link.is_over_byte_rate = true,
+        }
+        let text = format_args!("reading waits: the peer sends too many {limit:?}");
+        self.log.write(Topic::State, id, text);
+        let running = reactor.remaining(id, Timer::Rate).unwrap_or_default();
+        reactor.start(id, Timer::Rate, Some(pause.max(running)));
+        reactor.touch(id);
+    }
+
+    /// A pause of a peer is over.
+    pub(super) fn end_pause(&mut self, id: Id, shared: &mut Shared<'_>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.forget_rates();
+        let text = format_args!("reading goes on: the peer may send again");
+        self.log.write(Topic::State, id, text);
+        self.input.resume_parsing(&self.links, id);
+        shared.reactor.touch(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn bucket(per_second: f64, burst: f64) -> (Bucket, Instant) {
+        let rate = Rate::new(per_second, burst).unwrap();
+        (Bucket::new(rate), Instant::now())
+    }
+
+    /// Takes one after the other. How many until there is a pause, and that.
+    fn until_pause(bucket: &mut Bucket, now: Instant) -> (usize, Duration) {
+        (1..)
+            .find_map(|count| Some((count, bucket.take(1.0, now)?)))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let (mut bucket, start) = bucket(2.0, 5.0);
+        assert_eq!(until_pause(&mut bucket, start), (5, SECOND / 2));
+        assert_eq!(
+            until_pause(&mut bucket, start + SECOND / 2),
+            (1, SECOND / 2)
+        );
+        // Whoever waits longer may send more, up to the burst and not beyond.
+        assert_eq!(
+            until_pause(&mut bucket, start + 2 * SECOND),
+            (3, SECOND / 2)
+        );
+        assert_eq!(
+            until_pause(&mut bucket, start + 99 * SECOND),
+            (5, SECOND / 2)
+        );
+        // Time that goes back changes nothing.
+        assert_eq!(bucket.take(0.0, start), Some(SECOND / 2));
+    }
+
+    #[test]
+    fn what_was_taken_beyond_is_made_up_for() {
+        let (mut bucket, start) = bucket(100.0, 100.0);
+        let pause = bucket.take(600.0, start).unwrap();
+        assert_eq!(pause.as_secs_f64(), 5.05);
+        assert_eq!(
+            bucket.take(0.0, start + pause / 2).map(|rest| rest < pause),
+            Some(true)
+        );
+        assert_eq!(bucket.take(0.0, start + pause), None);
+    }
+
+    #[test]
+    fn a_high_rate_has_few_pauses() {
+        let (mut bucket, start) = bucket(10_000.0, 1_000_000.0);
+        let (count, pause) = until_pause(&mut bucket, start);
+        assert_eq!(count, 1_000_000);
+        assert!(pause.as_secs_f64() >= PAUSE);
+        let (count, _) = until_pause(&mut bucket, start + pause);
+        assert!(count >= 490, "{count}");
+    }
+
+    #[test]
+    fn no_rate_is_too_small_or_too_large() {
+        for (per_second, burst) in [(1e-300, 1.0), (1e300, 1e300), (f64::MIN_POSITIVE, f64::MAX)] {
+            let (mut bucket, start) = bucket(per_second, burst);
+            bucket.take(1.0, start);
+            assert!(bucket
+                .take(1e18, start + SECOND)
+                .is_none_or(|pause| pause.as_secs_f64() <= LONGEST));
+        }
+        assert!(Rate::new(0.0, 5.0).is_none() && Rate::new(f64::NAN, 1.0).is_none());
+        assert!(Rate::new(-1.0, 5.0).is_none());
+        // Less than one could never be taken.
+        assert_eq!(Rate::new(0.1, 0.1).unwrap().burst, 1.0);
+    }
+}
