@@ -8,7 +8,7 @@ mod timers;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
-pub use clock::Clock;
+pub use clock::{Clock, Time};
 pub use timers::Timer;
 
 use crate::event::{Id, Interest, Watch};

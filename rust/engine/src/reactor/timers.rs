@@ -1,17 +1,20 @@
 //! The timers of a context, by name, soonest first.
 //!
-//! A connection has any number of them at a time, and one that has none holds no memory for them.
+//! A connection has any number of them at a time. One that has none holds no memory for them, and one that has a single
+//! one holds its place in the queue.
 //! A timer that is moved away, as those are that every message moves, stays where it stands in the
 //! queue, and is put into its new place when its turn comes: moving it costs no more than noting it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::slice;
+use std::time::Duration;
 
-use super::Clock;
+use super::{Clock, Time};
 use crate::event::Id;
 
 /// What a timer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Timer {
     /// The time to connect in, or the one for the next step of a server's handshake.
     Handshake,
@@ -35,114 +38,205 @@ pub enum Timer {
     Shutdown,
 }
 
+impl Timer {
+    /// All of them, each at its own number.
+    const ALL: [Timer; 9] = [
+        Timer::Handshake,
+        Timer::AttemptDelay,
+        Timer::AcceptPause,
+        Timer::Closing,
+        Timer::ClosingLimit,
+        Timer::Linger,
+        Timer::Pongs,
+        Timer::IdleCodecs,
+        Timer::Shutdown,
+    ];
+}
+
 /// A timer that runs.
 #[derive(Debug)]
-struct Running {
+pub struct Running {
     timer: Timer,
-    at: Instant,
+    at: Time,
     /// Where it stands in the queue: at that time, or before.
-    queued: Instant,
+    queued: Time,
+}
+
+impl Running {
+    fn place(&self, id: Id) -> Place {
+        Place::new(self.queued, id, self.timer)
+    }
 }
 
 /// The running timers of one source.
 #[derive(Debug, Default)]
-pub struct TimerList(Vec<Running>);
+pub enum TimerList {
+    /// None.
+    #[default]
+    None,
+    /// The only one, which is what most sources have.
+    One(Running),
+    /// Several. The box keeps the list as small as a single timer.
+    #[allow(
+        clippy::box_collection,
+        reason = "every slot has a list, and hardly any has several timers"
+    )]
+    Many(Box<Vec<Running>>),
+}
 
 impl TimerList {
-    fn find(&self, timer: Timer) -> Option<usize> {
-        self.0.iter().position(|running| running.timer == timer)
+    fn all(&self) -> &[Running] {
+        match self {
+            TimerList::None => &[],
+            TimerList::One(running) => slice::from_ref(running),
+            TimerList::Many(list) => list,
+        }
+    }
+
+    fn find(&mut self, timer: Timer) -> Option<&mut Running> {
+        let all = match self {
+            TimerList::None => &mut [],
+            TimerList::One(running) => slice::from_mut(running),
+            TimerList::Many(list) => &mut list[..],
+        };
+        all.iter_mut().find(|running| running.timer == timer)
+    }
+
+    fn add(&mut self, running: Running) {
+        *self = match std::mem::take(self) {
+            TimerList::None => TimerList::One(running),
+            TimerList::One(first) => TimerList::Many(Box::new(vec![first, running])),
+            TimerList::Many(mut list) => {
+                list.push(running);
+                TimerList::Many(list)
+            }
+        };
+    }
+
+    fn remove(&mut self, timer: Timer) -> Option<Running> {
+        match std::mem::take(self) {
+            TimerList::One(running) if running.timer == timer => Some(running),
+            TimerList::Many(mut list) => {
+                let index = list.iter().position(|running| running.timer == timer);
+                let removed = index.map(|index| list.swap_remove(index));
+                *self = match list.len() {
+                    1 => list.pop().map_or(TimerList::None, TimerList::One),
+                    _ => TimerList::Many(list),
+                };
+                removed
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// When a timer is due; `None`: it does not run.
-    pub fn at(&self, timer: Timer) -> Option<Instant> {
-        self.find(timer).map(|index| self.0[index].at)
+    pub fn at(&self, timer: Timer) -> Option<Time> {
+        let mut all = self.all().iter();
+        all.find(|running| running.timer == timer)
+            .map(|running| running.at)
     }
 
     /// The timers that run.
     pub fn running(&self) -> impl Iterator<Item = Timer> + '_ {
-        self.0.iter().map(|running| running.timer)
+        self.all().iter().map(|running| running.timer)
+    }
+}
+
+/// A place in the queue: the time, with the number of the timer in its lowest bits, and the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64, Id);
+
+impl Place {
+    fn new(at: Time, id: Id, timer: Timer) -> Self {
+        Place(at.ticks() << Time::SPARE_BITS | timer as u64, id)
+    }
+
+    fn time(self) -> Time {
+        Time::at_ticks(self.0 >> Time::SPARE_BITS)
+    }
+
+    fn timer(self) -> Timer {
+        let number = self.0 & ((1 << Time::SPARE_BITS) - 1);
+        Timer::ALL[number as usize]
     }
 }
 
 /// The timers of all sources of a context.
 #[derive(Debug, Default)]
 pub struct Timers {
-    queue: BTreeSet<(Instant, Id, Timer)>,
+    queue: BTreeSet<Place>,
 }
 
 impl Timers {
     /// Starts a timer of `id`, or moves it.
-    pub fn start(&mut self, list: &mut TimerList, id: Id, timer: Timer, at: Instant) {
+    pub fn start(&mut self, list: &mut TimerList, id: Id, timer: Timer, at: Time) {
         match list.find(timer) {
-            Some(index) => {
-                let running = &mut list.0[index];
+            Some(running) => {
                 running.at = at;
                 if at < running.queued {
-                    self.queue.remove(&(running.queued, id, timer));
+                    self.queue.remove(&running.place(id));
                     running.queued = at;
-                    self.queue.insert((at, id, timer));
+                    self.queue.insert(running.place(id));
                 }
             }
             None => {
-                self.queue.insert((at, id, timer));
-                // Hardly any source has more than one.
-                list.0.reserve_exact(1);
-                list.0.push(Running {
+                let running = Running {
                     timer,
                     at,
                     queued: at,
-                });
+                };
+                self.queue.insert(running.place(id));
+                list.add(running);
             }
         }
     }
 
     /// Stops a timer, if it runs. Returns whether it did.
     pub fn stop(&mut self, list: &mut TimerList, id: Id, timer: Timer) -> bool {
-        let Some(index) = list.find(timer) else {
+        let Some(running) = list.remove(timer) else {
             return false;
         };
-        let running = list.0.swap_remove(index);
-        self.queue.remove(&(running.queued, id, timer));
-        if list.0.is_empty() {
-            *list = TimerList::default();
-        }
+        self.queue.remove(&running.place(id));
         true
     }
 
     /// Stops all timers of a source.
     pub fn stop_all(&mut self, list: &mut TimerList, id: Id) {
-        for running in std::mem::take(list).0 {
-            self.queue.remove(&(running.queued, id, running.timer));
+        for running in list.all() {
+            self.queue.remove(&running.place(id));
         }
+        *list = TimerList::None;
     }
 
     /// The first in the queue, if its time there has come. The caller, who has the list of its source, decides
     /// by [`take`](Self::take) whether it is due.
-    pub fn first(&self, now: Instant) -> Option<(Id, Timer)> {
-        let &(at, id, timer) = self.queue.first()?;
-        (at <= now).then_some((id, timer))
+    pub fn first(&self, now: Time) -> Option<(Id, Timer)> {
+        let place = self.queue.first()?;
+        (place.time() <= now).then(|| (place.1, place.timer()))
     }
 
     /// Takes a timer that [`first`](Self::first) has found out if it is due; one that was moved goes
     /// to its new place.
-    pub fn take(&mut self, list: &mut TimerList, id: Id, timer: Timer, now: Instant) -> bool {
-        let Some(index) = list.find(timer) else {
+    pub fn take(&mut self, list: &mut TimerList, id: Id, timer: Timer, now: Time) -> bool {
+        let Some(running) = list.find(timer) else {
             return false;
         };
-        let running = &mut list.0[index];
         if running.at <= now {
             return self.stop(list, id, timer);
         }
-        self.queue.remove(&(running.queued, id, timer));
+        self.queue.remove(&running.place(id));
         running.queued = running.at;
-        self.queue.insert((running.at, id, timer));
+        self.queue.insert(running.place(id));
         false
     }
 
     /// Time until the first stands to be looked at.
     pub fn until_first(&self, clock: &Clock) -> Option<Duration> {
-        let (at, ..) = self.queue.first()?;
-        Some(clock.until(*at))
+        let place = self.queue.first()?;
+        Some(clock.until(place.time()))
     }
 }
 
@@ -152,8 +246,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn after(time: Duration) -> Time {
+        Time::BEGINNING.checked_add(time).unwrap()
+    }
+
     /// What is due of one source at a time.
-    fn due(timers: &mut Timers, list: &mut TimerList, now: Instant) -> Vec<Timer> {
+    fn due(timers: &mut Timers, list: &mut TimerList, now: Time) -> Vec<Timer> {
         let mut found = Vec::new();
         while let Some((id, timer)) = timers.first(now) {
             if timers.take(list, id, timer, now) {
@@ -166,41 +264,38 @@ mod tests {
     #[test]
     fn several_timers_of_one_source_come_in_the_order_of_their_times() {
         let (mut timers, mut list) = (Timers::default(), TimerList::default());
-        let start = Instant::now();
-        timers.start(&mut list, 7, Timer::ClosingLimit, start + 3 * SECOND);
-        timers.start(&mut list, 7, Timer::Closing, start + SECOND);
-        timers.start(&mut list, 7, Timer::Linger, start + 2 * SECOND);
+        let start = after(Duration::ZERO);
+        timers.start(&mut list, 7, Timer::ClosingLimit, after(3 * SECOND));
+        timers.start(&mut list, 7, Timer::Closing, after(SECOND));
+        timers.start(&mut list, 7, Timer::Linger, after(2 * SECOND));
         assert!(timers.stop(&mut list, 7, Timer::Linger));
         assert!(!timers.stop(&mut list, 7, Timer::Linger));
         assert_eq!(due(&mut timers, &mut list, start), []);
+        assert_eq!(due(&mut timers, &mut list, after(SECOND)), [Timer::Closing]);
         assert_eq!(
-            due(&mut timers, &mut list, start + SECOND),
-            [Timer::Closing]
-        );
-        assert_eq!(
-            due(&mut timers, &mut list, start + 9 * SECOND),
+            due(&mut timers, &mut list, after(9 * SECOND)),
             [Timer::ClosingLimit]
         );
-        assert_eq!(list.0.capacity(), 0, "no timer, no memory");
+        assert!(matches!(list, TimerList::None), "no timer, no memory");
         assert!(timers.queue.is_empty());
     }
 
     #[test]
     fn one_that_is_moved_away_stays_in_its_place_until_that_comes() {
         let (mut timers, mut list) = (Timers::default(), TimerList::default());
-        let start = Instant::now();
+        let start = after(Duration::ZERO);
         for step in 1..100 {
-            timers.start(&mut list, 7, Timer::Pongs, start + step * SECOND);
+            timers.start(&mut list, 7, Timer::Pongs, after(step * SECOND));
             assert_eq!(timers.first(start), None);
-            assert_eq!(timers.first(start + SECOND), Some((7, Timer::Pongs)));
+            assert_eq!(timers.first(after(SECOND)), Some((7, Timer::Pongs)));
             assert_eq!(timers.queue.len(), 1);
         }
-        assert_eq!(due(&mut timers, &mut list, start + 98 * SECOND), []);
-        assert_eq!(timers.first(start + 98 * SECOND), None);
+        assert_eq!(due(&mut timers, &mut list, after(98 * SECOND)), []);
+        assert_eq!(timers.first(after(98 * SECOND)), None);
         // One that is moved nearer is moved at once.
-        timers.start(&mut list, 7, Timer::Pongs, start + 2 * SECOND);
+        timers.start(&mut list, 7, Timer::Pongs, after(2 * SECOND));
         assert_eq!(
-            due(&mut timers, &mut list, start + 2 * SECOND),
+            due(&mut timers, &mut list, after(2 * SECOND)),
             [Timer::Pongs]
         );
         assert!(timers.queue.is_empty());
@@ -209,12 +304,23 @@ mod tests {
     #[test]
     fn a_source_that_goes_takes_its_timers_with_it() {
         let (mut timers, mut list) = (Timers::default(), TimerList::default());
-        let start = Instant::now();
+        let start = after(Duration::ZERO);
         timers.start(&mut list, 7, Timer::Closing, start);
-        timers.start(&mut list, 7, Timer::Closing, start + SECOND);
+        timers.start(&mut list, 7, Timer::Closing, after(SECOND));
         timers.start(&mut list, 7, Timer::Pongs, start);
         timers.stop_all(&mut list, 7);
         assert!(timers.queue.is_empty());
-        assert_eq!(list.0.capacity(), 0);
+        assert!(matches!(list, TimerList::None));
+    }
+
+    #[test]
+    fn a_list_is_no_larger_than_a_timer_and_every_timer_has_its_number() {
+        assert_eq!(size_of::<TimerList>(), size_of::<Running>());
+        assert_eq!(size_of::<Place>(), 16);
+        for (number, timer) in Timer::ALL.into_iter().enumerate() {
+            assert_eq!(timer as usize, number);
+            let place = Place::new(after(SECOND), 7, timer);
+            assert_eq!((place.time(), place.timer()), (after(SECOND), timer));
+        }
     }
 }
