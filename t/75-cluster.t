@@ -108,7 +108,9 @@ my %balancer = (
         sub {
             my ($port) = @_;
             my @paths = map { "${_}_temp_path $dir/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi);
-            return "daemon off;\nmaster_process off;\npid $dir/nginx.pid;\nerror_log stderr;\nevents { }\n",
+            # root's nginx gives these folders to "nobody", whom a user namespace need not have.
+            my $user = $> == 0 ? "user root " . getgrgid(0) . ";\n" : '';
+            return "${user}daemon off;\nmaster_process off;\npid $dir/nginx.pid;\nerror_log stderr;\nevents { }\n",
                 "http {\naccess_log off;\n", @paths, with_ports(from_comments('upstream chat', qr/#\n# and/), $port), "}\n";
         },
         sub { return (ServerProgram::find('nginx'), '-p', "$dir", '-e', 'stderr', '-c', $_[0]) },
