@@ -59,6 +59,11 @@
 #define EVWS_MAX_LEVEL 9
 
 /**
+ * How many causes there are for a client to be rejected.
+ */
+#define EVWS_REJECT_CAUSES 10
+
+/**
  * Report `EVWS_EVENT_DRAIN`.
  */
 #define EVWS_WANT_DRAIN 1
@@ -840,6 +845,115 @@ typedef struct evws_proxy_environment {
    */
   struct evws_bytes no_proxy;
 } evws_proxy_environment;
+
+/**
+ * One direction. All octets are those of the WebSocket stream: neither the upgrade nor the records of TLS.
+ */
+typedef struct evws_flow {
+  /**
+   * Whole messages.
+   */
+  uint64_t messages;
+  /**
+   * Frames, with fragments, control frames and Close frames.
+   */
+  uint64_t frames;
+  /**
+   * Octets of messages as the program sees them.
+   */
+  uint64_t payload;
+  /**
+   * Octets of frames on the wire, headers included, compressed if they were.
+   */
+  uint64_t wire;
+} evws_flow;
+
+/**
+ * What one connection has counted.
+ */
+typedef struct evws_connection_statistics {
+  /**
+   * What has come.
+   */
+  struct evws_flow received;
+  /**
+   * What was queued; of `wire` what the kernel has taken.
+   */
+  struct evws_flow sent;
+  /**
+   * Octets of payload that wait to be written now.
+   */
+  uint64_t queue;
+  /**
+   * The most that have waited at a time.
+   */
+  uint64_t queue_peak;
+  /**
+   * Messages that were dropped because the queue was full.
+   */
+  uint64_t dropped;
+} evws_connection_statistics;
+
+/**
+ * The sums of many connections, past and present.
+ */
+typedef struct evws_totals {
+  /**
+   * What has come.
+   */
+  struct evws_flow received;
+  /**
+   * What was queued; of `wire` what the kernel has taken.
+   */
+  struct evws_flow sent;
+  /**
+   * Octets of payload that wait to be written now, on all of them together.
+   */
+  uint64_t queue;
+  /**
+   * The most that have waited on one connection at a time.
+   */
+  uint64_t queue_peak;
+  /**
+   * Messages that were dropped because a queue was full.
+   */
+  uint64_t dropped;
+  /**
+   * Connections that had `EVWS_EVENT_CONNECT`.
+   */
+  uint64_t opened;
+  /**
+   * Of those, how many are now without `EVWS_EVENT_CLOSE`.
+   */
+  uint64_t open;
+  /**
+   * Clients that did not become a connection, by cause: at index 0 because of TLS, then of the request, the host, the
+   * origin, the program, a timeout, gone, a limit, a proxy, a shutdown.
+   */
+  uint64_t rejected[EVWS_REJECT_CAUSES];
+  /**
+   * Upgrades under way now; of a context also clients that connect.
+   */
+  uint64_t handshakes;
+  /**
+   * Events that were polled; of the context, whichever the listener.
+   */
+  uint64_t events;
+} evws_totals;
+
+/**
+ * How many connections were closed with one code.
+ */
+typedef struct evws_closed {
+  /**
+   * The code, 1005 and 1006 included.
+   */
+  uint16_t code;
+  /**
+   * How many.
+   */
+  uint64_t connections;
+} evws_closed;
 
 /**
  * What the TLS of a connection has agreed on. What it points to is lent until the next call on the
@@ -1681,6 +1795,45 @@ evws_status evws_context_set_proxy_environment(struct evws_context *context,
  * `text` may be read; `host` and `port` are null or may be written to.
  */
 evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
+
+/**
+ * Writes what a connection has counted. Returns false unless it is connected or closing, or the one that the last
+ * `EVWS_EVENT_CLOSE` was about.
+ *
+ * Safety:
+ * `context` is live or null; `out` is null or may be written to.
+ */
+bool evws_statistics(const struct evws_context *context,
+                     uint64_t id,
+                     struct evws_connection_statistics *out);
+
+/**
+ * Writes the sums of the connections that came in at `count` listeners, or with 0 of all connections of the context:
+ * clients, adopted ones, and those of listeners that are no more among them. Takes longer the more connections are
+ * open. Returns false without a context.
+ *
+ * Safety:
+ * `context` is live or null; `listeners` is null or has `count` ids that may be read; `out` is null or may be written
+ * to.
+ */
+bool evws_sum_statistics(const struct evws_context *context,
+                         const uint64_t *listeners,
+                         size_t count,
+                         struct evws_totals *out);
+
+/**
+ * Writes how many of these connections were closed with which code, by the order of the codes, as far as `capacity`
+ * goes, and returns how many codes there are. `listeners` and `count` are those of `evws_sum_statistics`.
+ *
+ * Safety:
+ * `context` is live or null; `listeners` is null or has `count` ids that may be read; `out` is null or has room for
+ * `capacity` items.
+ */
+size_t evws_closed_by_code(const struct evws_context *context,
+                           const uint64_t *listeners,
+                           size_t count,
+                           struct evws_closed *out,
+                           size_t capacity);
 
 /**
  * Reads the files of listeners again, for the connections that come from now on.

@@ -99,6 +99,11 @@ my %shows = (
         qr/^frozen: closed with 4000 \(no answer to pings\)$/m,
         qr/^lively: closed with 1000$/m,
     ],
+    'metrics.pl' => [
+        qr/^client 1: you said: hello from 1$/m,
+        qr/^websocket_messages_received_total\{listener="chat"\} 2$/m,
+        qr/^websocket_closed_total\{listener="chat",code="1000"\} 1$/m,
+    ],
     'multi_conn.pl' => [
         qr/^100 clients are connected, 200 connections in the context$/m,
         qr/^2000 echoes, 0 of them wrong, in /m,

@@ -73,6 +73,13 @@ CODE:
 OUTPUT:
     RETVAL
 
+SV *
+stats(ws_connection *self)
+CODE:
+    RETVAL = ws_connection_stats(aTHX_ self);
+OUTPUT:
+    RETVAL
+
 void
 DESTROY(SV *self)
 CODE:

@@ -49,6 +49,13 @@ ws_stop_listening(ws_context *self, SV *where)
 C_ARGS:
     aTHX_ self, where
 
+SV *
+stats(ws_context *self, SV *where = NULL)
+CODE:
+    RETVAL = ws_context_stats(aTHX_ self, where);
+OUTPUT:
+    RETVAL
+
 void
 ws_shutdown(ws_context *self, ...)
 C_ARGS:

@@ -113,7 +113,7 @@ static void close_now(pTHX_ ws_context *ctx)
 }
 
 /* A list of uint64_t: the ids of all listeners at a port, or at the path of a Unix socket. */
-static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
+SV *ws_listener_ids(pTHX_ ws_context *ctx, const char *method, SV *where)
 {
     SV *given = sv_mortalcopy(where);
     SV *plain = ws_plain_string(aTHX_ given);
@@ -136,7 +136,7 @@ static SV *ids_at(pTHX_ ws_context *ctx, const char *method, SV *where)
 
 UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 {
-    SV *ids = ids_at(aTHX_ ctx, "stop_listening", where);
+    SV *ids = ws_listener_ids(aTHX_ ctx, "stop_listening", where);
     const uint64_t *id = (const uint64_t *)SvPVX(ids);
     size_t i;
     UV stopped = 0;
@@ -153,7 +153,7 @@ UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where)
 /* Of listeners at one port, on different addresses, some may be without TLS. */
 void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 {
-    SV *ids = ids_at(aTHX_ ctx, "reload_tls", where);
+    SV *ids = ws_listener_ids(aTHX_ ctx, "reload_tls", where);
     uint64_t *id = (uint64_t *)SvPVX(ids);
     size_t i, secure = 0;
     evws_listener_info info;

@@ -32,6 +32,8 @@ struct ws_watch {
     ev_tstamp timer_at;         /* in the loop's time, while the timer is active */
     ev_prepare prepare;
     ev_idle idle;               /* active whenever prepare is */
+    unsigned iteration;         /* the loop's, when it was last entered from */
+    uint64_t turns;             /* how many iterations had something for us */
     U32 keeps;                  /* slots that keep the loop alive without a watcher; if any, we have one ev_ref */
 };
 
@@ -50,6 +52,17 @@ static void timer_watch(ws_watch *watch, double seconds);
 #  define WS_CONTEXT_THX(ctx) dNOOP
 #endif
 
+/* Statistics know how many turns of the loop there were something to do in. */
+static void entered(ws_watch *watch)
+{
+    unsigned iteration = ev_iteration(watch->loop);
+
+    if (iteration != watch->iteration) {
+        watch->iteration = iteration;
+        watch->turns++;
+    }
+}
+
 static void io_ready(struct ev_loop *loop, ev_io *io, int revents)
 {
     ws_slot *slot = (ws_slot *)io;
@@ -57,6 +70,7 @@ static void io_ready(struct ev_loop *loop, ev_io *io, int revents)
     WS_CONTEXT_THX(ctx);
 
     PERL_UNUSED_ARG(loop);
+    entered(ctx->watch);
     /* EV_ERROR: libev gave up on the descriptor. Reading it says why. */
     evws_handle_io(ctx->engine, slot->token, !!(revents & (EV_READ | EV_ERROR)), !!(revents & (EV_WRITE | EV_ERROR)));
     ws_drain(aTHX_ ctx);
@@ -69,6 +83,7 @@ static void timer_ready(struct ev_loop *loop, ev_timer *timer, int revents)
 
     PERL_UNUSED_ARG(loop);
     PERL_UNUSED_ARG(revents);
+    entered(ctx->watch);
     evws_handle_timeout(ctx->engine);
     ws_drain(aTHX_ ctx);
 }
@@ -78,6 +93,7 @@ static void settle(ws_context *ctx)
 {
     WS_CONTEXT_THX(ctx);
 
+    entered(ctx->watch);
     ws_watch_rest(ctx);
     evws_handle_prepare(ctx->engine);
     /* The loop is about to sleep, but callbacks have run: whoever runs one turn
@@ -101,6 +117,11 @@ static void idle_ready(struct ev_loop *loop, ev_idle *idle, int revents)
     PERL_UNUSED_ARG(loop);
     PERL_UNUSED_ARG(revents);
     settle((ws_context *)idle->data);
+}
+
+uint64_t ws_watch_turns(const ws_watch *watch)
+{
+    return watch->turns;
 }
 
 /* ---- life ---- */

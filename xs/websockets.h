@@ -205,6 +205,7 @@ void ws_watch_stop(ws_watch *watch);
 void ws_watch_settle(pTHX_ ws_context *ctx);
 void ws_watch_wake(ws_context *ctx);
 void ws_watch_rest(ws_context *ctx);
+uint64_t ws_watch_turns(const ws_watch *watch);
 U32 ws_watch_slots(const ws_watch *watch);
 ws_connection *ws_watch_connection_at(const ws_watch *watch, U32 index);
 ws_connection *ws_watch_connection(const ws_watch *watch, uint64_t id);
@@ -293,9 +294,14 @@ void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out);
 void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 
+/* ---- statistics.c ---- */
+SV *ws_connection_stats(pTHX_ ws_connection *conn);
+SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where);
+
 /* ---- listener.c ---- */
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out);
 AV *ws_listeners(pTHX_ ws_context *ctx);
+SV *ws_listener_ids(pTHX_ ws_context *ctx, const char *method, SV *where);
 UV ws_stop_listening(pTHX_ ws_context *ctx, SV *where);
 void ws_reload_tls(pTHX_ ws_context *ctx, SV *where);
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);

@@ -140,6 +140,10 @@ The methods of a connection, the callbacks, close codes, backpressure.
 
 How long a peer is waited for, and other limits.
 
+=item L<EV::Websockets::Statistics>
+
+What was received, sent, opened, closed and turned away: C<stats>.
+
 =item L<EV::Websockets::Handshake>
 
 Which clients may connect: C<on_handshake>, decisions that are made later, origins, hosts.

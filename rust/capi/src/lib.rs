@@ -20,5 +20,6 @@ pub mod memory;
 pub mod open;
 pub mod options;
 mod proxy;
+mod statistics;
 mod tls;
 pub mod types;

@@ -46,4 +46,4 @@ pub use tls::client::ClientTls;
 pub use tls::client_verifier::VerifyClient;
 pub use tls::info::TlsInfo;
 pub use tls::server::{NamedCertificate, ServerTls};
-pub use traffic::SendError;
+pub use traffic::{ConnectionStatistics, Flow, SendError, Totals};

@@ -207,7 +207,11 @@ impl SendQueue {
 
     /// Drops all frames: the stream has ended.
     pub fn clear(&mut self, pool: &mut ChunkPool) {
-        let queue = std::mem::take(self);
+        let rest = SendQueue {
+            taken: self.taken,
+            ..SendQueue::default()
+        };
+        let queue = std::mem::replace(self, rest);
         for chunk in queue.earlier.into_iter().chain([queue.last]) {
             pool.put(chunk);
         }

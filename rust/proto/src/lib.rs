@@ -20,7 +20,7 @@ pub mod proxy;
 pub mod url;
 pub mod utf8;
 
-pub use connection::{Config, Connection, Failure, ReadyState, Received, SendError};
+pub use connection::{Config, Connection, Failure, FrameError, ReadyState, Received};
 
 /// Which end of the connection we are: it decides who masks (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

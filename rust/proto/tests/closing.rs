@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use evws_proto::connection::FrameKind;
 use evws_proto::frame::Opcode;
-use evws_proto::{Config, Connection, ReadyState, Role, SendError};
+use evws_proto::{Config, Connection, FrameError, ReadyState, Role};
 
 fn close(connection: &mut Connection, code: Option<u16>, reason: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -31,7 +31,7 @@ fn either_end_may_begin() {
         let mut out = Vec::new();
         assert_eq!(
             second.send(FrameKind::Binary, b"", KEY, &mut out),
-            Err(SendError::NotOpen)
+            Err(FrameError::NotOpen)
         );
         let answer = close(second, Some(1001), b"");
         assert!(second.close_sent());

@@ -136,6 +136,7 @@ impl Arrivals {
             unparsed: options.initial_data,
             is_shared: true,
             guest: None,
+            listener: None,
         };
         let listener = None;
         shared.outbox.push(Event::Connect { id, listener });

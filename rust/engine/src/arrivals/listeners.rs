@@ -17,7 +17,7 @@ use super::pending::ConnectionSource;
 use super::socket_file::SocketFile;
 use super::{Arrival, Arrivals};
 use crate::error::CallError;
-use crate::event::{Event, Id, Interest, Settings};
+use crate::event::{Event, Id, Interest, RejectCause, Settings};
 use crate::log::{Log, Topic};
 use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
@@ -40,6 +40,8 @@ pub struct Listener {
     pub acceptors: Vec<Id>,
     /// Its connections that are being established.
     pub pending: usize,
+    /// How many of its clients were rejected, by the numbers of the causes.
+    pub rejected: RejectCounts,
     /// How many of them there may be; 0: no limit.
     pub max_pending: usize,
     /// There are as many: nothing is accepted until some are over.
@@ -60,6 +62,9 @@ impl Listener {
         self.is_full && self.pending <= self.max_pending - self.max_pending.div_ceil(8)
     }
 }
+
+/// Clients that were rejected, counted by the numbers of the causes.
+pub type RejectCounts = [u64; RejectCause::ALL.len()];
 
 /// A listening socket.
 pub struct Acceptor {
@@ -134,6 +139,7 @@ impl Arrivals {
             pending: 0,
             max_pending,
             is_full: false,
+            rejected: RejectCounts::default(),
         };
         let id = self.insert(Arrival::Listener(Box::new(listener)), reactor);
         for (fd, file) in bound.sockets {
@@ -325,6 +331,45 @@ impl Arrivals {
     /// Where a listener is reached; `None`: it was stopped.
     pub fn listener_address(&self, id: Id) -> Option<&ListenerAddress> {
         Some(&self.listener(id)?.address)
+    }
+
+    /// Counts a client that has not become a connection, at its listener and for the context.
+    pub(super) fn count_rejected(&mut self, listener: Option<Id>, cause: Option<RejectCause>) {
+        let (Some(id), Some(cause)) = (listener, cause) else {
+            return;
+        };
+        self.rejected[cause.index()] += 1;
+        if let Some(listener) = self.listener_mut(id) {
+            listener.rejected[cause.index()] += 1;
+        }
+    }
+
+    /// How many clients of some listeners were rejected; `None`: of all that there were.
+    pub fn rejected(&self, listeners: Option<&[Id]>) -> RejectCounts {
+        let Some(ids) = listeners else {
+            return self.rejected;
+        };
+        let mut sums = RejectCounts::default();
+        for listener in ids.iter().filter_map(|&id| self.listener(id)) {
+            for (sum, count) in sums.iter_mut().zip(listener.rejected) {
+                *sum += count;
+            }
+        }
+        sums
+    }
+
+    /// How many clients of some listeners are on their way to a connection; `None`: how many connections of all kinds.
+    pub fn handshakes(&self, listeners: Option<&[Id]>) -> usize {
+        match listeners {
+            Some(ids) => {
+                let listeners = ids.iter().filter_map(|&id| self.listener(id));
+                listeners.map(|listener| listener.pending).sum()
+            }
+            None => {
+                let is_pending = |source: &&Arrival| matches!(source, Arrival::Pending(_));
+                self.sources.values().filter(is_pending).count()
+            }
+        }
     }
 
     /// Whether the connections of a listener are secured by TLS.

@@ -36,7 +36,7 @@ use establish::mailbox::Awaited;
 use establish::race::AttemptState;
 use establish::rejected::Rejected;
 use establish::ConnectFailure;
-use listeners::{Acceptor, Listener};
+use listeners::{Acceptor, Listener, RejectCounts};
 use pending::Pending;
 
 pub use establish::mailbox::Decision;
@@ -89,6 +89,8 @@ pub struct Arrivals {
     handshaking: Rc<()>,
     /// How many listeners are not stopped.
     listening: usize,
+    /// The clients of all listeners that were rejected.
+    rejected: RejectCounts,
     /// Nothing new is begun any more.
     is_refusing: bool,
     log: Log,
@@ -327,7 +329,9 @@ impl Arrivals {
         pending.shut_down_if_shared();
         pending.report_end(id, shared);
         if pending.source.listener().is_some() {
-            pending.report_rejected(id, Rejected::given_up(&text), shared);
+            let rejected = Rejected::given_up(&text);
+            self.count_rejected(pending.source.listener(), rejected.cause);
+            pending.report_rejected(id, rejected, shared);
         }
         let fd = pending.establishing.socket.take();
         match pending.source.listener() {

@@ -467,6 +467,7 @@ impl Arrivals {
             unparsed: established.leftover,
             is_shared: pending.source == ConnectionSource::Adopted,
             guest: established.guest.boxed(),
+            listener,
         };
         let data = EventData {
             headers: established.headers,
@@ -497,7 +498,9 @@ impl Arrivals {
         let source = pending.source;
         let is_shared = source == ConnectionSource::Adopted;
         pending.report_end(id, shared);
+        let (listener, cause) = (source.listener(), rejected.cause);
         let text = pending.report_rejected(id, rejected, shared);
+        self.count_rejected(listener, cause);
         match self.take_pending(id, shared.reactor) {
             Some((_, fd)) => {
                 sys::shutdown_write(fd.as_fd());

@@ -13,10 +13,10 @@ use crate::arrivals::bind::ListenerAddress;
 use crate::arrivals::connect::{ConnectOptions, ListenOptions};
 use crate::arrivals::Decision;
 use crate::error::CallError;
-use crate::event::Id;
+use crate::event::{Id, RejectCause};
 use crate::outbox::Subject;
 use crate::tls::info::TlsInfo;
-use crate::traffic::{Life, SendError};
+use crate::traffic::{ConnectionStatistics, Life, SendError, Totals};
 
 /// Where a connection stands, as its program knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +221,40 @@ impl Context {
     pub fn stop_listening(&mut self, id: Id) -> bool {
         self.arrivals(|arrivals, shared| arrivals.stop_listening(id, shared))
     }
+
+    // ---- statistics ----
+
+    /// What a connection that the program knows has counted; also the one whose end it was told of last.
+    pub fn statistics(&self, id: Id) -> Option<ConnectionStatistics> {
+        self.traffic.statistics(id)
+    }
+
+    /// The sums of the connections of some listeners, past and present; `None`: of all.
+    pub fn totals(&self, listeners: Option<&[Id]>) -> Totals {
+        self.traffic.totals(listeners)
+    }
+
+    /// How many connections were closed with which code, as [`Totals::closed`] has it.
+    pub fn closed_by_code(&self, listeners: Option<&[Id]>) -> Vec<(u16, u64)> {
+        self.traffic.closed_by_code(listeners)
+    }
+
+    /// How many clients of some listeners are on their way to a connection; `None`: how many connections of all kinds.
+    pub fn handshakes(&self, listeners: Option<&[Id]>) -> usize {
+        self.arrivals.handshakes(listeners)
+    }
+
+    /// How many clients of some listeners were rejected, by [`RejectCause::index`]; `None`: of all that there were.
+    pub fn rejected(&self, listeners: Option<&[Id]>) -> [u64; RejectCause::ALL.len()] {
+        self.arrivals.rejected(listeners)
+    }
+
+    /// How many events were polled since the context was made.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    // ---- listeners ----
 
     /// Where a listener is reached; `None`: it was stopped.
     pub fn listener_address(&self, id: Id) -> Option<&ListenerAddress> {

@@ -37,6 +37,8 @@ pub struct Context {
     arrivals: Arrivals,
     /// The shutdown that is under way.
     shutdown: Option<Shutdown>,
+    /// How many events were polled.
+    events: u64,
     log: Log,
 }
 
@@ -56,6 +58,7 @@ impl Context {
             traffic: Traffic::new(log.clone()),
             arrivals: Arrivals::new(log.clone()),
             shutdown: None,
+            events: 0,
             log,
         }
     }
@@ -148,6 +151,13 @@ impl Context {
     /// The next event, until there are none. Queued events come first, then what was read.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.next_event();
+        self.events += u64::from(event.is_some());
+        event
+    }
+
+    #[inline]
+    fn next_event(&mut self) -> Option<Event> {
         self.outbox.clear_data();
         loop {
             if let Some(queued) = self.outbox.pop() {
@@ -178,13 +188,14 @@ impl Context {
             }
             Event::Drain { id } => self.traffic.is_drained(id),
             Event::Error { id } | Event::RateLimited { id, .. } => self.traffic.life(id).is_some(),
-            Event::Close { id, .. } => self.traffic.linger(id, false, reactor),
+            Event::Close { id, code } => self.traffic.linger(id, code, false, reactor),
             Event::ConnectFailed { id } => {
                 self.arrivals.remove_given_up(id, reactor);
                 true
             }
             Event::ListenerEnded { listener } => {
                 self.arrivals.forget_listener(listener, reactor);
+                self.traffic.forget_listener(listener);
                 true
             }
             Event::Connect { .. }

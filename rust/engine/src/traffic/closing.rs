@@ -7,7 +7,7 @@ use evws_proto::{close, Role};
 
 use super::link::Link;
 use super::state::{Life, LinkState, Writing};
-use super::{change, Traffic};
+use super::{change, ConnectionStatistics, Traffic};
 use crate::event::{Event, Id};
 use crate::log::Topic;
 use crate::reactor::{Reactor, Timer};
@@ -134,12 +134,21 @@ impl Traffic {
     /// Closes a connection that its peer knows as open and its program never will.
     pub fn close_before_open(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
         self.queue_close(id, Some(code), reason);
-        self.linger(id, false, reactor);
+        self.start_lingering(id, false, reactor);
     }
 
     /// The program is told that a connection is closed; its last bytes may still be on their way.
     /// `is_clean`: both Close frames have passed, and nothing unread is left. False: the id is stale.
-    pub fn linger(&mut self, id: Id, is_clean: bool, reactor: &mut Reactor) -> bool {
+    pub fn linger(&mut self, id: Id, code: u16, is_clean: bool, reactor: &mut Reactor) -> bool {
+        if let Some(link) = self.links.get(id).filter(|link| link.state.is_known()) {
+            let counted = ConnectionStatistics::of(link);
+            self.groups.closed(link.group, code, &counted);
+            self.last_closed = Some((id, counted));
+        }
+        self.start_lingering(id, is_clean, reactor)
+    }
+
+    fn start_lingering(&mut self, id: Id, is_clean: bool, reactor: &mut Reactor) -> bool {
         let Some(link) = self.links.get_mut(id) else {
             return false;
         };
@@ -204,6 +213,7 @@ impl Traffic {
         link.notify_end();
         link.shut_down_if_shared();
         link.queue.clear(&mut self.pool);
+        self.groups.leave(link.group);
         self.log.write(Topic::State, id, format_args!("dead"));
         reactor.release(id, Some(link.fd));
     }
@@ -264,6 +274,7 @@ mod tests {
                 unparsed: Vec::new(),
                 is_shared: false,
                 guest: None,
+                listener: None,
             };
             self.traffic.add(id, upgraded, &mut self.reactor);
             assert!(self.traffic.open(id, &mut self.reactor));

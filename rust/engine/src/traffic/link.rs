@@ -10,6 +10,7 @@ use evws_proto::Role;
 use super::pongs::Pongs;
 use super::rates::Rates;
 use super::state::{LinkState, Writing};
+use super::statistics::{Counters, GroupNumber};
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
 use crate::guest::Guest;
@@ -55,6 +56,10 @@ pub struct Link {
     pub role: Role,
     /// The events that the program wants.
     pub wants: Wants,
+    /// What it has counted.
+    pub counters: Counters,
+    /// Whose sums its counts will be added to.
+    pub group: GroupNumber,
     /// What it is limited to.
     pub limits: Rc<Limits>,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
@@ -96,6 +101,8 @@ impl Link {
             extensions: None,
             role,
             wants: settings.wants,
+            counters: Counters::default(),
+            group: 0,
             limits: Rc::clone(&settings.limits),
             is_shared: false,
             is_codec_owner: false,
@@ -241,9 +248,14 @@ impl Links {
         self.count
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.table.iter().flatten().map(|link| &**link)
+    }
+
     /// Their ids, in no order.
     pub fn ids(&self) -> Vec<Id> {
-        self.table.iter().flatten().map(|link| link.id).collect()
+        self.iter().map(|link| link.id).collect()
     }
 
     /// Takes all of them out.

@@ -18,6 +18,7 @@ mod rates;
 mod receive;
 mod send;
 mod state;
+mod statistics;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -39,10 +40,12 @@ use link::{Link, Links};
 use masks::Masks;
 use receive::Input;
 use send::ToWrite;
+use statistics::Groups;
 
 pub use send::SendError;
 pub use state::Life;
 use state::LinkState;
+pub use statistics::{ConnectionStatistics, Flow, Totals};
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.
@@ -68,6 +71,8 @@ pub struct Upgraded {
     pub is_shared: bool,
     /// What a listener knows of its client.
     pub guest: Option<Box<Guest>>,
+    /// Where it came in; `None`: it did not come in at a listener.
+    pub listener: Option<Id>,
 }
 
 /// The established connections of a context, and the memory that they share.
@@ -85,6 +90,9 @@ pub struct Traffic {
     codec_owners: CodecOwners,
     /// The compressed payload of the frame that is being made.
     scratch: Vec<u8>,
+    groups: Groups,
+    /// What the connection counted whose end the program was told of last.
+    last_closed: Option<(Id, ConnectionStatistics)>,
     log: Log,
 }
 
@@ -106,7 +114,9 @@ impl Traffic {
         link.is_shared = upgraded.is_shared;
         link.guest = upgraded.guest;
         link.tls = upgraded.tls;
+        link.counters.read(upgraded.unparsed.len());
         link.unparsed = upgraded.unparsed;
+        link.group = self.groups.join(upgraded.listener);
         link.protocol = upgraded.protocol.map(String::into_boxed_str);
         if let Some(negotiated) = upgraded.deflate {
             link.proto
@@ -142,6 +152,9 @@ impl Traffic {
     pub fn open(&mut self, id: Id, reactor: &mut Reactor) -> bool {
         let opened = self.change(id, LinkState::open).unwrap_or(false);
         if opened {
+            if let Some(link) = self.links.get(id) {
+                self.groups.opened(link.group);
+            }
             self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
@@ -154,6 +167,7 @@ impl Traffic {
         let mut link = self.links.remove(id)?;
         link.shut_down_if_shared();
         link.queue.clear(&mut self.pool);
+        self.groups.leave(link.group);
         self.log.write(Topic::State, id, format_args!("dead"));
         let is_known = link.is_known_before_open();
         Some((link.fd, is_known))
@@ -273,6 +287,33 @@ impl Traffic {
         self.links.get(id).is_some_and(|link| {
             link.state.is_open() && link.limits.send_queue.is_writable(link.queue.waiting())
         })
+    }
+
+    /// What a connection has counted, also the one whose end the program was told of last.
+    pub fn statistics(&self, id: Id) -> Option<ConnectionStatistics> {
+        match self.known_link(id) {
+            Some(link) => Some(ConnectionStatistics::of(link)),
+            None => {
+                let last = self.last_closed.filter(|&(closed, _)| closed == id);
+                last.map(|(_, counted)| counted)
+            }
+        }
+    }
+
+    /// The sums of the connections that came in at some listeners; `None`: of all connections.
+    pub fn totals(&self, listeners: Option<&[Id]>) -> Totals {
+        let open = self.links.iter().filter(|link| link.state.is_known());
+        self.groups.sum(listeners, open)
+    }
+
+    /// How many of them were closed with which code.
+    pub fn closed_by_code(&self, listeners: Option<&[Id]>) -> Vec<(u16, u64)> {
+        self.groups.sum(listeners, std::iter::empty()).closed
+    }
+
+    /// A listener is no more.
+    pub fn forget_listener(&mut self, listener: Id) {
+        self.groups.end(listener);
     }
 
     /// The descriptor of a connection, and what it is to be watched for.

@@ -266,6 +266,9 @@ impl Traffic {
         let is_limited = link.rates.is_some();
         let buffer = input.buffer();
         let result = read_once(&link.fd, &mut link.tls, target, wire, buffer, most);
+        if let Ok((direct, end)) = result {
+            link.counters.read(direct + end);
+        }
         let wants_write = link.tls.as_ref().is_some_and(|tls| tls.wants_write());
         if wants_write && change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);
@@ -389,6 +392,7 @@ impl Traffic {
             if let Received::Message { binary, payload } = received {
                 let length = payload.len();
                 let is_limited = link.rates.is_some();
+                link.counters.received(length);
                 if !link.wants.message {
                     link.proto.release();
                     self.codec_owners.note(link, shared.reactor);
@@ -453,8 +457,8 @@ impl Traffic {
                 shared.outbox.data_mut().payload = reason;
                 // Nothing goes out if this answers our own.
                 self.queue_close(id, code, &[]);
-                self.linger(id, is_clean, shared.reactor);
                 let code = code.unwrap_or(1005);
+                self.linger(id, code, is_clean, shared.reactor);
                 Some(Event::Close { id, code })
             }
             Control::Failed { code, text } => {

@@ -2,7 +2,7 @@
 //! loop together.
 
 use evws_proto::close;
-use evws_proto::connection::{self, FrameKind};
+use evws_proto::connection::{FrameError, FrameKind};
 use evws_proto::frame::{parse_header, Header};
 
 use super::link::Link;
@@ -35,13 +35,13 @@ pub enum SendError {
     Dropped,
 }
 
-impl From<connection::SendError> for SendError {
+impl From<FrameError> for SendError {
     #[inline]
-    fn from(error: connection::SendError) -> Self {
+    fn from(error: FrameError) -> Self {
         match error {
-            connection::SendError::NotOpen => SendError::NotOpen,
-            connection::SendError::FragmentInProgress => SendError::FragmentInProgress,
-            connection::SendError::NoMemory => SendError::NoMemory,
+            FrameError::NotOpen => SendError::NotOpen,
+            FrameError::FragmentInProgress => SendError::FragmentInProgress,
+            FrameError::NoMemory => SendError::NoMemory,
         }
     }
 }
@@ -136,6 +136,8 @@ impl Traffic {
         if let Err(NoMemory) = queued {
             return Err(self.undo_frame(id, kind, in_progress, shared));
         }
+        let waiting = link.queue.payload();
+        link.counters.sent(kind, payload.len(), waiting);
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
         if change(log, link, LinkState::queue) {
             to_write.push(id);
@@ -193,6 +195,7 @@ impl Traffic {
         if link.queue.append(&mut self.pool, &frame).is_err() {
             return;
         }
+        link.counters.sent_control(1);
         link.pongs.queued(length, link.queue.end());
         if self.log.is_on() {
             log_frame(&self.log, id, "sent", &frame.header());
@@ -210,8 +213,9 @@ impl Traffic {
         };
         let masks = &mut self.masks;
         let mut frames = Vec::new();
+        let ends_message = link.proto.fragment_in_progress();
         let closed = link.proto.close(code, reason, || masks.next(), &mut frames);
-        if closed == Err(connection::SendError::NotOpen) {
+        if closed == Err(FrameError::NotOpen) {
             return;
         }
         if closed.is_err() || link.queue.append_close(&mut self.pool, &frames).is_err() {
@@ -222,8 +226,11 @@ impl Traffic {
                 format_args!("there is no memory for a Close"),
             );
             change(&self.log, link, LinkState::die);
-        } else if self.log.is_on() {
-            log_frames(&self.log, id, &frames);
+        } else {
+            link.counters.sent_control(1 + u64::from(ends_message));
+            if self.log.is_on() {
+                log_frames(&self.log, id, &frames);
+            }
         }
         if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);

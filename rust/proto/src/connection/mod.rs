@@ -14,7 +14,7 @@ use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::Role;
 use partial::Partial;
 
-pub use send::{FrameKind, Outgoing, SendError};
+pub use send::{FrameError, FrameKind, Outgoing};
 
 /// The options of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +112,8 @@ pub struct Connection {
     max_fragments: u32,
     /// Frames of the message that is being received; 0 between two of them.
     fragments: u32,
+    /// Frames that have begun to come.
+    frames_received: u64,
     role: Role,
     validate_utf8: bool,
     /// Our Close is queued: nothing may follow it.
@@ -140,6 +142,7 @@ impl Connection {
                 limit => limit,
             },
             fragments: 0,
+            frames_received: 0,
             role: config.role,
             validate_utf8: config.validate_utf8,
             close_sent: false,
@@ -179,6 +182,12 @@ impl Connection {
             (false, true) => ReadyState::CloseSent,
             (false, false) => ReadyState::Open,
         }
+    }
+
+    /// How many frames have begun to come, fragments and control frames among them.
+    #[inline]
+    pub fn frames_received(&self) -> u64 {
+        self.frames_received
     }
 
     /// Whether our own Close was sent.
@@ -291,7 +300,7 @@ mod tests {
         let before = out.clone();
         assert_eq!(
             server.send(FrameKind::Binary, b"b", [0; 4], &mut out),
-            Err(SendError::FragmentInProgress)
+            Err(FrameError::FragmentInProgress)
         );
         assert_eq!(out, before);
         server.send(FrameKind::Ping, b"", [0; 4], &mut out).unwrap();
@@ -322,7 +331,7 @@ mod tests {
             .unwrap();
         assert_eq!(out, b"\x88\x06\x03\xE9gone");
         assert!(server.close_sent());
-        let refused = Err(SendError::NotOpen);
+        let refused = Err(FrameError::NotOpen);
         assert_eq!(
             server.send(FrameKind::Binary, b"", [0; 4], &mut out),
             refused

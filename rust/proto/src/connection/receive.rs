@@ -35,6 +35,7 @@ impl Connection {
     pub fn receive<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
         if self.partial.is_none() && !self.close_sent && !self.ended && !self.receiving_fragments {
             if let Some((header, payload)) = self.whole_message(input) {
+                self.frames_received += 1;
                 let binary = header.opcode == Opcode::Binary;
                 let end = payload.end;
                 let payload = &mut input[payload];
@@ -126,6 +127,7 @@ impl Connection {
                 Some(frame) => frame,
                 None => match self.next_header(input, used)? {
                     Some(header) => {
+                        self.frames_received += 1;
                         if let Some(seen) = &mut seen {
                             seen.push(header);
                         }

@@ -84,7 +84,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The frame as it goes out where compression was negotiated.
-    fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Result<Self, SendError> {
+    fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Result<Self, FrameError> {
         let first = self.opcode != Opcode::Continuation;
         let compressed = deflate.compress(first, self.fin, self.payload, scratch)?;
         Ok(match compressed {
@@ -100,7 +100,7 @@ impl<'a> Outgoing<'a> {
 
 /// Why nothing was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
+pub enum FrameError {
     /// A Close was sent or received, or the connection failed.
     NotOpen,
     /// A message of ours has begun and its last fragment was not sent.
@@ -115,7 +115,7 @@ impl Connection {
     /// was made must be sent, or [forgotten](Self::forget_frame).
     ///
     /// # Errors
-    /// [`SendError`]; nothing has changed.
+    /// [`FrameError`]; nothing has changed.
     #[inline]
     pub fn frame<'a>(
         &mut self,
@@ -123,13 +123,13 @@ impl Connection {
         payload: &'a [u8],
         random: impl FnOnce() -> [u8; 4],
         scratch: &'a mut Vec<u8>,
-    ) -> Result<Outgoing<'a>, SendError> {
+    ) -> Result<Outgoing<'a>, FrameError> {
         if self.close_sent || self.ended {
-            return Err(SendError::NotOpen);
+            return Err(FrameError::NotOpen);
         }
         let (opcode, fin) = match kind {
             FrameKind::Text | FrameKind::Binary if self.sending_fragments => {
-                return Err(SendError::FragmentInProgress)
+                return Err(FrameError::FragmentInProgress)
             }
             FrameKind::Text => (Opcode::Text, true),
             FrameKind::Binary => (Opcode::Binary, true),
@@ -165,14 +165,14 @@ impl Connection {
     /// Appends to `out` what [`frame`](Self::frame) makes.
     ///
     /// # Errors
-    /// [`SendError`]; `out` is as it was.
+    /// [`FrameError`]; `out` is as it was.
     pub fn send(
         &mut self,
         kind: FrameKind,
         payload: &[u8],
         random: [u8; 4],
         out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), FrameError> {
         let mut scratch = Vec::new();
         self.frame(kind, payload, || random, &mut scratch)?
             .encode(out);
@@ -185,16 +185,16 @@ impl Connection {
     /// code. From here on the peer's messages are dropped. `random` gives the mask key of each frame.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] if our Close was sent before, [`SendError::NoMemory`]; `out` is as it was.
+    /// [`FrameError::NotOpen`] if our Close was sent before, [`FrameError::NoMemory`]; `out` is as it was.
     pub fn close(
         &mut self,
         code: Option<u16>,
         reason: &[u8],
         mut random: impl FnMut() -> [u8; 4],
         out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), FrameError> {
         if self.close_sent {
-            return Err(SendError::NotOpen);
+            return Err(FrameError::NotOpen);
         }
         debug_assert!(
             code.is_none_or(close::is_valid_to_send),

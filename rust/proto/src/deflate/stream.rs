@@ -6,7 +6,7 @@
 use super::pool::{Codecs, Setting};
 use super::receive::{Receiver, TAIL};
 use super::{Agreement, Direction, MIN_WINDOW_BITS};
-use crate::connection::{Failure, SendError};
+use crate::connection::{Failure, FrameError};
 use crate::Role;
 use flate2::{Compress, FlushCompress};
 
@@ -56,14 +56,14 @@ impl Deflate {
     /// out as it is. Only the first part decides that.
     ///
     /// # Errors
-    /// [`SendError::NoMemory`]; nothing has changed.
+    /// [`FrameError::NoMemory`]; nothing has changed.
     pub fn compress<'a>(
         &mut self,
         first: bool,
         last: bool,
         payload: &[u8],
         scratch: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>, SendError> {
+    ) -> Result<Option<&'a [u8]>, FrameError> {
         // A window of 8 bits is more than zlib can keep to, and nobody has to compress.
         let wanted =
             payload.len() as u64 >= self.threshold && self.sending.window_bits >= MIN_WINDOW_BITS;
@@ -160,15 +160,17 @@ impl Deflate {
 
 /// Makes room for all that `payload` bytes can be compressed to, in `scratch` and in what they are copied to from there.
 /// What has gone through a compressor cannot be taken back.
-fn make_room(payload: usize, scratch: &mut Vec<u8>) -> Result<(), SendError> {
+fn make_room(payload: usize, scratch: &mut Vec<u8>) -> Result<(), FrameError> {
     // Nine bits for each byte are the worst; blocks have headers.
     let most = payload
         .saturating_add(payload / 8 + payload / 64)
         .saturating_add(FLUSH_ROOM);
-    scratch.try_reserve(most).map_err(|_| SendError::NoMemory)?;
+    scratch
+        .try_reserve(most)
+        .map_err(|_| FrameError::NoMemory)?;
     if payload > SMALL && Vec::<u8>::new().try_reserve_exact(most).is_err() {
         *scratch = Vec::new();
-        return Err(SendError::NoMemory);
+        return Err(FrameError::NoMemory);
     }
     Ok(())
 }
