@@ -21,12 +21,14 @@ use Exporter 'import';
 our @EXPORT = qw(victim attack);
 
 my $MARGIN = 64;    # KiB that memory may grow by, beside the limit
+my $WARM   = 2048;  # more KiB for what a process needs once, when an attack is the first of its kind
 
 # ---- the victim's process ----
 
-# victim(listen => {...}, connect => {...}, context => {...}, before => sub {...}):
-# options for the three calls. It listens, and echoes messages of 1 to 1000
-# octets; with connect, $victim->connect($url) makes it a client.
+# victim(listen => {...}, connect => {...}, context => {...}): options for the three
+# calls. It listens, and echoes messages of 1 to 1000 octets; $victim->connect($url) makes
+# it a client. $victim->do($words) has it call do => sub { my ($loop, $words, $done) = @_ },
+# and $victim->seen->{done} tells when that has called $done.
 sub victim {
     my (%o) = @_;
     socketpair my $ours, my $theirs, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
@@ -41,9 +43,9 @@ sub victim {
     close $theirs;
     Children::keep($pid);
     my $self = bless { pid => $pid, owner => $$, line => $ours, tls => $o{listen}{ssl_cert} }, __PACKAGE__;
-    my ($word, $port) = split ' ', $self->_hear, 2;
-    $word eq 'port' or die "the victim says: $word $port\n";
-    $self->{port} = $port;
+    my ($word, $said) = split ' ', $self->_hear, 2;
+    $word eq 'port' or die "the victim says: $word $said\n";
+    @$self{qw(port plain)} = split ' ', $said;
     return $self;
 }
 
@@ -56,9 +58,10 @@ sub _say {
 
 sub _live {
     my ($line, %o) = @_;
-    EV::default_loop()->loop_fork;
     require EV::Websockets;
-    my (%seen, @clients);
+    # Not the loop that the test has watchers in.
+    my $loop = EV::Loop->new;
+    my %seen;
     my %count = (
         on_connect => sub { $seen{connect}++ },
         on_message => sub {
@@ -77,24 +80,25 @@ sub _live {
         }
         return %all;
     };
-    my $context = EV::Websockets::Context->new(%{ $o{context} || {} });
+    my $context = EV::Websockets::Context->new(loop => $loop, %{ $o{context} || {} });
     my $port = $context->listen($with->(on_message => $count{on_message}, %{ $o{listen} || {} }));
     my %command = (
         tell    => sub { _say($line, join "\t", map { (my $v = $seen{$_}) =~ s/\s+/ /g; "$_=$v" } sort keys %seen) },
         connect => sub {
-            my $made = eval { push @clients, $context->connect($with->(%{ $o{connect} || {} }, url => $_[0])); 1 };
+            my $made = eval { $context->connect($with->(%{ $o{connect} || {} }, url => $_[0])); 1 };
             if (!$made) { $seen{error}++; $seen{last_error} = $@ }
         },
-        do => sub { $o{do}->($context, \@clients, @_) },
+        do => sub { $seen{done} = 0; $o{do}->($loop, $_[0], sub { $seen{done} = 1 }) },
     );
     my $text = '';
-    my $watcher = EV::io($line, EV::READ(), sub {
+    my $watcher = $loop->io($line, EV::READ(), sub {
         sysread $line, $text, 65536, length $text or POSIX::_exit(0);
         while ($text =~ s/\A(\w+) ?(.*)\n//) { $command{$1}->($2) }
     });
-    $o{before}->($context, $port) if $o{before};
-    _say($line, "port $port");
-    EV::run();
+    # The neighbour of those that attack TLS speaks none.
+    my $plain = $o{listen}{ssl_cert} ? $context->listen(%count) : $port;
+    _say($line, "port $port $plain");
+    $loop->run;
     return;
 }
 
@@ -124,12 +128,26 @@ sub seen {
 sub connect { my ($self, $url) = @_; syswrite $self->{line}, "connect $url\n"; return }
 sub do      { my ($self, @words) = @_; syswrite $self->{line}, "do @words\n"; return }
 
+# So many clients, 25 at once, none of which gets its connection; whether all failed.
+sub fails_to_connect {
+    my ($self, $url, $times) = @_;
+    my $errors = $self->seen->{error} || 0;
+    while ($times > 0) {
+        my $batch = $times > 25 ? 25 : $times;
+        $self->connect($url) for 1 .. $batch;
+        $errors += $batch;
+        $times -= $batch;
+        return 0 if !wait_until(sub { ($self->seen->{error} || 0) >= $errors });
+    }
+    return $self->seen->{error} == $errors;
+}
+
 # A raw peer of it; one that is upgraded.
 sub peer { return RawPeer->connect($_[0]{port}) }
 
 sub upgraded {
     my ($self, %o) = @_;
-    my $peer = $self->peer->upgrade(%o);
+    my $peer = RawPeer->connect($self->{plain})->upgrade(%o);
     wait_until(sub { defined $peer->head || $peer->eof });
     return $peer;
 }
@@ -279,8 +297,11 @@ sub attack {
     is($victim->{neighbour}->status, 101, "$name: a neighbour is connected");
     # What every context has, it has after that: a buffer whose pages have all been written to.
     $victim->flood($victim->{neighbour}, $victim->{neighbour}->make(PONG, 'x' x 125), 100_000) if !$victim->{warm}++;
+    my $cold = $victim->memory;
+    delete $victim->{peak};
     $code->($o{warm});
     $victim->_round_trip;
+    my $warm = ($victim->{peak} || 0) - ($cold || 0);
     my ($memory, $cpu) = ($victim->memory, $victim->cpu);
     delete @$victim{qw(peak meanwhile unserved)};
     $code->($o{times});
@@ -288,11 +309,12 @@ sub attack {
     ok($victim->_round_trip, "$name: and afterwards");
     $victim->_look;
     SKIP: {
-        skip 'no /proc, or a process that is watched', 2 if !defined $memory || !defined $cpu;
+        skip 'no /proc, or a process that is watched', 3 if !defined $memory || !defined $cpu;
         my $grown = $victim->{peak} - $memory;
         my $spent = $victim->cpu - $cpu;
         my $bound = $o{limit} + $MARGIN;
         cmp_ok($grown, '<=', $bound, "$name: KiB that memory grew by");
+        cmp_ok($warm, '<=', $bound + $WARM, "$name: and when it was done first");
         cmp_ok($spent, '<=', $o{cpu}, "$name: seconds of the processor");
         note(sprintf 'figures: %s: %d of %d KiB, %.2f of %s s', $name, $grown, $bound, $spent, $o{cpu});
     }
