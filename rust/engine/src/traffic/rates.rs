@@ -4,13 +4,13 @@
 //! down by TCP, and nothing is lost. Messages that were read already wait, too, if they are beyond the rate of messages;
 //! bytes that were read are delivered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Traffic, BUFFER};
 use crate::event::{Event, Id};
 use crate::limits::{Limits, Rate, RateLimit};
 use crate::log::Topic;
-use crate::reactor::Timer;
+use crate::reactor::{Time, Timer};
 use crate::shared::Shared;
 
 /// A pause is not shorter than this, unless the bucket is full before: a rate of thousands a second must not wake the
@@ -30,7 +30,7 @@ struct Bucket {
     /// What is left. Less than nothing: more was taken than was there.
     tokens: f64,
     /// Up to when it has been filled; `None`: it is full.
-    filled: Option<Instant>,
+    filled: Option<Time>,
 }
 
 impl Bucket {
@@ -42,16 +42,14 @@ impl Bucket {
         }
     }
 
-    fn fill(&mut self, now: Instant) {
+    fn fill(&mut self, now: Time) {
         let since = self.filled.replace(now);
-        let passed = since.map_or(0.0, |since| {
-            now.saturating_duration_since(since).as_secs_f64()
-        });
+        let passed = since.map_or(0.0, |since| now.since(since).as_secs_f64());
         self.tokens = (self.tokens + passed * self.rate.per_second).min(self.rate.burst);
     }
 
     /// Takes `count` tokens out, whether they are there or not. The pause that makes up for it, if there is not one left.
-    fn take(&mut self, count: f64, now: Instant) -> Option<Duration> {
+    fn take(&mut self, count: f64, now: Time) -> Option<Duration> {
         self.fill(now);
         self.tokens -= count;
         if self.tokens >= 1.0 {
@@ -85,14 +83,14 @@ impl Rates {
     }
 
     /// How many bytes may be read at a time.
-    pub fn readable(&mut self, now: Instant) -> usize {
+    pub fn readable(&mut self, now: Time) -> usize {
         self.bytes.as_mut().map_or(ANY, |bucket| {
             bucket.fill(now);
             (bucket.tokens as usize).clamp(LEAST_READ, BUFFER)
         })
     }
 
-    fn take(&mut self, limit: RateLimit, count: usize, now: Instant) -> Option<Duration> {
+    fn take(&mut self, limit: RateLimit, count: usize, now: Time) -> Option<Duration> {
         let bucket = match limit {
             RateLimit::Messages => &mut self.messages,
             RateLimit::Bytes => &mut self.bytes,
@@ -152,13 +150,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn bucket(per_second: f64, burst: f64) -> (Bucket, Instant) {
+    fn bucket(per_second: f64, burst: f64) -> (Bucket, Time) {
         let rate = Rate::new(per_second, burst).unwrap();
-        (Bucket::new(rate), Instant::now())
+        (Bucket::new(rate), Time::BEGINNING)
     }
 
     /// Takes one after the other. How many until there is a pause, and that.
-    fn until_pause(bucket: &mut Bucket, now: Instant) -> (usize, Duration) {
+    fn until_pause(bucket: &mut Bucket, now: Time) -> (usize, Duration) {
         (1..)
             .find_map(|count| Some((count, bucket.take(1.0, now)?)))
             .unwrap()
@@ -169,16 +167,16 @@ mod tests {
         let (mut bucket, start) = bucket(2.0, 5.0);
         assert_eq!(until_pause(&mut bucket, start), (5, SECOND / 2));
         assert_eq!(
-            until_pause(&mut bucket, start + SECOND / 2),
+            until_pause(&mut bucket, start.checked_add(SECOND / 2).unwrap()),
             (1, SECOND / 2)
         );
         // Whoever waits longer may send more, up to the burst and not beyond.
         assert_eq!(
-            until_pause(&mut bucket, start + 2 * SECOND),
+            until_pause(&mut bucket, start.checked_add(2 * SECOND).unwrap()),
             (3, SECOND / 2)
         );
         assert_eq!(
-            until_pause(&mut bucket, start + 99 * SECOND),
+            until_pause(&mut bucket, start.checked_add(99 * SECOND).unwrap()),
             (5, SECOND / 2)
         );
         // Time that goes back changes nothing.
@@ -191,10 +189,12 @@ mod tests {
         let pause = bucket.take(600.0, start).unwrap();
         assert_eq!(pause.as_secs_f64(), 5.05);
         assert_eq!(
-            bucket.take(0.0, start + pause / 2).map(|rest| rest < pause),
+            bucket
+                .take(0.0, start.checked_add(pause / 2).unwrap())
+                .map(|rest| rest < pause),
             Some(true)
         );
-        assert_eq!(bucket.take(0.0, start + pause), None);
+        assert_eq!(bucket.take(0.0, start.checked_add(pause).unwrap()), None);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
         let (count, pause) = until_pause(&mut bucket, start);
         assert_eq!(count, 1_000_000);
         assert!(pause.as_secs_f64() >= PAUSE);
-        let (count, _) = until_pause(&mut bucket, start + pause);
+        let (count, _) = until_pause(&mut bucket, start.checked_add(pause).unwrap());
         assert!(count >= 490, "{count}");
     }
 
@@ -213,7 +213,7 @@ mod tests {
             let (mut bucket, start) = bucket(per_second, burst);
             bucket.take(1.0, start);
             assert!(bucket
-                .take(1e18, start + SECOND)
+                .take(1e18, start.checked_add(SECOND).unwrap())
                 .is_none_or(|pause| pause.as_secs_f64() <= LONGEST));
         }
         assert!(Rate::new(0.0, 5.0).is_none() && Rate::new(f64::NAN, 1.0).is_none());
