@@ -273,6 +273,10 @@ typedef struct evws_names {
    */
   struct evws_bytes hosts;
   /**
+   * Its `trusted_proxies`.
+   */
+  struct evws_bytes trusted_proxies;
+  /**
    * `deflate` of `evws_settings`.
    */
   struct evws_bytes deflate;
@@ -616,6 +620,15 @@ typedef struct evws_upgrade_options {
    */
   struct evws_strings allowed_hosts;
   /**
+   * Whether it is said which proxies are believed about their clients.
+   */
+  bool check_proxy;
+  /**
+   * The proxies that are believed, by their headers `X-Forwarded-For` and `Forwarded`, and by the head of the PROXY
+   * protocol: addresses, networks like `10.0.0.0/8`, and `unix` for whoever comes by a Unix socket.
+   */
+  struct evws_strings trusted_proxies;
+  /**
    * Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
    */
   bool ask_origin;
@@ -704,6 +717,12 @@ typedef struct evws_server_tls {
 } evws_server_tls;
 
 /**
+ * Whether clients come with a head of the PROXY protocol, version 1 or 2: one of `EVWS_PROXY_HEAD_*`. With
+ * `check_proxy` such a head is believed if it comes from one of `trusted_proxies`, otherwise whoever it comes from.
+ */
+typedef uint32_t evws_proxy_heads;
+
+/**
  * What a listener accepts with.
  */
 typedef struct evws_listen_options {
@@ -755,6 +774,10 @@ typedef struct evws_listen_options {
    * TLS of the listener.
    */
   struct evws_server_tls tls;
+  /**
+   * One of `EVWS_PROXY_HEAD_*`.
+   */
+  evws_proxy_heads proxy_heads;
   /**
    * How many connections there may be, established or under way; beyond, clients get 503. 0: no limit.
    */
@@ -1019,6 +1042,21 @@ typedef struct evws_tls_info {
  * A client without a certificate is refused.
  */
 #define EVWS_VERIFY_CLIENT_REQUIRED 2
+
+/**
+ * Such a head is no request.
+ */
+#define EVWS_PROXY_HEAD_NO 0
+
+/**
+ * They come with one or without.
+ */
+#define EVWS_PROXY_HEAD_OPTIONAL 1
+
+/**
+ * Whoever comes without one is dropped.
+ */
+#define EVWS_PROXY_HEAD_REQUIRED 2
 
 /**
  * A client's, which will send its upgrade request, or the rest of it.
@@ -1469,9 +1507,18 @@ struct evws_bytes evws_protocol(const struct evws_context *context, uint64_t id)
 struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t id);
 
 /**
+ * The peer's port, whenever `evws_peer_address` knows its address; 0: it is not known.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+uint16_t evws_peer_port(const struct evws_context *context, uint64_t id);
+
+/**
  * Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
  * connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
  * answer, and of the one that the event polled last has rejected.
+ * Behind a proxy that is trusted it is the client's, as the proxy says it, and 0 if the proxy does not.
  *
  * Safety:
  * `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.

@@ -45,6 +45,7 @@ $answer = plain("hello, ", "world\n");
     is(scalar @{ $seen[0] }, 1, 'on_request gets one argument');
     my $headers = { Path => '/a page', Query => 'x=%20y', URI => '/a%20page?x=%20y', Host => 'test',
         'X-Token' => '1, 2', Cookie => 'a=1' };
+    like(delete $seen[0][0]{peer_port}, qr/\A[1-9]\d*\z/, "the client's port");
     is_deeply($seen[0][0], {
         method => 'GET', uri => '/a%20page?x=%20y', path => '/a page', query => 'x=%20y', protocol => 'HTTP/1.1',
         scheme => 'http', headers => $headers, body => '', peer_address => '127.0.0.1',

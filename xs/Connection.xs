@@ -67,6 +67,7 @@ get_protocol(ws_connection *self)
 ALIAS:
     extensions = WS_EXTENSIONS
     peer_address = WS_PEER_ADDRESS
+    peer_port = WS_PEER_PORT
     tls = WS_TLS
 CODE:
     RETVAL = ws_fact(aTHX_ self, (ws_fact_kind)ix);

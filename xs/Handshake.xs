@@ -40,8 +40,11 @@ SV *
 peer_address(ws_handshake *self)
 ALIAS:
     tls = 1
+    peer_port = 2
 CODE:
-    RETVAL = ix ? ws_tls_of(aTHX_ self->ctx, self->id) : ws_address_of(aTHX_ self->ctx, self->id);
+    RETVAL = ix == 1 ? ws_tls_of(aTHX_ self->ctx, self->id)
+           : ix == 2 ? ws_port_of(aTHX_ self->ctx, self->id)
+           : ws_address_of(aTHX_ self->ctx, self->id);
 OUTPUT:
     RETVAL
 

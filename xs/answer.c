@@ -41,6 +41,14 @@ SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id)
     return length ? newSVpvn(text, length) : newSV(0);
 }
 
+/* Its port; or undef. */
+SV *ws_port_of(pTHX_ ws_context *ctx, uint64_t id)
+{
+    const uint16_t port = evws_peer_port(ctx->engine, id);
+
+    return port ? newSVuv(port) : newSV(0);
+}
+
 /* What the target says stands among the headers, too. */
 static void store_header(pTHX_ HV *hash, const char *key, HV *headers, const char *name)
 {
@@ -75,6 +83,7 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event)
     (void)hv_stores(hash, "headers", newRV_noinc((SV *)headers));
     (void)hv_stores(hash, "body", ws_peer_sv(aTHX_ event->payload));
     (void)hv_stores(hash, "peer_address", ws_address_of(aTHX_ ctx, event->id));
+    (void)hv_stores(hash, "peer_port", ws_port_of(aTHX_ ctx, event->id));
     return hash;
 }
 

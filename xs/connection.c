@@ -275,6 +275,7 @@ SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which)
     case WS_PROTOCOL:     return ws_text_sv(aTHX_ evws_protocol(conn->ctx->engine, conn->id));
     case WS_EXTENSIONS:   return ws_text_sv(aTHX_ evws_extensions(conn->ctx->engine, conn->id));
     case WS_PEER_ADDRESS: return ws_address_of(aTHX_ conn->ctx, conn->id);
+    case WS_PEER_PORT:    return ws_port_of(aTHX_ conn->ctx, conn->id);
     default:              return ws_tls_of(aTHX_ conn->ctx, conn->id);
     }
 }

@@ -25,6 +25,7 @@ static evws_bytes error_text(evws_context *engine)
     names.alpn = name_of(WS_OPT_SSL_ALPN);
     names.origins = name_of(WS_OPT_ORIGINS);
     names.hosts = name_of(WS_OPT_HOSTS);
+    names.trusted_proxies = name_of(WS_OPT_TRUSTED_PROXIES);
     names.deflate = name_of(WS_OPT_DEFLATE);
     return evws_error_text(engine, &names);
 }

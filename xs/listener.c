@@ -53,6 +53,7 @@ void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out)
 {
     refuse_mixtures(aTHX_ o);
     ws_options_read(aTHX_ o, WS_IN_listen_options, out);
+    out->proxy_heads = ws_option_optional(aTHX_ o, WS_OPT_PROXY_PROTOCOL);
     if (ws_option_given(aTHX_ o, WS_OPT_HOST) && !out->hosts.count)
         croak("listen: host must name at least one address");
     out->mode = mode_option(aTHX_ o);

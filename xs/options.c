@@ -330,6 +330,25 @@ HV *ws_options_settings(pTHX_ const ws_options *o)
     return settings;
 }
 
+/* 0, 'optional' or 1, as 0, 1 and 2: the values of EVWS_VERIFY_CLIENT_* and EVWS_PROXY_HEAD_*. */
+U32 ws_option_optional(pTHX_ const ws_options *o, ws_option which)
+{
+    SV *value = o->value[which];
+    SV *plain = value ? ws_plain_string(aTHX_ value) : NULL;
+    NV number = -1;
+
+    if (!value)
+        return 0;
+    /* Perl's own false is an empty string, and a number as well. */
+    if (plain)
+        number = SvIOK(plain) ? SvNV(plain) : ws_number(aTHX_ plain);
+    if (number == 0 || number == 1)
+        return number ? 2 : 0;
+    if (plain && ws_bytes_are(ws_bytes(aTHX_ plain), "optional"))
+        return 1;
+    ws_option_must_be(aTHX_ o, which, "0, 1 or 'optional'");
+}
+
 /* ---- callbacks ---- */
 
 /* What call_sv is to get, borrowed from the options: the CV itself where there

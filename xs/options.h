@@ -105,6 +105,8 @@ enum {
     O(UPGRADED,          "upgraded",          WS_FOR_ADOPT, AS_FLAG(FALSE), NOWHERE) \
     O(ORIGINS,           "origins",           WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
     O(HOSTS,             "hosts",             WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(TRUSTED_PROXIES,   "trusted_proxies",   WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
+    O(PROXY_PROTOCOL,    "proxy_protocol",    WS_FOR_LISTEN | WS_NO_UNDEF, AS_IS, NOWHERE) \
     O(TIMEOUT,           "timeout",           WS_FOR_SHUTDOWN, AS_SECONDS(5), NOWHERE) \
     O(CODE,              "code",              WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
     O(REASON,            "reason",            WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
@@ -147,6 +149,7 @@ typedef struct ws_options {
 } ws_options;
 
 const char *ws_option_name(ws_option which);
+U32 ws_option_optional(pTHX_ const ws_options *o, ws_option which);
 void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count);
 void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash);
 void ws_options_inherit(pTHX_ ws_options *o, HV *settings);

@@ -76,5 +76,8 @@ AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out)
     out->check_host = o->value[WS_OPT_HOSTS] != NULL;
     if (out->check_host)
         WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_HOSTS, NULL), out->allowed_hosts);
+    out->check_proxy = o->value[WS_OPT_TRUSTED_PROXIES] != NULL;
+    if (out->check_proxy)
+        WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_TRUSTED_PROXIES, NULL), out->trusted_proxies);
     return origin_options(aTHX_ o, out);
 }

@@ -16,24 +16,6 @@ void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out)
 
 /* ---- listen ---- */
 
-static evws_verify_client verify_client_option(pTHX_ const ws_options *o)
-{
-    SV *value = o->value[WS_OPT_SSL_VERIFY_CLIENT];
-    SV *plain = value ? ws_plain_string(aTHX_ value) : NULL;
-    NV number = -1;
-
-    if (!value)
-        return EVWS_VERIFY_CLIENT_NO;
-    /* Perl's own false is an empty string, and a number as well. */
-    if (plain)
-        number = SvIOK(plain) ? SvNV(plain) : ws_number(aTHX_ plain);
-    if (number == 0 || number == 1)
-        return number ? EVWS_VERIFY_CLIENT_REQUIRED : EVWS_VERIFY_CLIENT_NO;
-    if (plain && ws_bytes_are(ws_bytes(aTHX_ plain), "optional"))
-        return EVWS_VERIFY_CLIENT_OPTIONAL;
-    ws_option_must_be(aTHX_ o, WS_OPT_SSL_VERIFY_CLIENT, "0, 1 or 'optional'");
-}
-
 static void check_combination(pTHX_ const ws_options *o, evws_verify_client verify)
 {
     const char *useless;
@@ -94,7 +76,7 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out)
     /* What browsers offer, and whatever else speaks HTTP: it is answered, so that nobody takes it for HTTP/2. */
     static const evws_bytes http = { (const uint8_t *)"http/1.1", 8 };
 
-    out->verify_client = verify_client_option(aTHX_ o);
+    out->verify_client = ws_option_optional(aTHX_ o, WS_OPT_SSL_VERIFY_CLIENT);
     check_combination(aTHX_ o, out->verify_client);
     out->cert = ws_option_string(aTHX_ o, WS_OPT_SSL_CERT);
     out->key = ws_option_string(aTHX_ o, WS_OPT_SSL_KEY);

@@ -240,7 +240,7 @@ PerlIO *ws_file_of(pTHX_ SV *fh);
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
-typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_TLS } ws_fact_kind;
+typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_PEER_PORT, WS_TLS } ws_fact_kind;
 bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
 bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
@@ -265,6 +265,7 @@ void ws_recycle_payload(pTHX_ ws_context *ctx, SV *sv);
 HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event);
 HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
+SV *ws_port_of(pTHX_ ws_context *ctx, uint64_t id);
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
 void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers);

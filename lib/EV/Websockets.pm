@@ -136,6 +136,10 @@ C<new>, C<connect>, C<listen>, C<adopt>, and their options.
 
 The methods of a connection, the callbacks, close codes, backpressure.
 
+=item L<EV::Websockets::Proxies>
+
+Who a client is behind haproxy or nginx: C<trusted_proxies>, C<proxy_protocol>.
+
 =item L<EV::Websockets::Limits>
 
 How long a peer is waited for, and other limits.

@@ -222,9 +222,20 @@ pub unsafe extern "C" fn evws_extensions(context: *const evws_context, id: u64) 
     .unwrap_or(evws_bytes::NONE)
 }
 
+/// The peer's port, whenever `evws_peer_address` knows its address; 0: it is not known.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_peer_port(context: *const evws_context, id: u64) -> u16 {
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| engine.peer(id)?.port()) }.unwrap_or(0)
+}
+
 /// Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
 /// connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
 /// answer, and of the one that the event polled last has rejected.
+/// Behind a proxy that is trusted it is the client's, as the proxy says it, and 0 if the proxy does not.
 ///
 /// # Safety
 /// `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.
@@ -236,7 +247,7 @@ pub unsafe extern "C" fn evws_peer_address(
     capacity: usize,
 ) -> usize {
     // SAFETY: as promised above.
-    let address = unsafe { ask(context, |engine| Some(engine.peer_address(id)?.to_string())) };
+    let address = unsafe { ask(context, |engine| Some(engine.peer(id)?.ip()?.to_string())) };
     match address {
         Some(text) if !buffer.is_null() && text.len() <= capacity => {
             // SAFETY: the text fits into the buffer, and the two are different memory.

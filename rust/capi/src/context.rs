@@ -148,6 +148,7 @@ unsafe fn names_of(names: &evws_names) -> Names<'_> {
         alpn: text(names.alpn),
         origins: text(names.origins),
         hosts: text(names.hosts),
+        trusted_proxies: text(names.trusted_proxies),
         deflate: text(names.deflate),
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use evws_engine::{
     AdoptOptions, AdoptedAs, BindAddress, ConnectOptions, DeflateOptions, ListenOptions,
-    RequestParts, Role, Settings, UpgradeOptions, Wants,
+    ProxyHeads, RequestParts, Role, Settings, UpgradeOptions, Wants,
 };
 
 use crate::context::evws_context;
@@ -47,12 +47,13 @@ fn settings(options: &evws_settings) -> Settings {
 /// `options` may be read.
 unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
     // SAFETY: the caller's promise.
-    let (protocols, headers, origins, hosts) = unsafe {
+    let (protocols, headers, origins, hosts, proxies) = unsafe {
         (
             options.settings.protocols.to_vec(),
             options.settings.headers.to_vec(),
             options.origins.to_vec(),
             options.allowed_hosts.to_vec(),
+            options.trusted_proxies.to_vec(),
         )
     };
     UpgradeOptions {
@@ -60,6 +61,7 @@ unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
         headers,
         origins: options.check_origin.then_some(origins),
         hosts: options.check_host.then_some(hosts),
+        trusted_proxies: options.check_proxy.then_some(proxies),
         ask_origin: options.ask_origin,
         ask: options.ask_handshake,
         timeout: time(options.handshake_timeout),
@@ -109,6 +111,12 @@ unsafe fn listen(options: *const evws_listen_options) -> Result<ListenOptions, U
             upgrade: upgrade(&options.upgrade),
             serve: options.serve_requests,
             tls: server_tls(&options.tls),
+            proxy_heads: match options.proxy_heads {
+                EVWS_PROXY_HEAD_NO => ProxyHeads::Unknown,
+                EVWS_PROXY_HEAD_REQUIRED => ProxyHeads::Required,
+                EVWS_PROXY_HEAD_OPTIONAL => ProxyHeads::Optional,
+                _ => return Err(Unanswered::Status(EVWS_STATUS_INVALID)),
+            },
             max_connections: options.max_connections as usize,
             max_connections_per_address: options.max_connections_per_address as usize,
             max_handshakes: options.max_handshakes as usize,

@@ -166,6 +166,11 @@ pub struct evws_upgrade_options {
     pub check_host: bool,
     /// The hosts that requests may be for: `host[:port]`, or `*.host[:port]` for what is below a host.
     pub allowed_hosts: evws_strings,
+    /// Whether it is said which proxies are believed about their clients.
+    pub check_proxy: bool,
+    /// The proxies that are believed, by their headers `X-Forwarded-For` and `Forwarded`, and by the head of the PROXY
+    /// protocol: addresses, networks like `10.0.0.0/8`, and `unix` for whoever comes by a Unix socket.
+    pub trusted_proxies: evws_strings,
     /// Report `EVWS_EVENT_HANDSHAKE` with `is_foreign` set for all other pages, in place of 403.
     pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
@@ -175,6 +180,17 @@ pub struct evws_upgrade_options {
     /// as it takes.
     pub handshake_timeout: f64,
 }
+
+/// Whether clients come with a head of the PROXY protocol, version 1 or 2: one of `EVWS_PROXY_HEAD_*`. With
+/// `check_proxy` such a head is believed if it comes from one of `trusted_proxies`, otherwise whoever it comes from.
+pub type evws_proxy_heads = u32;
+
+/// Such a head is no request.
+pub const EVWS_PROXY_HEAD_NO: evws_proxy_heads = 0;
+/// They come with one or without.
+pub const EVWS_PROXY_HEAD_OPTIONAL: evws_proxy_heads = 1;
+/// Whoever comes without one is dropped.
+pub const EVWS_PROXY_HEAD_REQUIRED: evws_proxy_heads = 2;
 
 /// What a listener accepts with.
 #[repr(C)]
@@ -205,6 +221,8 @@ pub struct evws_listen_options {
     pub serve_requests: bool,
     /// TLS of the listener.
     pub tls: evws_server_tls,
+    /// One of `EVWS_PROXY_HEAD_*`.
+    pub proxy_heads: evws_proxy_heads,
     /// How many connections there may be, established or under way; beyond, clients get 503. 0: no limit.
     pub max_connections: u32,
     /// How many of them from one address of IPv4, or from one /64 of IPv6; Unix sockets have none. 0: no limit.
@@ -274,6 +292,8 @@ pub struct evws_names {
     pub origins: evws_bytes,
     /// Its `allowed_hosts`.
     pub hosts: evws_bytes,
+    /// Its `trusted_proxies`.
+    pub trusted_proxies: evws_bytes,
     /// `deflate` of `evws_settings`.
     pub deflate: evws_bytes,
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use evws_proto::forwarded::Peer;
+
 /// How many clients a listener may have at once, established or under way, and how many there are.
 #[derive(Debug, Default)]
 pub struct Admission {
@@ -60,24 +62,20 @@ impl Admission {
         (max > 0 || max_of_block > 0).then(|| Rc::new(admission))
     }
 
-    /// Lets a client in, whose address may not be known yet, or that has none.
+    /// Lets a client in, whose address is not known yet.
     ///
     /// # Errors
     /// There is no place.
-    pub fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Result<Seat, Full> {
+    pub fn enter(self: &Rc<Self>) -> Result<Seat, Full> {
         let mut guests = self.guests.borrow_mut();
         if self.max > 0 && guests.count >= self.max {
             return Err(Full::Whole);
         }
         guests.count += 1;
-        drop(guests);
-        // From here on it leaves by being dropped.
-        let mut seat = Seat {
+        Ok(Seat {
             admission: Rc::clone(self),
             block: None,
-        };
-        seat.settle(address)?;
-        Ok(seat)
+        })
     }
 }
 
@@ -139,18 +137,26 @@ impl Drop for Seat {
 pub struct Guest {
     /// Its place; `None`: places are not counted, or there was none for it.
     pub seat: Option<Seat>,
+    /// Who it is, if a proxy has said that; otherwise it is who the socket says.
+    pub claimed: Option<Peer>,
 }
 
 impl Guest {
     /// As an established connection keeps it: nothing takes no memory.
     pub fn boxed(self) -> Option<Box<Guest>> {
-        self.seat.is_some().then(|| Box::new(self))
+        (self.seat.is_some() || self.claimed.is_some()).then(|| Box::new(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn enter(admission: &Rc<Admission>, address: Option<IpAddr>) -> Result<Seat, Full> {
+        let mut seat = admission.enter()?;
+        seat.settle(address)?;
+        Ok(seat)
+    }
 
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -160,12 +166,12 @@ mod tests {
     fn places_are_free_again_when_clients_leave() {
         assert!(Admission::new(0, 0).is_none());
         let admission = Admission::new(2, 0).unwrap();
-        let first = admission.enter(None).unwrap();
-        let second = admission.enter(address("10.0.0.1")).unwrap();
-        assert_eq!(admission.enter(None).unwrap_err(), Full::Whole);
+        let first = enter(&admission, None).unwrap();
+        let second = enter(&admission, address("10.0.0.1")).unwrap();
+        assert_eq!(enter(&admission, None).unwrap_err(), Full::Whole);
         drop(first);
-        let third = admission.enter(None).unwrap();
-        assert_eq!(admission.enter(None).unwrap_err(), Full::Whole);
+        let third = enter(&admission, None).unwrap();
+        assert_eq!(enter(&admission, None).unwrap_err(), Full::Whole);
         drop((second, third));
         assert_eq!(admission.guests.borrow().count, 0);
     }
@@ -182,13 +188,13 @@ mod tests {
             ("2001:db8:0:1:ffff::2", false),
             ("2001:db8:0:2::1", true),
         ] {
-            let seat = admission.enter(address(text));
+            let seat = enter(&admission, address(text));
             assert_eq!(seat.is_ok(), fits, "{text}");
             seats.extend(seat);
         }
         // Without an address nobody is counted.
-        seats.push(admission.enter(None).unwrap());
-        seats.push(admission.enter(None).unwrap());
+        seats.push(enter(&admission, None).unwrap());
+        seats.push(enter(&admission, None).unwrap());
         drop(seats);
         assert!(admission.guests.borrow().of_block.is_empty());
         assert_eq!(admission.guests.borrow().count, 0);
@@ -197,11 +203,11 @@ mod tests {
     #[test]
     fn a_client_may_turn_out_to_be_another() {
         let admission = Admission::new(0, 1).unwrap();
-        let _other = admission.enter(address("10.0.0.2")).unwrap();
-        let mut seat = admission.enter(address("10.0.0.1")).unwrap();
+        let _other = enter(&admission, address("10.0.0.2")).unwrap();
+        let mut seat = enter(&admission, address("10.0.0.1")).unwrap();
         assert_eq!(seat.settle(address("10.0.0.1")), Ok(()));
         assert_eq!(seat.settle(address("10.0.0.2")), Err(Full::Block));
-        let again = admission.enter(address("10.0.0.1")).unwrap();
+        let again = enter(&admission, address("10.0.0.1")).unwrap();
         assert_eq!(seat.settle(address("10.0.0.3")), Ok(()));
         drop((seat, again));
         assert_eq!(admission.guests.borrow().of_block.len(), 1);

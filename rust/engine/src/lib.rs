@@ -28,6 +28,7 @@ pub use arrivals::adopt::{AdoptOptions, AdoptedAs};
 pub use arrivals::bind::{BindAddress, ListenerAddress};
 pub use arrivals::connect::{ConnectOptions, ListenOptions};
 pub use arrivals::upgrade::UpgradeOptions;
+pub use arrivals::ProxyHeads;
 pub use context::{usual_response, ConnectionState, Context};
 pub use error::{CallError, Names, PLAIN_NAMES};
 pub use event::{Event, Id, Interest, RejectCause, Settings, Wants, Watch};

@@ -1,9 +1,9 @@
 //! Events that wait to be delivered, and the data of the event that was delivered last.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::ops::Range;
 
+use evws_proto::forwarded::Peer;
 use evws_proto::handshake::Headers;
 use evws_proto::http::HttpRequest;
 
@@ -41,8 +41,8 @@ pub enum Subject {
     Request(Box<HttpRequest>, bool),
     /// The response that has refused a client of ours its upgrade: its status, and the body, as far as it was read.
     Refusal(u16, Box<[u8]>),
-    /// A client that was rejected: its id and its address.
-    Client(Box<(Id, Option<SocketAddr>)>),
+    /// A client that was rejected: its id, and who it is.
+    Client(Box<(Id, Peer)>),
 }
 
 /// The events of a context.

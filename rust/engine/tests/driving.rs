@@ -72,7 +72,7 @@ fn an_id_goes_stale_and_its_place_is_used_again_under_another() {
         .is_err());
     assert_eq!(ours.context.send_queue_size(second), 0);
     assert_eq!(ours.context.protocol(first), None);
-    assert_eq!(ours.context.peer_address(first), None);
+    assert_eq!(ours.context.peer(first), None);
 }
 
 #[test]

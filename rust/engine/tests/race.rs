@@ -75,7 +75,7 @@ fn outcome(ours: &mut Loop, options: ConnectOptions) -> Result<IpAddr, String> {
     let mut outcome = None;
     ours.run(|context, seen| {
         match seen.event {
-            Event::Connect { .. } => outcome = context.peer_address(id).map(Ok),
+            Event::Connect { .. } => outcome = context.peer(id).and_then(|peer| peer.ip()).map(Ok),
             Event::ConnectFailed { .. } => {
                 outcome = Some(Err(String::from_utf8(seen.payload.clone()).unwrap()));
             }

@@ -11,6 +11,7 @@
 pub mod close;
 pub mod connection;
 pub mod deflate;
+pub mod forwarded;
 pub mod frame;
 pub mod handshake;
 pub mod http;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use evws_proto::handshake::{self, Rejection, RequestParts, UpgradeRequest};
 use evws_proto::Role;
 
+use super::establish::door::Door;
 use super::establish::server::AlreadyRead;
 use super::establish::stream::Socket;
 use super::pending::ConnectionSource;
@@ -100,7 +101,7 @@ impl Arrivals {
         let received = AlreadyRead {
             request,
             input: options.initial_data,
-            ..AlreadyRead::default()
+            door: Door::of(&policy, sys::peer_address(fd.as_fd())),
         };
         let (source, reactor) = (ConnectionSource::Adopted, &mut *shared.reactor);
         let socket = Socket::new(fd, None);

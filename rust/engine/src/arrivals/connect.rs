@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 
 use super::bind::{self, check_path, BindAddress};
 use super::establish::client::{ClientTlsSetup, Route};
+use super::establish::door::ProxyHeads;
 use super::establish::mailbox::Mailbox;
 use super::establish::server::Policy;
 use super::establish::stream::{Socket, Stream};
@@ -63,6 +64,8 @@ pub struct ListenOptions {
     pub serve: bool,
     /// `None`: no TLS.
     pub tls: Option<ServerTls>,
+    /// Whether clients come with a head of the PROXY protocol.
+    pub proxy_heads: ProxyHeads,
     /// How many connections there may be, established or under way; 0: no limit.
     pub max_connections: usize,
     /// How many of them of one address, or of one /64 of IPv6; 0: no limit.
@@ -169,6 +172,7 @@ impl Arrivals {
         let policy = Policy {
             serve: options.serve,
             tls,
+            proxy_heads: options.proxy_heads,
             admission: Admission::new(options.max_connections, options.max_connections_per_address),
             ..options.upgrade.policy(allowed)
         };

@@ -233,7 +233,7 @@ impl Arrivals {
             sys::set_nodelay(fd.as_fd());
             let (policy, source) = (Rc::clone(&policy), ConnectionSource::Listener(id));
             let received = AlreadyRead {
-                door: Door::of(&policy, peer.map(|peer| peer.ip())),
+                door: Door::of(&policy, peer),
                 ..AlreadyRead::default()
             };
             let socket = Socket::new(fd, peer);

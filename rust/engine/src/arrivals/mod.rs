@@ -15,10 +15,10 @@ mod socket_file;
 pub mod upgrade;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use evws_proto::forwarded::Peer;
 use evws_proto::proxy::rules::Rules;
 use evws_proto::Role;
 
@@ -39,6 +39,7 @@ use establish::ConnectFailure;
 use listeners::{Acceptor, Listener, RejectCounts};
 use pending::Pending;
 
+pub use establish::door::ProxyHeads;
 pub use establish::mailbox::Decision;
 pub use establish::rejected::unavailable;
 
@@ -230,9 +231,9 @@ impl Arrivals {
         }
     }
 
-    /// The address of a client whose request waits for an answer.
-    pub fn peer_address(&self, id: Id) -> Option<SocketAddr> {
-        self.asked(id)?.establishing.socket.peer_address()
+    /// Who the client is whose request waits for an answer.
+    pub fn peer(&self, id: Id) -> Option<Peer> {
+        Some(self.asked(id)?.establishing.peer())
     }
 
     /// What TLS has agreed on with a client whose request waits for an answer.

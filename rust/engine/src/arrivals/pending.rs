@@ -92,7 +92,7 @@ impl Pending {
         let asked = self.settings.wants.reject;
         if let (Some(listener), Some(cause), true) = (self.source.listener(), rejected.cause, asked)
         {
-            let peer = self.establishing.socket.peer_address();
+            let peer = self.establishing.peer();
             let data = EventData {
                 headers: rejected.headers,
                 payload: rejected.why.into_bytes(),

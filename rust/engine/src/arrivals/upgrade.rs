@@ -3,18 +3,21 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use evws_proto::forwarded::Trusted;
 use evws_proto::handshake::{self, Hosts, Origins};
 
 use super::connect::check_deflate;
+use super::establish::door::ProxyHeads;
 use super::establish::server::Policy;
 use crate::error::CallError;
 use crate::event::Settings;
 
-/// The parsed lists of origins and hosts.
+/// The parsed lists of origins, hosts and proxies.
 #[derive(Default)]
 pub struct Allowed {
     origins: Option<Origins>,
     hosts: Option<Hosts>,
+    trusted: Option<Trusted>,
 }
 
 /// The options of a server's upgrades.
@@ -28,6 +31,8 @@ pub struct UpgradeOptions {
     pub origins: Option<Vec<String>>,
     /// The hosts that requests may be for; `None`: any.
     pub hosts: Option<Vec<String>>,
+    /// The proxies that are believed about their clients; `None`: it was not said.
+    pub trusted_proxies: Option<Vec<String>>,
     /// Whether the program decides on pages that are not among them.
     pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
@@ -52,9 +57,12 @@ impl UpgradeOptions {
         }
         let origins = self.origins.as_deref().map(Origins::parse).transpose();
         let hosts = self.hosts.as_deref().map(Hosts::parse).transpose();
+        let trusted = self.trusted_proxies.as_deref();
+        let trusted = trusted.map(Trusted::parse).transpose();
         Ok(Allowed {
             origins: origins.map_err(CallError::Origins)?,
             hosts: hosts.map_err(CallError::Hosts)?,
+            trusted: trusted.map_err(CallError::TrustedProxies)?,
         })
     }
 
@@ -72,6 +80,8 @@ impl UpgradeOptions {
             serve: false,
             report_rejects: self.settings.wants.reject,
             timeout: self.timeout,
+            trusted: allowed.trusted,
+            proxy_heads: ProxyHeads::Unknown,
             admission: None,
             tls: None,
             stopped: Cell::new(false),

@@ -1,8 +1,7 @@
 //! What the program calls: connecting, listening, adopting, sending, answering; and what it asks.
 
-use std::net::IpAddr;
-
 use evws_proto::connection::FrameKind;
+use evws_proto::forwarded::Peer;
 use evws_proto::handshake::{self, Headers, Rejection};
 use evws_proto::http::HttpResponse;
 use evws_proto::proxy::rules::Rules;
@@ -130,17 +129,13 @@ impl Context {
         self.arrivals.tls(id).or_else(|| self.traffic.tls(id))
     }
 
-    /// The peer's address, also of one whose request waits for an answer, or that the event polled last has rejected; an
-    /// IPv4 address that came in over an IPv6 socket as IPv4.
-    pub fn peer_address(&self, id: Id) -> Option<IpAddr> {
-        let address = match &self.outbox.data().subject {
-            Subject::Client(rejected) if rejected.0 == id => rejected.1,
-            _ => self
-                .arrivals
-                .peer_address(id)
-                .or_else(|| self.traffic.peer_address(id)),
-        };
-        Some(address?.ip().to_canonical())
+    /// Who the peer is, also of one whose request waits for an answer, or that the event polled last has rejected: as a
+    /// proxy that is trusted says it, or the socket.
+    pub fn peer(&self, id: Id) -> Option<Peer> {
+        match &self.outbox.data().subject {
+            Subject::Client(rejected) if rejected.0 == id => Some(rejected.1),
+            _ => self.arrivals.peer(id).or_else(|| self.traffic.peer(id)),
+        }
     }
 
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.

@@ -6,6 +6,7 @@ use std::io;
 
 use evws_proto::close::CloseCodeError;
 use evws_proto::deflate::OptionError;
+use evws_proto::forwarded::TrustedError;
 use evws_proto::handshake::{EntryError, HeaderError, Rejection, RequestError};
 use evws_proto::http::HttpResponseError;
 use evws_proto::proxy::ProxyError;
@@ -44,6 +45,9 @@ pub enum CallError {
     /// One of the hosts that are answered to.
     #[error(transparent)]
     Hosts(EntryError),
+    /// An entry of the proxies that are believed.
+    #[error(transparent)]
+    TrustedProxies(TrustedError),
     /// A response that is no upgrade.
     #[error(transparent)]
     Response(#[from] HttpResponseError),
@@ -93,6 +97,9 @@ impl CallError {
         match self {
             CallError::Origins(error) => format!("{}: {error}", names.origins),
             CallError::Hosts(error) => format!("{}: {error}", names.hosts),
+            CallError::TrustedProxies(error) => {
+                format!("{}: {error}", names.trusted_proxies)
+            }
             CallError::Deflate(error) => format!("{}: {error}", names.deflate),
             CallError::Tls(error) | CallError::Certificate(error) => error.text(names),
             other => other.to_string(),
@@ -119,6 +126,8 @@ pub struct Names<'a> {
     pub origins: &'a str,
     /// The hosts that are answered to.
     pub hosts: &'a str,
+    /// The proxies that are believed.
+    pub trusted_proxies: &'a str,
     /// The parameters of compression.
     pub deflate: &'a str,
 }
@@ -133,6 +142,7 @@ pub const PLAIN_NAMES: Names<'_> = Names {
     alpn: "the list for ALPN",
     origins: "allowed origins",
     hosts: "allowed hosts",
+    trusted_proxies: "trusted proxies",
     deflate: "compression",
 };
 

@@ -23,6 +23,7 @@ mod statistics;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use evws_proto::deflate::Codecs;
+use evws_proto::forwarded::Peer;
 use evws_proto::handshake::Negotiated;
 use evws_proto::Role;
 
@@ -267,9 +268,11 @@ impl Traffic {
         self.known_link(id)?.extensions.as_deref()
     }
 
-    /// The peer's address.
-    pub fn peer_address(&self, id: Id) -> Option<std::net::SocketAddr> {
-        sys::peer_address(self.known_link(id)?.fd.as_fd())
+    /// Who the peer is: as a proxy says it, or the socket.
+    pub fn peer(&self, id: Id) -> Option<Peer> {
+        let link = self.known_link(id)?;
+        let claimed = link.guest.as_ref().and_then(|guest| guest.claimed);
+        Some(claimed.unwrap_or_else(|| sys::peer_address(link.fd.as_fd()).into()))
     }
 
     /// What the TLS session has agreed on.

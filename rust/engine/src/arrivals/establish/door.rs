@@ -1,45 +1,146 @@
-//! Whether there is a place for a listener's client.
+//! Who a listener's client is, as proxies before us say it, and whether there is a place for him.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use evws_proto::handshake::Rejection;
+use evws_proto::forwarded::{self, FieldError, Peer, ProxyHead, Trusted};
+use evws_proto::handshake::{Headers, Rejection};
 use evws_proto::http::HttpResponse;
 
+use super::mailbox::Mailbox;
 use super::rejected::Rejected;
 use super::server::{Policy, Server};
-use super::EstablishError;
+use super::stream::Stream;
+use super::{read_more, EstablishError};
 use crate::event::RejectCause;
 use crate::guest::{Full, Guest};
 
 /// Seconds after which a client may try again that found no place.
 const RETRY_AFTER: &str = "5";
 
-/// What a listener has found out about a client before its request.
-#[derive(Debug, Default)]
+/// Whether clients come with a head of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHeads {
+    /// Such a head is no request.
+    #[default]
+    Unknown,
+    /// With or without.
+    Optional,
+    /// Whoever has none is dropped.
+    Required,
+}
+
+/// What a listener has found out about a client.
+#[derive(Debug)]
 pub struct Door {
     /// What goes on with the connection.
     pub guest: Guest,
     /// There was no place for it, which it is told when it has asked.
-    pub full: Option<Full>,
+    full: Option<Full>,
+    /// Who it is to the program.
+    peer: Peer,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Door {
+            guest: Guest::default(),
+            full: None,
+            peer: Peer::Unknown,
+        }
+    }
 }
 
 impl Door {
     /// For a client that was accepted from this address; `None`: from a Unix socket.
-    pub fn of(policy: &Policy, address: Option<IpAddr>) -> Door {
-        let mut door = Door::default();
+    pub fn of(policy: &Policy, address: Option<SocketAddr>) -> Door {
+        let mut door = Door {
+            peer: address.into(),
+            ..Door::default()
+        };
         if let Some(admission) = &policy.admission {
-            match admission.enter(address) {
+            match admission.enter() {
                 Ok(seat) => door.guest.seat = Some(seat),
                 Err(full) => door.full = Some(full),
             }
         }
+        if policy.proxy_heads == ProxyHeads::Unknown {
+            door.arrive(policy);
+        }
         door
+    }
+
+    /// A client counts by its address as soon as that is known. Behind a proxy it is known with the request.
+    fn arrive(&mut self, policy: &Policy) {
+        let is_proxy = |trusted: &Trusted| trusted.has(self.peer);
+        if !policy.trusted.as_ref().is_some_and(is_proxy) {
+            self.settle(self.peer.ip());
+        }
+    }
+
+    fn settle(&mut self, address: Option<IpAddr>) {
+        if let Some(seat) = &mut self.guest.seat {
+            self.full = seat.settle(address).err();
+        }
     }
 }
 
+/// Reads the head of the PROXY protocol from the front of the stream, and leaves what follows it in `input`.
+pub(super) async fn read_proxy_head(
+    stream: &mut Stream,
+    mailbox: &Mailbox,
+    policy: &Policy,
+    input: &mut Vec<u8>,
+    door: &mut Door,
+) -> Result<(), Rejected> {
+    let is_required = policy.proxy_heads == ProxyHeads::Required;
+    let believes = |trusted: &Trusted| trusted.has(door.peer);
+    let is_believed = policy.trusted.as_ref().is_none_or(believes);
+    if is_required && !is_believed {
+        return Err(Rejected::proxy("the client is no trusted proxy"));
+    }
+    let (length, head) = loop {
+        match forwarded::parse_head(input) {
+            Ok(Some(found)) => break found,
+            Ok(None) => {}
+            Err(error) => return Err(Rejected::proxy(&error.to_string())),
+        }
+        match read_more(stream, input).await {
+            Ok(1..) => {}
+            Ok(0) => return Err(Rejected::gone(None)),
+            Err(error) => return Err(Rejected::gone(Some(error))),
+        }
+    };
+    match head {
+        ProxyHead::Absent if is_required => return Err(Rejected::proxy("there is no head")),
+        ProxyHead::Absent => {}
+        _ if !is_believed => return Err(Rejected::proxy("the client is no trusted proxy")),
+        ProxyHead::Local => {}
+        ProxyHead::Client(peer) => {
+            mailbox.log(format_args!("PROXY: the client is {peer}"));
+            door.peer = peer;
+            door.guest.claimed = Some(peer);
+            mailbox.claimed.set(Some(peer));
+        }
+    }
+    input.drain(..length);
+    door.arrive(policy);
+    Ok(())
+}
+
 impl Server {
-    /// Refuses a client for which there is no place.
-    pub(super) async fn check_place(&mut self) -> Result<(), EstablishError> {
+    /// Finds out who sends a request with these headers, and whether there is a place for him.
+    pub(super) async fn check_client(&mut self, headers: &Headers) -> Result<(), EstablishError> {
+        if let Some(trusted) = &self.policy.trusted {
+            match forwarded::client(self.door.peer, headers, trusted) {
+                Ok(peer) if peer == self.door.peer => {
+                    self.mailbox.claimed.set(self.door.guest.claimed);
+                }
+                Ok(peer) => self.mailbox.claimed.set(Some(peer)),
+                Err(error) => return self.refuse_forwarded(error).await,
+            }
+            let peer = self.mailbox.claimed.get().unwrap_or(self.door.peer);
+            self.door.settle(peer.ip());
+        }
         let Some(full) = self.door.full else {
             return Ok(());
         };
@@ -55,6 +156,19 @@ impl Server {
         self.mailbox.log_head("sent", &encoded);
         self.write(&encoded).await?;
         let rejected = Rejected::refused(RejectCause::Limit, &rejection.to_string());
+        self.end(rejected).await
+    }
+
+    async fn refuse_forwarded<T>(&mut self, error: FieldError) -> Result<T, EstablishError> {
+        let text = match error {
+            FieldError::Different => "X-Forwarded-For and Forwarded name different clients.",
+            FieldError::Malformed(_) => "What a proxy says about its client is malformed.",
+        };
+        let rejection = Rejection { status: 400, text };
+        let encoded = rejection.encode();
+        self.mailbox.log_head("sent", &encoded);
+        self.write(&encoded).await?;
+        let rejected = Rejected::refused(RejectCause::Proxy, &rejection.to_string());
         self.end(rejected).await
     }
 }

@@ -24,7 +24,7 @@ impl Server {
         mut body: Body,
     ) -> Result<(), EstablishError> {
         self.note_headers(&request.headers);
-        self.check_place().await?;
+        self.check_client(&request.headers).await?;
         self.check_host(request.host.as_ref()).await?;
         if request.expects_continue && self.input.is_empty() {
             self.write(CONTINUE).await?;

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use evws_proto::forwarded::Peer;
 use evws_proto::handshake::Headers;
 use evws_proto::http::{HttpRequest, HttpResponse};
 use tokio::sync::oneshot;
@@ -113,6 +114,8 @@ pub struct Mailbox {
     is_expired: Cell<bool>,
     /// How far a server's connection has come.
     pub phase: Cell<Phase>,
+    /// Who the client is, if a proxy says that.
+    pub claimed: Cell<Option<Peer>>,
     /// What TLS has agreed on, for a program that is asked.
     secured: OnceCell<OwnedTlsInfo>,
 }

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::task::{ready, Context, Poll, Waker};
 use std::time::Duration;
 
+use evws_proto::forwarded::Peer;
 use evws_proto::handshake::{Headers, Negotiated, UpgradeRefusal};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -147,6 +148,12 @@ impl Establishing {
     /// The deadline has passed: the next poll is to know.
     pub fn expire(&mut self) {
         self.mailbox.expire();
+    }
+
+    /// Who the peer is: as a proxy says it, or the socket.
+    pub fn peer(&self) -> Peer {
+        let claimed = self.mailbox.claimed.get();
+        claimed.unwrap_or_else(|| self.socket.peer_address().into())
     }
 
     /// What the descriptor is to be watched for.

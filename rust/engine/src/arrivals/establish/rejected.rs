@@ -55,6 +55,15 @@ impl Rejected {
         )
     }
 
+    /// What it, or a proxy, was to say before its request is missing or wrong.
+    pub fn proxy(what: &str) -> Rejected {
+        Rejected::new(
+            RejectCause::Proxy,
+            format!("PROXY: {what}"),
+            format!("the head of the PROXY protocol: {what}"),
+        )
+    }
+
     /// It took too long, and has got no answer.
     pub fn late() -> Rejected {
         Rejected {

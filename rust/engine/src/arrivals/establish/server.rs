@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evws_proto::deflate;
+use evws_proto::forwarded::Trusted;
 use evws_proto::handshake::{
     self, HeadLimits, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest,
 };
@@ -19,14 +20,14 @@ use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::door::Door;
+use super::door::{read_proxy_head, Door, ProxyHeads};
 use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
 use super::rejected::{unavailable, Rejected};
 use super::stream::Stream;
 use super::transport::Transport;
 use super::{poll_more, read_more, tls_stream, EstablishError, Established};
 use crate::event::{Interest, RejectCause};
-use crate::guest::Admission;
+use crate::guest::{Admission, Guest};
 use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::server::ListenerTls;
@@ -61,6 +62,10 @@ pub struct Policy {
     pub timeout: Option<Duration>,
     /// Whether the program hears of clients that are rejected.
     pub report_rejects: bool,
+    /// The proxies that are believed; `None`: those that send a head of the PROXY protocol, and none by its headers.
+    pub trusted: Option<Trusted>,
+    /// Whether clients come with a head of the PROXY protocol.
+    pub proxy_heads: ProxyHeads,
     /// How many clients there may be; `None`: they are not counted.
     pub admission: Option<Rc<Admission>>,
     /// TLS of its connections; `None`: there is none.
@@ -106,10 +111,26 @@ pub async fn establish(
     received: AlreadyRead,
 ) -> Result<Established, EstablishError> {
     let socket = stream.clone();
+    let mut stream = stream;
+    let AlreadyRead {
+        request,
+        mut input,
+        mut door,
+    } = received;
+    if policy.proxy_heads != ProxyHeads::Unknown {
+        let head = read_proxy_head(&mut stream, &mailbox, &policy, &mut input, &mut door);
+        let read = mailbox.in_time(head).await;
+        read.unwrap_or_else(|Elapsed| Err(Rejected::late()))?;
+    }
     let configuration = policy.tls.as_ref().map(ListenerTls::current);
     let transport = match configuration {
         Some(configuration) => {
-            let secured = mailbox.in_time(begin_tls(stream, &mailbox, configuration));
+            let secured = mailbox.in_time(begin_tls(
+                stream,
+                &mailbox,
+                configuration,
+                std::mem::take(&mut input),
+            ));
             secured
                 .await
                 .unwrap_or_else(|Elapsed| Err(Rejected::late().into()))?
@@ -124,12 +145,12 @@ pub async fn establish(
         socket,
         mailbox,
         policy,
-        input: received.input,
+        input,
         answered: false,
         headers: Headers::new(),
-        door: received.door,
+        door,
     };
-    if let Some(request) = received.request {
+    if let Some(request) = request {
         return server.upgrade(request).await;
     }
     loop {
@@ -145,9 +166,13 @@ async fn begin_tls(
     mut stream: Stream,
     mailbox: &Mailbox,
     configuration: Arc<ServerConfig>,
+    mut hello: Vec<u8>,
 ) -> Result<Transport, EstablishError> {
-    let mut hello = Vec::new();
-    match read_more(&mut stream, &mut hello).await {
+    let read = match hello.len() {
+        0 => read_more(&mut stream, &mut hello).await,
+        length => Ok(length),
+    };
+    match read {
         // No record of TLS begins with a letter, and every HTTP method does.
         Ok(1..) if hello[0].is_ascii_alphabetic() => {
             let rejection = Rejection::new(400);
@@ -218,7 +243,7 @@ impl Server {
     /// Goes through with an upgrade.
     async fn upgrade(mut self, request: UpgradeRequest) -> Result<Established, EstablishError> {
         self.note_headers(&request.headers);
-        self.check_place().await?;
+        self.check_client(&request.headers).await?;
         self.check_host(Some(&request.host)).await?;
         let foreign = self.is_foreign(&request);
         if foreign && !self.policy.ask_origin {
@@ -262,7 +287,10 @@ impl Server {
             deflate,
             tls: self.transport.into_session(&mut leftover),
             leftover,
-            guest: self.door.guest,
+            guest: Guest {
+                claimed: self.mailbox.claimed.get(),
+                ..self.door.guest
+            },
         })
     }
 
