@@ -186,11 +186,23 @@ $silent[0]->hang_up;
 run_until(sub { ($waits->status || 0) == 101 }, 'until one is over');
 my @more = map { upgraded($narrow, "one more, $_") } 1 .. 5;
 is scalar(grep { $_->status == 101 } @more), 5, 'established ones do not count';
-# Connections that are only kept for a further request make room.
-my $serving = $context->listen(max_handshakes => 2, on_request => sub { [200, [], ['ok']] }, %on);
-my @idle = map { RawPeer->connect($serving)->put("GET / HTTP/1.1\r\nHost: h\r\n\r\n") } 1, 2;
-run_until(sub { 2 == grep { defined $_->status } @idle }, 'two are kept alive');
-is upgraded($serving, 'a third comes in')->status, 101, 'and they do not keep it out';
+# Connections that are only kept for a further request make room: those that were when
+# the last place was taken, and those that come to it later.
+my $get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+for my $name ('before', 'after') {
+    my $serving = $context->listen(max_handshakes => 2, handshake_timeout => 0,
+        on_request => sub { [200, [], ['ok']] }, %on);
+    my @idle;
+    for (1, 2) {
+        push @idle, RawPeer->connect($serving);
+        settle();
+        $idle[-1]->put($get) if $name eq 'before';
+        run_until(sub { defined $idle[-1]->status }, "$name: answered") if $name eq 'before' && @idle == 1;
+    }
+    $_->put($get) for $name eq 'after' ? @idle : ();
+    run_until(sub { 2 == grep { defined $_->status } @idle }, "$name: two are answered");
+    is upgraded($serving, "$name: a third comes in")->status, 101, "$name: and they do not keep it out";
+}
 # A listener that is stopped still takes those that the system has accepted.
 my $stopped = $context->listen(max_handshakes => 1, %on);
 my $holds = RawPeer->connect($stopped);

@@ -192,7 +192,6 @@ impl Arrivals {
             return;
         };
         if listener.room() == 0 {
-            listener.is_full = true;
             self.pause_accepting(id, true, shared.reactor);
             // Those who only might ask something more make room for those who want to come in.
             self.end_idle(id, shared);
@@ -204,6 +203,8 @@ impl Arrivals {
         let Some(listener) = self.listener_mut(id) else {
             return;
         };
+        listener.is_full = is_full;
+        listener.policy.is_full.set(is_full);
         for token in listener.acceptors.clone() {
             if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) {
                 acceptor.is_full = is_full;
@@ -296,7 +297,6 @@ impl Arrivals {
         if let Some(listener) = self.listener_mut(id) {
             listener.pending -= 1;
             if listener.has_room_again() {
-                listener.is_full = false;
                 self.pause_accepting(id, false, shared.reactor);
             }
             self.end_listener(id, shared);

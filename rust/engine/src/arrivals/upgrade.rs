@@ -85,6 +85,7 @@ impl UpgradeOptions {
             admission: None,
             tls: None,
             stopped: Cell::new(false),
+            is_full: Cell::new(false),
         }
     }
 }

@@ -40,12 +40,12 @@ impl Server {
         self.input.shrink_to_fit();
         let mut terms = request.terms;
         let response = self.ask_answer(request, body).await;
-        terms.keep_alive &= !self.policy.stopped.get();
+        terms.keep_alive &= !self.policy.keeps_none();
         // Whatever happens to the answer, the program knows the request.
         let sent = self.answer(&response, terms).await;
         self.headers = Headers::new();
         sent.map_err(served)?;
-        if response.is_last(terms) || self.policy.stopped.get() {
+        if response.is_last(terms) || self.policy.keeps_none() {
             return self.end(Rejected::served()).await;
         }
         drop(response);

@@ -72,6 +72,15 @@ pub struct Policy {
     pub tls: Option<ListenerTls>,
     /// The listener was stopped: no further request is read of a connection that has its answer.
     pub stopped: Cell<bool>,
+    /// As many connections are under way as may be: none is kept for a further request.
+    pub is_full: Cell<bool>,
+}
+
+impl Policy {
+    /// Whether a connection ends with the answer to its request.
+    pub fn keeps_none(&self) -> bool {
+        self.stopped.get() || self.is_full.get()
+    }
 }
 
 /// What the program has read of an adopted connection; nothing for one that was accepted.
