@@ -33,6 +33,13 @@ my %shows = (
         qr/^queue    256 KiB at most, 256 KiB allowed/m,
         qr/^verified: every chunk came once, in order and unchanged$/m,
     ],
+    'behind_proxy.pl' => [
+        qr/^server: 192\.0\.2\.1 port 4000[13] is here$/m,
+        qr/^server: 2001:db8::2 port 40002 is here$/m,
+        qr/^server: 192\.0\.2\.1 was turned away: 503 Service Unavailable: .* from this address\.$/m,
+        qr/^server: 127\.0\.0\.1 was turned away: PROXY: there is no head$/m,
+        qr/^server: 2 clients, 2 turned away$/m,
+    ],
     'binary_test.pl' => [
         qr/^all 256 byte values +256 bytes binary as sent$/m,
         qr/^text, encoded and decoded +10 bytes text +as sent$/m,
