@@ -505,6 +505,15 @@ typedef struct evws_limits {
    * The same for the bytes of its frames.
    */
   double max_byte_rate[2];
+  /**
+   * Seconds without a byte from the peer after which it is sent a Ping; 0 or less: it is sent none.
+   */
+  double ping_interval;
+  /**
+   * Seconds that it may take after that for the next byte; the connection then fails with the text `ping timeout`, and
+   * 1006. 0 or less: nothing follows.
+   */
+  double pong_timeout;
 } evws_limits;
 
 /**
@@ -1479,6 +1488,16 @@ uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
  */
 bool evws_is_writable(const struct evws_context *context,
                       uint64_t id);
+
+/**
+ * Seconds from the library's last Ping that was answered to its Pong; negative if there was none, and for a
+ * connection that is not connected.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+double evws_latency(const struct evws_context *context,
+                    uint64_t id);
 
 /**
  * Where a connection stands.

@@ -102,9 +102,8 @@ my %shows = (
         qr/^all calls are answered$/m,
     ],
     'keepalive.pl' => [
-        qr/^server: pongs of the others: [1-9][0-9]*, of frozen: none; closing it$/m,
-        qr/^frozen: closed with 4000 \(no answer to pings\)$/m,
-        qr/^lively: closed with 1000$/m,
+        qr/^server: frozen: ping timeout\nserver: frozen is closed with 1006$/m,
+        qr/^server: lively answered within 0\.[0-9]+ s$/m,
     ],
     'metrics.pl' => [
         qr/^client 1: you said: hello from 1$/m,

@@ -69,6 +69,7 @@ ALIAS:
     peer_address = WS_PEER_ADDRESS
     peer_port = WS_PEER_PORT
     tls = WS_TLS
+    latency = WS_LATENCY
 CODE:
     RETVAL = ws_fact(aTHX_ self, (ws_fact_kind)ix);
 OUTPUT:

@@ -266,6 +266,11 @@ UV ws_send_queue_size(ws_connection *conn)
     return conn && conn->open ? (UV)evws_send_queue_size(conn->ctx->engine, conn->id) : 0;
 }
 
+static SV *latency_sv(pTHX_ double seconds)
+{
+    return seconds < 0 ? newSV(0) : newSVnv(seconds);
+}
+
 /* What is known of an open connection; undef: it is not open, or has none. */
 SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which)
 {
@@ -274,6 +279,7 @@ SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which)
     switch (which) {
     case WS_PROTOCOL:     return ws_text_sv(aTHX_ evws_protocol(conn->ctx->engine, conn->id));
     case WS_EXTENSIONS:   return ws_text_sv(aTHX_ evws_extensions(conn->ctx->engine, conn->id));
+    case WS_LATENCY:      return latency_sv(aTHX_ evws_latency(conn->ctx->engine, conn->id));
     case WS_PEER_ADDRESS: return ws_address_of(aTHX_ conn->ctx, conn->id);
     case WS_PEER_PORT:    return ws_port_of(aTHX_ conn->ctx, conn->id);
     default:              return ws_tls_of(aTHX_ conn->ctx, conn->id);

@@ -49,6 +49,8 @@ enum {
     O(HEADERS,           "headers",           WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_HEADERS, IN(settings, headers)) \
     O(MAX_MESSAGE_SIZE,  "max_message_size",  WS_FOR_CONNECTIONS, AS_BYTES(0), IN(settings, max_message_size)) \
     O(CLOSE_TIMEOUT,     "close_timeout",     WS_FOR_CONNECTIONS, AS_SECONDS(5), IN(limits, close_timeout)) \
+    O(PING_INTERVAL,     "ping_interval",     WS_FOR_CONNECTIONS, AS_SECONDS(30), IN(limits, ping_interval)) \
+    O(PONG_TIMEOUT,      "pong_timeout",      WS_FOR_CONNECTIONS, AS_SECONDS(20), IN(limits, pong_timeout)) \
     O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
     O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
                                               IN(upgrade_options, handshake_timeout)) \

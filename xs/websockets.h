@@ -240,7 +240,7 @@ PerlIO *ws_file_of(pTHX_ SV *fh);
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
-typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_PEER_PORT, WS_TLS } ws_fact_kind;
+typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_PEER_PORT, WS_TLS, WS_LATENCY } ws_fact_kind;
 bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
 bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);

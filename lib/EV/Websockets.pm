@@ -422,9 +422,9 @@ help, because each message can refer to earlier ones: turn compression off.
 
 A client's request may have at most 16 KiB and 100 headers (C<max_header_size>,
 C<max_headers>), and it must be complete within C<handshake_timeout>, which is 30 seconds by
-default. After the handshake a connection has no timeout: ping your clients and close the
-connections of those that do not answer, as F<eg/keepalive.pl> does. If you expect many clients,
-limit the number of connections in C<on_handshake>.
+default. After the handshake, a client that shows no sign of life is given up, see
+L<EV::Websockets::Limits/CLOCKS>. If you expect many clients, limit the number of connections:
+C<max_connections>.
 
 =item *
 

@@ -179,6 +179,18 @@ pub unsafe extern "C" fn evws_is_writable(context: *const evws_context, id: u64)
     unsafe { ask(context, |engine| Some(engine.is_writable(id))) }.unwrap_or(false)
 }
 
+/// Seconds from the library's last Ping that was answered to its Pong; negative if there was none, and for a
+/// connection that is not connected.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_latency(context: *const evws_context, id: u64) -> f64 {
+    // SAFETY: as promised above.
+    let latency = unsafe { ask(context, |engine| engine.latency(id)) };
+    latency.map_or(-1.0, |latency| latency.as_secs_f64())
+}
+
 /// Where a connection stands.
 ///
 /// # Safety

@@ -32,6 +32,11 @@ pub struct evws_limits {
     pub max_message_rate: [f64; 2],
     /// The same for the bytes of its frames.
     pub max_byte_rate: [f64; 2],
+    /// Seconds without a byte from the peer after which it is sent a Ping; 0 or less: it is sent none.
+    pub ping_interval: f64,
+    /// Seconds that it may take after that for the next byte; the connection then fails with the text `ping timeout`, and
+    /// 1006. 0 or less: nothing follows.
+    pub pong_timeout: f64,
 }
 
 /// What happens to a message for which the send queue has no room: one of `EVWS_QUEUE_*`.
@@ -47,6 +52,8 @@ pub const EVWS_QUEUE_DROP: evws_queue_policy = 2;
 pub(crate) fn limits(options: &evws_limits) -> Limits {
     Limits {
         close_timeout: time(options.close_timeout),
+        ping_interval: time(options.ping_interval),
+        pong_timeout: time(options.pong_timeout),
         head: HeadLimits {
             size: bound(options.max_header_size),
             headers: bound(options.max_headers.into()),

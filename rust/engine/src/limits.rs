@@ -24,6 +24,10 @@ pub struct Limits {
     pub message_rate: Option<Rate>,
     /// How many bytes the peer may send; `None`: any number.
     pub byte_rate: Option<Rate>,
+    /// How long nothing may come from a peer before it is asked for a sign of life; `None`: it is not asked.
+    pub ping_interval: Option<Duration>,
+    /// How long it may take for that sign; `None`: it is asked, but nothing follows if it does not answer.
+    pub pong_timeout: Option<Duration>,
 }
 
 impl Limits {

@@ -17,6 +17,13 @@ pub const PONGS: Duration = Duration::from_secs(30);
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long accepting pauses when descriptors have run out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clocks of many connections that are at least this long come to an end together: at times of a grid, so that the loop
+/// is woken for all of them at once.
+pub const LONG: Duration = Duration::from_secs(5);
+/// The grid.
+pub const GRID: Duration = Duration::from_secs(1);
+/// How long the next share of such connections waits when more have come due than one turn looks at.
+pub const SHARE_PAUSE: Duration = Duration::from_millis(50);
 /// How often the connections that hold codecs are looked at. One that was idle from one look to the
 /// next, which is between once and twice this long, gives them back.
 pub const IDLE_CODECS: Duration = Duration::from_secs(5);

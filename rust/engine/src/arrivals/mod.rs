@@ -289,6 +289,7 @@ impl Arrivals {
             | Timer::Linger
             | Timer::Pongs
             | Timer::Rate
+            | Timer::Keepalive
             | Timer::IdleCodecs
             | Timer::Shutdown => {}
         }

@@ -1,5 +1,7 @@
 //! What the program calls: connecting, listening, adopting, sending, answering; and what it asks.
 
+use std::time::Duration;
+
 use evws_proto::connection::FrameKind;
 use evws_proto::forwarded::Peer;
 use evws_proto::handshake::{self, Headers, Rejection};
@@ -90,11 +92,13 @@ impl Context {
 
     /// Stops delivering, until [`resume`](Self::resume). Does nothing unless connected.
     pub fn pause(&mut self, id: Id) {
+        self.reactor.clock().begin_turn();
         self.traffic.pause(id, true, &mut self.reactor);
     }
 
     /// Goes on delivering. Does nothing unless connected.
     pub fn resume(&mut self, id: Id) {
+        self.reactor.clock().begin_turn();
         self.traffic.pause(id, false, &mut self.reactor);
     }
 
@@ -147,6 +151,12 @@ impl Context {
     /// is not open.
     pub fn is_writable(&self, id: Id) -> bool {
         self.traffic.is_writable(id)
+    }
+
+    /// How long the peer took last to answer a Ping of the engine's; `None`: it has answered none, or the connection is not
+    /// open.
+    pub fn latency(&self, id: Id) -> Option<Duration> {
+        self.traffic.latency(id)
     }
 
     // ---- answers ----

@@ -120,7 +120,8 @@ impl Context {
                 | Timer::ClosingLimit
                 | Timer::Linger
                 | Timer::Pongs
-                | Timer::Rate => {
+                | Timer::Rate
+                | Timer::Keepalive => {
                     let expired = self.traffic(|traffic, shared| traffic.expire(id, timer, shared));
                     if expired == Expired::TimedOut {
                         self.count_timed_out();

@@ -113,6 +113,14 @@ impl Clock {
 }
 
 #[cfg(test)]
+impl std::ops::Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, after: Duration) -> Time {
+        self.checked_add(after).expect("a time")
+    }
+}
+
+#[cfg(test)]
 impl Clock {
     /// Lets time go by.
     pub fn advance(&mut self, time: Duration) {

@@ -237,21 +237,28 @@ impl Reactor {
     /// Starts a timer of a source or of [`CONTEXT`], or moves it; `None` or more than a clock can
     /// hold stops it.
     pub fn start(&mut self, id: Id, timer: Timer, after: Option<Duration>) {
-        let Some(at) = after.and_then(|after| self.clock.in_future(after)) else {
+        let at = after.and_then(|after| self.clock.in_future(after));
+        self.start_at(id, timer, at);
+    }
+
+    /// The same with the time when it runs out.
+    pub fn start_at(&mut self, id: Id, timer: Timer, at: Option<Time>) {
+        let Some(at) = at else {
             return self.stop(id, timer);
         };
         let Reactor {
-            slots, timers, own, ..
+            slots,
+            timers,
+            own,
+            clock,
+            ..
         } = self;
         if let Some(list) = list(slots, own, id) {
             if self.log.is_on() {
                 let verb = list.at(timer).map_or("starts", |_| "is moved");
-                let after = after.unwrap_or_default();
-                self.log.write(
-                    Topic::Timer,
-                    id,
-                    format_args!("{timer:?} {verb}, runs out in {after:?}"),
-                );
+                let after = clock.until(at);
+                let text = format_args!("{timer:?} {verb}, runs out in {after:?}");
+                self.log.write(Topic::Timer, id, text);
             }
             timers.start(list, id, timer, at);
         }

@@ -32,6 +32,8 @@ pub enum Timer {
     Pongs,
     /// The peer has sent more than it may, and is read from again.
     Rate,
+    /// Nothing may have come from the peer for so long that it is asked for a sign of life, or given up.
+    Keepalive,
     /// The context's: connections that were idle give their codecs back.
     IdleCodecs,
     /// The context's: a shutdown ends the connections that are left.
@@ -40,7 +42,7 @@ pub enum Timer {
 
 impl Timer {
     /// All of them, each at its own number.
-    const ALL: [Timer; 9] = [
+    const ALL: [Timer; 11] = [
         Timer::Handshake,
         Timer::AttemptDelay,
         Timer::AcceptPause,
@@ -48,6 +50,8 @@ impl Timer {
         Timer::ClosingLimit,
         Timer::Linger,
         Timer::Pongs,
+        Timer::Rate,
+        Timer::Keepalive,
         Timer::IdleCodecs,
         Timer::Shutdown,
     ];

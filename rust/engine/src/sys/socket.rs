@@ -158,6 +158,25 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) {
     let _ = SockRef::from(&fd).set_tcp_nodelay(true);
 }
 
+/// Bytes that were sent and that the peer has yet to acknowledge, or on a Unix socket to read; 0 where the system does not
+/// tell.
+#[cfg(target_os = "linux")]
+pub fn unacknowledged(fd: BorrowedFd<'_>) -> u32 {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the place is that of the integer which this request (SIOCOUTQ) writes.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match result {
+        0 => count.unsigned_abs(),
+        _ => 0,
+    }
+}
+
+/// Bytes that the peer has yet to acknowledge: this system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn unacknowledged(_fd: BorrowedFd<'_>) -> u32 {
+    0
+}
+
 /// Ends both directions of a stream, for all descriptors of the socket.
 pub fn shutdown(fd: BorrowedFd<'_>) {
     // A failure means that the stream has ended anyway.

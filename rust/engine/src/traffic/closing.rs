@@ -27,8 +27,9 @@ impl Traffic {
             link.forget_rates();
             change(&self.log, link, LinkState::close);
         }
-        reactor.stop(id, Timer::Pongs);
-        reactor.stop(id, Timer::Rate);
+        for timer in [Timer::Pongs, Timer::Rate, Timer::Keepalive] {
+            reactor.stop(id, timer);
+        }
         self.input.resume_parsing(&self.links, id);
         self.extend_closing(id, true, reactor);
         reactor.touch(id);
@@ -78,7 +79,7 @@ impl Traffic {
     }
 
     /// Ends a connection towards the program; nothing more is read from it.
-    fn end(&mut self, id: Id, code: u16, shared: &mut Shared<'_>) {
+    pub(super) fn end(&mut self, id: Id, code: u16, shared: &mut Shared<'_>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -93,6 +94,7 @@ impl Traffic {
             Timer::ClosingLimit,
             Timer::Pongs,
             Timer::Rate,
+            Timer::Keepalive,
         ] {
             shared.reactor.stop(id, timer);
         }
@@ -222,82 +224,10 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::net::UnixStream;
-    use std::rc::Rc;
-    use std::time::Duration;
 
     use super::*;
-    use crate::event::Settings;
-    use crate::limits::Limits;
-    use crate::outbox::Outbox;
     use crate::timeouts;
-    use crate::traffic::Upgraded;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-    #[derive(Default)]
-    struct Bench {
-        traffic: Traffic,
-        reactor: Reactor,
-        outbox: Outbox,
-        limits: Limits,
-    }
-
-    impl Bench {
-        /// With the `close_timeout` of a program that says nothing.
-        fn new() -> Self {
-            Bench {
-                limits: Limits {
-                    close_timeout: Some(CLOSE_TIMEOUT),
-                    ..Limits::default()
-                },
-                ..Bench::default()
-            }
-        }
-
-        /// An open connection, and its peer.
-        fn connected(&mut self, role: Role) -> (Id, UnixStream) {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            ours.set_nonblocking(true).unwrap();
-            let id = self.reactor.claim();
-            let upgraded = Upgraded {
-                fd: ours.into(),
-                role,
-                settings: Settings {
-                    limits: Rc::new(self.limits.clone()),
-                    ..Settings::default()
-                },
-                tls: None,
-                protocol: None,
-                deflate: None,
-                unparsed: Vec::new(),
-                is_shared: false,
-                guest: None,
-                listener: None,
-            };
-            self.traffic.add(id, upgraded, &mut self.reactor);
-            assert!(self.traffic.open(id, &mut self.reactor));
-            (id, theirs)
-        }
-
-        fn with<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Shared<'_>) -> T) -> T {
-            let shared = &mut Shared {
-                reactor: &mut self.reactor,
-                outbox: &mut self.outbox,
-            };
-            act(&mut self.traffic, shared)
-        }
-
-        /// Lets time go by. The events.
-        fn pass(&mut self, time: Duration) -> Vec<Event> {
-            self.reactor.advance(time);
-            while let Some((id, timer)) = self.reactor.pop_due() {
-                self.with(|traffic, shared| traffic.expire(id, timer, shared));
-            }
-            std::iter::from_fn(|| self.outbox.pop().map(|queued| queued.event)).collect()
-        }
-    }
+    use crate::traffic::bench::{Bench, CLOSE_TIMEOUT, SECOND};
 
     /// A peer in the midst of a long message was cut a fixed time after our Close, however fast it sent: only what we
     /// sent counted as progress. What it sends counts too, but not for ever.

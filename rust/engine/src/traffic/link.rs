@@ -7,6 +7,7 @@ use std::rc::Rc;
 use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
 
+use super::keepalive::Pulse;
 use super::pongs::Pongs;
 use super::rates::Rates;
 use super::state::{LinkState, Writing};
@@ -62,6 +63,8 @@ pub struct Link {
     pub group: GroupNumber,
     /// What it is limited to.
     pub limits: Rc<Limits>,
+    /// Its peer's signs of life.
+    pub pulse: Pulse,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
     /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
@@ -104,6 +107,7 @@ impl Link {
             counters: Counters::default(),
             group: 0,
             limits: Rc::clone(&settings.limits),
+            pulse: Pulse::default(),
             is_shared: false,
             is_codec_owner: false,
             is_drain_due: false,

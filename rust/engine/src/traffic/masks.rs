@@ -1,11 +1,11 @@
-//! Mask keys, from a strong generator seeded by the system (RFC 6455 section 10.3).
+//! Mask keys and other random numbers, from a strong generator seeded by the system (RFC 6455 section 10.3).
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
 
 use crate::sys;
 
-/// The generator of mask keys of a context.
+/// The generator of a context.
 #[derive(Default)]
 pub struct Masks {
     generator: Option<(u32, StdRng)>,
@@ -21,6 +21,14 @@ impl Masks {
             let generator = StdRng::try_from_rng(&mut SysRng).expect("the system's random numbers");
             self.generator = Some((process, generator));
         }
+    }
+
+    /// A random number that a forked child does not share with its parent.
+    pub fn number(&mut self) -> u64 {
+        self.prepare();
+        self.generator
+            .as_mut()
+            .map_or(0, |(_, generator)| generator.next_u64())
     }
 
     /// The next key.

@@ -6,11 +6,15 @@
 //! | from a readable descriptor to a message | `receive.rs` |
 //! | from a message to the kernel, and what the kernel refuses | `send.rs` |
 //! | how long a closing peer is waited for, and what is left of a closed connection | `closing.rs` |
+//! | whether the peer is still there | `keepalive.rs` |
 //! | Pings of a peer that does not read | `pongs.rs` |
 //! | peers that send more than they may | `rates.rs` |
 
+#[cfg(test)]
+mod bench;
 mod closing;
 mod codecs;
+mod keepalive;
 mod link;
 mod masks;
 mod pongs;
@@ -21,6 +25,7 @@ mod state;
 mod statistics;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use evws_proto::deflate::Codecs;
 use evws_proto::forwarded::Peer;
@@ -37,6 +42,7 @@ use crate::sys;
 use crate::tls::info::TlsInfo;
 use crate::tls::records::TlsConnection;
 use codecs::CodecOwners;
+use keepalive::Share;
 use link::{Link, Links};
 use masks::Masks;
 use receive::Input;
@@ -94,6 +100,9 @@ pub struct Traffic {
     groups: Groups,
     /// What the connection counted whose end the program was told of last.
     last_closed: Option<(Id, ConnectionStatistics)>,
+    /// What our own Pings begin with; 0 until there was one.
+    ping_tag: u64,
+    share: Share,
     log: Log,
 }
 
@@ -156,6 +165,7 @@ impl Traffic {
             if let Some(link) = self.links.get(id) {
                 self.groups.opened(link.group);
             }
+            self.start_clocks(id, reactor);
             self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
@@ -178,6 +188,7 @@ impl Traffic {
     pub fn pause(&mut self, id: Id, is_paused: bool, reactor: &mut Reactor) {
         if self.links.get(id).is_some_and(|link| link.state.is_open()) {
             self.change(id, |state| state.pause(is_paused));
+            self.hear(id, reactor);
             self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
@@ -280,6 +291,11 @@ impl Traffic {
         self.known_link(id)?.tls.as_ref().map(|tls| tls.info())
     }
 
+    /// How long the peer took last to answer a Ping of ours.
+    pub fn latency(&self, id: Id) -> Option<Duration> {
+        self.known_link(id)?.pulse.latency()
+    }
+
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
     pub fn send_queue_size(&self, id: Id) -> u64 {
         self.known_link(id).map_or(0, |link| link.queue.payload())
@@ -348,6 +364,7 @@ impl Traffic {
     pub fn begin_turn(&mut self) {
         self.input.begin_turn();
         self.to_write.begin_turn();
+        self.share.begin_turn();
     }
 
     /// A timer of a connection has run out.
@@ -361,6 +378,7 @@ impl Traffic {
             }
             Timer::Pongs => self.fail_unread_pongs(id, shared),
             Timer::Rate => self.end_pause(id, shared),
+            Timer::Keepalive => self.look_for_life(id, shared),
             Timer::Handshake
             | Timer::AttemptDelay
             | Timer::AcceptPause

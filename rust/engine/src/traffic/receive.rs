@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use evws_proto::connection::{Connection, Received};
+use evws_proto::connection::{Connection, FrameKind, Received};
 
 use super::link::{Link, Links};
 use super::rates::ANY;
@@ -252,6 +252,7 @@ impl Traffic {
         let Some(link) = links.get_mut(id) else {
             return;
         };
+        link.pulse.hear(shared.reactor.clock());
         let wanted = link.proto.payload_wanted();
         let target = if wanted >= DIRECT {
             link.proto.payload_buffer()
@@ -429,10 +430,14 @@ impl Traffic {
         control: Control,
         shared: &mut Shared<'_>,
     ) -> Option<Event> {
-        let link = self.links.get(id)?;
+        let link = self.links.get_mut(id)?;
         match control {
             Control::Nothing => None,
             Control::Pong(payload) => {
+                let now = shared.reactor.clock().now();
+                if link.pulse.take_pong(self.ping_tag, &payload, now) {
+                    return None;
+                }
                 if !link.wants.pong || link.state.is_closing() {
                     return None;
                 }
@@ -472,7 +477,7 @@ impl Traffic {
 
     /// Every Ping gets its own Pong. A peer that takes none is not read from for a while.
     fn answer_ping(&mut self, id: Id, payload: &[u8], shared: &mut Shared<'_>) {
-        self.queue_pong(id, payload);
+        self.queue_control(id, FrameKind::Pong, payload);
         if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
             self.log.write(
                 Topic::State,

@@ -178,8 +178,8 @@ impl Traffic {
         SendError::NoMemory
     }
 
-    /// Queues the answer to a Ping, unless nothing goes out any more.
-    pub(super) fn queue_pong(&mut self, id: Id, payload: &[u8]) {
+    /// Queues a Ping or a Pong of our own accord, unless nothing goes out any more.
+    pub(super) fn queue_control(&mut self, id: Id, kind: FrameKind, payload: &[u8]) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -187,16 +187,16 @@ impl Traffic {
             return;
         }
         let (masks, scratch) = (&mut self.masks, &mut self.scratch);
-        let frame = link
-            .proto
-            .frame(FrameKind::Pong, payload, || masks.next(), scratch);
+        let frame = link.proto.frame(kind, payload, || masks.next(), scratch);
         let Ok(frame) = frame else { return };
         let length = frame.encoded_len();
         if link.queue.append(&mut self.pool, &frame).is_err() {
             return;
         }
         link.counters.sent_control(1);
-        link.pongs.queued(length, link.queue.end());
+        if kind == FrameKind::Pong {
+            link.pongs.queued(length, link.queue.end());
+        }
         if self.log.is_on() {
             log_frame(&self.log, id, "sent", &frame.header());
         }
@@ -279,6 +279,10 @@ impl Traffic {
                 }
             }
         }
+        if was_blocked && link.queue.taken() > before {
+            // The system takes more because the peer has taken something.
+            link.pulse.hear(shared.reactor.clock());
+        }
         if link.state.writing() == Writing::Dead {
             link.queue.clear(&mut self.pool);
         }
@@ -305,6 +309,7 @@ impl Traffic {
         let (is_open, is_closing) = (link.state.is_open(), link.state.is_closing());
         match pongs {
             Change::Resumed => {
+                link.pulse.hear(reactor.clock());
                 reactor.stop(id, Timer::Pongs);
                 reactor.touch(id);
                 self.log.write(

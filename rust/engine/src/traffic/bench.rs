@@ -1,0 +1,91 @@
+//! Connections without a context and without the time that passes by itself, for the tests of this folder.
+
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use evws_proto::Role;
+
+use super::{Traffic, Upgraded};
+use crate::event::{Event, Id, Settings, Wants};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::reactor::Reactor;
+use crate::shared::Shared;
+
+pub const SECOND: Duration = Duration::from_secs(1);
+/// What the peers of these connections have to close.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A traffic with what it works with.
+#[derive(Default)]
+pub struct Bench {
+    pub traffic: Traffic,
+    pub reactor: Reactor,
+    pub outbox: Outbox,
+    /// Those of the connections that are made next.
+    pub limits: Limits,
+    pub wants: Wants,
+}
+
+impl Bench {
+    /// With the `close_timeout` of a program that says nothing.
+    pub fn new() -> Self {
+        Bench {
+            limits: Limits {
+                close_timeout: Some(CLOSE_TIMEOUT),
+                ..Limits::default()
+            },
+            ..Bench::default()
+        }
+    }
+
+    /// An open connection, and its peer.
+    pub fn connected(&mut self, role: Role) -> (Id, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let id = self.reactor.claim();
+        let upgraded = Upgraded {
+            fd: ours.into(),
+            role,
+            settings: Settings {
+                limits: Rc::new(self.limits.clone()),
+                wants: self.wants,
+                ..Settings::default()
+            },
+            tls: None,
+            protocol: None,
+            deflate: None,
+            unparsed: Vec::new(),
+            is_shared: false,
+            guest: None,
+            listener: None,
+        };
+        self.traffic.add(id, upgraded, &mut self.reactor);
+        assert!(self.traffic.open(id, &mut self.reactor));
+        (id, theirs)
+    }
+
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut Traffic, &mut Shared<'_>) -> T) -> T {
+        let shared = &mut Shared {
+            reactor: &mut self.reactor,
+            outbox: &mut self.outbox,
+        };
+        act(&mut self.traffic, shared)
+    }
+
+    /// Lets time go by. The events.
+    pub fn pass(&mut self, time: Duration) -> Vec<Event> {
+        self.reactor.advance(time);
+        self.traffic.begin_turn();
+        while let Some((id, timer)) = self.reactor.pop_due() {
+            self.with(|traffic, shared| traffic.expire(id, timer, shared));
+        }
+        self.events()
+    }
+
+    /// The events that wait.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.outbox.pop().map(|queued| queued.event)).collect()
+    }
+}
