@@ -151,6 +151,16 @@ is_known('another on the same connection', $server, "GET / HTTP/1.1\r\nHost: h\r
     '192.0.2.8', undef, peer => $peer);
 is_known('one that is the proxy\'s own', $server, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", '127.0.0.1', $peer->{fh}->sockport,
     peer => $peer);
+# Between two requests the connection is nobody's but the proxy's: what goes wrong then is not
+# told of the last client, nor does it count for its address.
+my $kept_alive = $context->listen(host => '127.0.0.1', @trusted, %on, max_connections_per_address => 1,
+    on_request => sub { push @seen, [ @{ $_[0] }{qw(peer_address peer_port)} ]; [ 200, [], [] ] });
+my $get = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+$peer = is_known('a request of a client', $kept_alive, $get, '192.0.2.7', undef);
+is_known('another of his by another connection', $kept_alive, $get, '192.0.2.7', undef);
+is_dropped('garbage behind the first', $kept_alive, "garbage\r\n\r\n", qr/\A400 /, peer => $peer);
+is $told[0][1], '127.0.0.1', 'is told of the proxy';
+
 my $wary = $context->listen(host => '127.0.0.1', trusted_proxies => ['10.0.0.0/8'], %on);
 $direct = RawPeer->connect($wary);
 is_known('a stranger\'s header', $wary, RawPeer->request(headers => { 'X-Forwarded-For' => '192.0.2.7' }),

@@ -128,6 +128,16 @@ pub(super) async fn read_proxy_head(
 }
 
 impl Server {
+    /// The request was answered. The next one on the same connection may be another client's.
+    pub(super) fn forget_client(&mut self) {
+        if let Some(trusted) = &self.policy.trusted {
+            self.mailbox.claimed.set(self.door.guest.claimed);
+            if trusted.has(self.door.peer) {
+                self.door.settle(None);
+            }
+        }
+    }
+
     /// Finds out who sends a request with these headers, and whether there is a place for him.
     pub(super) async fn check_client(&mut self, headers: &Headers) -> Result<(), EstablishError> {
         if let Some(trusted) = &self.policy.trusted {

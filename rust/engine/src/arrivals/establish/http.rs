@@ -49,6 +49,7 @@ impl Server {
             return self.end(Rejected::served()).await;
         }
         drop(response);
+        self.forget_client();
         self.answered = true;
         self.await_next().await.map_err(served)
     }
