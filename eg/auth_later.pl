@@ -23,6 +23,7 @@ sub find_user {
 my $ctx = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host              => '127.0.0.1',
+    limits            => 'public',
     handshake_timeout => 0.5,    # seconds; whoever has no decision by then is answered 503
     on_handshake      => sub {
         my ($headers, $handshake) = @_;

@@ -44,6 +44,7 @@ sub fill_queue {
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 4096,    # what a client may send us; it has nothing to say
     on_connect       => sub {
         my ($c) = @_;

@@ -42,6 +42,7 @@ my $refill = EV::timer(1, 1, sub {
 my $turned_away = 0;
 my $listening = $ctx->listen(
     host                        => '127.0.0.1',
+    limits                      => 'public',
     port                        => $port || 0,
     proxy_protocol              => 1,
     trusted_proxies             => ['127.0.0.1'],

@@ -13,6 +13,7 @@ my $ctx = EV::Websockets::Context->new;
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 1024 * 1024,
     on_message       => sub {
         my ($c, $bytes, $is_binary) = @_;

@@ -33,6 +33,7 @@ sub announce {
 
 my $bound = $ctx->listen(
     host             => '127.0.0.1',    # leave this and hosts out for visitors from the network
+    limits           => 'public',
     port             => $port || 0,
     name             => 'chat',
     max_message_size => 4096,

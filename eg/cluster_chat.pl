@@ -157,6 +157,7 @@ sub serve {
         my ($room) = @_;
         $listening = $ctx->listen(
             host             => '127.0.0.1',
+            limits           => 'public',
             port             => $port,
             max_message_size => 4096,
             on_handshake     => sub { ($_[0]{Query} || '') =~ /\Aname=\w{1,20}\z/ },

@@ -40,6 +40,7 @@ sub start_client {
     return EV::break if !defined $name;
     my $port = $ctx->listen(
         host             => '127.0.0.1',
+        limits           => 'public',
         deflate          => $listener{$name},
         max_message_size => 64 * 1024,
         on_connect       => sub {

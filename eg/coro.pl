@@ -52,6 +52,7 @@ sub serve {
 
 my $port = $ctx->listen(
     host       => '127.0.0.1',
+    limits     => 'public',
     on_connect => sub {
         my ($c) = @_;
         my $inbox = $c->stash->{inbox} = Coro::Channel->new;

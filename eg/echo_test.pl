@@ -16,6 +16,7 @@ my $ctx = EV::Websockets::Context->new;
 # system picks a free one. listen() returns the number.
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     on_connect       => sub {
         my ($c) = @_;

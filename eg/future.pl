@@ -72,6 +72,7 @@ sub after {
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host       => '127.0.0.1',
+    limits     => 'public',
     on_message => sub {
         my ($c, $bytes) = @_;
         return $c->close(1000, 'good bye') if $bytes eq 'bye';

@@ -17,6 +17,7 @@ my $ctx = EV::Websockets::Context->new;
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     on_connect       => sub {
         my @open = $ctx->connections;

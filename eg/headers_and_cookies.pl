@@ -19,6 +19,7 @@ sub cookie {
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     headers          => { 'X-Served-By' => 'headers_and_cookies.pl' },    # on every response
 

@@ -42,6 +42,7 @@ sub answer {
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     protocol         => 'calls.example.v1',
     max_message_size => 64 * 1024,
     utf8             => 1,

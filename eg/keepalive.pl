@@ -14,6 +14,7 @@ my %clients;
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     ping_interval    => 0.2,
     pong_timeout     => 0.2,

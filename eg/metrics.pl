@@ -64,6 +64,7 @@ my $ctx = EV::Websockets::Context->new;
 my $port;
 $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     name             => 'chat',
     max_message_size => 64 * 1024,
     on_handshake     => sub { my ($headers) = @_; return $headers->{Path} ne '/private' },

@@ -16,6 +16,7 @@ my ($connected, $closed, $echoes, $wrong) = (0, 0, 0, 0);
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     on_message       => sub { my ($c, $bytes) = @_; $c->send($bytes) },
 );

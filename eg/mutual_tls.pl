@@ -53,6 +53,7 @@ my %may_enter = (alice => 1);
 my $ctx  = EV::Websockets::Context->new(ssl_ca => "$folder/ca.pem");
 my $port = $ctx->listen(
     host              => '127.0.0.1',
+    limits            => 'public',
     ssl_cert          => "$folder/server.pem",
     ssl_key           => "$folder/server.key",
     ssl_verify_client => 1,

@@ -36,6 +36,7 @@ sub worker {
     my $ctx = EV::Websockets::Context->new;
     $ctx->listen(
         host             => HOST,
+        limits           => 'public',
         port             => $port,
         reuse_port       => 1,
         max_message_size => 64 * 1024,

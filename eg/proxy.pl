@@ -68,6 +68,7 @@ sub gateway {
     my ($on_port, $to) = @_;
     return $ctx->listen(
         host       => '127.0.0.1',
+        limits     => 'public',
         %relay,
         name       => 'gateway',
         port       => $on_port,
@@ -117,6 +118,7 @@ sub stream {
 }
 my $backend_port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     name             => 'backend',
     max_message_size => MAX_MESSAGE,
     on_message       => sub { my ($c) = @_; $c->stash->{asked} = 1; stream($c) },

@@ -20,6 +20,7 @@ sub start_server {
     $server = EV::Websockets::Context->new;
     return $server->listen(
         host             => '127.0.0.1',
+        limits           => 'public',
         port             => $_[0],
         max_message_size => 64 * 1024,
         on_message       => sub { my ($c, $bytes) = @_; $c->send($bytes) },

@@ -20,6 +20,7 @@ my %routes = (
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     on_handshake     => sub { my ($headers) = @_; exists $routes{ $headers->{Path} } },
     on_connect       => sub {

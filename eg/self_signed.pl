@@ -19,6 +19,7 @@ system("openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host       => ['127.0.0.1', '::1'],
+    limits     => 'public',
     ssl_cert   => $cert,
     ssl_key    => $key,
     on_message => sub { $_[0]->send("echo of $_[1]") },

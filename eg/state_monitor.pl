@@ -10,6 +10,7 @@ use EV::Websockets;
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     max_message_size => 64 * 1024,
     protocol         => 'demo',
     on_message       => sub { my ($c, $bytes) = @_; $c->send($bytes) },

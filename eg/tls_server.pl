@@ -48,6 +48,7 @@ if (!$cert) {
 my $ctx  = EV::Websockets::Context->new;
 my $port = $ctx->listen(
     host             => '127.0.0.1',
+    limits           => 'public',
     ssl_cert         => $cert,
     ssl_key          => $key,
     @further,

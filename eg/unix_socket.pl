@@ -19,6 +19,7 @@ my $ctx = EV::Websockets::Context->new;
 # use would not. The mode is set before anybody can connect.
 $ctx->listen(
     path             => $path,
+    limits           => 'public',
     mode             => 0600,
     max_message_size => 64 * 1024,
     on_connect       => sub {

@@ -100,6 +100,7 @@ for my $made (\&client, \&server) {
         }
         is($conn->send_queue_size, $size, "$name: and queues nothing");
         is($conn->state, 'connected', "$name: the connection goes on");
+        is($conn->stats->{messages_dropped}, 4, "$name: each is counted");
         is_served($other, $name);
 
         # A message whose beginning was dropped is dropped as a whole.

@@ -115,6 +115,38 @@ static void settle_utf8(pTHX_ ws_options *o)
         croak("%s: utf8 is for text that is UTF-8, and validate_utf8 is false", o->method);
 }
 
+#define PUBLIC_LIMIT(id, methods, value, burst) { WS_OPT_##id, methods, value, burst },
+static const struct {
+    ws_option which;
+    U32 methods;
+    NV value, burst;
+} public_limits[] = { WS_PUBLIC_LIMITS(PUBLIC_LIMIT) };
+
+static SV *public_value(pTHX_ NV value, NV burst)
+{
+    AV *pair;
+
+    if (burst == 0)
+        return sv_2mortal(newSVnv(value));
+    pair = newAV();
+    av_push(pair, newSVnv(value));
+    av_push(pair, newSVnv(burst));
+    return sv_2mortal(newRV_noinc((SV *)pair));
+}
+
+/* What is given counts, also if it is 0. */
+static void settle_limits(pTHX_ ws_options *o, U32 method)
+{
+    size_t i;
+
+    if (!ws_option_given(aTHX_ o, WS_OPT_LIMITS))
+        return;
+    (void)ws_option_word(aTHX_ o, WS_OPT_LIMITS);
+    for (i = 0; i < sizeof public_limits / sizeof *public_limits; i++)
+        if ((public_limits[i].methods & method) && !ws_option_given(aTHX_ o, public_limits[i].which))
+            o->value[public_limits[i].which] = public_value(aTHX_ public_limits[i].value, public_limits[i].burst);
+}
+
 static void refuse_undef(pTHX_ const ws_options *o)
 {
     int i;
@@ -139,6 +171,7 @@ void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count)
     for (i = 0; i < count; i += 2)
         store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
     settle_utf8(aTHX_ o);
+    settle_limits(aTHX_ o, method);
     if (method == WS_FOR_LISTEN)
         refuse_undef(aTHX_ o);
 }

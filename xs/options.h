@@ -66,6 +66,7 @@ enum {
     O(SEND_LOW_WATER,    "send_low_water",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_low_water)) \
     O(MAX_MESSAGE_RATE,  "max_message_rate",  WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_message_rate)) \
     O(MAX_BYTE_RATE,     "max_byte_rate",     WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_byte_rate)) \
+    O(LIMITS,            "limits",            WS_FOR_CONNECTIONS, AS_WORD(1, "public"), NOWHERE) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
     O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
@@ -134,6 +135,17 @@ enum {
     O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
     O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE) \
     O(ON_REJECT,         "on_reject",         WS_FOR_LISTEN, AS_IS, NOWHERE)
+
+/* What `limits => 'public'` stands for where it is not given: the option, for which methods, and its value; of a rate
+ * also its burst. The same table is in EV::Websockets::Limits. */
+#define WS_PUBLIC_LIMITS(P) \
+    P(MAX_MESSAGE_SIZE,            WS_FOR_CONNECTIONS, 1048576, 0) \
+    P(MAX_FRAGMENTS,               WS_FOR_CONNECTIONS, 4096, 0) \
+    P(MAX_SEND_QUEUE,              WS_FOR_CONNECTIONS, 1048576, 0) \
+    P(MAX_MESSAGE_RATE,            WS_FOR_UPGRADES, 100, 1000) \
+    P(MAX_BYTE_RATE,               WS_FOR_UPGRADES, 1048576, 4194304) \
+    P(MAX_CONNECTIONS,             WS_FOR_LISTEN, 10000, 0) \
+    P(MAX_CONNECTIONS_PER_ADDRESS, WS_FOR_LISTEN, 100, 0)
 
 #define WS_OPTION_ID(id, ...) WS_OPT_##id,
 typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;

@@ -109,6 +109,30 @@ for my $link (@links) {
 cmp_ok(scalar @links, '>', 50, 'there are links');
 is_deeply(\@broken, [], 'links between the pages lead somewhere');
 
+# What 'public' stands for is a table of the manual and one of the code.
+my %method = (
+    WS_FOR_CONNECTIONS => [qw(listen adopt connect)],
+    WS_FOR_UPGRADES    => [qw(listen adopt)],
+    WS_FOR_LISTEN      => ['listen'],
+);
+my ($public) = slurp('xs/options.h') =~ /^#define WS_PUBLIC_LIMITS\(P\)(.*?)\n\n/ms;
+my (%code, %manual);
+while ($public =~ /P\((\w+),\s*(\w+), (\d+), (\d+)\)/g) {
+    my ($option, $methods, $value) = (lc $1, $2, $4 ? "[$3, $4]" : $3);
+    $code{$option}{$_} = $value for @{ $method{$methods} };
+}
+my ($table) = slurp('lib/EV/Websockets/Limits.pod') =~ /^    option +listen +adopt +connect\n(.*?)\n\n/ms;
+for my $row (split /\n/, $table || '') {
+    my ($option, @values) = $row =~ /(\[[^]]*\]|\S+)/g;
+    my %row;
+    @row{qw(listen adopt connect)} = @values;
+    $manual{$option} = { map { $_ => $row{$_} } grep { $row{$_} ne '-' } keys %row };
+}
+is_deeply(\%manual, \%code, 'the manual says what the public limits are');
+
+my @unlimited = grep { m{\Aeg/} && slurp($_) =~ /->listen\(/ && slurp($_) !~ /^\s+limits\s+=> 'public',$/m } @distributed;
+is_deeply(\@unlimited, [], 'every example that listens has limits');
+
 my @long;
 for my $file (@pods) {
     my $number = 0;

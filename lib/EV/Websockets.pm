@@ -404,12 +404,17 @@ only, or behind a proxy on this machine, say C<< host => '127.0.0.1' >>.
 
 =item *
 
-Set C<max_message_size> on every listener, and on every connection to a server that is not
-yours. Choose the length of the longest message in your protocol: 64 KiB is enough for most
-protocols, and few need more than 1 MiB. Without the limit, a peer can send a message as large as
-your memory. With compression the peer does not even have to send that much, because a
-kilobyte can inflate to a megabyte. The limit applies to the inflated message, and it is checked
-during inflation, so that such a bomb takes no more memory than the limit.
+Say C<< limits => 'public' >> for every listener that strangers can reach, and for every connection
+to a server that is not yours: it sets all limits of L<EV::Websockets::Limits>. Then set those that
+your protocol allows to be smaller.
+
+=item *
+
+Above all set C<max_message_size>. Choose the length of the longest message in your protocol: 64
+KiB is enough for most protocols, and few need more than 1 MiB. Without the limit, a peer can send
+a message as large as your memory. With compression the peer does not even have to send that much,
+because a kilobyte can inflate to a megabyte. The limit applies to the inflated message, and it is
+checked during inflation, so that such a bomb takes no more memory than the limit.
 
 =item *
 
