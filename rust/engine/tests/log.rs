@@ -79,7 +79,7 @@ fn it_tells_a_connection_from_its_descriptor_to_its_end() {
     let timers = of(Topic::Timer);
     assert!(timers[0].starts_with("Handshake starts, runs out in "));
     assert!(timers.contains(&"Handshake is stopped"));
-    assert!(timers.contains(&"Linger starts, runs out in 2s"));
+    assert!(timers.contains(&"Linger starts, runs out in 5s"));
     let descriptors = of(Topic::Descriptor);
     assert!(descriptors[0].contains(" is opened: accepted from 127.0.0.1:"));
     assert!(descriptors[0].ends_with(&format!(" at 127.0.0.1:{port}")));
