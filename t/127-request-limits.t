@@ -202,8 +202,12 @@ for my $timeout (-1, 'soon', []) {
 }
 {
     my $page = 'x' x (32 * 1024 * 1024);
-    my $quick = $context->listen(on_request => sub { [ 200, [], [$page] ] }, handshake_timeout => 0.2);
+    my $asked;
+    my $quick = $context->listen(on_request => sub { $asked = 1; [ 200, [], [$page] ] }, handshake_timeout => 0.2);
     my $stalled = HttpPeer->connect($quick)->stop_reading->ask('GET', '/');
+    # A busy machine takes longer than that to copy the page: nobody else may wait meanwhile,
+    # or he is sent away as soon as it is copied, and it was no proof that this one had his time.
+    run_until(sub { $asked }, 'a page is asked for');
     # The deadline of whoever comes after it is over later.
     for my $try (1 .. 2) {
         my $other = HttpPeer->connect($quick);
