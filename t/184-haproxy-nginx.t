@@ -13,8 +13,8 @@ use ServerProgram;
 use Test::More;
 
 # Behind the real haproxy and nginx: who the client is, by the PROXY protocol in
-# both versions, with TLS behind it, and by headers. The configuration of haproxy
-# is the one in the manual.
+# both versions, with TLS behind it, and by headers. What the manual has as haproxy's
+# configuration is run as well.
 
 my $context = EV::Websockets::Context->new;
 my $made    = Certificates->new;
@@ -108,6 +108,27 @@ END
     my $seen = passes('haproxy, option forwardfor', $front{headers}, to => 'headers');
     is $seen->[2]{'X-Forwarded-For'}, '6.6.6.6, 127.0.0.1', 'haproxy has added the client to what it sent itself';
     $haproxy->terminate;
+
+    # The two that are in the manual, at other ports and addresses.
+    open my $in, '<', "$Bin/../lib/EV/Websockets/Proxies.pod" or die "Proxies.pod: $!";
+    my ($section) = do { local $/; <$in> } =~ /^=head1 HAPROXY\n(.*?)^=head1/ms;
+    my @manual = $section =~ /^(    defaults\n(?:    .*\n)+)/mg;
+    is scalar @manual, 2, 'the manual has two configurations';
+    for my $case ([ 'passed on', 'v2_tls', 1 ], [ 'with TLS at haproxy', 'headers', 0 ]) {
+        my ($name, $to, $ported) = @$case;
+        my $text = shift @manual;
+        my $run = ServerProgram->configured(sub {
+            my ($port) = @_;
+            (my $changed = $text) =~ s/bind :443/bind 127.0.0.1:$port/;
+            $changed =~ s/both\.pem/$pem/;
+            $changed =~ s/127\.0\.0\.1:8080/127.0.0.1:$port{$to} source 127.0.0.3/;
+            return $changed;
+        }, sub { return (ServerProgram::find('haproxy'), '-db', '-f', $_[0]) });
+        ok $run, "the manual, $name: haproxy is up" or next;
+        delete $seen{$to};
+        passes("the manual, $name", $run->port, to => $to, secure => 1, ported => $ported);
+        $run->terminate;
+    }
 }
 
 SKIP: {
