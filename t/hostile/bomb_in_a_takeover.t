@@ -14,7 +14,7 @@ use Test::More;
 my $victim = victim(listen => { deflate => { server_no_context_takeover => 0, client_no_context_takeover => 0 }, max_message_size => 1_000_000 });
 my $deflate = Deflate->new;
 my @messages = map { $deflate->message("\0" x 999_000) } 1 .. 40;
-attack($victim, '50 connections with windows, 40 messages of a megabyte each', times => 50, limit => 50 * 40 + 1000, cpu => 6, sub {
+attack($victim, '50 connections with windows, 40 messages of a megabyte each', times => 50, limit => 50 * 50 + 2048, cpu => 6, sub {
     my ($times) = @_;
     my @peers = $victim->crowd($times, sub { $_[0]->upgrade(headers => { 'Sec-WebSocket-Extensions' => 'permessage-deflate' }) },
         sub { defined $_[0]->head }, 'all agree on compression');

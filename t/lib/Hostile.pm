@@ -36,7 +36,6 @@ sub victim {
     if (!$pid) {
         close $ours;
         alarm 170;
-        $SIG{__WARN__} = sub { _say($theirs, "warning $_[0]") };
         eval { _live($theirs, %o); 1 } or _say($theirs, "died $@");
         POSIX::_exit(0);
     }
@@ -62,6 +61,7 @@ sub _live {
     # Not the loop that the test has watchers in.
     my $loop = EV::Loop->new;
     my %seen;
+    $SIG{__WARN__} = sub { $seen{warning} = $_[0] };
     my %count = (
         on_connect => sub { $seen{connect}++ },
         on_message => sub {
@@ -115,13 +115,13 @@ sub _hear {
 sub port { return $_[0]{port} }
 sub url  { return ($_[0]{tls} ? 'wss' : 'ws') . "://127.0.0.1:$_[0]{port}/" }
 
-# What its callbacks have counted: connect, message, close, "close CODE", error;
-# and last_error, a text.
+# What its callbacks have counted: connect, message, close, "close CODE", error; and
+# last_error and warning, which are texts.
 sub seen {
     my ($self) = @_;
     syswrite $self->{line}, "tell\n";
     my $line = $self->_hear;
-    BAIL_OUT("the victim says: $line") if $line =~ /\A(?:gone|died|warning)\b/;
+    BAIL_OUT("the victim says: $line") if $line =~ /\A(?:gone|died)\b/;
     return { map { split /=/, $_, 2 } split /\t/, $line };
 }
 
@@ -285,7 +285,7 @@ sub meanwhile {
 # ---- the attack ----
 
 # attack($victim, NAME, times => N, warm => N, limit => KiB, cpu => seconds,
-# neighbour => RawPeer, sub { my ($times) = @_ ... }): carries it out with few
+# neighbour => RawPeer, warns => 1, sub { my ($times) = @_ ... }): carries it out with few
 # times to warm up, then with all, and compares.
 sub attack {
     my ($victim, $name, @o) = @_;
@@ -307,6 +307,7 @@ sub attack {
     $code->($o{times});
     ok($victim->{meanwhile} && !$victim->{unserved}, "$name: the neighbour is served meanwhile");
     ok($victim->_round_trip, "$name: and afterwards");
+    is($victim->seen->{warning}, undef, "$name: without a warning") if !$o{warns};
     $victim->_look;
     SKIP: {
         skip 'no /proc, or a process that is watched', 3 if !defined $memory || !defined $cpu;
