@@ -514,6 +514,14 @@ typedef struct evws_limits {
    * 1006. 0 or less: nothing follows.
    */
   double pong_timeout;
+  /**
+   * Seconds without a message in either direction after which the connection is closed with 1001; 0 or less: any time.
+   */
+  double idle_timeout;
+  /**
+   * Seconds after which an open connection is closed with 1001, or up to a tenth earlier; 0 or less: any time.
+   */
+  double max_lifetime;
 } evws_limits;
 
 /**

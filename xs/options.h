@@ -51,6 +51,8 @@ enum {
     O(CLOSE_TIMEOUT,     "close_timeout",     WS_FOR_CONNECTIONS, AS_SECONDS(5), IN(limits, close_timeout)) \
     O(PING_INTERVAL,     "ping_interval",     WS_FOR_CONNECTIONS, AS_SECONDS(30), IN(limits, ping_interval)) \
     O(PONG_TIMEOUT,      "pong_timeout",      WS_FOR_CONNECTIONS, AS_SECONDS(20), IN(limits, pong_timeout)) \
+    O(IDLE_TIMEOUT,      "idle_timeout",      WS_FOR_CONNECTIONS, AS_SECONDS(0), IN(limits, idle_timeout)) \
+    O(MAX_LIFETIME,      "max_lifetime",      WS_FOR_CONNECTIONS, AS_SECONDS(0), IN(limits, max_lifetime)) \
     O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
     O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
                                               IN(upgrade_options, handshake_timeout)) \

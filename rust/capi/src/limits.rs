@@ -37,6 +37,10 @@ pub struct evws_limits {
     /// Seconds that it may take after that for the next byte; the connection then fails with the text `ping timeout`, and
     /// 1006. 0 or less: nothing follows.
     pub pong_timeout: f64,
+    /// Seconds without a message in either direction after which the connection is closed with 1001; 0 or less: any time.
+    pub idle_timeout: f64,
+    /// Seconds after which an open connection is closed with 1001, or up to a tenth earlier; 0 or less: any time.
+    pub max_lifetime: f64,
 }
 
 /// What happens to a message for which the send queue has no room: one of `EVWS_QUEUE_*`.
@@ -54,6 +58,8 @@ pub(crate) fn limits(options: &evws_limits) -> Limits {
         close_timeout: time(options.close_timeout),
         ping_interval: time(options.ping_interval),
         pong_timeout: time(options.pong_timeout),
+        idle_timeout: time(options.idle_timeout),
+        max_lifetime: time(options.max_lifetime),
         head: HeadLimits {
             size: bound(options.max_header_size),
             headers: bound(options.max_headers.into()),

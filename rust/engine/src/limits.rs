@@ -28,6 +28,10 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// How long it may take for that sign; `None`: it is asked, but nothing follows if it does not answer.
     pub pong_timeout: Option<Duration>,
+    /// How long there may be no message in either direction; `None`: any time.
+    pub idle_timeout: Option<Duration>,
+    /// How long a connection may be open, or up to a tenth less; `None`: any time.
+    pub max_lifetime: Option<Duration>,
 }
 
 impl Limits {

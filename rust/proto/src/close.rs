@@ -8,6 +8,8 @@ pub const MAX_REASON: usize = 123;
 
 /// A normal end.
 pub const NORMAL: u16 = 1000;
+/// This end goes away.
+pub const GOING_AWAY: u16 = 1001;
 /// The peer broke the protocol.
 pub const PROTOCOL_ERROR: u16 = 1002;
 /// No code was in the Close frame. Never on the wire.

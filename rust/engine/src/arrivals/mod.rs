@@ -290,6 +290,8 @@ impl Arrivals {
             | Timer::Pongs
             | Timer::Rate
             | Timer::Keepalive
+            | Timer::Idle
+            | Timer::Lifetime
             | Timer::IdleCodecs
             | Timer::Shutdown => {}
         }

@@ -121,7 +121,9 @@ impl Context {
                 | Timer::Linger
                 | Timer::Pongs
                 | Timer::Rate
-                | Timer::Keepalive => {
+                | Timer::Keepalive
+                | Timer::Idle
+                | Timer::Lifetime => {
                     let expired = self.traffic(|traffic, shared| traffic.expire(id, timer, shared));
                     if expired == Expired::TimedOut {
                         self.count_timed_out();

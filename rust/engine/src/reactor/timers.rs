@@ -34,6 +34,10 @@ pub enum Timer {
     Rate,
     /// Nothing may have come from the peer for so long that it is asked for a sign of life, or given up.
     Keepalive,
+    /// There may have been no message for too long.
+    Idle,
+    /// The connection has lived for as long as it may.
+    Lifetime,
     /// The context's: connections that were idle give their codecs back.
     IdleCodecs,
     /// The context's: a shutdown ends the connections that are left.
@@ -42,7 +46,7 @@ pub enum Timer {
 
 impl Timer {
     /// All of them, each at its own number.
-    const ALL: [Timer; 11] = [
+    const ALL: [Timer; 13] = [
         Timer::Handshake,
         Timer::AttemptDelay,
         Timer::AcceptPause,
@@ -52,6 +56,8 @@ impl Timer {
         Timer::Pongs,
         Timer::Rate,
         Timer::Keepalive,
+        Timer::Idle,
+        Timer::Lifetime,
         Timer::IdleCodecs,
         Timer::Shutdown,
     ];

@@ -14,6 +14,15 @@ use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
 use crate::sys;
 
+/// The timers of a connection that is open. One that is closing has others, and one that has ended has none.
+const LIVING: [Timer; 5] = [
+    Timer::Pongs,
+    Timer::Rate,
+    Timer::Keepalive,
+    Timer::Idle,
+    Timer::Lifetime,
+];
+
 impl Traffic {
     /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
     /// is open.
@@ -27,7 +36,7 @@ impl Traffic {
             link.forget_rates();
             change(&self.log, link, LinkState::close);
         }
-        for timer in [Timer::Pongs, Timer::Rate, Timer::Keepalive] {
+        for timer in LIVING {
             reactor.stop(id, timer);
         }
         self.input.resume_parsing(&self.links, id);
@@ -89,13 +98,10 @@ impl Traffic {
         if code == 1006 {
             change(&self.log, link, LinkState::die);
         }
-        for timer in [
-            Timer::Closing,
-            Timer::ClosingLimit,
-            Timer::Pongs,
-            Timer::Rate,
-            Timer::Keepalive,
-        ] {
+        for timer in [Timer::Closing, Timer::ClosingLimit]
+            .into_iter()
+            .chain(LIVING)
+        {
             shared.reactor.stop(id, timer);
         }
         shared.outbox.push(Event::Close { id, code });

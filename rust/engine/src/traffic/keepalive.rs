@@ -23,7 +23,7 @@ use crate::{sys, timeouts};
 const LOOKS_PER_TURN: u32 = 512;
 /// Turns that a peer is given whose time is over: in one, the loop hears of what came while it was held up, and
 /// in the next of what that has led to, a timer's answer for one. A loop may run timers before what it reads.
-const DOUBTS: u8 = 2;
+pub const DOUBTS: u8 = 2;
 /// Bytes of a Ping's payload: those that say it is ours, and as many that nobody can guess.
 const PAYLOAD: usize = 16;
 
@@ -80,8 +80,13 @@ impl Pulse {
         }
     }
 
+    /// When the last one was.
+    pub fn heard(&self) -> Time {
+        self.heard
+    }
+
     /// From now on signs of life are noted.
-    fn begin(&mut self, now: Time) {
+    pub fn begin(&mut self, now: Time) {
         self.is_on = true;
         self.heard = now;
     }
@@ -165,7 +170,7 @@ impl Share {
 }
 
 /// When a connection is to be looked at: long times end together.
-fn look_at(at: Option<Time>, time: Duration) -> Option<Time> {
+pub fn look_at(at: Option<Time>, time: Duration) -> Option<Time> {
     if time < timeouts::LONG {
         at
     } else {

@@ -8,6 +8,7 @@ use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
 
 use super::keepalive::Pulse;
+use super::lifetime::Idleness;
 use super::pongs::Pongs;
 use super::rates::Rates;
 use super::state::{LinkState, Writing};
@@ -65,6 +66,10 @@ pub struct Link {
     pub limits: Rc<Limits>,
     /// Its peer's signs of life.
     pub pulse: Pulse,
+    /// When the last message was.
+    pub idleness: Idleness,
+    /// For how many turns it has been idle for too long. The loop may have been held up, and a message lie unread.
+    pub idle_doubts: u8,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
     /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
@@ -108,6 +113,8 @@ impl Link {
             group: 0,
             limits: Rc::clone(&settings.limits),
             pulse: Pulse::default(),
+            idleness: Idleness::default(),
+            idle_doubts: 0,
             is_shared: false,
             is_codec_owner: false,
             is_drain_due: false,

@@ -7,6 +7,7 @@
 //! | from a message to the kernel, and what the kernel refuses | `send.rs` |
 //! | how long a closing peer is waited for, and what is left of a closed connection | `closing.rs` |
 //! | whether the peer is still there | `keepalive.rs` |
+//! | connections whose time is over | `lifetime.rs` |
 //! | Pings of a peer that does not read | `pongs.rs` |
 //! | peers that send more than they may | `rates.rs` |
 
@@ -15,6 +16,7 @@ mod bench;
 mod closing;
 mod codecs;
 mod keepalive;
+mod lifetime;
 mod link;
 mod masks;
 mod pongs;
@@ -166,6 +168,7 @@ impl Traffic {
                 self.groups.opened(link.group);
             }
             self.start_clocks(id, reactor);
+            self.start_lifetime(id, reactor);
             self.input.resume_parsing(&self.links, id);
             reactor.touch(id);
         }
@@ -379,6 +382,8 @@ impl Traffic {
             Timer::Pongs => self.fail_unread_pongs(id, shared),
             Timer::Rate => self.end_pause(id, shared),
             Timer::Keepalive => self.look_for_life(id, shared),
+            Timer::Idle => self.look_for_messages(id, shared),
+            Timer::Lifetime => self.end_in_order(id, "lifetime", shared.reactor),
             Timer::Handshake
             | Timer::AttemptDelay
             | Timer::AcceptPause

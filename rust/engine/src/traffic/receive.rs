@@ -394,6 +394,7 @@ impl Traffic {
                 let length = payload.len();
                 let is_limited = link.rates.is_some();
                 link.counters.received(length);
+                link.idleness.message(shared.reactor.clock());
                 if !link.wants.message {
                     link.proto.release();
                     self.codec_owners.note(link, shared.reactor);

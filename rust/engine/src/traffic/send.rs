@@ -138,6 +138,9 @@ impl Traffic {
         }
         let waiting = link.queue.payload();
         link.counters.sent(kind, payload.len(), waiting);
+        if !matches!(kind, FrameKind::Ping | FrameKind::Pong) {
+            link.idleness.message(shared.reactor.clock());
+        }
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
         if change(log, link, LinkState::queue) {
             to_write.push(id);

@@ -195,6 +195,12 @@ impl Connection {
         self.close_sent
     }
 
+    /// Whether a frame or a message has begun to come, and is not complete.
+    pub fn is_receiving(&self) -> bool {
+        let partial = self.partial.as_ref();
+        partial.is_some_and(|partial| !partial.is_done())
+    }
+
     /// Whether a fragmented message of ours lacks its last fragment.
     #[inline]
     pub fn fragment_in_progress(&self) -> bool {

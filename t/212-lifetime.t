@@ -1,0 +1,103 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use EV;
+use EV::Websockets;
+use Adopt ();
+use Events;
+use Frame;
+use RawPeer;
+use RawServer;
+use Run;
+use Test::More;
+
+# idle_timeout and max_lifetime: connections that are closed because nobody says anything, or because
+# they are old.
+
+my $context = EV::Websockets::Context->new;
+
+sub listening {
+    my (%options) = @_;
+    my $events = Events->new;
+    my $port   = $context->listen(host => '127.0.0.1', $events->handlers, %options);
+    my $peer   = RawPeer->connect($port)->upgrade;
+    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
+    return ($events, $peer);
+}
+
+sub connected {
+    my (%options) = @_;
+    my $events = Events->new;
+    my $server = RawServer->new;
+    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers, %options);
+    run_until(sub { $events->count('connect') }, 'a raw server');
+    return ($events, $server->last_peer, $server);
+}
+
+sub adopted {
+    my (%options) = @_;
+    my ($near, $far) = Adopt::unix_pair();
+    my $events = Events->new;
+    my $peer   = Adopt::peer_on($far);
+    $context->adopt(fh => $near, $events->handlers, %options);
+    $peer->upgrade;
+    run_until(sub { $events->count('connect') && $peer->head }, 'an adopted one');
+    return ($events, $peer);
+}
+
+for my $option (qw(idle_timeout max_lifetime)) {
+    for my $bad (-1, 'soon', 'nan', 'inf') {
+        my $text = qr/$option must be a non-negative number \(got '\Q$bad\E'\)/;
+        croaks_like { $context->connect(url => 'ws://127.0.0.1:1/', $option => $bad) } qr/\Aconnect: $text/, "connect: $bad";
+        croaks_like { $context->listen($option => $bad) } qr/\Alisten: $text/, "listen: $bad";
+        my ($fh) = Adopt::unix_pair();
+        croaks_like { $context->adopt(fh => $fh, $option => $bad) } qr/\Aadopt: $text/, "adopt: $bad";
+    }
+}
+
+for my $case ([ idle_timeout => 'idle' ], [ max_lifetime => 'lifetime' ]) {
+    my ($option, $reason) = @$case;
+    for my $made (\&listening, \&connected, \&adopted) {
+        my ($events, $peer) = $made->($option => 0.1);
+        run_unticked(sub { $peer->close_read }, "$option is over");
+        is_deeply([ $peer->close_read ], [ 1001, $reason ], 'the Close says why');
+        is($events->conn->state, 'closing', 'the peer is waited for');
+        $peer->send_close(1001);
+        run_until(sub { $events->count('close') }, 'its answer');
+        is($events->order, 'connect close', 'ends the connection without an error');
+        is_deeply($events->last_of('close'), [ 1001, undef ], 'with its code');
+    }
+}
+
+# Messages begin the time anew, in either direction.
+for my $way ('received', 'sent') {
+    my ($events, $peer) = listening(idle_timeout => 0.5);
+    my $rounds = 0;
+    my $timer  = EV::timer(0.1, 0.1, sub {
+        $rounds++;
+        $way eq 'sent' ? $events->conn->send('x') : $peer->send_frame(TEXT, 'x');
+    });
+    run_until(sub { $rounds == 10 || $peer->close_read }, "messages are $way");
+    ok(!$peer->close_read, 'nobody is idle');
+    undef $timer;
+    run_until(sub { $peer->close_read }, 'and then nobody says anything');
+}
+
+# Pings are no messages.
+{
+    my ($events, $peer) = listening(idle_timeout => 0.3);
+    my $timer = EV::timer(0.05, 0.05, sub { $peer->send_frame(PING, 'x') });
+    run_until(sub { $peer->close_read }, 'who only pings is idle');
+}
+
+# A message that takes long is not nothing.
+{
+    my ($events, $peer) = listening(idle_timeout => 0.4, ping_interval => 0);
+    my $text  = $peer->make(TEXT, 'slowly');
+    my $timer = EV::timer(0.1, 0.1, sub { $peer->put(substr $text, 0, 1, '') });
+    run_until(sub { $events->messages || $peer->close_read }, 'a message that takes longer than idle_timeout');
+    is_deeply([ $events->messages ], ['slowly'], 'arrives');
+}
+
+finish();
