@@ -21,7 +21,13 @@ my $victim = victim(listen => {
     on_handshake => sub { my ($headers) = @_; $headers->{'X-How'} ? $answer{ $headers->{'X-How'} }->($which->($headers)) : 1 },
     on_request => sub { my ($request) = @_; my $h = $request->{headers}; my $of = $answer{ $h->{'X-How'} || 'value' }->($which->($h)); [ 200, [%$of], ['body'] ] },
 });
-my @requests = map { my $how = $_; map { my %h = ('X-How' => $how, 'X-Which' => $_); (RawPeer->request(headers => \%h), RawPeer->request(headers => { %h, Upgrade => undef, Connection => undef })) } 0 .. $#strange } sort keys %answer;
+my @requests = map {
+    my $how = $_;
+    map {
+        my %h = ('X-How' => $how, 'X-Which' => $_);
+        (RawPeer->request(headers => \%h), RawPeer->request(headers => { %h, Upgrade => undef, Connection => undef }));
+    } 0 .. $#strange;
+} sort keys %answer;
 attack($victim, 'answers', times => 4, limit => 256, warns => 1, cpu => 3, sub {
     my ($times) = @_;
     for my $request ((@requests) x $times) {

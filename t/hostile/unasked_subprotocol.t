@@ -11,7 +11,9 @@ use Run;
 use Test::More;
 
 my $victim = victim(connect => { protocol => [ 'chat', 'news' ] });
-my @unasked = map { [ map { "Sec-WebSocket-Protocol: $_" } ref $_ ? @$_ : $_ ] } 'mail', 'CHAT', 'chat, news', 'chat;x', '', 'x' x 60_000, ' ' x 60_000 . 'x', ',' x 60_000, [ 'chat', 'news' ], [ ('chat') x 50 ];
+my @unasked = map { [ map { "Sec-WebSocket-Protocol: $_" } ref $_ ? @$_ : $_ ] } 
+    'mail', 'CHAT', 'chat, news', 'chat;x', '', 'x' x 60_000,
+    ' ' x 60_000 . 'x', ',' x 60_000, [ 'chat', 'news' ], [ ('chat') x 50 ];
 my $count = 0;
 my $server = RawServer->new(answer => sub { $_[0]->accept(fields => $unasked[ $count++ % @unasked ]) });
 attack($victim, 'subprotocols', times => 400, cpu => 2, limit => 64, sub {
