@@ -257,8 +257,11 @@ impl Reactor {
             if self.log.is_on() {
                 let verb = list.at(timer).map_or("starts", |_| "is moved");
                 let after = clock.until(at);
-                let text = format_args!("{timer:?} {verb}, runs out in {after:?}");
-                self.log.write(Topic::Timer, id, text);
+                self.log.write(
+                    Topic::Timer,
+                    id,
+                    format_args!("{timer:?} {verb}, runs out in {after:?}"),
+                );
             }
             timers.start(list, id, timer, at);
         }

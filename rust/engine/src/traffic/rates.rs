@@ -124,8 +124,11 @@ impl Traffic {
             RateLimit::Messages => link.is_over_message_rate = true,
             RateLimit::Bytes => link.is_over_byte_rate = true,
         }
-        let text = format_args!("reading waits: the peer sends too many {limit:?}");
-        self.log.write(Topic::State, id, text);
+        self.log.write(
+            Topic::State,
+            id,
+            format_args!("reading waits: the peer sends too many {limit:?}"),
+        );
         let running = reactor.remaining(id, Timer::Rate).unwrap_or_default();
         reactor.start(id, Timer::Rate, Some(pause.max(running)));
         reactor.touch(id);
