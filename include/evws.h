@@ -654,9 +654,8 @@ typedef struct evws_upgrade_options {
    */
   bool ask_handshake;
   /**
-   * Seconds that each step before the end of an upgrade may take: the client's request, the
-   * answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
-   * as it takes.
+   * Seconds from the connection to the answer to `EVWS_EVENT_HANDSHAKE`, TLS and the client's request
+   * included; and for a response that the client does not take. 0 or less: as long as it takes.
    */
   double handshake_timeout;
 } evws_upgrade_options;

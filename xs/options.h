@@ -54,7 +54,7 @@ enum {
     O(IDLE_TIMEOUT,      "idle_timeout",      WS_FOR_CONNECTIONS, AS_SECONDS(0), IN(limits, idle_timeout)) \
     O(MAX_LIFETIME,      "max_lifetime",      WS_FOR_CONNECTIONS, AS_SECONDS(0), IN(limits, max_lifetime)) \
     O(CONNECT_TIMEOUT,   "connect_timeout",   WS_FOR_CONNECT, AS_SECONDS(0), IN(connect_options, connect_timeout)) \
-    O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(30), \
+    O(HANDSHAKE_TIMEOUT, "handshake_timeout", WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_SECONDS(10), \
                                               IN(upgrade_options, handshake_timeout)) \
     O(MAX_HEADER_SIZE,   "max_header_size",   WS_FOR_CONNECTIONS | WS_NOT_UPGRADED, AS_BYTES(16384), \
                                               IN(limits, max_header_size)) \

@@ -426,7 +426,7 @@ help, because each message can refer to earlier ones: turn compression off.
 =item *
 
 A client's request may have at most 16 KiB and 100 headers (C<max_header_size>,
-C<max_headers>), and it must be complete within C<handshake_timeout>, which is 30 seconds by
+C<max_headers>), and it must be complete within C<handshake_timeout>, which is 10 seconds by
 default. After the handshake, a client that shows no sign of life is given up, see
 L<EV::Websockets::Limits/CLOCKS>. If you expect many clients, limit the number of connections:
 C<max_connections>.

@@ -175,9 +175,8 @@ pub struct evws_upgrade_options {
     pub ask_origin: bool,
     /// Report `EVWS_EVENT_HANDSHAKE` and wait for its answer.
     pub ask_handshake: bool,
-    /// Seconds that each step before the end of an upgrade may take: the client's request, the
-    /// answer to `EVWS_EVENT_HANDSHAKE`, a response that the client does not take; 0 or less: as long
-    /// as it takes.
+    /// Seconds from the connection to the answer to `EVWS_EVENT_HANDSHAKE`, TLS and the client's request
+    /// included; and for a response that the client does not take. 0 or less: as long as it takes.
     pub handshake_timeout: f64,
 }
 

@@ -37,8 +37,8 @@ pub struct UpgradeOptions {
     pub ask_origin: bool,
     /// Whether the program decides on each request for an upgrade.
     pub ask: bool,
-    /// How long each step before the end of an upgrade may take: the client's request, the
-    /// program's decision, an answer that the client does not take; `None`: as long as it takes.
+    /// How long it may take from the connection to the program's decision, TLS and the client's request included, and for
+    /// an answer that the client does not take; `None`: as long as it takes.
     pub timeout: Option<Duration>,
     /// The options of the connections.
     pub settings: Settings,

@@ -101,6 +101,25 @@ fn a_client_has_30_seconds_for_its_request() {
     assert_eq!(ours.context.traffic.count(), 0);
 }
 
+/// Each step had the whole time: a client that was slow with its request left the program as long for its decision.
+#[test]
+fn a_request_and_the_decision_on_it_have_one_time() {
+    let mut options = listen_options();
+    options.upgrade.ask = true;
+    let (mut ours, port) = listening(options);
+    let mut peer = connect(port);
+    ours.run_until(|context| pending(context) == 1);
+    assert_eq!(pass(&mut ours, REQUEST_TIMEOUT - 2 * SECOND), []);
+    peer.write_all(REQUEST).unwrap();
+    ours.run(|_, seen| matches!(seen.event, Event::Handshake { .. }));
+    assert_eq!(pass(&mut ours, SECOND), []);
+    assert_eq!(received(&mut peer), (Vec::new(), false));
+    pass(&mut ours, SECOND);
+    let (answer, _) = received(&mut peer);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
 #[test]
 fn the_time_of_a_request_is_over_when_it_was_answered() {
     let (mut ours, port) = listening(listen_options());

@@ -334,7 +334,7 @@ impl Server {
             foreign,
             answer,
         });
-        self.mailbox.set_deadline(self.policy.timeout);
+        // The time of the request goes on: what it takes in all has one limit.
         let Server {
             transport,
             socket,
