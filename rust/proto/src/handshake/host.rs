@@ -36,8 +36,7 @@ impl Fault {
 }
 
 impl Host {
-    /// The value of a `Host` header, or what stands in that place of a URL. `None`: it is malformed. The grammar has
-    /// commas in names, too; a comma is what two hosts are joined with, which are one too many.
+    /// The value of a `Host` header, or what stands in that place of a URL. `None`: it is malformed.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
         if text.is_empty() {
@@ -49,8 +48,7 @@ impl Host {
                 let digits = rest.as_bytes().get(..2);
                 digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             };
-            name.bytes()
-                .all(|byte| byte == b'%' || (byte != b',' && is_host_byte(byte)))
+            name.bytes().all(|byte| byte == b'%' || is_host_byte(byte))
                 && escapes.into_iter().all(escaped)
         })
         .ok()
