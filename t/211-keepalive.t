@@ -82,6 +82,7 @@ for my $made (\&listening, \&connected) {
         $peer->send_frame(PONG, $ping->{payload});
         run_until(sub { defined $conn->latency }, 'the answer');
         cmp_ok($conn->latency, '>', 0, 'which took its time');
+        is($conn->stats->{latency}, $conn->latency, '... and is in the statistics');
     }
     is($events->count('pong'), 0, 'on_pong is not called for what the program did not ask');
     my %payload = map { $_->{payload} => 1 } $peer->frames_of(PING);

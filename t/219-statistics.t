@@ -32,6 +32,7 @@ subtest 'one connection, frame by frame' => sub {
     my $conn = $pair->server->conn;
     is some($conn->stats, @RECEIVED, @SENT, 'send_queue', 'send_queue_peak'),
         join(' ', map { "$_=0" } @RECEIVED, @SENT, 'send_queue', 'send_queue_peak'), 'all begins at zero';
+    is $conn->stats->{latency}, undef, '... no Ping was answered yet';
     is $conn->stats->{compression_received}, undef, '... and what does not exist has no ratio';
 
     my $wire = join '',

@@ -43,6 +43,7 @@ SV *ws_connection_stats(pTHX_ ws_connection *conn)
     COUNT(hash, "send_queue", counted.queue);
     COUNT(hash, "send_queue_peak", counted.queue_peak);
     COUNT(hash, "messages_dropped", counted.dropped);
+    (void)hv_stores(hash, "latency", ws_fact(aTHX_ conn, WS_LATENCY));
     return newRV_noinc((SV *)hash);
 }
 

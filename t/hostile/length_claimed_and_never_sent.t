@@ -10,7 +10,7 @@ use Run;
 use Test::More;
 
 my $victim = victim();
-attack($victim, '10,000 claims of a gigabyte', times => 25, warm => 5, cpu => 8, limit => 400 * 32, sub {
+attack($victim, '10,000 claims of a gigabyte', times => 25, warm => 5, cpu => 8, limit => 400 * 8, sub {
     my ($times) = @_;
     for my $n (1 .. $times) {
         my @peers = $victim->crowd(400, sub { $_[0]->upgrade->send_frame(BINARY, 'x', claim64 => [ 0, 0x40000000 ]) },

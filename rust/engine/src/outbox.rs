@@ -27,8 +27,6 @@ pub struct EventData {
     pub payload: Vec<u8>,
     /// What the event is about, beside that.
     pub subject: Subject,
-    /// Where the payload lies in the receive buffer; `None`: it is `payload`.
-    pub received: Option<Range<usize>>,
 }
 
 /// What an event is about that not every event has.
@@ -50,6 +48,10 @@ pub enum Subject {
 pub struct Outbox {
     waiting: VecDeque<Queued>,
     data: EventData,
+    /// Somebody has put something into `data`, which a message in the receive buffer does not need.
+    is_used: bool,
+    /// Where the payload lies in the receive buffer; `None`: it is that of `data`.
+    received: Option<Range<usize>>,
 }
 
 impl Outbox {
@@ -89,7 +91,28 @@ impl Outbox {
     /// What the last event carries is not needed any more.
     #[inline]
     pub fn clear_data(&mut self) {
+        self.received = None;
+        if self.is_used {
+            self.drop_data();
+        }
+    }
+
+    #[cold]
+    fn drop_data(&mut self) {
         self.data = EventData::default();
+        self.is_used = false;
+    }
+
+    /// The payload of the last event, if it lies in the receive buffer.
+    #[inline]
+    pub fn received(&self) -> Option<&Range<usize>> {
+        self.received.as_ref()
+    }
+
+    /// The payload of the event that is delivered next lies in the receive buffer.
+    #[inline]
+    pub fn set_received(&mut self, range: Range<usize>) {
+        self.received = Some(range);
     }
 
     /// What the last event carries.
@@ -101,6 +124,7 @@ impl Outbox {
     /// The same, for the part that delivers an event, and for what is given away of it.
     #[inline]
     pub fn data_mut(&mut self) -> &mut EventData {
+        self.is_used = true;
         &mut self.data
     }
 }

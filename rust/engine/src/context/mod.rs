@@ -217,10 +217,9 @@ impl Context {
     /// The payload of the event polled last: a message, a reason, or a text in UTF-8.
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        let data = self.outbox.data();
-        match &data.received {
+        match self.outbox.received() {
             Some(range) => self.traffic.received(range.clone()),
-            None => &data.payload,
+            None => &self.outbox.data().payload,
         }
     }
 
@@ -228,9 +227,9 @@ impl Context {
     /// copy is cheaper than what its memory would cost the new owner.
     pub fn take_payload(&mut self) -> Option<Vec<u8>> {
         const WORTH_IT: usize = 16 * 1024;
+        let is_owned = self.outbox.received().is_none();
         let data = self.outbox.data_mut();
-        let is_owned = data.received.is_none() && data.payload.len() >= WORTH_IT;
-        is_owned.then(|| std::mem::take(&mut data.payload))
+        (is_owned && data.payload.len() >= WORTH_IT).then(|| std::mem::take(&mut data.payload))
     }
 
     /// The headers of the event polled last.

@@ -403,13 +403,15 @@ impl Traffic {
                     }
                     continue;
                 }
-                let data = shared.outbox.data_mut();
                 match link.proto.take_message() {
                     Some(message) => {
-                        data.payload = message;
+                        shared.outbox.data_mut().payload = message;
                         self.codec_owners.note(link, shared.reactor);
                     }
-                    None => data.received = Some(batch.start - length..batch.start),
+                    None => {
+                        let range = batch.start - length..batch.start;
+                        shared.outbox.set_received(range);
+                    }
                 }
                 if is_limited {
                     self.count_rate(id, RateLimit::Messages, 1, shared);

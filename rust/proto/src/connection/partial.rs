@@ -7,9 +7,14 @@ use crate::frame::{Header, Opcode, MAX_HEADER, RSV1};
 use crate::mask;
 use crate::utf8::Validator;
 
-/// The least that is reserved for a message whose frame promises more. Beyond it, memory is reserved only in
-/// proportion to the bytes that have arrived: a header's claim alone costs a peer nothing.
-pub(super) const FIRST_RESERVE: usize = 256 * 1024;
+/// Up to this, memory is reserved for [`FIRST_SHARE`] times what has arrived of a message whose frame promises more, and
+/// beyond it for as much again. A header's claim costs a peer nothing, so alone it must not cost us anything either: a
+/// thousand claims of which one byte has come would hold a thousand times this.
+const FIRST_RESERVE: usize = 256 * 1024;
+/// How many times what has arrived is reserved of a message that has just begun.
+const FIRST_SHARE: usize = 16;
+/// What counts as arrived at the least: one more piece of a kilobyte would not be worth an allocation each.
+const LEAST_ARRIVED: usize = 1024;
 
 /// A message with less spare capacity than this grows before it is read into.
 const LEAST_SPARE: usize = 64 * 1024;
@@ -130,7 +135,9 @@ impl Message {
     /// takes the message can append a NUL without copying it.
     pub fn reserve(&mut self, wanted: u64, now: usize) -> Result<(), Failure> {
         let len = self.payload.len();
-        let step = wanted.min(len.max(FIRST_RESERVE).max(now) as u64) as usize;
+        let arrived = len.max(now).max(LEAST_ARRIVED);
+        let step = arrived.max(FIRST_RESERVE.min(arrived.saturating_mul(FIRST_SHARE)));
+        let step = wanted.min(step as u64) as usize;
         if self.payload.capacity() - len > step.min(now.max(LEAST_SPARE)) {
             return Ok(());
         }
