@@ -90,19 +90,22 @@ impl Acceptor {
         }
     }
 
-    /// Takes up to `most` waiting connections. Notes when there is no descriptor left for them.
+    /// Takes up to `most` waiting connections. Notes when there is no descriptor left for them. Also returns whether more
+    /// may wait.
     pub fn accept(
         &mut self,
         most: usize,
         token: Id,
         log: &Log,
-    ) -> Vec<(OwnedFd, Option<SocketAddr>)> {
+    ) -> (Vec<(OwnedFd, Option<SocketAddr>)>, bool) {
         let mut accepted = Vec::new();
         // Errors count as well: one that does not go away must not hold up the loop.
         for _ in 0..most {
             match sys::accept(self.fd.as_fd()) {
                 Ok(found) => accepted.push(found),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return (accepted, false)
+                }
                 Err(error) => {
                     log.write(
                         Topic::Error,
@@ -112,12 +115,12 @@ impl Acceptor {
                     // One connection that ended before it was taken says nothing about the next.
                     if sys::is_lasting(&error) {
                         self.exhausted = true;
-                        break;
+                        return (accepted, false);
                     }
                 }
             }
         }
-        accepted
+        (accepted, true)
     }
 }
 
@@ -213,22 +216,21 @@ impl Arrivals {
         }
     }
 
-    /// Takes up to `most` waiting connections of a listening socket. Returns how many there were.
-    fn accept(&mut self, token: Id, most: usize, reactor: &mut Reactor) -> usize {
+    /// Takes up to `most` waiting connections of a listening socket. Returns whether more may wait.
+    fn accept(&mut self, token: Id, most: usize, reactor: &mut Reactor) -> bool {
         let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) else {
-            return 0;
+            return false;
         };
-        let accepted = acceptor.accept(most, token, &self.log);
+        let (accepted, is_more) = acceptor.accept(most, token, &self.log);
         let (id, exhausted) = (acceptor.listener, acceptor.exhausted);
         if exhausted {
             reactor.start(token, Timer::AcceptPause, Some(timeouts::ACCEPT_PAUSE));
             reactor.touch(token);
         }
         let Some(listener) = self.listener_mut(id) else {
-            return 0;
+            return false;
         };
-        let count = accepted.len();
-        listener.pending += count;
+        listener.pending += accepted.len();
         let (settings, policy) = (listener.settings.clone(), Rc::clone(&listener.policy));
         for (fd, peer) in accepted {
             sys::set_nodelay(fd.as_fd());
@@ -240,7 +242,7 @@ impl Arrivals {
             let socket = Socket::new(fd, peer);
             self.add_server(socket, policy, received, settings.clone(), source, reactor);
         }
-        count
+        is_more
     }
 
     /// Closes the sockets of a listener. What the kernel has accepted for it is taken first, and goes
@@ -257,7 +259,8 @@ impl Arrivals {
         }
         for token in acceptors {
             for _ in 0..LAST_BATCHES {
-                if self.accept(token, BATCH, shared.reactor) < BATCH {
+                // One that had ended by itself is no sign that it was the last.
+                if !self.accept(token, BATCH, shared.reactor) {
                     break;
                 }
             }

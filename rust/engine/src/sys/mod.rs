@@ -21,8 +21,8 @@ pub use listen::{
 pub use memory::trim as trim_memory;
 pub use socket::{
     check_connected_stream, connect, connect_unix, duplicate, local_address, local_path,
-    peer_address, reset_on_close, set_nodelay, set_nonblocking, shutdown, shutdown_write,
-    take_error, unacknowledged, UNIX_PATH_MAX,
+    peer_address, reset_on_close, set_nodelay, set_nonblocking, shutdown, shutdown_unwritable,
+    shutdown_write, take_error, unacknowledged, UNIX_PATH_MAX,
 };
 pub use thread::{process_id, with_signals_blocked};
 pub use transfer::{receive, receive_two, send_gathered, MAX_GATHERED};

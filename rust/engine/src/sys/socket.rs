@@ -189,6 +189,19 @@ pub fn shutdown_write(fd: BorrowedFd<'_>) {
     let _ = SockRef::from(&fd).shutdown(Shutdown::Write);
 }
 
+/// Ends a stream that could not be written to, for the peer and for those who read it here, who still get what has come
+/// before. After a reset it has ended anyway; when the system has run out of memory it has not.
+pub fn shutdown_unwritable(fd: BorrowedFd<'_>) {
+    // Other systems drop what was received and not read yet: there the peer ends its direction.
+    let how = if cfg!(any(target_os = "linux", target_os = "android")) {
+        Shutdown::Both
+    } else {
+        Shutdown::Write
+    };
+    // A failure means that the stream has ended anyway.
+    let _ = SockRef::from(&fd).shutdown(how);
+}
+
 /// Has the connection reset when its socket is closed; bytes that the kernel still holds for the peer
 /// are thrown away (`SO_LINGER` with no time; RFC 9293 section 3.10.5).
 pub fn reset_on_close(fd: BorrowedFd<'_>) {

@@ -32,8 +32,13 @@ pub fn wakeup_pair() -> io::Result<(File, File)> {
 
 /// Makes the reading end of a [`wakeup_pair`] readable.
 pub fn wake(mut writer: &File) {
-    // A descriptor that has no room for another byte is readable already.
-    let _ = writer.write(&1u64.to_ne_bytes());
+    // A descriptor that has no room for another byte is readable already. After a signal nothing was written, and
+    // whoever waits would wait for ever.
+    while let Err(error) = writer.write(&1u64.to_ne_bytes()) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
 }
 
 /// Empties the reading end of a [`wakeup_pair`].

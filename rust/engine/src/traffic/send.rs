@@ -1,6 +1,8 @@
 //! From calls to the kernel: a frame is queued, and a flush writes what is queued, all of a turn of the
 //! loop together.
 
+use std::os::fd::AsFd;
+
 use evws_proto::close;
 use evws_proto::connection::{FrameError, FrameKind};
 use evws_proto::frame::{parse_header, Header};
@@ -15,7 +17,7 @@ use crate::log::{Log, Topic};
 use crate::queue::{NoMemory, Written};
 use crate::reactor::Timer;
 use crate::shared::Shared;
-use crate::timeouts;
+use crate::{sys, timeouts};
 
 /// Why a peer is cut off that does not take what it is sent.
 const QUEUE_FULL: &str = "send queue is full";
@@ -278,6 +280,7 @@ impl Traffic {
                     // Messages that came before the end are still to be read: reading will meet it.
                     self.log
                         .write(Topic::Error, id, format_args!("writing failed: {error}"));
+                    sys::shutdown_unwritable(link.fd.as_fd());
                     change(&self.log, link, LinkState::die);
                 }
             }

@@ -1,0 +1,129 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Config;
+use File::Spec;
+use File::Temp;
+use Program;
+use Run;
+use Test::More;
+
+# System calls that fail as they do on a bad day: interrupted, refused, moving fewer bytes than they could, out of
+# memory or descriptors. Whatever a plan says (t/lib/faults.c), each message arrives once or its connection ends and
+# says so, nothing spins, and nothing is left open.
+
+plan skip_all => 'system calls are made to fail on Linux only' if $^O ne 'linux';
+plan skip_all => 'another library is preloaded' if $ENV{LD_PRELOAD};
+
+my $folder  = File::Temp->newdir;
+my $library = "$folder/faults.so";
+my $null    = File::Spec->devnull;
+system("$Config{cc} -O1 -shared -fPIC -o '$library' '$FindBin::Bin/lib/faults.c' -ldl -lpthread >$null 2>&1") == 0
+    or plan skip_all => "there is no compiler ($Config{cc})";
+system("cd '$folder' && openssl req -x509 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    . " -newkey ec -pkeyopt ec_paramgen_curve:P-256 -keyout key.pem -out cert.pem >$null 2>&1") == 0
+    or note 'no openssl, so no TLS';
+my $kinds = -e "$folder/cert.pem" ? 4 : 3;
+
+# What a plan may lead to: "whole", every message arrives and every connection is closed in order; "may_break",
+# connections may end with an error.
+my ($EACH, $MESSAGES) = (2, 20);
+my @plans = (
+    ['whole', ''],
+    # A signal comes at the worst moment.
+    (map { ['whole', "$_=EINTR/2"] } qw(accept4 recv recvmsg send sendmsg connect read close)),
+    # A thread that has found a name wakes the loop with a write. It was interrupted, and the loop slept on.
+    ['whole', 'write=EINTR/^4'],
+    ['whole', 'recv=EINTR/2,recvmsg=EINTR/2,send=EINTR/2,sendmsg=EINTR/2,accept4=EINTR/3,read=EINTR/2'],
+    # Ready, but then it is not.
+    (map { ['whole', "$_=EAGAIN/2"] } qw(accept4 recv recvmsg send sendmsg read)),
+    ['whole', 'recv=EAGAIN/3,recvmsg=EAGAIN/3,send=EAGAIN/3,sendmsg=EAGAIN/3'],
+    # Few bytes at a time.
+    (map { ['whole', "$_=short/2"] } qw(recv recvmsg send sendmsg)),
+    ['whole', 'recv=short/2,recvmsg=short/3,send=short/3,sendmsg=short/2'],
+    ['whole', 'recv=short/2,recvmsg=EAGAIN/3,send=EINTR/3,sendmsg=short/3'],
+    # The peer is gone, or its network is. What could not be written was thrown away, and the connection stood for ever: the
+    # stream had not ended for those who read it.
+    (map { ['may_break', "$_=ECONNRESET/40"] } qw(recv recvmsg send sendmsg)),
+    (map { ['may_break', "$_=ETIMEDOUT/40"] } qw(recv send)),
+    ['may_break', 'send=EPIPE/30,sendmsg=EPIPE/30'],
+    ['may_break', 'connect=ETIMEDOUT/3'],
+    ['may_break', 'accept4=ECONNABORTED/3'],
+    ['may_break', 'getsockopt=ECONNRESET/3'],
+    # The system has nothing left.
+    (map { ['may_break', "$_=ENOMEM/40"] } qw(recv recvmsg send sendmsg)),
+    (map { ['may_break', "$_=ENOBUFS/40"] } qw(send sendmsg)),
+    (map { ['whole', "accept4=$_/2"] } qw(EMFILE ENFILE ENOBUFS ENOMEM)),
+    ['may_break', 'socket=EMFILE/3'],
+    ['may_break', 'connect=ENOBUFS/3'],
+    ['may_break', 'connect=EAGAIN/3'],
+    ['may_break', 'fcntl=ENOMEM/3,eventfd=EMFILE/2'],
+    ['may_break', 'setsockopt=ENOBUFS/2,getsockname=ENOBUFS/3,getpeername=ENOBUFS/2,shutdown=ENOBUFS/2'],
+    ['may_break', 'bind=ENOMEM/2,listen=ENOMEM/2'],
+    ['may_break', 'pthread_create=EAGAIN/2'],
+    (map { ['may_break', "getaddrinfo=$_/2"] } qw(EAGAIN ENOMEM EINTR)),
+    ['may_break', 'all=ENOMEM/60'],
+    ['may_break', 'all=EMFILE/25'],
+    ['may_break', 'all=ECONNRESET/100'],
+);
+@plans = map { ['may_break', $_] } @ARGV if @ARGV;
+
+my $seed = $ENV{EVWS_FAULTS_SEED} || 1;
+my ($seconds, %injected) = (0);
+for my $plan (@plans) {
+    my ($outcome, $faults) = @$plan;
+    subtest $faults || 'no fault' => sub { try($outcome, $faults) };
+}
+note sprintf '%.1f s of CPU', $seconds;
+
+# A listener that is stopped takes those who wait already. It took a batch in which an accept had failed for the last.
+if (!@ARGV) {
+    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, 'accept4=ECONNABORTED/2', $seed);
+    my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::stop(100)');
+    is("$run->{out}$run->{err}", "served 100\n", 'a stopped listener serves all who waited');
+}
+
+# A fault that never came shows nothing. Which calls there are depends on the build, so this asks for the large ones only.
+if (!@ARGV) {
+    ok($injected{$_}, "$_ has failed") for qw(accept4 recv recvmsg send sendmsg connect socket close fcntl);
+}
+
+finish();
+
+sub try {
+    my ($outcome, $faults) = @_;
+    unlink "$folder/report";
+    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED EVWS_FAULTS_REPORT)} = ($library, $faults, $seed, "$folder/report");
+    alarm 0;
+    my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::run(\@ARGV)', $EACH, $MESSAGES, "$folder");
+    alarm 170;
+    my %got = $run->{out} =~ /^(\w+) ([\d.]+)$/mg;
+    ok(!$run->{timed_out}, 'it ends');
+    is($run->{status}, 0, 'with status 0');
+    is($run->{err}, '', 'nothing on STDERR');
+    is(join('', grep { /\Awrong/ } $run->{out} =~ /^(.*\n)/mg), '', 'nothing is wrong');
+    my %calls;
+    if (open my $in, '<', "$folder/report") {
+        while (<$in>) {
+            my ($call, $seen, $failed) = split;
+            $calls{$call} = $seen;
+            $injected{$call} += $failed;
+        }
+    }
+    my $clients = $EACH * $kinds;
+    if ($outcome eq 'whole') {
+        is($got{whole}, $clients, 'every connection was closed in order');
+        is($got{echoes}, $clients * $MESSAGES, 'and every message came back');
+    }
+    # Without a fault it takes some hundreds of turns, and some thousands of calls.
+    my $total = 0;
+    $total += $_ for values %calls;
+    cmp_ok($got{turns} || 0, '<', 20_000, 'turns of the loop');
+    cmp_ok($total, '>', 0, 'system calls were seen');
+    cmp_ok($total, '<', 500_000, 'and not too many');
+    $seconds += $got{seconds} || 0;
+    note join ' ', map { "$_=$got{$_}" } sort keys %got;
+    note join ' ', map { "$_=$calls{$_}" } grep { $calls{$_} } sort keys %calls;
+    return;
+}
