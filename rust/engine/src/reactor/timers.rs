@@ -46,7 +46,7 @@ pub enum Timer {
 
 impl Timer {
     /// All of them, each at its own number.
-    const ALL: [Timer; 13] = [
+    const ALL: [Timer; Timer::Shutdown as usize + 1] = [
         Timer::Handshake,
         Timer::AttemptDelay,
         Timer::AcceptPause,
@@ -232,6 +232,8 @@ impl Timers {
     /// to its new place.
     pub fn take(&mut self, list: &mut TimerList, id: Id, timer: Timer, now: Time) -> bool {
         let Some(running) = list.find(timer) else {
+            // A place that belongs to no timer would be the first for ever.
+            self.queue.pop_first();
             return false;
         };
         if running.at <= now {
@@ -321,6 +323,19 @@ mod tests {
         timers.stop_all(&mut list, 7);
         assert!(timers.queue.is_empty());
         assert!(matches!(list, TimerList::None));
+    }
+
+    /// A number that stood for another timer had the queue ask for one that did not run, again and again: the loop
+    /// stood still. The compiler counts the numbers now, and a place without a timer goes.
+    #[test]
+    fn a_place_without_a_timer_holds_nothing_up() {
+        let (mut timers, mut list) = (Timers::default(), TimerList::default());
+        timers.start(&mut list, 7, Timer::IdleCodecs, after(SECOND));
+        let mut other = TimerList::default();
+        timers.start(&mut other, 8, Timer::Pongs, after(2 * SECOND));
+        let now = after(3 * SECOND);
+        assert!(!timers.take(&mut TimerList::default(), 7, Timer::IdleCodecs, now));
+        assert_eq!(timers.first(now), Some((8, Timer::Pongs)));
     }
 
     #[test]
