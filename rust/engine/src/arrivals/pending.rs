@@ -97,7 +97,6 @@ impl Pending {
                 headers: rejected.headers,
                 payload: rejected.why.into_bytes(),
                 subject: Subject::Client(Box::new((id, peer))),
-                ..EventData::default()
             };
             let event = Event::Rejected {
                 id,
