@@ -52,6 +52,21 @@ for my $name (sort keys %peer) {
 is $mute{$_}->rest . ($mute{$_}->head || ''), '', "$_: the end alone" for sort keys %mute;
 is $server->order, '', 'nobody was a connection';
 
+# Of a connection that was kept after an answer, every byte of a body began the time anew: one byte
+# in a while kept it for as long as the body was announced to be.
+{
+    my $asked = 0;
+    my $port  = $context->listen($server->handlers, handshake_timeout => 0.5, on_request => sub { $asked++; [ 200, [], ['ok'] ] });
+    my $peer  = RawPeer->connect($port)->put("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    run_until(sub { defined $peer->head }, 'a request is answered');
+    $peer->put("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    my $sent  = 0;
+    my $drips = EV::timer(0.1, 0.1, sub { $peer->put('x'); $sent++ });
+    run_until(sub { $peer->eof || $sent == 100 }, 'a body byte by byte behind it');
+    like $peer->rest, qr/HTTP\/1\.1 408 /, '... has its time, and no more';
+    is $asked, 1, '... and is no request';
+}
+
 my $pair = RawPeer->connect($plain);
 $pair->upgrade;
 run_until(sub { defined $pair->status }, 'the listeners go on');

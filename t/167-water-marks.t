@@ -69,6 +69,23 @@ sub client {
     run_until(sub { @sizes == 2 }, 'the next time that the mark is reached there is another');
 }
 
+# A Pong of ours lifted the queue over the mark, and nothing was told of its fall: a program that
+# asks is_writable waited for ever.
+{
+    my (@writable, $conn, $peer);
+    ($conn, $peer) = client(
+        send_high_water => 1000,
+        on_message      => sub {
+            push @writable, $_[0]->is_writable;
+            $_[0]->send('x' x 990) if @writable == 1;
+        },
+    );
+    $peer->put(join '', map { $peer->make(@$_) } [ TEXT, '1' ], [ PING, 'ping' ], [ TEXT, '2' ]);
+    run_until(sub { @writable == 2 }, 'a message, a Ping and a message');
+    is(join(' ', map { $_ ? 'yes' : 'no' } @writable), 'yes no', 'the Pong makes the queue as long as the mark');
+    run_until(sub { @sizes }, 'and its fall is told');
+}
+
 # Without a low mark the queue has to be empty.
 {
     my ($conn, $peer) = client(send_high_water => 1000);

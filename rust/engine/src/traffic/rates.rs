@@ -18,6 +18,9 @@ use crate::shared::Shared;
 const PAUSE: f64 = 0.05;
 /// Nor longer than this.
 const LONGEST: f64 = 1e6;
+/// Bytes that are read at most of a peer whose messages are counted: those beyond its rate wait, and are moved again after
+/// each pause.
+const MOST_READ: usize = 16 * 1024;
 /// Bytes that are read at least, however few are left.
 const LEAST_READ: usize = 1024;
 /// As many bytes as there is room for.
@@ -84,10 +87,12 @@ impl Rates {
 
     /// How many bytes may be read at a time.
     pub fn readable(&mut self, now: Time) -> usize {
-        self.bytes.as_mut().map_or(ANY, |bucket| {
+        let by_messages = self.messages.as_ref().map_or(ANY, |_| MOST_READ);
+        let by_bytes = self.bytes.as_mut().map_or(ANY, |bucket| {
             bucket.fill(now);
             (bucket.tokens as usize).clamp(LEAST_READ, BUFFER)
-        })
+        });
+        by_messages.min(by_bytes)
     }
 
     fn take(&mut self, limit: RateLimit, count: usize, now: Time) -> Option<Duration> {

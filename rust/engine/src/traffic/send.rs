@@ -202,6 +202,8 @@ impl Traffic {
         if kind == FrameKind::Pong {
             link.pongs.queued(length, link.queue.end());
         }
+        // A program that sees that it should not send waits to hear when it may.
+        link.is_drain_due |= !link.limits.send_queue.is_writable(link.queue.waiting());
         if self.log.is_on() {
             log_frame(&self.log, id, "sent", &frame.header());
         }

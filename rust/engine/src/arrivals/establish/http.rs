@@ -50,7 +50,6 @@ impl Server {
         }
         drop(response);
         self.forget_client();
-        self.answered = true;
         self.await_next().await.map_err(served)
     }
 

@@ -103,8 +103,6 @@ pub(super) struct Server {
     pub policy: Rc<Policy>,
     /// Bytes that were read and not used yet.
     pub input: Vec<u8>,
-    /// A request was answered before.
-    pub answered: bool,
     /// The headers of the request, for a program that hears of rejected clients.
     pub headers: Headers,
     /// What is known of the client.
@@ -155,7 +153,6 @@ pub async fn establish(
         mailbox,
         policy,
         input,
-        answered: false,
         headers: Headers::new(),
         door,
     };
@@ -232,7 +229,7 @@ impl Server {
 
     /// Reads once. A client that takes too long is answered with 408.
     pub(super) async fn read_more(&mut self) -> Result<(), EstablishError> {
-        let idle = self.answered && self.input.is_empty();
+        let idle = self.mailbox.phase.get() == Phase::Idle;
         let read = read_more(&mut self.transport, &mut self.input);
         match self.mailbox.in_time(read).await {
             Ok(Ok(count)) if count > 0 => {
