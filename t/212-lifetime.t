@@ -91,6 +91,23 @@ for my $way ('received', 'sent') {
     run_until(sub { $peer->close_read }, 'who only pings is idle');
 }
 
+# While a message was unfinished, any byte counted: one fragment and a Pong now and then, and the peer was never idle.
+{
+    my ($events, $peer) = listening(idle_timeout => 0.3, ping_interval => 0);
+    $peer->send_frame(TEXT, 'a', fin => 0);
+    my $timer = EV::timer(0.05, 0.05, sub { $peer->send_frame(PONG, 'x') });
+    run_until(sub { $peer->close_read }, 'who lets a fragment lie, and only sends Pongs, is idle');
+}
+
+# Fragments that follow each other are no silence.
+{
+    my ($events, $peer) = listening(idle_timeout => 0.4, ping_interval => 0);
+    my $rounds = 0;
+    my $timer = EV::timer(0, 0.1, sub { $peer->send_frame($rounds++ ? CONT : TEXT, 'a', fin => $rounds == 10) });
+    run_until(sub { $events->messages || $peer->close_read }, 'a message in fragments that takes longer than idle_timeout');
+    is_deeply([ $events->messages ], [ 'a' x 10 ], 'arrives');
+}
+
 # A message that takes long is not nothing.
 {
     my ($events, $peer) = listening(idle_timeout => 0.4, ping_interval => 0);

@@ -80,11 +80,6 @@ impl Pulse {
         }
     }
 
-    /// When the last one was.
-    pub fn heard(&self) -> Time {
-        self.heard
-    }
-
     /// From now on signs of life are noted.
     pub fn begin(&mut self, now: Time) {
         self.is_on = true;

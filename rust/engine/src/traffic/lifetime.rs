@@ -15,8 +15,10 @@ use crate::shared::Shared;
 /// The messages of a connection that must not be without them for too long.
 #[derive(Debug, Default)]
 pub struct Idleness {
-    /// When the last one was sent or received; `None`: nobody wants to know.
+    /// When the last one was sent or received, or something of one that is on its way; `None`: nobody wants to know.
     last: Option<Time>,
+    /// Up to where the queue must be written for the last one that was sent to be out.
+    queued: u64,
 }
 
 impl Idleness {
@@ -29,6 +31,26 @@ impl Idleness {
             self.last = Some(clock.now());
         }
     }
+
+    /// A message is sent, which ends where the queue will have been written up to `end`.
+    #[inline]
+    pub fn queued(&mut self, end: u64, clock: &Clock) {
+        self.queued = end;
+        self.message(clock);
+    }
+
+    /// The peer takes more of the queue than it had `before`, which may be something of a message.
+    pub fn taken(&mut self, before: u64, clock: &Clock) {
+        if before < self.queued {
+            self.message(clock);
+        }
+    }
+
+    /// Whether anybody wants to know.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.last.is_some()
+    }
 }
 
 impl Traffic {
@@ -40,7 +62,6 @@ impl Traffic {
         let now = reactor.clock().now();
         if let Some(timeout) = link.limits.idle_timeout {
             link.idleness.last = Some(now);
-            link.pulse.begin(now);
             let at = look_at(now.checked_add(timeout), timeout);
             reactor.start_at(id, Timer::Idle, at);
         }
@@ -64,12 +85,9 @@ impl Traffic {
         ) else {
             return;
         };
-        if link.is_unread() {
-            // There may be any number of them.
+        if link.state.holds_back() {
+            // There may be any number of them, and the program does not want them now.
             last = now;
-        } else if !link.queue.is_empty() || link.proto.is_receiving() {
-            // One is on its way.
-            last = last.max(link.pulse.heard());
         }
         link.idleness.last = Some(last);
         let at = last.checked_add(timeout);
@@ -80,9 +98,24 @@ impl Traffic {
             return self.end_in_order(id, "idle", shared.reactor);
         } else {
             link.idle_doubts += 1;
+            if link.is_throttled() {
+                // There may be a message behind what the peer has sent too much of, Pings for instance: `look_again`.
+                return;
+            }
             now.checked_add(Duration::from_nanos(1))
         };
         shared.reactor.start_at(id, Timer::Idle, next);
+    }
+
+    /// A peer is read from again that had sent too much: it may have been idle for too long meanwhile.
+    pub(super) fn look_again(&mut self, id: Id, reactor: &mut Reactor) {
+        let link = self.links.get(id);
+        let is_watched =
+            link.is_some_and(|link| link.idleness.is_watched() && link.state.is_open());
+        if is_watched && reactor.remaining(id, Timer::Idle).is_none() {
+            let next = reactor.clock().now().checked_add(Duration::from_nanos(1));
+            reactor.start_at(id, Timer::Idle, next);
+        }
     }
 
     /// A connection has lived for as long as it may, or been idle.
@@ -101,6 +134,7 @@ mod tests {
     use evws_proto::Role;
 
     use super::*;
+    use crate::limits::Rate;
     use crate::traffic::bench::{Bench, SECOND};
 
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -126,6 +160,131 @@ mod tests {
         (bytes[0] == 0x88).then(|| bytes.split_off(2))
     }
 
+    /// Some bytes come from the peer.
+    fn receive(bench: &mut Bench, id: Id, peer: &mut UnixStream, bytes: &[u8]) {
+        peer.set_nonblocking(false).unwrap();
+        peer.write_all(bytes).unwrap();
+        read(bench, id);
+    }
+
+    /// What has come is read.
+    fn read(bench: &mut Bench, id: Id) {
+        bench.with(|traffic, shared| {
+            traffic.handle_io(id, true, false, shared);
+            while traffic.has_input() {
+                traffic.parse_next(shared);
+            }
+            traffic.flush(shared);
+        });
+    }
+
+    fn watched() -> (Bench, Id, UnixStream) {
+        let mut bench = Bench::new();
+        bench.limits.idle_timeout = Some(TIMEOUT);
+        bench.limits.close_timeout = None;
+        let (id, peer) = bench.connected(Role::Server);
+        (bench, id, peer)
+    }
+
+    const PONG: &[u8] = b"\x8a\x80\0\0\0\0";
+    const STEP: Duration = Duration::from_secs(20);
+
+    /// Whether a peer is idle that sends the second bytes again and again, before each time a Pong if `with_pongs`.
+    fn is_idle_with(first: &[u8], then: &[u8], with_pongs: bool) -> bool {
+        let (mut bench, id, mut peer) = watched();
+        receive(&mut bench, id, &mut peer, first);
+        for _ in 0..5 {
+            pass(&mut bench, STEP);
+            if with_pongs {
+                receive(&mut bench, id, &mut peer, PONG);
+            }
+            receive(&mut bench, id, &mut peer, then);
+            doubts(&mut bench);
+        }
+        closed(&mut peer).is_some()
+    }
+
+    // Whoever sent one fragment, and a Pong now and then, was never idle: any byte counted while a message was
+    // unfinished.
+    #[test]
+    fn an_unfinished_message_counts_while_it_goes_on() {
+        let fragment: &[u8] = b"\x02\x81\0\0\0\0a";
+        let next: &[u8] = b"\x00\x81\0\0\0\0b";
+        let empty: &[u8] = b"\x00\x80\0\0\0\0";
+        assert!(is_idle_with(fragment, PONG, false));
+        assert!(is_idle_with(b"\x82\x85\0\0\0\0ab", b"", false));
+        assert!(!is_idle_with(fragment, next, true));
+        assert!(!is_idle_with(fragment, empty, true));
+        // In the midst of a frame, and of its header.
+        assert!(!is_idle_with(b"\x82\x8f\0\0\0\0ab", b"c", false));
+        assert!(!is_idle_with(b"\x82", b"\x8f", false));
+        // Read straight into the message.
+        let large = b"\x82\xff\0\0\0\0\0\x0f\0\0\0\0\0\0a";
+        assert!(!is_idle_with(large, &[1; 9], false));
+        // A Pong in parts is no message.
+        assert!(is_idle_with(b"\x8a", b"\x8f", false));
+        assert!(is_idle_with(b"\x8a\x8f\0\0\0\0", b"a", false));
+    }
+
+    // Any byte from a peer counted, too, while something was queued for it that it did not take.
+    #[test]
+    fn a_message_that_is_queued_counts_while_it_goes_out() {
+        for takes in [false, true] {
+            let (mut bench, id, mut peer) = watched();
+            let send = |bench: &mut Bench| {
+                bench.with(|traffic, shared| {
+                    let kind = FrameKind::message(true);
+                    traffic.send(id, kind, &[1; 4 << 20], shared).unwrap();
+                    traffic.flush(shared);
+                });
+            };
+            send(&mut bench);
+            let mut bytes = vec![0; 100_000];
+            for _ in 0..5 {
+                bench.reactor.advance(STEP);
+                if takes {
+                    peer.read_exact(&mut bytes).unwrap();
+                    bench.with(|traffic, shared| traffic.handle_io(id, false, true, shared));
+                }
+                receive(&mut bench, id, &mut peer, PONG);
+                pass(&mut bench, SECOND / 1000);
+                doubts(&mut bench);
+            }
+            let is_open = bench.traffic.life(id) == Some(crate::traffic::Life::Open);
+            assert_eq!(is_open, takes);
+        }
+    }
+
+    // A peer that had sent too many Pings was not read from, and that counted as messages: it was never idle.
+    #[test]
+    fn a_peer_that_is_held_back_is_judged_afterwards() {
+        for has_message in [false, true] {
+            let mut bench = Bench::new();
+            bench.limits.idle_timeout = Some(TIMEOUT);
+            // A Pong of 6 bytes empties the bucket for more than the timeout.
+            bench.limits.byte_rate = Rate::new(0.05, 1.0);
+            let (id, mut peer) = bench.connected(Role::Server);
+            receive(&mut bench, id, &mut peer, PONG);
+            for round in 1..6 {
+                assert_eq!(closed(&mut peer), None, "{round}");
+                peer.write_all(PONG).unwrap();
+                if has_message {
+                    peer.write_all(b"\x82\x80\0\0\0\0").unwrap();
+                }
+                while bench.reactor.remaining(id, Timer::Rate).is_some() {
+                    pass(&mut bench, STEP);
+                }
+                read(&mut bench, id);
+                pass(&mut bench, SECOND / 1000);
+                if !has_message && closed(&mut peer).is_some() {
+                    assert!(round > 1);
+                    break;
+                }
+                assert!(has_message || round < 3);
+            }
+        }
+    }
+
     #[test]
     fn a_message_in_either_direction_begins_the_time_anew() {
         let mut bench = Bench::new();
@@ -137,13 +296,7 @@ mod tests {
             .unwrap();
         pass(&mut bench, TIMEOUT - SECOND);
         assert_eq!(closed(&mut peer), None);
-        peer.write_all(b"\x82\x80\0\0\0\0").unwrap();
-        bench.with(|traffic, shared| {
-            traffic.handle_io(id, true, false, shared);
-            while traffic.has_input() {
-                traffic.parse_next(shared);
-            }
-        });
+        receive(&mut bench, id, &mut peer, b"\x82\x80\0\0\0\0");
         pass(&mut bench, TIMEOUT - SECOND);
         // A Ping is none.
         bench
@@ -155,6 +308,25 @@ mod tests {
         assert_eq!(closed(&mut peer), None, "there may be one unread");
         doubts(&mut bench);
         assert_eq!(closed(&mut peer).unwrap(), b"\x03\xe9idle");
+    }
+
+    #[test]
+    fn what_is_queued_behind_a_message_is_none() {
+        let mut reactor = Reactor::default();
+        let start = reactor.clock().now();
+        let mut idleness = Idleness {
+            last: Some(start),
+            queued: 0,
+        };
+        reactor.advance(SECOND);
+        idleness.queued(10, reactor.clock());
+        let sent = idleness.last;
+        assert!(sent > Some(start));
+        reactor.advance(SECOND);
+        idleness.taken(10, reactor.clock());
+        assert_eq!(idleness.last, sent);
+        idleness.taken(9, reactor.clock());
+        assert!(idleness.last > sent);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Traffic {
         let text = format_args!("reading goes on: the peer may send again");
         self.log.write(Topic::State, id, text);
         self.input.resume_parsing(&self.links, id);
+        self.look_again(id, shared.reactor);
         shared.reactor.touch(id);
     }
 }

@@ -419,6 +419,9 @@ impl Traffic {
                 return Some(Event::Message { id, binary });
             }
             let control = Control::from(received);
+            if link.idleness.is_watched() && link.proto.take_progress() {
+                link.idleness.message(shared.reactor.clock());
+            }
             // What a split control frame needed is not kept by a connection that goes idle.
             link.proto.release();
             if let Some(event) = self.handle_control(id, control, shared) {

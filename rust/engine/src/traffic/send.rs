@@ -141,7 +141,8 @@ impl Traffic {
         let waiting = link.queue.payload();
         link.counters.sent(kind, payload.len(), waiting);
         if !matches!(kind, FrameKind::Ping | FrameKind::Pong) {
-            link.idleness.message(shared.reactor.clock());
+            let end = link.queue.end();
+            link.idleness.queued(end, shared.reactor.clock());
         }
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
         if change(log, link, LinkState::queue) {
@@ -290,6 +291,7 @@ impl Traffic {
         if was_blocked && link.queue.taken() > before {
             // The system takes more because the peer has taken something.
             link.pulse.hear(shared.reactor.clock());
+            link.idleness.taken(before, shared.reactor.clock());
         }
         if link.state.writing() == Writing::Dead {
             link.queue.clear(&mut self.pool);
@@ -326,6 +328,7 @@ impl Traffic {
                     format_args!("reading goes on: the Pongs are out"),
                 );
                 self.input.resume_parsing(&self.links, id);
+                self.look_again(id, reactor);
             }
             Change::Progress if is_open => reactor.start(id, Timer::Pongs, Some(timeouts::PONGS)),
             Change::Progress | Change::None => {}

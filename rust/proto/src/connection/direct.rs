@@ -73,6 +73,7 @@ impl Connection {
             frame.remaining -= count as u64;
             return Ok(self.keep_unfinished(frame));
         }
+        partial.has_progress = true;
         let Some(message) = partial.message.as_mut() else {
             return Ok(None);
         };

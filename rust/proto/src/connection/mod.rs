@@ -195,10 +195,11 @@ impl Connection {
         self.close_sent
     }
 
-    /// Whether a frame or a message has begun to come, and is not complete.
-    pub fn is_receiving(&self) -> bool {
-        let partial = self.partial.as_ref();
-        partial.is_some_and(|partial| !partial.is_done())
+    /// Whether something of an unfinished message has come since the last call: a byte of a data frame, its header's
+    /// included. Control frames are none.
+    pub fn take_progress(&mut self) -> bool {
+        let partial = self.partial.as_mut();
+        partial.is_some_and(|partial| std::mem::take(&mut partial.has_progress))
     }
 
     /// Whether a fragmented message of ours lacks its last fragment.

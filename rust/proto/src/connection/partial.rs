@@ -24,6 +24,9 @@ const BLOCK: usize = 16 * 1024;
 
 const NO_MEMORY: &str = "message does not fit into memory";
 
+/// The bit of a frame's first byte that its opcode has if it is a control frame (RFC 6455 section 5.5).
+const CONTROL: u8 = 0x08;
+
 /// Everything unfinished: at most one header, one frame, and one message around it.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
@@ -35,6 +38,8 @@ pub(super) struct Partial {
     pub control: Vec<u8>,
     /// The message in progress, or the one delivered last.
     pub message: Option<Message>,
+    /// Something of a message has come since somebody asked.
+    pub has_progress: bool,
 }
 
 impl Partial {
@@ -55,6 +60,7 @@ impl Partial {
         let added = input.len().min(MAX_HEADER - self.head_len);
         self.head[self.head_len..self.head_len + added].copy_from_slice(&input[..added]);
         self.head_len += added;
+        self.has_progress |= self.head[0] & CONTROL == 0;
         added
     }
 

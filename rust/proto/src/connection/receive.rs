@@ -347,6 +347,7 @@ impl Connection {
         }
         let validate_utf8 = self.validate_utf8;
         let partial = self.partial.get_or_insert_with(Box::default);
+        partial.has_progress |= is_new || !data.is_empty();
         let message = partial
             .message
             .get_or_insert_with(|| Message::new(!text, frame.compressed, validate_utf8));
