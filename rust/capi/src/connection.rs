@@ -32,7 +32,7 @@ unsafe fn send(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, (), move |engine| {
             Ok(engine.send(id, kind, octets(data, length)?)?)
         })
     }

@@ -72,6 +72,22 @@ fn next_event(engine: &mut Context, event: &mut evws_event) -> Option<()> {
     let found = engine.poll_event()?;
     event.listener = 0;
     (event.kind, event.id) = match found {
+        // Nearly all are messages, which need no table of jumps.
+        Event::Message { id, binary } => {
+            event.is_binary = binary;
+            (EVWS_EVENT_MESSAGE, id)
+        }
+        other => describe(other, event),
+    };
+    event.payload = evws_bytes::lend(engine.payload());
+    event.header_count = engine.headers().len();
+    Some(())
+}
+
+/// Writes what an event has of its own. Returns its kind, and what it is about.
+#[inline(never)]
+fn describe(found: Event, event: &mut evws_event) -> (evws_event_kind, u64) {
+    match found {
         Event::Message { id, binary } => {
             event.is_binary = binary;
             (EVWS_EVENT_MESSAGE, id)
@@ -121,10 +137,7 @@ fn next_event(engine: &mut Context, event: &mut evws_event) -> Option<()> {
             event.cut = timed_out;
             (EVWS_EVENT_SHUT_DOWN, 0)
         }
-    };
-    event.payload = evws_bytes::lend(engine.payload());
-    event.header_count = engine.headers().len();
-    Some(())
+    }
 }
 
 /// Header `index` of the event that was polled last. Returns false if there is none. Lent until

@@ -142,18 +142,22 @@ impl RejectCause {
 }
 
 /// What happened. Payloads and headers lie in the context until its next call.
+///
+/// As the compiler lays it out by itself, what is small stands where other events have an id, and is read with those that
+/// are not there: a processor waits for what was written in smaller parts than it reads. So the order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Event {
     /// A client asks `listener` for an upgrade: answer with
     /// [`Context::accept_handshake`](crate::Context::accept_handshake) or
     /// [`Context::reject_handshake`](crate::Context::reject_handshake).
     Handshake {
+        /// The request's `Origin` is not among those that the listener allows, and the program decides on it.
+        foreign: bool,
         /// The connection.
         id: Id,
         /// Where it came in; `None`: it was adopted.
         listener: Option<Id>,
-        /// The request's `Origin` is not among those that the listener allows, and the program decides on it.
-        foreign: bool,
     },
     /// A client of `listener` sends a request that is no upgrade; its body is the payload. Answer
     /// with [`Context::answer_request`](crate::Context::answer_request).
@@ -172,10 +176,10 @@ pub enum Event {
     },
     /// A whole message.
     Message {
-        /// The connection.
-        id: Id,
         /// Whether it is binary.
         binary: bool,
+        /// The connection.
+        id: Id,
     },
     /// A Pong frame.
     Pong {
@@ -190,10 +194,10 @@ pub enum Event {
     /// The peer has sent more than it may, and is not read from for a while. Of all pauses of a
     /// connection the first one is told.
     RateLimited {
-        /// The connection.
-        id: Id,
         /// What the peer has sent too much of.
         limit: RateLimit,
+        /// The connection.
+        id: Id,
     },
     /// The peer broke the protocol; [`Event::Close`] follows. The text is the payload.
     Error {
@@ -207,21 +211,21 @@ pub enum Event {
     },
     /// The connection has ended. The reason is the payload, and the id is stale now.
     Close {
-        /// The connection.
-        id: Id,
         /// A close code of RFC 6455 section 7.4, 1005 and 1006 included.
         code: u16,
+        /// The connection.
+        id: Id,
     },
     /// A client of a listener did not become a connection, and none of its requests was answered by the program. The text
     /// that says why is the payload, the headers are those of its request, as far as one could be read. The id is stale
     /// now, or will be soon.
     Rejected {
+        /// Why, for whoever counts.
+        cause: RejectCause,
         /// The connection that will not be.
         id: Id,
         /// Where it came in.
         listener: Id,
-        /// Why, for whoever counts.
-        cause: RejectCause,
     },
     /// A client of a listener has gone after it was accepted and before [`Event::Connect`], which
     /// will not come. The id is stale now.

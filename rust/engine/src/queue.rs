@@ -152,6 +152,15 @@ impl SendQueue {
     /// INVARIANT: a frame lies in one chunk.
     #[inline]
     fn room(&mut self, pool: &mut ChunkPool, length: usize) -> Result<&mut Vec<u8>, NoMemory> {
+        if length > self.last.capacity() - self.last.len() {
+            self.make_room(pool, length)?;
+        }
+        Ok(&mut self.last)
+    }
+
+    /// The chunk that is being filled is there, and has room for `length` bytes.
+    #[inline(never)]
+    fn make_room(&mut self, pool: &mut ChunkPool, length: usize) -> Result<(), NoMemory> {
         if self.last.capacity() == 0 {
             self.last = pool.take(length)?;
         } else if !make_room(&mut self.last, length) {
@@ -159,7 +168,7 @@ impl SendQueue {
             let full = std::mem::replace(&mut self.last, pool.take(length)?);
             self.earlier.push_back(full);
         }
-        Ok(&mut self.last)
+        Ok(())
     }
 
     /// Offers the whole queue to the kernel, in one call unless there are very many chunks.

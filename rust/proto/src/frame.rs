@@ -235,25 +235,32 @@ fn parse_len64(input: &[u8]) -> Result<Option<u64>, FrameHeaderError> {
 /// Appends `header` to `out`, its length in the fewest bytes.
 #[inline]
 pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
+    let first = u8::from(header.fin) << 7 | (header.rsv & 7) << 4 | header.opcode as u8;
+    // The headers of small frames have their sizes written here, so that no call copies them.
+    match (header.payload_len, header.mask) {
+        (short @ 0..=125, None) => out.extend_from_slice(&[first, short as u8]),
+        (short @ 0..=125, Some([a, b, c, d])) => {
+            out.extend_from_slice(&[first, 0x80 | short as u8, a, b, c, d]);
+        }
+        _ => encode_long_header(header, first, out),
+    }
+}
+
+/// Appends a header whose length does not fit into its second byte.
+#[inline(never)]
+fn encode_long_header(header: &Header, first: u8, out: &mut Vec<u8>) {
     // Built on the stack and appended at once: one capacity check instead of one for each part.
     let mut bytes = [0; MAX_HEADER];
-    bytes[0] = u8::from(header.fin) << 7 | (header.rsv & 7) << 4 | header.opcode as u8;
+    bytes[0] = first;
     let masked = u8::from(header.mask.is_some()) << 7;
-    let mut at = match header.payload_len {
-        short @ 0..=125 => {
-            bytes[1] = masked | short as u8;
-            2
-        }
-        medium @ 126..=0xFFFF => {
-            bytes[1] = masked | 126;
-            bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
-            4
-        }
-        long => {
-            bytes[1] = masked | 127;
-            bytes[2..10].copy_from_slice(&long.to_be_bytes());
-            10
-        }
+    let mut at = if header.payload_len <= 0xFFFF {
+        bytes[1] = masked | 126;
+        bytes[2..4].copy_from_slice(&(header.payload_len as u16).to_be_bytes());
+        4
+    } else {
+        bytes[1] = masked | 127;
+        bytes[2..10].copy_from_slice(&header.payload_len.to_be_bytes());
+        10
     };
     if let Some(key) = header.mask {
         bytes[at..at + 4].copy_from_slice(&key);

@@ -10,9 +10,9 @@ const BLOCK: usize = 8 * 1024;
 pub fn apply(key: [u8; 4], offset: usize, data: &mut [u8]) {
     let mut key = key;
     key.rotate_left(offset % 4);
-    let [a, b, c, d] = key;
-    let pattern = [a, b, c, d, a, b, c, d];
-    let word = u64::from_ne_bytes(pattern);
+    // Twice the same half, so that it is the same in either order of bytes.
+    let word = u64::from(u32::from_ne_bytes(key)) * 0x1_0000_0001;
+    let pattern = word.to_ne_bytes();
     // Fixed-size words without bounds checks: the compiler makes vector code of this loop.
     let mut words = data.chunks_exact_mut(8);
     for chunk in &mut words {

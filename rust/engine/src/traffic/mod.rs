@@ -409,15 +409,19 @@ impl Traffic {
 /// A transition of the state of `link`, which the log is told of.
 #[inline]
 fn change<T>(log: &Log, link: &mut Link, transition: impl FnOnce(&mut LinkState) -> T) -> T {
-    if !log.is_on() {
-        return transition(&mut link.state);
-    }
     let before = link.state;
     let result = transition(&mut link.state);
+    if log.is_on() {
+        log_change(log, link, before);
+    }
+    result
+}
+
+#[cold]
+fn log_change(log: &Log, link: &Link, before: LinkState) {
     for what in link.state.differences(&before).into_iter().flatten() {
         log.write(Topic::State, link.id, format_args!("{what}"));
     }
-    result
 }
 
 /// What a timer that has run out did to a connection.

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use evws_proto::connection::{Connection, FrameKind, Received};
+use evws_proto::connection::{Connection, Failure, FrameKind, Received, WholeMessage};
 
 use super::link::{Link, Links};
 use super::rates::ANY;
@@ -377,57 +377,90 @@ impl Traffic {
                 return None;
             }
             batch.budget -= 1;
-            let received = if batch.direct > 0 {
-                let direct = std::mem::take(&mut batch.direct);
-                link.proto.payload_received(direct)
+            let whole = if batch.direct == 0 && !self.log.is_on() {
+                link.proto
+                    .receive_whole(&mut buffer[batch.start..batch.end])
             } else {
-                let input = &mut buffer[batch.start..batch.end];
-                let (used, received) = if self.log.is_on() {
-                    receive_logged(&self.log, id, &mut link.proto, input)
-                } else {
-                    link.proto.receive(input)
-                };
-                batch.start += used;
-                received
+                None
             };
-            if let Received::Message { binary, payload } = received {
-                let length = payload.len();
-                let is_limited = link.rates.is_some();
-                link.counters.received(length);
-                link.idleness.message(shared.reactor.clock());
-                if !link.wants.message {
-                    link.proto.release();
-                    self.codec_owners.note(link, shared.reactor);
-                    if is_limited {
-                        self.count_rate(id, RateLimit::Messages, 1, shared);
-                    }
-                    continue;
+            let Some((used, whole)) = whole else {
+                match self.parse_other(shared) {
+                    Some(event) => return Some(event),
+                    None => continue,
                 }
-                match link.proto.take_message() {
-                    Some(message) => {
-                        shared.outbox.data_mut().payload = message;
-                        self.codec_owners.note(link, shared.reactor);
-                    }
-                    None => {
-                        let range = batch.start - length..batch.start;
-                        shared.outbox.set_received(range);
-                    }
+            };
+            let before = batch.start;
+            batch.start += used;
+            let WholeMessage { binary, payload } = match whole {
+                Ok(message) => message,
+                Err(Failure { code, text }) => {
+                    return self.handle_control(id, Control::Failed { code, text }, shared)
                 }
-                if is_limited {
-                    self.count_rate(id, RateLimit::Messages, 1, shared);
-                }
+            };
+            link.counters.received(payload.len());
+            link.idleness.message(shared.reactor.clock());
+            let is_wanted = link.wants.message;
+            if is_wanted {
+                let range = before + payload.start..before + payload.end;
+                shared.outbox.set_received(range);
+            }
+            if link.rates.is_some() {
+                self.count_rate(id, RateLimit::Messages, 1, shared);
+            }
+            if is_wanted {
                 return Some(Event::Message { id, binary });
             }
+        }
+    }
+
+    /// The next event of the batch, which is no message that lies whole in it; or a message that the log is to see.
+    #[inline(never)]
+    fn parse_other(&mut self, shared: &mut Shared<'_>) -> Option<Event> {
+        let Input { buffer, batch, .. } = &mut self.input;
+        let id = batch.id;
+        let link = self.links.get_mut(id)?;
+        let received = if batch.direct > 0 {
+            let direct = std::mem::take(&mut batch.direct);
+            link.proto.payload_received(direct)
+        } else {
+            let input = &mut buffer[batch.start..batch.end];
+            let (used, received) = if self.log.is_on() {
+                receive_logged(&self.log, id, &mut link.proto, input)
+            } else {
+                link.proto.receive_other(input)
+            };
+            batch.start += used;
+            received
+        };
+        let Received::Message { binary, payload } = received else {
             let control = Control::from(received);
             if link.idleness.is_watched() && link.proto.take_progress() {
                 link.idleness.message(shared.reactor.clock());
             }
             // What a split control frame needed is not kept by a connection that goes idle.
             link.proto.release();
-            if let Some(event) = self.handle_control(id, control, shared) {
-                return Some(event);
+            return self.handle_control(id, control, shared);
+        };
+        let length = payload.len();
+        let is_wanted = link.wants.message;
+        let is_limited = link.rates.is_some();
+        link.counters.received(length);
+        link.idleness.message(shared.reactor.clock());
+        if is_wanted {
+            match link.proto.take_message() {
+                Some(message) => shared.outbox.data_mut().payload = message,
+                None => shared
+                    .outbox
+                    .set_received(batch.start - length..batch.start),
             }
+        } else {
+            link.proto.release();
         }
+        self.codec_owners.note(link, shared.reactor);
+        if is_limited {
+            self.count_rate(id, RateLimit::Messages, 1, shared);
+        }
+        is_wanted.then_some(Event::Message { id, binary })
     }
 
     fn handle_control(

@@ -152,11 +152,11 @@ impl LinkState {
     /// Whether what arrives must wait.
     #[inline]
     pub fn holds_back(&self) -> bool {
-        match self.life {
-            Life::Open => self.reading == Reading::Paused,
-            Life::Announced | Life::Ended => true,
-            Life::Closing | Life::Lingering { .. } => false,
+        // Asked for each message: nearly all come to an open connection.
+        if self.life == Life::Open {
+            return self.reading == Reading::Paused;
         }
+        matches!(self.life, Life::Announced | Life::Ended)
     }
 
     // ---- transitions of its life ----

@@ -14,6 +14,7 @@ use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::Role;
 use partial::Partial;
 
+pub use receive::WholeMessage;
 pub use send::{FrameError, FrameKind, Outgoing};
 
 /// The options of a connection.

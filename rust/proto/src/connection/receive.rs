@@ -17,6 +17,15 @@ pub(super) enum PayloadPlace {
     Control,
 }
 
+/// A message that lies whole in the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeMessage {
+    /// Whether it is binary.
+    pub binary: bool,
+    /// Where its payload is.
+    pub payload: Range<usize>,
+}
+
 /// An event, without its borrow.
 pub(super) enum Outcome {
     NeedMore,
@@ -33,18 +42,44 @@ impl Connection {
     /// After the peer's Close or a failure everything is consumed unseen.
     #[inline]
     pub fn receive<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
-        if self.partial.is_none() && !self.close_sent && !self.ended && !self.receiving_fragments {
-            if let Some((header, payload)) = self.whole_message(input) {
-                self.frames_received += 1;
-                let binary = header.opcode == Opcode::Binary;
-                let end = payload.end;
-                let payload = &mut input[payload];
-                return match take_whole(header.mask, !binary && self.validate_utf8, payload) {
-                    Ok(()) => (end, Received::Message { binary, payload }),
-                    Err(failure) => (end, self.fail(failure)),
-                };
+        match self.receive_whole(input) {
+            Some((used, Ok(WholeMessage { binary, payload }))) => {
+                let payload = &input[payload];
+                (used, Received::Message { binary, payload })
             }
+            Some((used, Err(failure))) => (used, Received::Failed(failure)),
+            None => self.receive_other(input),
         }
+    }
+
+    /// What nearly always is there: a message that lies whole at the front of `input`, in one frame. It is unmasked in place.
+    /// Returns how many bytes were consumed, and where the payload is. `None`: nothing was consumed, and
+    /// [`receive_other`](Self::receive_other) says what is there.
+    #[inline]
+    pub fn receive_whole(
+        &mut self,
+        input: &mut [u8],
+    ) -> Option<(usize, Result<WholeMessage, Failure>)> {
+        if self.partial.is_some() || self.close_sent || self.ended || self.receiving_fragments {
+            return None;
+        }
+        let (header, payload) = self.whole_message(input)?;
+        self.frames_received += 1;
+        let binary = header.opcode == Opcode::Binary;
+        let used = payload.end;
+        let bytes = &mut input[payload.clone()];
+        let result = match take_whole(header.mask, !binary && self.validate_utf8, bytes) {
+            Ok(()) => Ok(WholeMessage { binary, payload }),
+            Err(failure) => {
+                self.fail(failure);
+                Err(failure)
+            }
+        };
+        Some((used, result))
+    }
+
+    /// Receives as [`receive`](Self::receive) does, where [`receive_whole`](Self::receive_whole) has found nothing.
+    pub fn receive_other<'a>(&'a mut self, input: &'a mut [u8]) -> (usize, Received<'a>) {
         self.receive_any(input, None)
     }
 

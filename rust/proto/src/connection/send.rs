@@ -44,7 +44,9 @@ pub struct Outgoing<'a> {
     /// RSV1: the message is compressed. Only its first frame says so (RFC 7692 section 6.1).
     compressed: bool,
     opcode: Opcode,
-    mask: Option<[u8; 4]>,
+    /// The mask key as a number: an optional array is written and read in parts of different sizes, which stalls the
+    /// processor.
+    mask: Option<u32>,
     /// The payload on the wire, before it is masked.
     pub payload: &'a [u8],
 }
@@ -60,7 +62,8 @@ impl<'a> Outgoing<'a> {
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let rsv = self.rsv();
-        frame::encode_with(self.fin, rsv, self.opcode, self.payload, self.mask, out);
+        let mask = self.mask.map(u32::to_ne_bytes);
+        frame::encode_with(self.fin, rsv, self.opcode, self.payload, mask, out);
     }
 
     #[inline]
@@ -78,12 +81,13 @@ impl<'a> Outgoing<'a> {
             fin: self.fin,
             rsv: self.rsv(),
             opcode: self.opcode,
-            mask: self.mask,
+            mask: self.mask.map(u32::to_ne_bytes),
             payload_len: self.payload.len() as u64,
         }
     }
 
     /// The frame as it goes out where compression was negotiated.
+    #[inline(never)]
     fn compress(self, deflate: &mut Deflate, scratch: &'a mut Vec<u8>) -> Result<Self, FrameError> {
         let first = self.opcode != Opcode::Continuation;
         let compressed = deflate.compress(first, self.fin, self.payload, scratch)?;
@@ -234,7 +238,7 @@ impl Connection {
             compressed: false,
             opcode,
             mask: match self.role {
-                Role::Client => Some(random()),
+                Role::Client => Some(u32::from_ne_bytes(random())),
                 Role::Server => None,
             },
             payload,
