@@ -14,6 +14,8 @@ use Stage;
 # everything still open. Nothing may be printed, and the status is the program's own.
 
 # Runs a program in a perl of its own; its wait status and all it printed.
+our $perl = $^X;
+
 sub outcome {
     my ($program, @arguments) = @_;
     my ($fh, $file) = tempfile(UNLINK => 1);
@@ -23,7 +25,7 @@ sub outcome {
     die "fork: $!" unless defined $pid;
     if (!$pid) {
         open STDERR, '>&', \*STDOUT;
-        exec { $^X } $^X, (map { "-I$_" } @INC), $file, @arguments;
+        exec { $perl } $perl, (map { "-I$_" } @INC), $file, @arguments;
         die "exec: $!";
     }
     my $printed = do { local $/; <$out> };
@@ -44,6 +46,19 @@ for my $case (Stage::cases()) {
     ends_quietly("exit in $callback ($role)", 7, <<'PROGRAM', $callback, $role);
 use Stage;
 my $stage = Stage->new(callback => $ARGV[0], role => $ARGV[1], action => sub { exit 7 });
+$stage->play;
+exit 1;
+PROGRAM
+}
+
+# exec in a callback, and what the other program finds: none of the sockets is its own.
+for my $case (Stage::cases()) {
+    my ($callback, $role) = @$case;
+    ends_quietly("exec in $callback ($role)", 8, <<'PROGRAM', $callback, $role);
+use Stage;
+my $OTHER = 'my $sockets = grep { (readlink($_) || "") =~ /socket|eventfd|eventpoll/ } glob "/proc/self/fd/*";
+    print "$sockets descriptors are left\n" if $sockets; exit 8';
+my $stage = Stage->new(callback => $ARGV[0], role => $ARGV[1], action => sub { exec $^X, '-e', $OTHER });
 $stage->play;
 exit 1;
 PROGRAM
@@ -124,6 +139,20 @@ my %ends = (
 );
 for my $what (sort keys %ends) {
     ends_quietly("global destruction: $what", 0, $OPEN . $ends{$what});
+}
+
+# A perl that was built with -DDEBUGGING takes everything apart if it is told to, and says
+# what it finds twice.
+SKIP: {
+    my ($other) = grep { -x } map { "$_/debugperl" } split /:/, $ENV{PATH} || '';
+    skip 'no debugperl here', 1 if !$other;
+    my $which = 'use Config; print "$^V $Config{archlibexp}"';
+    skip 'debugperl is not of this perl', 1 if `$other -e '$which'` ne `$^X -e '$which'`;
+    local $perl = $other;
+    local $ENV{PERL_DESTRUCT_LEVEL} = 2;
+    for my $what (sort keys %ends) {
+        ends_quietly("PERL_DESTRUCT_LEVEL=2: $what", 0, $OPEN . $ends{$what});
+    }
 }
 
 finish;

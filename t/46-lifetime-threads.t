@@ -97,6 +97,21 @@ EV::run;
 print "no answer\n" if !$answer;
 $other->close;
 PROGRAM
+        # The copies are taken apart while the connections are in use, and the program may end before them.
+        'detached threads' => <<'PROGRAM',
+use threads::shared;
+my $ended : shared = 0;
+threads->create(sub {
+    eval { $conn->send('x') };
+    undef $_ for $conn, $server, $context;
+    lock $ended;
+    $ended++;
+})->detach for 1 .. 3;
+until ($ended == 3) {
+    $conn->send('meanwhile');
+    EV::run;
+}
+PROGRAM
         'a thread in a callback' => <<'PROGRAM',
 $context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { threads->create(sub { 1 })->join; EV::break });
 EV::run;
@@ -124,6 +139,18 @@ PROGRAM
         is $status, 0, "$what: status";
         is $printed, "goes on\nend\n", "$what: the connections go on";
     }
+    # perl says so when detached threads run still, and we say nothing.
+    my ($status_at_end, $at_end) = printed_by("$LIVE\n" . <<'PROGRAM');
+pipe my $in, my $out or die;
+threads->create(sub { syswrite $out, 'x'; select undef, undef, undef, 60 })->detach;
+sysread $in, my $begun, 1;
+print "end\n";
+exit 3;
+PROGRAM
+    $at_end =~ s/^Perl exited with active threads:\n(?:\t\d.*\n)*//m;
+    is $status_at_end, 3 << 8, 'exit while a detached thread has copies: status';
+    is $at_end, "end\n", '... and nothing is said';
+
     my ($its_status, $printed) = printed_by(<<'PROGRAM');
 use strict; use warnings; use threads; use EV; use EV::Websockets;
 alarm 60;
@@ -192,6 +219,44 @@ subtest 'signals after a name was resolved' => sub {
     run_until(sub { $seen{USR1} == 200 && $seen{HUP} == 200 && $seen{USR2} }, 'handlers run')
         or diag explain \%seen;
     undef $watcher;
+};
+
+# Each system call may be interrupted, and perl's handlers run between any two operations of a callback.
+subtest 'signals under load' => sub {
+    my ($signals, $watched, $died) = (0, 0, 0);
+    local $SIG{USR1} = sub { $signals++ };
+    local $SIG{USR2} = sub { $died++; die "by a signal\n" };
+    my $watcher = EV::signal(HUP => sub { $watched++ });
+    my $parent = $$;
+    defined(my $pid = fork) or die "fork: $!";
+    if (!$pid) {
+        for (1 .. 30_000) {
+            kill $_, $parent or last for 'USR1', 'HUP';
+            select undef, undef, undef, 0.001;
+        }
+        require POSIX;
+        POSIX::_exit(0);
+    }
+    my (@got, $caught);
+    my $pair = Pair->open(listen => { on_message => sub {
+        my ($conn, $message) = @_;
+        # What a handler throws in a callback is the callback's; the message is sent back all the same.
+        eval { kill USR2 => $$; 1 } or $caught++ if $message =~ /\A\d*00 /;
+        $conn->send($message);
+    } }, connect => { on_message => sub { push @got, $_[1] } });
+    my @sent = map { "$_ " . 'x' x ($_ * 37 % 70_000) } 1 .. 1500;
+    my $next = 0;
+    for my $message (@sent) {
+        $pair->c->send($message);
+        wait_until(sub { @got + 20 > $next }) if ++$next % 20 == 0;
+    }
+    run_until(sub { @got == @sent && $signals >= 20 && $watched }, 'all messages come back');
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    ok join("\n", @got) eq join("\n", @sent), 'each one once, whole and in order';
+    is "$caught $died", '15 15', 'a handler that dies is met by the callback that it interrupts';
+    note "$signals signals while perl's handler was set, $watched told by the loop";
+    $pair->shut;
 };
 
 subtest '$SIG{ALRM} while names are being resolved' => sub {
