@@ -183,6 +183,16 @@ is_known('a proxy behind a proxy', $chain, "PROXY TCP4 10.2.2.2 10.0.0.1 1 2\r\n
 is_known('a client who says that he is one', $chain, "PROXY TCP4 192.0.2.8 10.0.0.1 1 2\r\n"
     . RawPeer->request(headers => { 'X-Forwarded-For' => '192.0.2.7' }), '192.0.2.8', 1);
 
+# Who passes on somebody without a name (UNKNOWN, AF_UNSPEC), or asks for itself (LOCAL), was believed about the headers of
+# the request, which nobody but the client had written: it could be whoever it said.
+for my $nameless ("PROXY UNKNOWN\r\n", "PROXY UNKNOWN 10.2.2.2 10.0.0.1 1 2\r\n", v2(0x21, 0, ''), v2(0x20, 0, ''), v2(0x20, 0x11, $v4)) {
+    for my $said ({ 'X-Forwarded-For' => '192.0.2.7' }, { 'Forwarded' => 'for=192.0.2.7' }, { 'X-Forwarded-For' => '<' }) {
+        my $peer = RawPeer->connect($chain);
+        my $own = $peer->{fh}->sockport;
+        is_known('a client without a name', $chain, $nameless . RawPeer->request(headers => $said), '127.0.0.1', $own, peer => $peer);
+    }
+}
+
 # ---- limits count clients, not proxies ----
 
 my $limited = $context->listen(host => '127.0.0.1', proxy_protocol => 1, @trusted, max_connections_per_address => 1, %on);

@@ -38,6 +38,9 @@ pub struct Door {
     full: Option<Full>,
     /// Who it is to the program.
     peer: Peer,
+    /// A proxy has passed on somebody whom it does not name. So it is not known who has written the headers of the request,
+    /// and they name nobody.
+    is_nameless: bool,
 }
 
 impl Default for Door {
@@ -46,6 +49,7 @@ impl Default for Door {
             guest: Guest::default(),
             full: None,
             peer: Peer::Unknown,
+            is_nameless: false,
         }
     }
 }
@@ -71,10 +75,15 @@ impl Door {
 
     /// A client counts by its address as soon as that is known. Behind a proxy it is known with the request.
     fn arrive(&mut self, policy: &Policy) {
-        let is_proxy = |trusted: &Trusted| trusted.has(self.peer);
-        if !policy.trusted.as_ref().is_some_and(is_proxy) {
+        if self.believes_headers(policy).is_none() {
             self.settle(self.peer.ip());
         }
+    }
+
+    /// If the headers of a request may say who the client is: the proxies that are believed.
+    fn believes_headers<'a>(&self, policy: &'a Policy) -> Option<&'a Trusted> {
+        let trusted = policy.trusted.as_ref();
+        trusted.filter(|trusted| trusted.has(self.peer) && !self.is_nameless)
     }
 
     fn settle(&mut self, address: Option<IpAddr>) {
@@ -114,7 +123,8 @@ pub(super) async fn read_proxy_head(
         ProxyHead::Absent if is_required => return Err(Rejected::proxy("there is no head")),
         ProxyHead::Absent => {}
         _ if !is_believed => return Err(Rejected::proxy("the client is no trusted proxy")),
-        ProxyHead::Local => {}
+        // The real connection counts, as the PROXY protocol says.
+        ProxyHead::Local => door.is_nameless = true,
         ProxyHead::Client(peer) => {
             mailbox.log(format_args!("PROXY: the client is {peer}"));
             door.peer = peer;
@@ -130,17 +140,15 @@ pub(super) async fn read_proxy_head(
 impl Server {
     /// The request was answered. The next one on the same connection may be another client's.
     pub(super) fn forget_client(&mut self) {
-        if let Some(trusted) = &self.policy.trusted {
+        if self.door.believes_headers(&self.policy).is_some() {
             self.mailbox.claimed.set(self.door.guest.claimed);
-            if trusted.has(self.door.peer) {
-                self.door.settle(None);
-            }
+            self.door.settle(None);
         }
     }
 
     /// Finds out who sends a request with these headers, and whether there is a place for him.
     pub(super) async fn check_client(&mut self, headers: &Headers) -> Result<(), EstablishError> {
-        if let Some(trusted) = &self.policy.trusted {
+        if let Some(trusted) = self.door.believes_headers(&self.policy) {
             match forwarded::client(self.door.peer, headers, trusted) {
                 Ok(peer) if peer == self.door.peer => {
                     self.mailbox.claimed.set(self.door.guest.claimed);
