@@ -3,6 +3,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Config;
+use Errno ();
 use File::Spec;
 use File::Temp;
 use Program;
@@ -82,6 +83,29 @@ if (!@ARGV) {
     local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, 'accept4=ECONNABORTED/2', $seed);
     my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::stop(100)');
     is("$run->{out}$run->{err}", "served 100\n", 'a stopped listener serves all who waited');
+}
+
+# The first thing that a client sends cannot be written, and the stream has not ended. It was read on, in case its server had
+# refused early, until connect_timeout was over.
+for my $error (@ARGV ? () : qw(ENOMEM ENOBUFS)) {
+    my $words = do { local $! = $error eq 'ENOMEM' ? Errno::ENOMEM() : Errno::ENOBUFS(); "$!" };
+    for my $way (qw(plain tls http socks5)) {
+        local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, "send=$error/^1", $seed);
+        my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::ask(@ARGV)', $way);
+        like($run->{out}, qr/\A$way: .*: \Q$words\E\n\z/, "a request that cannot be written for $error: $way");
+        is($run->{err}, '', 'nothing on STDERR');
+    }
+}
+
+# A pool of threads tries whether one is to be had, and the system refused it the next: tokio's words were on STDERR.
+for my $plan (@ARGV ? () : ('pthread_create=EAGAIN/^1', 'pthread_create=EAGAIN/2')) {
+    for my $seed (1 .. 8) {
+        local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, $plan, $seed);
+        my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::ask(@ARGV)', 'name');
+        like($run->{out}, qr/\Aname: .+\n\z/, "$plan, seed $seed: a name is looked up, or the error says why not");
+        is($run->{err}, '', 'nothing on STDERR');
+        last if $plan =~ /\^/;
+    }
 }
 
 # A fault that never came shows nothing. Which calls there are depends on the build, so this asks for the large ones only.

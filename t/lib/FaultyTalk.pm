@@ -12,6 +12,7 @@ use strict;
 use warnings;
 use EV;
 use EV::Websockets;
+use IO::Socket::INET;
 
 my $PATIENCE = 8;      # seconds without progress
 my $AHEAD    = 4;       # messages of a client that are under way
@@ -168,6 +169,32 @@ sub stop {
     $context->stop_listening($port);
     EV::run(EV::RUN_ONCE) while $left;
     print "served $served\n";
+    return;
+}
+
+# Clients whose server, or proxy, listens and says nothing: prints what each is told.
+sub ask {
+    my (@ways) = @_;
+    my $socket = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!";
+    my $silent = '127.0.0.1:' . $socket->sockport;
+    my %options = (
+        plain  => [url => "ws://$silent/"],
+        tls    => [url => "wss://$silent/"],
+        http   => [url => 'ws://192.0.2.1/', proxy => "http://$silent"],
+        socks5 => [url => 'ws://192.0.2.1/', proxy => "socks5://$silent"],
+        name   => [url => 'ws://localhost:' . $socket->sockport . '/'],
+    );
+    for my $way (@ways) {
+        my ($told, %given) = (undef, @{ $options{$way} });
+        my $context = EV::Websockets::Context->new(proxy => delete $given{proxy} || '');
+        my $conn = $context->connect(
+            %given,
+            connect_timeout => 3,
+            on_error        => sub { $told = $_[1] },
+        );
+        EV::run(EV::RUN_ONCE) until defined $told;
+        print "$way: $told\n";
+    }
     return;
 }
 

@@ -34,6 +34,8 @@ pub struct Socket {
     ready: Cell<bool>,
     /// Bytes that may still be read in this poll.
     share: Cell<usize>,
+    /// The number of the error that a write has ended with.
+    unwritable: Cell<Option<i32>>,
 }
 
 impl Socket {
@@ -109,6 +111,7 @@ impl Socket {
     }
 
     fn replace(&self, new: Option<OwnedFd>) {
+        self.unwritable.set(None);
         if let Some(old) = self.fd.replace(new) {
             self.retired.borrow_mut().push(old);
         }
@@ -118,14 +121,21 @@ impl Socket {
     /// nothing to a head.
     ///
     /// # Errors
-    /// The errors of recv(2); `WouldBlock` also when the share is used up.
+    /// The errors of recv(2); `WouldBlock` also when the share is used up. If the stream could not be written to, the error
+    /// of that, once nothing is there to be read: what the peer has not got it will not answer.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let share = self.share.get();
         if share == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = buffer.len().min(share);
-        let count = self.with(|fd| sys::receive(fd.as_fd(), &mut buffer[..length]))?;
+        let received = self.with(|fd| sys::receive(fd.as_fd(), &mut buffer[..length]));
+        let count = match (received, self.unwritable.get()) {
+            (Err(error), Some(number)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::from_raw_os_error(number));
+            }
+            (received, _) => received?,
+        };
         self.share.set(share - count);
         Ok(count)
     }
@@ -142,7 +152,12 @@ impl Socket {
                 self.want(interest);
                 Poll::Pending
             }
-            result => Poll::Ready(result),
+            result => {
+                if let (Err(error), Interest::WRITE) = (&result, interest) {
+                    self.unwritable.set(error.raw_os_error());
+                }
+                Poll::Ready(result)
+            }
         }
     }
 
