@@ -48,6 +48,9 @@ my @proxies = (
     [ 'proxy.example:65536' ],
     [ 'proxy.example:http' ],
     [ '[::1' ],
+    [ 'a,b' ],
+    [ 'http://a\\b:81' ],
+    [ '[proxy.example]:81' ],
 );
 for my $proxy (@proxies) {
     my ($text, @expected) = @$proxy;

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn evws_proxy_parse(
         Out::write(
             out,
             (
-                evws_bytes::lend(parts.host),
+                evws_bytes::lend(parts.host.as_bytes()),
                 parts.port.unwrap_or(DEFAULT_PORT),
             ),
         )

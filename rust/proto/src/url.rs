@@ -176,14 +176,24 @@ fn split_authority(authority: &[u8]) -> Result<(String, Option<&[u8]>), UrlError
         return Err(UrlError::EmptyHost);
     }
     match std::str::from_utf8(host) {
-        Ok(name) if host.iter().copied().all(is_host_byte) => Ok((name.to_owned(), port)),
+        Ok(name) if is_host_name(name) => Ok((name.to_owned(), port)),
         _ => Err(UrlError::HostCharacter),
     }
 }
 
 fn parse_ipv6(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
-    text.parse::<Ipv6Addr>().ok().map(|_| text.to_owned())
+    is_ipv6(text).then(|| text.to_owned())
+}
+
+/// Whether a host is an IPv6 address, without brackets.
+pub(crate) fn is_ipv6(host: &str) -> bool {
+    host.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Whether a host is a name or an IPv4 address, as far as its characters tell.
+pub(crate) fn is_host_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(is_host_byte)
 }
 
 fn parse_port(digits: &[u8]) -> Result<u16, UrlError> {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::percent;
+use crate::url::{is_host_name, is_ipv6};
 
 /// The port of a proxy that is given without one.
 pub const DEFAULT_PORT: u16 = 1080;
@@ -76,7 +77,7 @@ pub struct Parts<'a> {
     /// The part before the last `@`, since a password may contain one.
     pub userinfo: Option<&'a [u8]>,
     /// Without the brackets around IPv6, which may be left out where no port follows.
-    pub host: &'a [u8],
+    pub host: &'a str,
     /// The port, if there is one.
     pub port: Option<u16>,
 }
@@ -87,20 +88,14 @@ impl<'a> Parts<'a> {
         let (scheme, userinfo, authority) = split(text);
         let (host, port) = if let Some(inner) = authority.strip_prefix(b"[") {
             let end = inner.iter().position(|byte| *byte == b']')?;
-            (&inner[..end], &inner[end + 1..])
-        } else if is_bare_ipv6(authority) {
-            (authority, &b""[..])
+            (check(is_zoned_ipv6, &inner[..end])?, &inner[end + 1..])
+        } else if let Some(address) = check(is_zoned_ipv6, authority) {
+            (address, &b""[..])
         } else {
             let end = authority.iter().position(|byte| *byte == b':');
-            authority.split_at(end.unwrap_or(authority.len()))
+            let (name, port) = authority.split_at(end.unwrap_or(authority.len()));
+            (check(is_host_name, name)?, port)
         };
-        if host.is_empty()
-            || host
-                .iter()
-                .any(|byte| b"[]".contains(byte) || is_blank(*byte))
-        {
-            return None;
-        }
         let port = match port {
             [] | [b':'] => None,
             [b':', digits @ ..] => Some(parse_port(digits)?),
@@ -136,15 +131,16 @@ fn split(text: &[u8]) -> (Option<&[u8]>, Option<&[u8]>, &[u8]) {
     }
 }
 
-fn is_blank(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0
+fn check(is_host: impl Fn(&str) -> bool, bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|host| is_host(host))
 }
 
-fn is_bare_ipv6(text: &[u8]) -> bool {
-    text.iter().filter(|byte| **byte == b':').count() >= 2
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
+/// A proxy may be a neighbour, whose address is known on a link only: `fe80::1%eth0`.
+fn is_zoned_ipv6(host: &str) -> bool {
+    match host.split_once('%') {
+        Some((address, zone)) => is_ipv6(address) && is_host_name(zone),
+        None => is_ipv6(host),
+    }
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
@@ -163,12 +159,6 @@ impl Proxy {
     pub fn parse(text: &[u8], port: Option<u16>) -> Result<Self, ProxyError> {
         let syntax = || ProxyError::Syntax(shown(split(text).2));
         let parts = Parts::parse(text).ok_or_else(syntax)?;
-        let host = std::str::from_utf8(parts.host)
-            .map_err(|_| syntax())?
-            .to_owned();
-        if host.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(syntax());
-        }
         let kind = match parts.scheme.map(<[u8]>::to_ascii_lowercase).as_deref() {
             None | Some(b"http") => ProxyKind::Http,
             Some(b"socks5") => ProxyKind::Socks5,
@@ -177,7 +167,7 @@ impl Proxy {
         };
         Ok(Proxy {
             kind,
-            host,
+            host: parts.host.to_owned(),
             port: parts.port.or(port).unwrap_or(DEFAULT_PORT),
             credentials: parts
                 .userinfo
@@ -260,6 +250,10 @@ mod tests {
         assert_eq!(Proxy::parse(b"h", Some(3128)).unwrap().port, 3128);
         assert_eq!(Proxy::parse(b"h:81", Some(3128)).unwrap().port, 81);
         assert_eq!(Proxy::parse(b"fe80::1", None).unwrap().host, "fe80::1");
+        for zoned in ["[fe80::1%eth0]:1080", "fe80::1%eth0"] {
+            let proxy = Proxy::parse(zoned.as_bytes(), None).unwrap();
+            assert_eq!((proxy.host.as_str(), proxy.port), ("fe80::1%eth0", 1080));
+        }
         let only_user = Proxy::parse(b"http://me@h", None)
             .unwrap()
             .credentials
@@ -283,6 +277,22 @@ mod tests {
             "[::1",
             "[]:1",
             "a b:1",
+            "a:b:c",
+            // What no host has was looked up, or sent to a proxy.
+            "a,b",
+            "http://a,b:1",
+            "socks5h://me:secret@a,b",
+            "a\\b:1",
+            "a\"b",
+            "<h>",
+            "a%2Cb",
+            "caf\u{e9}",
+            "[h]:1",
+            "[1.2.3.4]",
+            "[::1,::2]",
+            "[::1%]",
+            "[::1%a b]",
+            "1::2::3",
             "me:secret@",
             "me:secret@h:0",
         ] {

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{address_of, Proxy};
+use super::{address_of, parse_port, Proxy};
 use crate::url::Url;
 
 /// The values of the variables; `None`: it is not set.
@@ -93,7 +93,8 @@ pub fn is_excepted(no_proxy: &[u8], host: &str, port: u16) -> bool {
         .filter(|entry| !entry.is_empty())
         .any(|entry| {
             let (pattern, only_port) = split_port(entry);
-            only_port.is_none_or(|only| only.parse() == Ok(port)) && covers(pattern, host)
+            only_port.is_none_or(|only| parse_port(only.as_bytes()) == Some(port))
+                && covers(pattern, host)
         })
 }
 
@@ -118,7 +119,7 @@ fn covers(pattern: &str, host: &str) -> bool {
     match address_of(host) {
         Some(ip) => match pattern.split_once('/') {
             Some((network, bits)) => address_of(network)
-                .zip(bits.parse().ok())
+                .zip(parse_bits(bits))
                 .is_some_and(|(network, bits)| is_in_network(ip, network, bits)),
             None => address_of(pattern) == Some(ip),
         },
@@ -128,6 +129,12 @@ fn covers(pattern: &str, host: &str) -> bool {
             is_within(suffix, host.trim_end_matches('.'))
         }
     }
+}
+
+/// Digits only: no sign.
+fn parse_bits(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok())?
 }
 
 /// Whether `name` is `suffix` or below it, in any case.
@@ -260,6 +267,9 @@ mod tests {
             ("h:8080", "h", 80, false),
             ("h:", "h", 80, false),
             ("h:x", "h", 80, false),
+            // A sign was a digit.
+            ("h:+80", "h", 80, false),
+            ("10.0.0.0/+8", "10.1.2.3", 80, false),
             ("*:81", "h", 81, true),
             ("10.0.0.0/8", "10.1.2.3", 80, true),
             ("10.0.0.0/8", "11.1.2.3", 80, false),
