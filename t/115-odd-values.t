@@ -8,6 +8,7 @@ use Test::More;
 use EV;
 use EV::Websockets;
 use Pair;
+use Program;
 use Run;
 
 # Values that are legal Perl, and that few programs pass.
@@ -89,5 +90,29 @@ subtest 'a tied %ENV' => sub {
     tie my $proxy, 'Tied', 'socks5://[::1]:1081';
     is_deeply [ EV::Websockets::Context::_parse_proxy($proxy) ], [ '::1', 1081 ], '_parse_proxy';
 };
+
+# Perl code that runs in a call may use more of perl's stack than there is; what the call returns stands where its caller looks
+# for it, and where it returns nothing, nothing does.
+for my $kind (qw(tied overloaded)) {
+    my $run = run_program(60, '-MEV', '-MEV::Websockets', '-e', <<'PROGRAM', $kind);
+package Deep;
+use overload '""' => sub { grow(); $_[0]{text} }, fallback => 1;
+my $size = 1000;
+sub grow { $size *= 3; my @some = map { $_ } (1) x $size; return scalar @some }
+sub TIESCALAR { return bless { text => $_[1] }, $_[0] }
+sub FETCH { grow(); return $_[0]{text} }
+package main;
+for my $text ('http://h:81', 'http://h:0', undef, '', 'h') {
+    my $proxy;
+    if ($ARGV[0] eq 'tied') { tie $proxy, 'Deep', $text }
+    else { $proxy = bless { text => defined $text ? $text : '' }, 'Deep' }
+    my @got = ('before', EV::Websockets::Context::_parse_proxy($proxy), 'after');
+    print "@got\n";
+}
+PROGRAM
+    is_deeply [ @$run{qw(out err status)} ],
+        [ "before h 81 after\nbefore after\nbefore after\nbefore after\nbefore h 1080 after\n", '', 0 ],
+        "_parse_proxy of a value that is $kind and moves the stack";
+}
 
 finish();
