@@ -89,6 +89,11 @@
 #define EVWS_WANT_LIMIT 16
 
 /**
+ * Report `EVWS_EVENT_DROPPED`.
+ */
+#define EVWS_WANT_DROPPED 32
+
+/**
  * The peer is beyond `max_message_rate`.
  */
 #define EVWS_RATE_MESSAGES 1
@@ -296,7 +301,7 @@ typedef struct evws_event {
    */
   evws_event_kind kind;
   /**
-   * A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`.
+   * A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`; or whether a topic is used.
    */
   uint16_t code;
   /**
@@ -324,7 +329,7 @@ typedef struct evws_event {
    */
   size_t header_count;
   /**
-   * How many connections a shutdown has cut because their peers did not close in time.
+   * How many connections a shutdown has cut because their peers did not close in time, or how many messages were dropped.
    */
   size_t cut;
 } evws_event;
@@ -362,6 +367,87 @@ typedef struct evws_watch {
    */
   uint32_t events;
 } evws_watch;
+
+/**
+ * A message for many connections. Its octets are copied.
+ */
+typedef struct evws_message {
+  /**
+   * The number of one that was prepared, and the other fields do not count; 0: it is what they say.
+   */
+  uint64_t prepared;
+  /**
+   * Lent for the call.
+   */
+  struct evws_bytes payload;
+  /**
+   * Whether it is binary, or else text.
+   */
+  bool is_binary;
+  /**
+   * Whether it goes out compressed where that was agreed on.
+   */
+  bool is_compressible;
+} evws_message;
+
+/**
+ * What is said of one publication.
+ */
+typedef struct evws_publish_options {
+  /**
+   * A connection that does not get it; 0: none.
+   */
+  uint64_t except;
+  /**
+   * Its key for subscribers that want the latest of each. Lent for the call.
+   */
+  struct evws_bytes key;
+  /**
+   * Whether it has its place in the topic's count and history.
+   */
+  bool is_recorded;
+} evws_publish_options;
+
+/**
+ * What becomes of published messages that a subscriber is too slow for: one of `EVWS_ON_SLOW_*`.
+ */
+typedef uint32_t evws_on_slow;
+
+/**
+ * Where a topic stands.
+ */
+typedef struct evws_position {
+  /**
+   * Which count it is; never 0.
+   */
+  uint64_t epoch;
+  /**
+   * The number of the newest message; 0: there was none.
+   */
+  uint64_t offset;
+} evws_position;
+
+/**
+ * What a topic does, besides having subscribers.
+ */
+typedef struct evws_topic_options {
+  /**
+   * Whether its messages are counted; the next two count only then.
+   */
+  bool is_recorded;
+  /**
+   * How many of the latest messages are kept.
+   */
+  uint64_t history;
+  /**
+   * For how many seconds; 0: any time.
+   */
+  double max_age;
+  /**
+   * What slow subscribers get that have not said so themselves.
+   */
+  evws_on_slow on_slow;
+} evws_topic_options;
 
 /**
  * What is known of a listener. What it lends is valid until the next call on the context.
@@ -1030,6 +1116,31 @@ typedef struct evws_tls_info {
 } evws_tls_info;
 
 /**
+ * What the topic says, or else the connection's `send_queue_policy`.
+ */
+#define EVWS_ON_SLOW_DEFAULT 0
+
+/**
+ * The connection fails with 1013.
+ */
+#define EVWS_ON_SLOW_CLOSE 1
+
+/**
+ * The new message is dropped.
+ */
+#define EVWS_ON_SLOW_DROP_NEW 2
+
+/**
+ * The oldest published messages that wait are dropped.
+ */
+#define EVWS_ON_SLOW_DROP_OLD 3
+
+/**
+ * Of the messages with one key the latest stays.
+ */
+#define EVWS_ON_SLOW_LATEST 4
+
+/**
  * Its connection fails with 1013, and the call returns `EVWS_STATUS_DROPPED`.
  */
 #define EVWS_QUEUE_CLOSE 0
@@ -1255,6 +1366,16 @@ typedef struct evws_tls_info {
  * connection, for the first such pause.
  */
 #define EVWS_EVENT_RATE_LIMITED 14
+
+/**
+ * Published messages were dropped because the connection is too slow for them: cut, how many since the last such event.
+ */
+#define EVWS_EVENT_DROPPED 15
+
+/**
+ * A topic, whose name is the payload, has got its first subscriber (code 1) or has lost its last one (code 0).
+ */
+#define EVWS_EVENT_TOPIC_USED 16
 
 /**
  * A change of state.
@@ -1484,7 +1605,7 @@ evws_status evws_resume(struct evws_context *context, uint64_t id);
  * Safety:
  * `context` is live or null.
  */
-uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
+uint64_t evws_send_queue_size(struct evws_context *context, uint64_t id);
 
 /**
  * Whether the send queue is below `send_high_water`, or below `max_send_queue` if that is not given;
@@ -1493,7 +1614,7 @@ uint64_t evws_send_queue_size(const struct evws_context *context, uint64_t id);
  * Safety:
  * `context` is live or null.
  */
-bool evws_is_writable(const struct evws_context *context,
+bool evws_is_writable(struct evws_context *context,
                       uint64_t id);
 
 /**
@@ -1693,6 +1814,154 @@ bool evws_poll_watch(struct evws_context *context, struct evws_watch *out);
 double evws_poll_deadline(struct evws_context *context);
 
 /**
+ * Frames a message once for many connections, and writes its number, which is never 0, to `out`. The library keeps it until
+ * `evws_prepared_free` or the end of the context. `EVWS_STATUS_NO_MEMORY` if it does not fit.
+ *
+ * Safety:
+ * `context` is live or null; `data` may be read with its payload; `out` is null or may be written to.
+ */
+evws_status evws_prepare(struct evws_context *context,
+                         const struct evws_message *data,
+                         uint64_t *out);
+
+/**
+ * Forgets a prepared message. Queues that have it keep it as long as they need it.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+evws_status evws_prepared_free(struct evws_context *context, uint64_t prepared);
+
+/**
+ * Queues a prepared message for one connection: as `evws_send`, and `EVWS_STATUS_INVALID` if there is no such message.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+evws_status evws_send_prepared(struct evws_context *context,
+                               uint64_t id,
+                               uint64_t prepared);
+
+/**
+ * Queues a message for `count` connections, as their `send_queue_policy` says, and writes to `out` for how many it was
+ * queued. Those that are not open, and `except`, do not get it; an id that is there twice counts once.
+ *
+ * Safety:
+ * `context` is live or null; `data` may be read with its payload; `ids` is null or has `count` ids; `out` is null or may be
+ * written to.
+ */
+evws_status evws_broadcast(struct evws_context *context,
+                           const struct evws_message *data,
+                           const uint64_t *ids,
+                           size_t count,
+                           uint64_t except,
+                           size_t *out);
+
+/**
+ * The same for those who have subscribed to a topic.
+ *
+ * Safety:
+ * `context` is live or null; `data` and `topic` may be read; `out` is null or may be written to.
+ */
+evws_status evws_broadcast_to(struct evws_context *context,
+                              const struct evws_message *data,
+                              struct evws_bytes topic,
+                              uint64_t except,
+                              size_t *out);
+
+/**
+ * Publishes a message to those who have subscribed to a topic, and writes to `out` how many they are. It is delivered by
+ * the next `evws_flush`, or by a call before that could tell the difference.
+ *
+ * Safety:
+ * `context` is live or null; `topic`, `data` and `options` may be read; `out` is null or may be written to.
+ */
+evws_status evws_publish(struct evws_context *context,
+                         struct evws_bytes topic,
+                         const struct evws_message *data,
+                         const struct evws_publish_options *options,
+                         size_t *out);
+
+/**
+ * Subscribes a connection to a topic, or changes what becomes of messages that it is too slow for. With `since`, which may
+ * be NULL, it is first sent what was published after that. Writes false to `out` if not all of that is there any
+ * more: then it gets nothing of it, and has subscribed all the same. `EVWS_STATUS_NOT_OPEN` unless the connection is
+ * connected.
+ *
+ * Safety:
+ * `context` is live or null; `topic` may be read; `since` is null or may be read; `out` is null or may be written to.
+ */
+evws_status evws_subscribe(struct evws_context *context,
+                           uint64_t id,
+                           struct evws_bytes topic,
+                           evws_on_slow slow,
+                           const struct evws_position *since,
+                           bool *out);
+
+/**
+ * Ends a subscription. Returns whether there was one.
+ *
+ * Safety:
+ * `context` is live or null; `topic` may be read.
+ */
+bool evws_unsubscribe(struct evws_context *context, uint64_t id, struct evws_bytes topic);
+
+/**
+ * Says what a topic does besides having subscribers. Without subscribers and without being recorded it is forgotten.
+ *
+ * Safety:
+ * `context` is live or null; `topic` and `options` may be read.
+ */
+evws_status evws_topic_set(struct evws_context *context,
+                           struct evws_bytes topic,
+                           const struct evws_topic_options *options);
+
+/**
+ * Writes where a topic stands. Returns false if nobody counts its messages.
+ *
+ * Safety:
+ * `context` is live or null; `topic` may be read; `out` is null or may be written to.
+ */
+bool evws_topic_position(const struct evws_context *context,
+                         struct evws_bytes topic,
+                         struct evws_position *out);
+
+/**
+ * How many connections have subscribed to a topic.
+ *
+ * Safety:
+ * `context` is live or null; `topic` may be read.
+ */
+size_t evws_subscribers(const struct evws_context *context, struct evws_bytes topic);
+
+/**
+ * Has the library list topics: those that have subscribers or are recorded, or with an id other than 0 those that a
+ * connection has subscribed to. Returns how many; `evws_topic_name` has them until the next call of this function.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+size_t evws_topics(struct evws_context *context,
+                   uint64_t id);
+
+/**
+ * A name of that list, lent until the next call of `evws_topics`; `data` is NULL beyond its end.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+struct evws_bytes evws_topic_name(const struct evws_context *context, size_t index);
+
+/**
+ * Whether `EVWS_EVENT_TOPIC_USED` is wanted. Topics that have subscribers at that time are told of at once.
+ *
+ * Safety:
+ * `context` is live or null.
+ */
+evws_status evws_topics_watch(struct evws_context *context,
+                              bool is_wanted);
+
+/**
  * Stops a listener: its sockets are closed, the file of a Unix socket is removed. Connections that
  * stand stay, and handshakes under way go on, also of clients that the system has accepted.
  * `EVWS_EVENT_LISTENER_ENDED` comes behind the last event that names it. `EVWS_STATUS_STALE` if it
@@ -1876,7 +2145,7 @@ evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, ui
  * Safety:
  * `context` is live or null; `out` is null or may be written to.
  */
-bool evws_statistics(const struct evws_context *context,
+bool evws_statistics(struct evws_context *context,
                      uint64_t id,
                      struct evws_connection_statistics *out);
 
@@ -1889,7 +2158,7 @@ bool evws_statistics(const struct evws_context *context,
  * `context` is live or null; `listeners` is null or has `count` ids that may be read; `out` is null or may be written
  * to.
  */
-bool evws_sum_statistics(const struct evws_context *context,
+bool evws_sum_statistics(struct evws_context *context,
                          const uint64_t *listeners,
                          size_t count,
                          struct evws_totals *out);

@@ -82,6 +82,29 @@ CODE:
 OUTPUT:
     RETVAL
 
+bool
+ws_subscribe(SV *self, SV *topic, ...)
+C_ARGS:
+    aTHX_ self, cv, topic, &ST(2), items - 2
+
+bool
+ws_unsubscribe(SV *self, SV *topic)
+C_ARGS:
+    aTHX_ self, cv, topic
+
+void
+topics(ws_connection *self)
+PREINIT:
+    AV *list;
+    SSize_t i;
+PPCODE:
+    list = ws_connection_topics(aTHX_ self);
+    if (GIMME_V == G_SCALAR)
+        XSRETURN_IV(av_len(list) + 1);
+    EXTEND(SP, av_len(list) + 1);
+    for (i = 0; i <= av_len(list); i++)
+        PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
+
 void
 DESTROY(SV *self)
 CODE:

@@ -61,15 +61,53 @@ ws_shutdown(ws_context *self, ...)
 C_ARGS:
     aTHX_ self, &ST(1), items - 1
 
+SV *
+ws_prepare(ws_context *self, SV *data, ...)
+C_ARGS:
+    aTHX_ self, data, &ST(2), items - 2
+
+UV
+ws_broadcast(ws_context *self, SV *data, ...)
+C_ARGS:
+    aTHX_ self, data, &ST(2), items - 2
+
+SV *
+ws_publish(ws_context *self, SV *topic, SV *data, ...)
+C_ARGS:
+    aTHX_ self, topic, data, &ST(3), items - 3
+
+void
+ws_topic(ws_context *self, SV *topic, ...)
+C_ARGS:
+    aTHX_ self, topic, &ST(2), items - 2
+
+SV *
+position(ws_context *self, SV *topic)
+CODE:
+    RETVAL = ws_topic_position(aTHX_ self, topic);
+OUTPUT:
+    RETVAL
+
+UV
+ws_subscribers(ws_context *self, SV *topic)
+C_ARGS:
+    aTHX_ self, topic
+
+void
+ws_set_backplane(ws_context *self, SV *object)
+C_ARGS:
+    aTHX_ self, object
+
 void
 connections(ws_context *self)
 ALIAS:
     listeners = 1
+    topics = 2
 PREINIT:
     AV *list;
     SSize_t i;
 PPCODE:
-    list = ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self);
+    list = ix == 2 ? ws_topics(aTHX_ self) : ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self);
     if (GIMME_V == G_SCALAR)
         XSRETURN_IV(av_len(list) + 1);
     EXTEND(SP, av_len(list) + 1);

@@ -6,7 +6,7 @@
  */
 #include "websockets.h"
 
-static ws_connection *open_connection(pTHX_ SV *self, CV *method)
+ws_connection *ws_open_connection(pTHX_ SV *self, CV *method)
 {
     ws_connection *conn = ws_connection_from_sv(aTHX_ self, method);
 
@@ -19,7 +19,7 @@ static ws_connection *open_connection(pTHX_ SV *self, CV *method)
 
 /* After a send: croaks, or has the loop write what was queued, or deliver that the connection has failed. FALSE: the
  * queue was full. */
-static bool sent(pTHX_ ws_connection *conn, evws_status status)
+bool ws_sent(pTHX_ ws_connection *conn, evws_status status)
 {
     switch (status) {
     case EVWS_STATUS_OK:
@@ -96,11 +96,21 @@ evws_bytes ws_reason(pTHX_ const char *what, SV *plain)
 
 /* What goes out of `data`, whose octets were taken. A text is what perl has it in,
  * as 0.10 sent it, unless characters are meant. */
-static evws_bytes payload(pTHX_ CV *method, SV *data, evws_bytes text, bool is_text, bool characters)
+evws_bytes ws_outgoing(pTHX_ const char *what, SV *data, evws_bytes text, bool is_text, bool characters)
 {
     if (is_text)
-        return characters ? encoded(aTHX_ ws_method_name(aTHX_ method), text, cBOOL(SvUTF8(data))) : text;
-    return data && SvUTF8(data) ? downgraded(aTHX_ ws_method_name(aTHX_ method), text) : text;
+        return characters ? encoded(aTHX_ what, text, cBOOL(SvUTF8(data))) : text;
+    return data && SvUTF8(data) ? downgraded(aTHX_ what, text) : text;
+}
+
+static bool send_prepared(pTHX_ SV *self, CV *method, SV *prepared)
+{
+    ws_connection *conn = ws_open_connection(aTHX_ self, method);
+    uint64_t number = ws_prepared_number(aTHX_ "send", conn->ctx, prepared);
+    bool queued = ws_sent(aTHX_ conn, evws_send_prepared(conn->ctx->engine, conn->id, number));
+
+    WS_LOG(conn->ctx);
+    return queued;
 }
 
 /* data: NULL for a ping or pong without payload. */
@@ -117,13 +127,15 @@ bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
     /* Nearly all are plain. */
     if (SvGMAGICAL(self) || (data && (SvFLAGS(data) & (SVs_GMG | SVf_ROK))))
         ws_settle_arguments(aTHX_ arg, 2);
+    if (data && SvROK(arg[1]) && (kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY) && ws_is_prepared(aTHX_ arg[1]))
+        return send_prepared(aTHX_ arg[0], method, arg[1]);
     text = octets(aTHX_ method, arg[1], kind == EVWS_SEND_TEXT || kind == EVWS_SEND_BINARY);
-    conn = open_connection(aTHX_ arg[0], method);
+    conn = ws_open_connection(aTHX_ arg[0], method);
     characters = characters || conn->utf8;
     if (characters || (arg[1] && SvUTF8(arg[1])))
-        text = payload(aTHX_ method, arg[1], text, kind == EVWS_SEND_TEXT, characters);
+        text = ws_outgoing(aTHX_ ws_method_name(aTHX_ method), arg[1], text, kind == EVWS_SEND_TEXT, characters);
     ctx = conn->ctx;
-    queued = sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
+    queued = ws_sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
     WS_LOG(ctx);
     return queued;
 }
@@ -143,11 +155,11 @@ bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     is_binary = cBOOL(SvTRUE(arg[2]));
     is_final = cBOOL(SvTRUE(arg[3]));
     text = octets(aTHX_ method, arg[1], TRUE);
-    conn = open_connection(aTHX_ arg[0], method);
+    conn = ws_open_connection(aTHX_ arg[0], method);
     if (conn->in_fragments)
         is_binary = conn->fragments_binary;
-    text = payload(aTHX_ method, arg[1], text, !is_binary, conn->utf8);
-    queued = sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
+    text = ws_outgoing(aTHX_ ws_method_name(aTHX_ method), arg[1], text, !is_binary, conn->utf8);
+    queued = ws_sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
     conn->in_fragments = !is_final;
     conn->fragments_binary = is_binary;
     WS_LOG(conn->ctx);

@@ -60,6 +60,8 @@ static const struct {
     { "",                 0 },
     { "on_reject",        WS_ON_REJECT },
     { "limit handler",    WS_ON_LIMIT },
+    { "drop handler",     WS_ON_DROP },
+    { "back end",         0 },
 };
 
 /* Whether the callback of an event answers it. */
@@ -120,6 +122,9 @@ static void take_arguments(pTHX_ ws_frame *f)
     case EVWS_EVENT_PONG:
     case EVWS_EVENT_ERROR:
         f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
+        break;
+    case EVWS_EVENT_DROPPED:
+        f->arg[f->args++] = newSVuv(event->cut);
         break;
     case EVWS_EVENT_RATE_LIMITED:
         f->arg[f->args++] = newSVpv(ws_option_name(event->code == EVWS_RATE_MESSAGES ? WS_OPT_MAX_MESSAGE_RATE
@@ -206,6 +211,19 @@ static void take_shutdown(pTHX_ ws_frame *f)
     }
 }
 
+/* The back end hears which topics have subscribers: $object->topic_used($name), or topic_unused. */
+static void take_topic(pTHX_ ws_frame *f)
+{
+    SV *object = f->ctx->back_end;
+    GV *method = object ? gv_fetchmethod(SvSTASH(SvRV(object)), f->event.code ? "topic_used" : "topic_unused") : NULL;
+
+    if (!method || !GvCV(method))
+        return;
+    f->code = SvREFCNT_inc_simple_NN((SV *)GvCV(method));
+    f->arg[f->args++] = newSVsv(object);
+    f->arg[f->args++] = newSVpvn(WS_TEXT(f->event.payload), f->event.payload.length);
+}
+
 /* Does what the event means for the objects, and finds the callback for it. */
 static void take_event(pTHX_ ws_frame *f)
 {
@@ -231,6 +249,9 @@ static void take_event(pTHX_ ws_frame *f)
         return;
     case EVWS_EVENT_SHUT_DOWN:
         take_shutdown(aTHX_ f);
+        return;
+    case EVWS_EVENT_TOPIC_USED:
+        take_topic(aTHX_ f);
         return;
     default:
         break;

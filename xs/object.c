@@ -289,7 +289,7 @@ static void drop_listeners(pTHX_ ws_context *ctx)
 void ws_context_destroy(pTHX_ ws_context *ctx)
 {
     evws_context *engine = ctx->engine;
-    SV *at_shutdown, *stashes;
+    SV *at_shutdown, *stashes, *frames, *back_end;
 
     if (!engine)
         return;
@@ -308,10 +308,16 @@ void ws_context_destroy(pTHX_ ws_context *ctx)
     drop_listeners(aTHX_ ctx);
     at_shutdown = (SV *)ctx->at_shutdown;
     stashes = (SV *)ctx->stashes;
+    frames = (SV *)ctx->frames;
+    back_end = ctx->back_end;
+    ctx->frames = NULL;
+    ctx->back_end = NULL;
     ctx->at_shutdown = NULL;
     ctx->stashes = NULL;
     SvREFCNT_dec(at_shutdown);
     SvREFCNT_dec(stashes);
+    SvREFCNT_dec(frames);
+    SvREFCNT_dec(back_end);
     if (ctx->globals->logs)
         ws_log_say(aTHX_ ctx, EVWS_LOG_STATE, "a context is destroyed");
     ws_context_unref(aTHX_ ctx);
@@ -398,6 +404,14 @@ ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method)
     ws_connection *conn = (ws_connection *)ws_object_invocant(aTHX_ sv, &connection_vtbl, "Connection", method, FALSE);
 
     return conn && !conn->destroyed ? conn : NULL;
+}
+
+/* NULL: the value is no connection, or not one of this interpreter's. */
+const ws_connection *ws_connection_of(pTHX_ SV *sv)
+{
+    MAGIC *mg = ws_object_magic(aTHX_ sv, &connection_vtbl);
+
+    return mg ? (const ws_connection *)mg->mg_ptr : NULL;
 }
 
 /* Its id means nothing from here on. The caller holds a reference to conn->sv. */

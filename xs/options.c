@@ -1,4 +1,4 @@
-/* The options of new, connect, listen, adopt and shutdown: types and croaks.
+/* The options of methods: types and croaks.
  * The table of them is in options.h.
  *
  * Every value is copied to a mortal first. That runs whatever Perl code hides
@@ -53,7 +53,8 @@ const char *ws_option_name(ws_option which)
 
 static const char *method_name(U32 method)
 {
-    static const char *const names[] = { "new", "connect", "listen", "adopt", "shutdown" };
+    static const char *const names[] = { "new", "connect", "listen", "adopt", "shutdown", "deflate", "prepare", "broadcast",
+                                         "publish", "subscribe", "topic" };
     int i;
 
     for (i = 0; method >> (i + 1); i++)
@@ -410,6 +411,7 @@ U32 ws_options_wants(pTHX_ const ws_options *o)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_PONG) ? EVWS_WANT_PONG : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_DRAIN) ? EVWS_WANT_DRAIN : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_LIMIT) ? EVWS_WANT_LIMIT : 0)
+         | (ws_option_given(aTHX_ o, WS_OPT_ON_DROP) ? EVWS_WANT_DROPPED : 0)
          | (ws_option_given(aTHX_ o, WS_OPT_ON_REJECT) ? EVWS_WANT_REJECT : 0);
 }
 

@@ -1,4 +1,4 @@
-/* The options of new, connect, listen, adopt and shutdown, and those in the hash of `deflate`: one table.
+/* The options of all methods that have any, and those in the hash of `deflate`: one table.
  *
  * A row says how the code calls the option, its name, where it may be given, what its value is, and which field of
  * the engine's options it lands in. Reading, checking and the croaks follow from the row: see options.c.
@@ -9,14 +9,16 @@
 /* The methods that an option belongs to. deflate is an option whose hash has options. */
 enum {
     WS_FOR_NEW = 1, WS_FOR_CONNECT = 2, WS_FOR_LISTEN = 4, WS_FOR_ADOPT = 8, WS_FOR_SHUTDOWN = 16, WS_FOR_DEFLATE = 32,
+    WS_FOR_PREPARE = 64, WS_FOR_BROADCAST = 128, WS_FOR_PUBLISH = 256, WS_FOR_SUBSCRIBE = 512, WS_FOR_TOPIC = 1024,
     WS_FOR_UPGRADES = WS_FOR_LISTEN | WS_FOR_ADOPT,
     WS_FOR_CONNECTIONS = WS_FOR_CONNECT | WS_FOR_UPGRADES,
     WS_FOR_TLS = WS_FOR_NEW | WS_FOR_CONNECT | WS_FOR_LISTEN,
+    WS_FOR_MESSAGES = WS_FOR_PREPARE | WS_FOR_BROADCAST | WS_FOR_PUBLISH,
     /* What is said of one beside that. */
-    WS_NO_UNDEF = 256,                      /* listen does not take an undef for "not given" */
-    WS_NEEDS_TLS = 512,                     /* of no use to a listener without a certificate */
-    WS_NOT_WITH_FD = 1024, WS_NOT_WITH_PATH = 2048,
-    WS_NOT_UPGRADED = 4096                  /* of no use when the upgrade is over */
+    WS_NO_UNDEF = 1 << 16,                      /* listen does not take an undef for "not given" */
+    WS_NEEDS_TLS = 1 << 17,                     /* of no use to a listener without a certificate */
+    WS_NOT_WITH_FD = 1 << 18, WS_NOT_WITH_PATH = 1 << 19,
+    WS_NOT_UPGRADED = 1 << 20                 /* of no use when the upgrade is over */
 };
 
 /* What a value is; `otherwise` counts where it is not given:
@@ -70,7 +72,7 @@ enum {
     O(MAX_BYTE_RATE,     "max_byte_rate",     WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_byte_rate)) \
     O(LIMITS,            "limits",            WS_FOR_CONNECTIONS, AS_WORD(1, "public"), NOWHERE) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
-    O(UTF8,              "utf8",              WS_FOR_CONNECTIONS, AS_FLAG(FALSE), NOWHERE) \
+    O(UTF8,              "utf8",              WS_FOR_CONNECTIONS | WS_FOR_MESSAGES, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(PORT,              "port",              WS_FOR_LISTEN | WS_NOT_WITH_FD | WS_NOT_WITH_PATH, AS_COUNT(0, 0, 65535), \
                                               IN(listen_options, port)) \
@@ -116,6 +118,19 @@ enum {
     O(CODE,              "code",              WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
     O(REASON,            "reason",            WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
     O(CB,                "cb",                WS_FOR_SHUTDOWN, AS_IS, NOWHERE) \
+    O(BINARY,            "binary",            WS_FOR_MESSAGES, AS_FLAG(FALSE), NOWHERE) \
+    O(COMPRESS,          "compress",          WS_FOR_MESSAGES, AS_FLAG(TRUE), NOWHERE) \
+    O(EXCEPT,            "except",            WS_FOR_BROADCAST | WS_FOR_PUBLISH, AS_IS, NOWHERE) \
+    O(TO,                "to",                WS_FOR_BROADCAST, AS_IS, NOWHERE) \
+    O(KEY,               "key",               WS_FOR_PUBLISH, AS_STRING, NOWHERE) \
+    O(POSITION,          "position",          WS_FOR_PUBLISH, AS_IS, NOWHERE) \
+    O(LOCAL,             "local",             WS_FOR_PUBLISH | WS_FOR_SUBSCRIBE, AS_FLAG(FALSE), NOWHERE) \
+    O(FRAME,             "frame",             WS_FOR_PUBLISH | WS_FOR_TOPIC, AS_IS, NOWHERE) \
+    O(ON_SLOW,           "on_slow",           WS_FOR_SUBSCRIBE | WS_FOR_TOPIC, \
+                                              AS_WORD(0, "close", "drop_new", "drop_old", "latest"), NOWHERE) \
+    O(SINCE,             "since",             WS_FOR_SUBSCRIBE, AS_IS, NOWHERE) \
+    O(HISTORY,           "history",           WS_FOR_TOPIC, AS_COUNT(0, 0, U32_MAX), IN(topic_options, history)) \
+    O(MAX_AGE,           "max_age",           WS_FOR_TOPIC, AS_SECONDS(0), IN(topic_options, max_age)) \
     O(SERVER_NO_CONTEXT_TAKEOVER, "server_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
     O(CLIENT_NO_CONTEXT_TAKEOVER, "client_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
     O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE, WS_WINDOW_BITS, \
@@ -134,6 +149,7 @@ enum {
     O(ON_PONG,           "on_pong",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_DRAIN,          "on_drain",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_LIMIT,          "on_limit",          WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
+    O(ON_DROP,           "on_drop",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_HANDSHAKE,      "on_handshake",      WS_FOR_UPGRADES | WS_NOT_UPGRADED, AS_IS, NOWHERE) \
     O(ON_REQUEST,        "on_request",        WS_FOR_LISTEN, AS_IS, NOWHERE) \
     O(ON_REJECT,         "on_reject",         WS_FOR_LISTEN, AS_IS, NOWHERE)
@@ -157,7 +173,7 @@ typedef enum { WS_OPTIONS(WS_OPTION_ID) WS_OPT_COUNT } ws_option;
 /* The structures that options land in. */
 typedef enum {
     WS_IN_NONE, WS_IN_settings, WS_IN_limits, WS_IN_connect_options, WS_IN_upgrade_options, WS_IN_listen_options,
-    WS_IN_client_tls, WS_IN_server_tls, WS_IN_deflate_options
+    WS_IN_client_tls, WS_IN_server_tls, WS_IN_deflate_options, WS_IN_topic_options
 } ws_structure;
 
 /* The options of one call. Values are mortal copies without magic; NULL: not given. */

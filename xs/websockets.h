@@ -29,12 +29,13 @@
 typedef struct ws_context ws_context;
 typedef struct ws_connection ws_connection;
 typedef struct ws_handshake ws_handshake;
+typedef struct ws_prepared ws_prepared;     /* private to prepared.c */
 typedef struct ws_watch ws_watch;           /* private to watch.c */
 typedef struct ws_frame ws_frame;           /* private to dispatch.c */
 
 /* The callbacks that every connection has, and those of a listener or an adopted connection, in the order of `on` below. */
 enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN, WS_ON_LIMIT,
-       WS_ON_HANDSHAKE, WS_ON_REQUEST, WS_ON_REJECT, WS_CALLBACK_COUNT };
+       WS_ON_DROP, WS_ON_HANDSHAKE, WS_ON_REQUEST, WS_ON_REJECT, WS_CALLBACK_COUNT };
 
 /* One set for all connections of a listener: ten thousand connections cost
  * ten thousand pointers, not sixty thousand references. */
@@ -90,6 +91,8 @@ struct ws_context {
     AV *at_shutdown;                        /* callbacks of shutdown(), or undef, one for each call; NULL: none */
     ws_context *next, **previous;           /* in the list of its interpreter's */
     U32 number;                             /* how many were made before, for the log */
+    HV *frames;                             /* by topic, what its messages are framed by; or NULL */
+    SV *back_end;                           /* carries publications to other processes; or NULL */
     HV *stashes;                            /* by id, of handshakes that were accepted, until there is a connection; or NULL */
 #ifdef PERL_IMPLICIT_CONTEXT
     PerlInterpreter *perl;
@@ -189,6 +192,7 @@ void ws_context_check(pTHX_ ws_context *ctx);
 ws_connection *ws_connection_new(pTHX_ ws_context *ctx, uint64_t id, ws_callbacks *callbacks);
 SV *ws_connection_opened(pTHX_ ws_connection *conn);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
+const ws_connection *ws_connection_of(pTHX_ SV *sv);
 void ws_connection_close(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
 
@@ -241,6 +245,9 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- connection.c ---- */
 typedef enum { WS_PROTOCOL, WS_EXTENSIONS, WS_PEER_ADDRESS, WS_PEER_PORT, WS_TLS, WS_LATENCY } ws_fact_kind;
+ws_connection *ws_open_connection(pTHX_ SV *self, CV *method);
+bool ws_sent(pTHX_ ws_connection *conn, evws_status status);
+evws_bytes ws_outgoing(pTHX_ const char *what, SV *data, evws_bytes text, bool is_text, bool characters);
 bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
 evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
 bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
@@ -254,6 +261,24 @@ SV *ws_stash(pTHX_ ws_connection *conn);
 bool ws_is_writable(ws_connection *conn);
 UV ws_send_queue_size(ws_connection *conn);
 SV *ws_fact(pTHX_ ws_connection *conn, ws_fact_kind which);
+
+/* ---- fanout.c ---- */
+SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count);
+UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count);
+SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 count);
+void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count);
+SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv);
+UV ws_subscribers(pTHX_ ws_context *ctx, SV *topic_sv);
+AV *ws_topics(pTHX_ ws_context *ctx);
+AV *ws_connection_topics(pTHX_ ws_connection *conn);
+bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count);
+bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv);
+void ws_set_backplane(pTHX_ ws_context *ctx, SV *object);
+
+/* ---- prepared.c ---- */
+SV *ws_prepared_new(pTHX_ ws_context *ctx, uint64_t number);
+uint64_t ws_prepared_number(pTHX_ const char *what, ws_context *ctx, SV *value);
+bool ws_is_prepared(pTHX_ SV *value);
 
 /* ---- spare.c ---- */
 SV *ws_target_rv(pTHX_ ws_context *ctx, SV *target);

@@ -140,6 +140,10 @@ The methods of a connection, the callbacks, close codes, backpressure.
 
 Who a client is behind haproxy or nginx: C<trusted_proxies>, C<proxy_protocol>.
 
+=item L<EV::Websockets::Topics>
+
+One message for many: topics, history, prepared messages, slow subscribers.
+
 =item L<EV::Websockets::Limits>
 
 How long a peer is waited for, and other limits.

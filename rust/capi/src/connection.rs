@@ -6,7 +6,7 @@ use std::ptr;
 use evws_engine::{CallError, ConnectionState, FrameKind};
 
 use crate::context::evws_context;
-use crate::guard::{act, ask, call, Unanswered};
+use crate::guard::{act, ask, call, drive, Unanswered};
 use crate::types::*;
 
 /// # Safety
@@ -163,9 +163,9 @@ pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) -> evw
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_send_queue_size(context: *const evws_context, id: u64) -> u64 {
+pub unsafe extern "C" fn evws_send_queue_size(context: *mut evws_context, id: u64) -> u64 {
     // SAFETY: as promised above.
-    unsafe { ask(context, |engine| Some(engine.send_queue_size(id))) }.unwrap_or(0)
+    unsafe { drive(context, 0, |engine| engine.send_queue_size(id)) }
 }
 
 /// Whether the send queue is below `send_high_water`, or below `max_send_queue` if that is not given;
@@ -174,9 +174,9 @@ pub unsafe extern "C" fn evws_send_queue_size(context: *const evws_context, id: 
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_is_writable(context: *const evws_context, id: u64) -> bool {
+pub unsafe extern "C" fn evws_is_writable(context: *mut evws_context, id: u64) -> bool {
     // SAFETY: as promised above.
-    unsafe { ask(context, |engine| Some(engine.is_writable(id))) }.unwrap_or(false)
+    unsafe { drive(context, false, |engine| engine.is_writable(id)) }
 }
 
 /// Seconds from the library's last Ping that was answered to its Pong; negative if there was none, and for a

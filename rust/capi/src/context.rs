@@ -18,6 +18,8 @@ pub struct evws_context {
     pub(crate) error_text: String,
     /// The text of the line of the log that was polled last.
     pub(crate) logged: String,
+    /// The topics that were listed last.
+    pub(crate) topics: Vec<Vec<u8>>,
     /// A panic was caught; what the engine holds may be half done.
     pub(crate) poisoned: Cell<bool>,
 }
@@ -37,6 +39,7 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
             error: None,
             error_text: String::new(),
             logged: String::new(),
+            topics: Vec::new(),
             poisoned: Cell::new(false),
         })
     });

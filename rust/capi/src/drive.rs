@@ -118,6 +118,14 @@ fn describe(found: Event, event: &mut evws_event) -> (evws_event_kind, u64) {
             };
             (EVWS_EVENT_RATE_LIMITED, id)
         }
+        Event::Dropped { id, messages } => {
+            event.cut = usize::try_from(messages).unwrap_or(usize::MAX);
+            (EVWS_EVENT_DROPPED, id)
+        }
+        Event::TopicUsed { is_used } => {
+            event.code = u16::from(is_used);
+            (EVWS_EVENT_TOPIC_USED, 0)
+        }
         Event::Error { id } => (EVWS_EVENT_ERROR, id),
         Event::ConnectFailed { id } => (EVWS_EVENT_CONNECT_FAILED, id),
         Event::Close { id, code } => {

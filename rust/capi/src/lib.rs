@@ -12,6 +12,7 @@ pub mod answer;
 pub mod connection;
 pub mod context;
 pub mod drive;
+pub mod fanout;
 mod guard;
 pub mod limits;
 mod listener;

@@ -37,6 +37,7 @@ fn settings(options: &evws_settings) -> Settings {
             message: options.wants & EVWS_WANT_MESSAGE != 0,
             reject: options.wants & EVWS_WANT_REJECT != 0,
             limit: options.wants & EVWS_WANT_LIMIT != 0,
+            dropped: options.wants & EVWS_WANT_DROPPED != 0,
         },
         deflate: deflate(&options.deflate),
         limits: Rc::new(limits(&options.limits)),

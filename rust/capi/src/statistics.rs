@@ -4,7 +4,7 @@
 use evws_engine::{Context, Flow};
 
 use crate::context::evws_context;
-use crate::guard::{ask, put};
+use crate::guard::{ask, drive, put};
 use crate::types::slice_or_empty;
 
 /// One direction. All octets are those of the WebSocket stream: neither the upgrade nor the records of TLS.
@@ -99,11 +99,11 @@ fn flow(flow: Flow) -> evws_flow {
 /// `context` is live or null; `out` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_statistics(
-    context: *const evws_context,
+    context: *mut evws_context,
     id: u64,
     out: *mut evws_connection_statistics,
 ) -> bool {
-    let work = |engine: &Context| {
+    let work = |engine: &mut Context| {
         let counted = engine.statistics(id)?;
         Some(evws_connection_statistics {
             received: flow(counted.received),
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn evws_statistics(
         })
     };
     // SAFETY: as promised above.
-    unsafe { put(ask(context, work), out) }
+    unsafe { put(drive(context, None, work), out) }
 }
 
 /// Writes the sums of the connections that came in at `count` listeners, or with 0 of all connections of the context:
@@ -126,14 +126,14 @@ pub unsafe extern "C" fn evws_statistics(
 /// to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_sum_statistics(
-    context: *const evws_context,
+    context: *mut evws_context,
     listeners: *const u64,
     count: usize,
     out: *mut evws_totals,
 ) -> bool {
     // SAFETY: as promised above.
     let listeners = unsafe { some_listeners(listeners, count) };
-    let work = |engine: &Context| {
+    let work = |engine: &mut Context| {
         let totals = engine.totals(listeners);
         Some(evws_totals {
             received: flow(totals.received),
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn evws_sum_statistics(
         })
     };
     // SAFETY: as promised above.
-    unsafe { put(ask(context, work), out) }
+    unsafe { put(drive(context, None, work), out) }
 }
 
 /// Writes how many of these connections were closed with which code, by the order of the codes, as far as `capacity`

@@ -179,6 +179,8 @@ pub const EVWS_WANT_MESSAGE: u32 = 4;
 pub const EVWS_WANT_REJECT: u32 = 8;
 /// Report `EVWS_EVENT_RATE_LIMITED`.
 pub const EVWS_WANT_LIMIT: u32 = 16;
+/// Report `EVWS_EVENT_DROPPED`.
+pub const EVWS_WANT_DROPPED: u32 = 32;
 
 /// What an event is: one of `EVWS_EVENT_*`.
 pub type evws_event_kind = u32;
@@ -220,6 +222,10 @@ pub const EVWS_EVENT_REJECTED: evws_event_kind = 13;
 /// The peer has sent more than it may, and is not read from for a while: code, one of `EVWS_RATE_*`. Once a
 /// connection, for the first such pause.
 pub const EVWS_EVENT_RATE_LIMITED: evws_event_kind = 14;
+/// Published messages were dropped because the connection is too slow for them: cut, how many since the last such event.
+pub const EVWS_EVENT_DROPPED: evws_event_kind = 15;
+/// A topic, whose name is the payload, has got its first subscriber (code 1) or has lost its last one (code 0).
+pub const EVWS_EVENT_TOPIC_USED: evws_event_kind = 16;
 
 /// The peer is beyond `max_message_rate`.
 pub const EVWS_RATE_MESSAGES: u16 = 1;
@@ -232,7 +238,7 @@ pub const EVWS_RATE_BYTES: u16 = 2;
 pub struct evws_event {
     /// Which of the others have a meaning.
     pub kind: evws_event_kind,
-    /// A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`.
+    /// A close code, 1005 and 1006 included; or one of `EVWS_RATE_*`; or whether a topic is used.
     pub code: u16,
     /// Whether a message is binary.
     pub is_binary: bool,
@@ -246,7 +252,7 @@ pub struct evws_event {
     pub payload: evws_bytes,
     /// How many headers `evws_event_header` has.
     pub header_count: usize,
-    /// How many connections a shutdown has cut because their peers did not close in time.
+    /// How many connections a shutdown has cut because their peers did not close in time, or how many messages were dropped.
     pub cut: usize,
 }
 

@@ -78,6 +78,8 @@ pub struct Wants {
     pub limit: bool,
     /// [`Event::Rejected`]: a listener's.
     pub reject: bool,
+    /// [`Event::Dropped`].
+    pub dropped: bool,
 }
 
 /// The options of a connection.
@@ -198,6 +200,18 @@ pub enum Event {
         limit: RateLimit,
         /// The connection.
         id: Id,
+    },
+    /// Published messages were dropped because the connection is too slow for them.
+    Dropped {
+        /// The connection.
+        id: Id,
+        /// How many, since the last such event.
+        messages: u64,
+    },
+    /// A topic, whose name is the payload, has got its first subscriber, or has lost its last one.
+    TopicUsed {
+        /// Which of both.
+        is_used: bool,
     },
     /// The peer broke the protocol; [`Event::Close`] follows. The text is the payload.
     Error {

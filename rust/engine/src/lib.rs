@@ -29,7 +29,7 @@ pub use arrivals::bind::{BindAddress, ListenerAddress};
 pub use arrivals::connect::{ConnectOptions, ListenOptions};
 pub use arrivals::upgrade::UpgradeOptions;
 pub use arrivals::ProxyHeads;
-pub use context::{usual_response, ConnectionState, Context};
+pub use context::{usual_response, ConnectionState, Context, Message};
 pub use error::{CallError, Names, PLAIN_NAMES};
 pub use event::{Event, Id, Interest, RejectCause, Settings, Wants, Watch};
 pub use evws_proto::close::check_code;
@@ -47,4 +47,6 @@ pub use tls::client::ClientTls;
 pub use tls::client_verifier::VerifyClient;
 pub use tls::info::TlsInfo;
 pub use tls::server::{NamedCertificate, ServerTls};
-pub use traffic::{ConnectionStatistics, Flow, SendError, Totals};
+pub use traffic::{
+    ConnectionStatistics, Flow, OnSlow, Position, PublishOptions, SendError, TopicOptions, Totals,
+};

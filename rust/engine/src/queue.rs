@@ -2,13 +2,14 @@
 //!
 //! An empty queue holds no memory. Chunks of the usual size go back to a pool that the
 //! connections of a context share, so that a busy loop writes into memory that the processor's cache
-//! still has.
+//! still has. A frame that many queues have is a chunk of its own, whose bytes they share, and can be dropped again
+//! as long as nothing of it has gone out.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
-use evws_proto::connection::Outgoing;
+use evws_proto::connection::{Outgoing, SharedFrame};
 use evws_proto::frame;
 
 use crate::sys;
@@ -76,13 +77,69 @@ pub enum Written {
     Part,
 }
 
+/// Whether a frame in the queue may be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Droppable {
+    /// It may not.
+    No,
+    /// It may, when it is the oldest.
+    Old,
+    /// It may, when there is a newer one of its kind.
+    Outdated,
+}
+
+/// The bytes of a chunk.
+enum Bytes {
+    Own(Vec<u8>),
+    Shared(SharedFrame),
+}
+
+/// A chunk behind which nothing can be appended any more.
+struct Chunk {
+    /// Empty: it was dropped.
+    bytes: Bytes,
+    /// Its number, by which it can be found; those of later chunks are higher.
+    number: u64,
+    /// If it may be dropped, it is one frame.
+    droppable: Droppable,
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(frame) => frame,
+        }
+    }
+
+    fn length(&self) -> usize {
+        self.bytes().len()
+    }
+
+    fn was_dropped(&self) -> bool {
+        self.length() == 0
+    }
+
+    fn free(self, pool: &mut ChunkPool) {
+        if let Bytes::Own(bytes) = self.bytes {
+            pool.put(bytes);
+        }
+    }
+}
+
+/// So many dropped chunks may stay in a queue, and half of all.
+const DROPPED: usize = 16;
+
 /// Frames queued for one connection.
 #[derive(Default)]
 pub struct SendQueue {
-    /// The chunk that is being filled; empty if nothing waits.
+    /// The chunk that is being filled; empty if there is none.
     last: Vec<u8>,
     /// The chunks before the last one. There are none as a rule, and then this has no memory.
-    earlier: VecDeque<Vec<u8>>,
+    earlier: VecDeque<Chunk>,
+    /// The number of the next chunk, and how many were dropped of those that are in `earlier` still.
+    next_number: u64,
+    dropped: usize,
     /// Bytes of the first chunk that the kernel has taken.
     head: usize,
     /// Bytes that the kernel has taken since this queue was made, and bytes that wait.
@@ -117,12 +174,13 @@ impl SendQueue {
     }
 
     /// Whether no frame waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.last.is_empty()
+        self.waiting == 0
     }
 
-    fn first(&self) -> &Vec<u8> {
-        self.earlier.front().unwrap_or(&self.last)
+    fn first(&self) -> &[u8] {
+        self.earlier.front().map_or(&self.last, Chunk::bytes)
     }
 
     /// Appends a frame.
@@ -148,6 +206,59 @@ impl SendQueue {
         Ok(())
     }
 
+    /// Appends a copy of a frame.
+    ///
+    /// # Errors
+    /// [`NoMemory`]
+    pub fn append_copy(&mut self, pool: &mut ChunkPool, frame: &[u8]) -> Result<(), NoMemory> {
+        self.room(pool, frame.len())?.extend_from_slice(frame);
+        self.waiting += frame.len() as u64;
+        self.payload += frame::sent_payload_len(frame);
+        Ok(())
+    }
+
+    /// Appends a frame that other queues may have, too. Returns a number by which it is found, until the queue has been
+    /// empty.
+    ///
+    /// # Errors
+    /// [`NoMemory`]
+    pub fn append_frame(
+        &mut self,
+        frame: SharedFrame,
+        droppable: Droppable,
+    ) -> Result<u64, NoMemory> {
+        let (length, payload) = (frame.len(), frame::sent_payload_len(&frame));
+        self.push_chunk(Bytes::Shared(frame), droppable)?;
+        self.waiting += length as u64;
+        self.payload += payload;
+        Ok(self.next_number - 1)
+    }
+
+    /// Ends the last chunk, and puts one behind it.
+    fn push_chunk(&mut self, bytes: Bytes, droppable: Droppable) -> Result<(), NoMemory> {
+        self.earlier.try_reserve(2).map_err(|_| NoMemory)?;
+        self.end_last();
+        self.earlier.push_back(Chunk {
+            bytes,
+            number: self.next_number,
+            droppable,
+        });
+        self.next_number += 1;
+        Ok(())
+    }
+
+    /// Nothing more is appended to the last chunk. There must be room in `earlier`.
+    fn end_last(&mut self) {
+        if !self.last.is_empty() {
+            self.earlier.push_back(Chunk {
+                bytes: Bytes::Own(std::mem::take(&mut self.last)),
+                number: self.next_number,
+                droppable: Droppable::No,
+            });
+            self.next_number += 1;
+        }
+    }
+
     /// A chunk with room for whole frames of `length` bytes, which must be appended to it.
     /// INVARIANT: a frame lies in one chunk.
     #[inline]
@@ -165,10 +276,104 @@ impl SendQueue {
             self.last = pool.take(length)?;
         } else if !make_room(&mut self.last, length) {
             self.earlier.try_reserve(1).map_err(|_| NoMemory)?;
-            let full = std::mem::replace(&mut self.last, pool.take(length)?);
-            self.earlier.push_back(full);
+            let next = pool.take(length)?;
+            self.end_last();
+            self.last = next;
         }
         Ok(())
+    }
+
+    // ---- dropping ----
+    //
+    // The first `kept` bytes of the queue are on their way already, as are those that the kernel has.
+
+    /// Drops the oldest frame that may be dropped because it is old. Returns whether there was one.
+    pub fn drop_oldest(&mut self, kept: usize, pool: &mut ChunkPool) -> bool {
+        let first = self.skip_begun(kept);
+        let mut chunks = self.earlier.range(first..);
+        let is_old = |chunk: &Chunk| chunk.droppable == Droppable::Old && !chunk.was_dropped();
+        let Some(found) = chunks.position(is_old) else {
+            return false;
+        };
+        self.drop_chunk(first + found);
+        // It lies near the front, where taking it out moves hardly any others.
+        self.earlier.remove(first + found);
+        self.dropped -= 1;
+        self.sweep(pool);
+        true
+    }
+
+    /// Drops the frame of this number because it is outdated. Returns whether it could be.
+    pub fn drop_frame(&mut self, number: u64, kept: usize, pool: &mut ChunkPool) -> bool {
+        let found = self
+            .earlier
+            .binary_search_by_key(&number, |chunk| chunk.number);
+        let is_whole = |&at: &usize| at >= self.skip_begun(kept) && !self.earlier[at].was_dropped();
+        let Some(at) = found.ok().filter(is_whole) else {
+            return false;
+        };
+        self.drop_chunk(at);
+        self.sweep(pool);
+        true
+    }
+
+    /// Drops the frames that may be outdated and whose number is not among those that are to stay. Returns how many.
+    pub fn drop_others(
+        &mut self,
+        stays: impl Fn(u64) -> bool,
+        kept: usize,
+        pool: &mut ChunkPool,
+    ) -> u64 {
+        let mut count = 0;
+        for at in self.skip_begun(kept)..self.earlier.len() {
+            let chunk = &self.earlier[at];
+            let may_drop = chunk.droppable == Droppable::Outdated && !chunk.was_dropped();
+            if may_drop && !stays(chunk.number) {
+                self.drop_chunk(at);
+                count += 1;
+            }
+        }
+        self.sweep(pool);
+        count
+    }
+
+    /// The first of the earlier chunks of which nothing has gone out, nor is among the first `kept` bytes.
+    fn skip_begun(&self, kept: usize) -> usize {
+        let mut begun = self.head + kept;
+        let begins_later = |chunk: &Chunk| {
+            let is_later = begun == 0;
+            begun = begun.saturating_sub(chunk.length());
+            is_later
+        };
+        let found = self.earlier.iter().position(begins_later);
+        found.unwrap_or(self.earlier.len())
+    }
+
+    fn drop_chunk(&mut self, at: usize) {
+        let chunk = &mut self.earlier[at];
+        let payload = frame::sent_payload_len(chunk.bytes());
+        self.waiting -= chunk.length() as u64;
+        self.payload = self.payload.saturating_sub(payload);
+        chunk.bytes = Bytes::Own(Vec::new());
+        self.dropped += 1;
+    }
+
+    /// Clears dropped chunks away, when there are many.
+    fn sweep(&mut self, pool: &mut ChunkPool) {
+        if self.waiting == 0 {
+            self.clear(pool);
+        } else if self.dropped > DROPPED && self.dropped > self.earlier.len() / 2 {
+            self.earlier.retain(|chunk| !chunk.was_dropped());
+            self.dropped = 0;
+        }
+    }
+
+    // ---- writing ----
+
+    /// The kernel has taken bytes that were never queued, since nothing else was.
+    #[inline]
+    pub fn count_written(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
     }
 
     /// Offers the whole queue to the kernel, in one call unless there are very many chunks.
@@ -214,6 +419,18 @@ impl SendQueue {
         (sys::send_gathered(fd, &parts[..count]), offered)
     }
 
+    /// Everything has gone out.
+    #[inline]
+    fn empty(&mut self, pool: &mut ChunkPool) {
+        if !self.earlier.is_empty() {
+            return self.clear(pool);
+        }
+        pool.put(std::mem::take(&mut self.last));
+        self.head = 0;
+        self.payload = 0;
+        self.partial = (0, 0);
+    }
+
     /// Drops all frames: the stream has ended.
     pub fn clear(&mut self, pool: &mut ChunkPool) {
         let rest = SendQueue {
@@ -221,23 +438,30 @@ impl SendQueue {
             ..SendQueue::default()
         };
         let queue = std::mem::replace(self, rest);
-        for chunk in queue.earlier.into_iter().chain([queue.last]) {
-            pool.put(chunk);
+        for chunk in queue.earlier {
+            chunk.free(pool);
         }
+        pool.put(queue.last);
     }
 
     /// The bytes that the kernel has yet to take, chunk by chunk.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.head;
-        let chunks = self.earlier.iter().chain([&self.last]);
-        chunks.map(move |chunk| &chunk[std::mem::take(&mut skip)..])
+        let earlier = self.earlier.iter().map(Chunk::bytes);
+        let chunks = earlier.chain([&self.last[..]]);
+        let rests = chunks.map(move |chunk| &chunk[std::mem::take(&mut skip)..]);
+        rests.filter(|rest| !rest.is_empty())
     }
 
     /// Drops the bytes that the kernel has taken.
     pub fn advance(&mut self, mut taken: usize, pool: &mut ChunkPool) {
         self.taken += taken as u64;
         self.waiting -= taken as u64;
-        while !self.is_empty() {
+        if self.waiting == 0 {
+            // Nothing is left to be counted.
+            return self.empty(pool);
+        }
+        loop {
             let rest = self.first().len() - self.head;
             if taken < rest {
                 self.count_payload(taken);
@@ -245,36 +469,23 @@ impl SendQueue {
                 return;
             }
             taken -= rest;
-            let Some(done) = self.next_earlier(rest) else {
-                pool.put(std::mem::take(&mut self.last));
-                // Nothing is left to be counted.
-                *self = SendQueue {
-                    taken: self.taken,
-                    ..SendQueue::default()
-                };
+            self.count_payload(rest);
+            self.head = 0;
+            // INVARIANT: something waits, so this was not the last chunk.
+            let Some(done) = self.earlier.pop_front() else {
                 return;
             };
-            self.head = 0;
-            pool.put(done);
+            self.dropped -= usize::from(done.was_dropped());
+            done.free(pool);
+            if self.earlier.is_empty() {
+                self.earlier = VecDeque::new();
+            }
         }
-    }
-
-    /// Takes the first chunk out, of which the kernel has just taken the last `rest` bytes, unless it is
-    /// the only one.
-    fn next_earlier(&mut self, rest: usize) -> Option<Vec<u8>> {
-        if !self.earlier.is_empty() {
-            self.count_payload(rest);
-        }
-        let done = self.earlier.pop_front();
-        if self.earlier.is_empty() {
-            self.earlier = VecDeque::new();
-        }
-        done
     }
 
     /// Walks over the frames in the next `taken` bytes of the first chunk and counts their payload.
     fn count_payload(&mut self, taken: usize) {
-        let chunk = self.earlier.front().unwrap_or(&self.last);
+        let chunk = self.earlier.front().map_or(&self.last[..], Chunk::bytes);
         let (mut at, end) = (self.head, self.head + taken);
         let (mut header, mut payload) = self.partial;
         while at < end {
@@ -473,5 +684,110 @@ mod tests {
         assert!(!queue.is_empty());
         queue.advance(5, &mut pool);
         assert!(queue.is_empty());
+    }
+
+    fn shared(number: u8, payload: usize) -> SharedFrame {
+        let mut frame = Vec::new();
+        let payload = vec![number; payload];
+        encode(true, Opcode::Binary, &payload, None, &mut frame);
+        frame.into()
+    }
+
+    /// Everything that waits, as the first octets of the frames' payloads.
+    fn waiting_frames(queue: &SendQueue) -> Vec<u8> {
+        let bytes: Vec<u8> = queue.parts().flatten().copied().collect();
+        let (mut at, mut found) = (0, Vec::new());
+        while at < bytes.len() {
+            let header = frame::sent_header_len([bytes[at], bytes[at + 1]]);
+            let length = frame::sent_payload_len(&bytes[at..at + header]) as usize;
+            found.push(bytes[at + header]);
+            at += header + length;
+        }
+        found
+    }
+
+    #[test]
+    fn shared_frames_lie_between_others_and_are_counted_to_the_end() {
+        let (ours, mut theirs) = pair();
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let mut expected = Vec::new();
+        for number in 0..100u8 {
+            let size = 1 + usize::from(number) * 997 % 90_000;
+            if number % 3 == 0 {
+                queue(&mut waiting, &mut pool, &vec![number; size]);
+            } else {
+                let frame = shared(number, size);
+                waiting.append_frame(frame, Droppable::No).unwrap();
+            }
+            encode(
+                true,
+                Opcode::Binary,
+                &vec![number; size],
+                None,
+                &mut expected,
+            );
+        }
+        let (mut got, mut step) = (Vec::new(), 1);
+        while waiting.write(ours.as_fd(), &mut pool).unwrap() == Written::Part {
+            assert_eq!(waiting.end(), expected.len() as u64);
+            got.extend(read(&mut theirs, step));
+            step = step % 50_000 + 1_777;
+        }
+        assert_eq!((waiting.payload(), waiting.waiting()), (0, 0));
+        while got.len() < expected.len() {
+            got.extend(read(&mut theirs, 1 << 20));
+        }
+        assert!(got == expected);
+    }
+
+    #[test]
+    fn the_oldest_that_may_be_dropped_goes_first_and_nothing_that_has_begun() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        for number in 1..=4 {
+            let frame = shared(number, 300);
+            waiting.append_frame(frame, Droppable::Old).unwrap();
+        }
+        queue(&mut waiting, &mut pool, &[5; 300]);
+        waiting
+            .append_frame(shared(6, 300), Droppable::Old)
+            .unwrap();
+        waiting.advance(1, &mut pool);
+        assert!(waiting.drop_oldest(0, &mut pool));
+        assert_eq!(waiting.payload(), 5 * 300);
+        // The rest of the first frame and the next one are encrypted already.
+        assert!(waiting.drop_oldest(303 + 1, &mut pool));
+        waiting.advance(303, &mut pool);
+        assert_eq!(waiting_frames(&waiting), [3, 5, 6]);
+        assert!(waiting.drop_oldest(0, &mut pool) && waiting.drop_oldest(0, &mut pool));
+        assert!(!waiting.drop_oldest(0, &mut pool), "the fifth may not be");
+        assert_eq!(waiting_frames(&waiting), [5]);
+        assert_eq!((waiting.payload(), waiting.waiting()), (300, 304));
+    }
+
+    #[test]
+    fn outdated_frames_are_found_by_their_numbers_however_many_have_gone() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let numbers: Vec<u64> = (0..200)
+            .map(|at| {
+                let frame = shared(at, 300);
+                waiting.append_frame(frame, Droppable::Outdated).unwrap()
+            })
+            .collect();
+        for at in (0..200).filter(|at| at % 5 != 0) {
+            assert!(waiting.drop_frame(numbers[at], 0, &mut pool), "{at}");
+            assert!(!waiting.drop_frame(numbers[at], 0, &mut pool), "twice");
+        }
+        let left: Vec<u8> = (0..200).filter(|at| at % 5 == 0).collect();
+        assert_eq!(waiting_frames(&waiting), left);
+        assert!(waiting.earlier.len() < 100, "what has gone is cleared away");
+        let stays = |number| number == numbers[195] || number == numbers[0];
+        assert_eq!(waiting.drop_others(stays, 0, &mut pool), 38);
+        assert_eq!(waiting_frames(&waiting), [0, 195]);
+        waiting.advance(304, &mut pool);
+        assert!(waiting.drop_frame(numbers[195], 0, &mut pool));
+        assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
     }
 }

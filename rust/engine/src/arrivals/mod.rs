@@ -293,6 +293,7 @@ impl Arrivals {
             | Timer::Idle
             | Timer::Lifetime
             | Timer::IdleCodecs
+            | Timer::History
             | Timer::Shutdown => {}
         }
     }

@@ -143,13 +143,15 @@ impl Context {
     }
 
     /// Payload bytes that are queued and not yet given to the kernel; 0 for a closed connection.
-    pub fn send_queue_size(&self, id: Id) -> u64 {
+    pub fn send_queue_size(&mut self, id: Id) -> u64 {
+        self.traffic.settle(&self.reactor);
         self.traffic.send_queue_size(id)
     }
 
     /// Whether a program that goes by the marks of the send queue would send; never on a connection that
     /// is not open.
-    pub fn is_writable(&self, id: Id) -> bool {
+    pub fn is_writable(&mut self, id: Id) -> bool {
+        self.traffic.settle(&self.reactor);
         self.traffic.is_writable(id)
     }
 
@@ -230,12 +232,14 @@ impl Context {
     // ---- statistics ----
 
     /// What a connection that the program knows has counted; also the one whose end it was told of last.
-    pub fn statistics(&self, id: Id) -> Option<ConnectionStatistics> {
+    pub fn statistics(&mut self, id: Id) -> Option<ConnectionStatistics> {
+        self.traffic.settle(&self.reactor);
         self.traffic.statistics(id)
     }
 
     /// The sums of the connections of some listeners, past and present; `None`: of all.
-    pub fn totals(&self, listeners: Option<&[Id]>) -> Totals {
+    pub fn totals(&mut self, listeners: Option<&[Id]>) -> Totals {
+        self.traffic.settle(&self.reactor);
         self.traffic.totals(listeners)
     }
 

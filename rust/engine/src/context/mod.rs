@@ -9,6 +9,7 @@
 //! another goes through here.
 
 mod calls;
+mod fanout;
 mod shutdown;
 #[cfg(test)]
 mod time_tests;
@@ -28,6 +29,7 @@ use crate::traffic::{Expired, Life, Traffic};
 use shutdown::Shutdown;
 
 pub use calls::{usual_response, ConnectionState};
+pub use fanout::Message;
 
 /// All sources of one event loop.
 pub struct Context {
@@ -112,6 +114,7 @@ impl Context {
         while let Some((id, timer)) = self.reactor.pop_due() {
             match timer {
                 Timer::IdleCodecs => self.traffic.release_idle_codecs(&mut self.reactor),
+                Timer::History => self.traffic.expire_history(&mut self.reactor),
                 Timer::Shutdown => self.expire_shutdown(),
                 Timer::Handshake | Timer::AttemptDelay | Timer::AcceptPause => {
                     self.arrivals(|arrivals, shared| arrivals.expire(id, timer, shared));
@@ -180,7 +183,7 @@ impl Context {
 
     /// Hands a queued event to the caller, unless its time has passed.
     fn deliver(&mut self, queued: Queued) -> Option<Event> {
-        let Queued { event, data } = queued;
+        let Queued { mut event, data } = queued;
         let reactor = &mut self.reactor;
         let is_true = match event {
             Event::Handshake { id, .. } | Event::Request { id, .. } => {
@@ -191,6 +194,11 @@ impl Context {
             }
             Event::Drain { id } => self.traffic.is_drained(id),
             Event::Error { id } | Event::RateLimited { id, .. } => self.traffic.life(id).is_some(),
+            Event::Dropped { id, .. } => {
+                let messages = self.traffic.take_untold(id);
+                event = Event::Dropped { id, messages };
+                messages > 0
+            }
             Event::Close { id, code } => self.traffic.linger(id, code, false, reactor),
             Event::ConnectFailed { id } => {
                 self.arrivals.remove_given_up(id, reactor);
@@ -206,6 +214,7 @@ impl Context {
             | Event::HandshakeEnded { .. }
             | Event::Message { .. }
             | Event::Pong { .. }
+            | Event::TopicUsed { .. }
             | Event::ShutDown { .. } => true,
         };
         is_true.then(|| {
@@ -312,6 +321,7 @@ impl Context {
     /// 1006, is not made again for one that has ended already.
     pub fn abort(&mut self, id: Id) {
         self.reactor.clock().begin_turn();
+        self.traffic.settle(&self.reactor);
         match self.traffic.life(id) {
             Some(Life::Announced) => self.give_up_announced(id, "aborted"),
             Some(Life::Lingering { .. }) => {}

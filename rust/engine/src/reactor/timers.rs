@@ -40,6 +40,8 @@ pub enum Timer {
     Lifetime,
     /// The context's: connections that were idle give their codecs back.
     IdleCodecs,
+    /// The context's: published messages are kept no longer.
+    History,
     /// The context's: a shutdown ends the connections that are left.
     Shutdown,
 }
@@ -59,6 +61,7 @@ impl Timer {
         Timer::Idle,
         Timer::Lifetime,
         Timer::IdleCodecs,
+        Timer::History,
         Timer::Shutdown,
     ];
 }

@@ -115,6 +115,11 @@ impl TlsConnection {
         !self.unsent.is_empty()
     }
 
+    /// How many bytes at the front of the send queue are in records already.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// How many bytes are kept of a record that has not come in full.
     pub fn buffered(&self) -> usize {
         self.partial.len()

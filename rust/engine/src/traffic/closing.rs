@@ -30,6 +30,7 @@ impl Traffic {
         if !self.links.get(id).is_some_and(|link| link.state.is_open()) {
             return;
         }
+        self.leave_topics(id, reactor);
         self.queue_close(id, Some(code), reason);
         if let Some(link) = self.links.get_mut(id) {
             link.is_drain_due = false;
@@ -104,6 +105,7 @@ impl Traffic {
         {
             shared.reactor.stop(id, timer);
         }
+        self.leave_topics(id, shared.reactor);
         shared.outbox.push(Event::Close { id, code });
         shared.reactor.touch(id);
     }
@@ -157,6 +159,7 @@ impl Traffic {
     }
 
     fn start_lingering(&mut self, id: Id, is_clean: bool, reactor: &mut Reactor) -> bool {
+        self.leave_topics(id, reactor);
         let Some(link) = self.links.get_mut(id) else {
             return false;
         };

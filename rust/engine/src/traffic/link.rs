@@ -7,6 +7,7 @@ use std::rc::Rc;
 use evws_proto::connection::{Config, Connection};
 use evws_proto::Role;
 
+use super::fanout::{Behind, Membership, Subscriber};
 use super::keepalive::Pulse;
 use super::lifetime::Idleness;
 use super::pongs::Pongs;
@@ -80,6 +81,8 @@ pub struct Link {
     pub is_dropping: bool,
     /// How many messages of the program were dropped.
     pub dropped: u64,
+    /// Its topics, and what it is behind with; `None`: there is nothing.
+    pub subscriber: Option<Box<Subscriber>>,
 }
 
 impl Link {
@@ -120,6 +123,47 @@ impl Link {
             is_drain_due: false,
             is_dropping: false,
             dropped: 0,
+            subscriber: None,
+        }
+    }
+
+    /// Its subscriptions.
+    pub fn memberships(&self) -> &[Membership] {
+        let subscriber = self.subscriber.as_ref();
+        subscriber.map_or(&[], |subscriber| &subscriber.memberships)
+    }
+
+    /// Its subscriptions, to be changed.
+    pub fn memberships_mut(&mut self) -> &mut Vec<Membership> {
+        &mut self.subscriber.get_or_insert_default().memberships
+    }
+
+    /// What it is behind with, to be changed.
+    pub fn behind(&mut self) -> &mut Behind {
+        let subscriber = self.subscriber.get_or_insert_default();
+        subscriber.behind.get_or_insert_default()
+    }
+
+    /// Everything that was queued has gone out.
+    #[inline]
+    pub fn queue_is_empty(&mut self) {
+        if let Some(subscriber) = &mut self.subscriber {
+            if subscriber
+                .behind
+                .as_mut()
+                .is_some_and(|behind| behind.queue_is_empty())
+            {
+                subscriber.behind = None;
+                self.forget_empty_subscriber();
+            }
+        }
+    }
+
+    /// A connection without subscriptions needs no memory for them.
+    pub fn forget_empty_subscriber(&mut self) {
+        let is_empty = |of: &Subscriber| of.memberships.is_empty() && of.behind.is_none();
+        if self.subscriber.as_deref().is_some_and(is_empty) {
+            self.subscriber = None;
         }
     }
 

@@ -10,11 +10,13 @@
 //! | connections whose time is over | `lifetime.rs` |
 //! | Pings of a peer that does not read | `pongs.rs` |
 //! | peers that send more than they may | `rates.rs` |
+//! | one message for many connections | `fanout/` |
 
 #[cfg(test)]
 mod bench;
 mod closing;
 mod codecs;
+mod fanout;
 mod keepalive;
 mod lifetime;
 mod link;
@@ -44,6 +46,7 @@ use crate::sys;
 use crate::tls::info::TlsInfo;
 use crate::tls::records::TlsConnection;
 use codecs::CodecOwners;
+use fanout::Fanout;
 use keepalive::Share;
 use link::{Link, Links};
 use masks::Masks;
@@ -51,6 +54,7 @@ use receive::Input;
 use send::ToWrite;
 use statistics::Groups;
 
+pub use fanout::{OnSlow, Position, PublishOptions, TopicOptions};
 pub use send::SendError;
 pub use state::Life;
 use state::LinkState;
@@ -100,6 +104,7 @@ pub struct Traffic {
     /// The compressed payload of the frame that is being made.
     scratch: Vec<u8>,
     groups: Groups,
+    fanout: Fanout,
     /// What the connection counted whose end the program was told of last.
     last_closed: Option<(Id, ConnectionStatistics)>,
     /// What our own Pings begin with; 0 until there was one.
@@ -239,7 +244,10 @@ impl Traffic {
 
     /// Whether there are bytes to parse or to write.
     pub fn is_busy(&self) -> bool {
-        self.input.is_active() || self.input.waits_for_next_turn() || !self.to_write.is_empty()
+        self.input.is_active()
+            || self.input.waits_for_next_turn()
+            || !self.to_write.is_empty()
+            || self.fanout.is_busy()
     }
 
     /// How far the life of a connection has come; `None`: the id is stale, or another source's.
@@ -388,6 +396,7 @@ impl Traffic {
             | Timer::AttemptDelay
             | Timer::AcceptPause
             | Timer::IdleCodecs
+            | Timer::History
             | Timer::Shutdown => {}
         }
         Expired::Other

@@ -20,7 +20,7 @@ use crate::shared::Shared;
 use crate::{sys, timeouts};
 
 /// Why a peer is cut off that does not take what it is sent.
-const QUEUE_FULL: &str = "send queue is full";
+pub(super) const QUEUE_FULL: &str = "send queue is full";
 
 /// Why nothing was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,7 @@ impl Traffic {
         payload: &[u8],
         shared: &mut Shared<'_>,
     ) -> Result<(), SendError> {
+        self.settle(shared.reactor);
         let Traffic {
             links,
             masks,
@@ -147,6 +148,9 @@ impl Traffic {
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
         if change(log, link, LinkState::queue) {
             to_write.push(id);
+        }
+        if matches!(kind, FrameKind::Fragment { last: true, .. }) && link.subscriber.is_some() {
+            self.release_held(id, shared.reactor);
         }
         Ok(())
     }
@@ -256,6 +260,7 @@ impl Traffic {
     /// Writes whatever is queued, as far as the kernel takes it. A full socket says when there is room
     /// again.
     pub fn flush(&mut self, shared: &mut Shared<'_>) {
+        self.deliver(shared);
         let mut now = std::mem::take(&mut self.to_write.now);
         self.to_write.is_flushed = true;
         for id in now.drain(..) {
@@ -310,6 +315,9 @@ impl Traffic {
         };
         let (taken, is_empty) = (link.queue.taken(), link.queue.is_empty());
         let progress = taken > before;
+        if is_empty {
+            link.queue_is_empty();
+        }
         let is_short = link.limits.send_queue.is_short(link.queue.waiting());
         // Frames that were thrown away were not sent, so the program is not told that the queue is empty.
         if is_short && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
@@ -378,7 +386,7 @@ pub(super) fn log_frame(log: &Log, id: Id, way: &str, header: &Header) {
 
 /// The same for encoded frames.
 #[cold]
-fn log_frames(log: &Log, id: Id, mut frames: &[u8]) {
+pub(super) fn log_frames(log: &Log, id: Id, mut frames: &[u8]) {
     while let Ok(Some((header, length))) = parse_header(frames) {
         log_frame(log, id, "sent", &header);
         let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);

@@ -73,6 +73,15 @@ impl Counters {
         self.queue_peak = self.queue_peak.max(queued);
     }
 
+    /// Prepared messages were written, or queued, so that `queued` octets of payload wait now.
+    #[inline]
+    pub fn sent_prepared(&mut self, messages: u64, payload: u64, queued: u64) {
+        self.frames_sent += messages;
+        self.messages_sent += messages;
+        self.payload_sent += payload;
+        self.queue_peak = self.queue_peak.max(queued);
+    }
+
     /// Frames of our own were queued.
     #[inline]
     pub fn sent_control(&mut self, frames: u64) {

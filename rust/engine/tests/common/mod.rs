@@ -176,6 +176,7 @@ pub fn settings() -> Settings {
             message: true,
             reject: false,
             limit: false,
+            dropped: true,
         },
         deflate: None,
         limits: Rc::new(limits()),

@@ -1,11 +1,12 @@
 //! One established connection: its state. What it receives is in `receive`, `direct` and `observed`, what an unfinished
-//! frame or message needs in `partial`; what it sends is in `send`.
+//! frame or message needs in `partial`; what it sends is in `send` and `prepared`.
 //!
 //! INVARIANT: a connection between two messages owns no memory but itself: `partial` is `None`.
 
 mod direct;
 mod observed;
 mod partial;
+mod prepared;
 mod receive;
 mod send;
 
@@ -14,6 +15,7 @@ use crate::deflate::{Agreement, Codecs, Deflate};
 use crate::Role;
 use partial::Partial;
 
+pub use prepared::{masked, Encoding, Prepared, SharedFrame};
 pub use receive::WholeMessage;
 pub use send::{FrameError, FrameKind, Outgoing};
 

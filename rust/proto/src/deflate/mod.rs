@@ -7,7 +7,8 @@ mod stream;
 mod window;
 
 pub use pool::Codecs;
-pub(crate) use stream::Deflate;
+pub use stream::DeflateWay;
+pub(crate) use stream::{compress_alone, Deflate};
 
 /// Bytes of a compressor, less what its window adds: tables that zlib-rs makes whatever the window.
 const COMPRESSOR: u64 = 249_000;

@@ -16,6 +16,32 @@ const FLUSH_ROOM: usize = 64;
 /// Up to this size of a payload, memory for the compressed frame is not asked for beforehand.
 const SMALL: usize = 64 * 1024;
 
+/// How a connection compresses a message that refers to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeflateWay {
+    setting: Setting,
+    threshold: u64,
+    may_give_up: bool,
+}
+
+impl DeflateWay {
+    /// Whether a message of so many bytes is compressed.
+    pub(crate) fn suits(&self, payload: usize) -> bool {
+        payload as u64 >= self.threshold
+    }
+}
+
+/// Compresses a message that refers to no other. `None`: it goes out as it is, since that is shorter or there is no memory.
+pub(crate) fn compress_alone(way: DeflateWay, payload: &[u8], codecs: &Codecs) -> Option<Vec<u8>> {
+    let mut compressed = Vec::new();
+    make_room(payload.len(), &mut compressed).ok()?;
+    let mut compressor = codecs.compressor(way.setting)?;
+    flush(&mut compressor, payload, &mut compressed);
+    codecs.keep_compressor(way.setting, compressor);
+    cut_tail(&mut compressed);
+    (!way.may_give_up || compressed.len() < payload.len()).then_some(compressed)
+}
+
 /// Compression of one connection: both directions.
 #[derive(Debug)]
 pub(crate) struct Deflate {
@@ -64,9 +90,7 @@ impl Deflate {
         payload: &[u8],
         scratch: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, FrameError> {
-        // A window of 8 bits is more than zlib can keep to, and nobody has to compress.
-        let wanted =
-            payload.len() as u64 >= self.threshold && self.sending.window_bits >= MIN_WINDOW_BITS;
+        let wanted = self.way().is_some_and(|way| way.suits(payload.len()));
         if !(if first { wanted } else { self.deflating }) {
             self.deflating = false;
             return Ok(None);
@@ -100,6 +124,26 @@ impl Deflate {
             }
         }
         Ok(Some(scratch))
+    }
+
+    /// How it compresses a message that refers to no other; `None`: not at all. A window of 8 bits is more than zlib can keep
+    /// to, and nobody has to compress.
+    #[inline]
+    pub fn way(&self) -> Option<DeflateWay> {
+        (self.sending.window_bits >= MIN_WINDOW_BITS).then_some(DeflateWay {
+            setting: self.setting(),
+            threshold: self.threshold,
+            may_give_up: self.may_give_up,
+        })
+    }
+
+    /// A message went out that the compressor has not seen, and whose bytes are in the peer's window: what follows may
+    /// refer to nothing before it.
+    #[inline]
+    pub fn begin_anew(&mut self) {
+        if let Some(compressor) = self.compressor.take() {
+            self.codecs.keep_compressor(self.setting(), compressor);
+        }
     }
 
     /// What was compressed last was not sent: nothing that follows may refer to it.

@@ -1,0 +1,391 @@
+//! One message for many connections: prepared messages, broadcasts, topics.
+
+use std::time::Duration;
+
+use evws_engine::{Message, OnSlow, Position, PublishOptions, TopicOptions};
+
+use crate::context::evws_context;
+use crate::guard::{act, ask, call, drive, Unanswered};
+use crate::types::*;
+
+/// What becomes of published messages that a subscriber is too slow for: one of `EVWS_ON_SLOW_*`.
+pub type evws_on_slow = u32;
+/// What the topic says, or else the connection's `send_queue_policy`.
+pub const EVWS_ON_SLOW_DEFAULT: evws_on_slow = 0;
+/// The connection fails with 1013.
+pub const EVWS_ON_SLOW_CLOSE: evws_on_slow = 1;
+/// The new message is dropped.
+pub const EVWS_ON_SLOW_DROP_NEW: evws_on_slow = 2;
+/// The oldest published messages that wait are dropped.
+pub const EVWS_ON_SLOW_DROP_OLD: evws_on_slow = 3;
+/// Of the messages with one key the latest stays.
+pub const EVWS_ON_SLOW_LATEST: evws_on_slow = 4;
+
+/// A message for many connections. Its octets are copied.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_message {
+    /// The number of one that was prepared, and the other fields do not count; 0: it is what they say.
+    pub prepared: u64,
+    /// Lent for the call.
+    pub payload: evws_bytes,
+    /// Whether it is binary, or else text.
+    pub is_binary: bool,
+    /// Whether it goes out compressed where that was agreed on.
+    pub is_compressible: bool,
+}
+
+/// Where a topic stands.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_position {
+    /// Which count it is; never 0.
+    pub epoch: u64,
+    /// The number of the newest message; 0: there was none.
+    pub offset: u64,
+}
+
+/// What is said of one publication.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_publish_options {
+    /// A connection that does not get it; 0: none.
+    pub except: u64,
+    /// Its key for subscribers that want the latest of each. Lent for the call.
+    pub key: evws_bytes,
+    /// Whether it has its place in the topic's count and history.
+    pub is_recorded: bool,
+}
+
+/// What a topic does, besides having subscribers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_topic_options {
+    /// Whether its messages are counted; the next two count only then.
+    pub is_recorded: bool,
+    /// How many of the latest messages are kept.
+    pub history: u64,
+    /// For how many seconds; 0: any time.
+    pub max_age: f64,
+    /// What slow subscribers get that have not said so themselves.
+    pub on_slow: evws_on_slow,
+}
+
+fn on_slow(given: evws_on_slow) -> Result<Option<OnSlow>, Unanswered> {
+    Ok(match given {
+        EVWS_ON_SLOW_DEFAULT => None,
+        EVWS_ON_SLOW_CLOSE => Some(OnSlow::Close),
+        EVWS_ON_SLOW_DROP_NEW => Some(OnSlow::DropNew),
+        EVWS_ON_SLOW_DROP_OLD => Some(OnSlow::DropOld),
+        EVWS_ON_SLOW_LATEST => Some(OnSlow::Latest),
+        _ => return Err(Unanswered::Status(EVWS_STATUS_INVALID)),
+    })
+}
+
+/// # Safety
+/// `bytes` are null, or may be read as long as the result is used.
+unsafe fn lent<'a>(bytes: evws_bytes) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { slice_or_empty(bytes.data, bytes.length) }
+}
+
+/// # Safety
+/// `message` is null, or may be read with its payload as long as the result is used.
+unsafe fn message<'a>(message: *const evws_message) -> Result<Message<'a>, Unanswered> {
+    // SAFETY: the caller's promise.
+    let message = unsafe { message.as_ref() };
+    let message = message.ok_or(Unanswered::Status(EVWS_STATUS_NULL_POINTER))?;
+    Ok(match message.prepared {
+        0 => Message::New {
+            is_binary: message.is_binary,
+            is_compressible: message.is_compressible,
+            // SAFETY: the caller's promise.
+            payload: unsafe { lent(message.payload) },
+        },
+        number => Message::Prepared(number),
+    })
+}
+
+/// Frames a message once for many connections, and writes its number, which is never 0, to `out`. The library keeps it until
+/// `evws_prepared_free` or the end of the context. `EVWS_STATUS_NO_MEMORY` if it does not fit.
+///
+/// # Safety
+/// `context` is live or null; `data` may be read with its payload; `out` is null or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_prepare(
+    context: *mut evws_context,
+    data: *const evws_message,
+    out: *mut u64,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, out, |engine| match message(data)? {
+            Message::Prepared(number) => Ok(number),
+            Message::New {
+                is_binary,
+                is_compressible,
+                payload,
+            } => Ok(engine.prepare(is_binary, is_compressible, payload)?),
+        })
+    }
+}
+
+/// Forgets a prepared message. Queues that have it keep it as long as they need it.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_prepared_free(
+    context: *mut evws_context,
+    prepared: u64,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe { act(context, |engine| engine.forget_prepared(prepared)) }
+}
+
+/// Queues a prepared message for one connection: as `evws_send`, and `EVWS_STATUS_INVALID` if there is no such message.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_send_prepared(
+    context: *mut evws_context,
+    id: u64,
+    prepared: u64,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            match engine.send_prepared(id, prepared)? {
+                true => Ok(()),
+                false => Err(Unanswered::Status(EVWS_STATUS_INVALID)),
+            }
+        })
+    }
+}
+
+/// Queues a message for `count` connections, as their `send_queue_policy` says, and writes to `out` for how many it was
+/// queued. Those that are not open, and `except`, do not get it; an id that is there twice counts once.
+///
+/// # Safety
+/// `context` is live or null; `data` may be read with its payload; `ids` is null or has `count` ids; `out` is null or may be
+/// written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_broadcast(
+    context: *mut evws_context,
+    data: *const evws_message,
+    ids: *const u64,
+    count: usize,
+    except: u64,
+    out: *mut usize,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, out, |engine| {
+            let ids = slice_or_empty(ids, count);
+            Ok(engine.broadcast(message(data)?, ids, except)?)
+        })
+    }
+}
+
+/// The same for those who have subscribed to a topic.
+///
+/// # Safety
+/// `context` is live or null; `data` and `topic` may be read; `out` is null or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_broadcast_to(
+    context: *mut evws_context,
+    data: *const evws_message,
+    topic: evws_bytes,
+    except: u64,
+    out: *mut usize,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, out, |engine| {
+            Ok(engine.broadcast_to(message(data)?, lent(topic), except)?)
+        })
+    }
+}
+
+/// Publishes a message to those who have subscribed to a topic, and writes to `out` how many they are. It is delivered by
+/// the next `evws_flush`, or by a call before that could tell the difference.
+///
+/// # Safety
+/// `context` is live or null; `topic`, `data` and `options` may be read; `out` is null or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_publish(
+    context: *mut evws_context,
+    topic: evws_bytes,
+    data: *const evws_message,
+    options: *const evws_publish_options,
+    out: *mut usize,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, out, |engine| {
+            let Some(options) = options.as_ref() else {
+                return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
+            };
+            let options = PublishOptions {
+                except: options.except,
+                key: lent(options.key),
+                is_recorded: options.is_recorded,
+            };
+            Ok(engine.publish(lent(topic), message(data)?, &options)?)
+        })
+    }
+}
+
+/// Subscribes a connection to a topic, or changes what becomes of messages that it is too slow for. With `since`, which may
+/// be NULL, it is first sent what was published after that. Writes false to `out` if not all of that is there any
+/// more: then it gets nothing of it, and has subscribed all the same. `EVWS_STATUS_NOT_OPEN` unless the connection is
+/// connected.
+///
+/// # Safety
+/// `context` is live or null; `topic` may be read; `since` is null or may be read; `out` is null or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_subscribe(
+    context: *mut evws_context,
+    id: u64,
+    topic: evws_bytes,
+    slow: evws_on_slow,
+    since: *const evws_position,
+    out: *mut bool,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, out, |engine| {
+            let since = since.as_ref().map(|since| Position {
+                epoch: since.epoch,
+                offset: since.offset,
+            });
+            Ok(engine.subscribe(id, lent(topic), on_slow(slow)?, since)?)
+        })
+    }
+}
+
+/// Ends a subscription. Returns whether there was one.
+///
+/// # Safety
+/// `context` is live or null; `topic` may be read.
+#[no_mangle]
+pub unsafe extern "C" fn evws_unsubscribe(
+    context: *mut evws_context,
+    id: u64,
+    topic: evws_bytes,
+) -> bool {
+    // SAFETY: as promised above.
+    unsafe { drive(context, false, |engine| engine.unsubscribe(id, lent(topic))) }
+}
+
+/// Says what a topic does besides having subscribers. Without subscribers and without being recorded it is forgotten.
+///
+/// # Safety
+/// `context` is live or null; `topic` and `options` may be read.
+#[no_mangle]
+pub unsafe extern "C" fn evws_topic_set(
+    context: *mut evws_context,
+    topic: evws_bytes,
+    options: *const evws_topic_options,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            let Some(options) = options.as_ref() else {
+                return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
+            };
+            let max_age = Duration::try_from_secs_f64(options.max_age).ok();
+            let options = TopicOptions {
+                is_recorded: options.is_recorded,
+                history: usize::try_from(options.history).unwrap_or(usize::MAX),
+                max_age: max_age.filter(|age| !age.is_zero()),
+                on_slow: on_slow(options.on_slow)?,
+            };
+            engine.set_topic(lent(topic), &options);
+            Ok(())
+        })
+    }
+}
+
+/// Writes where a topic stands. Returns false if nobody counts its messages.
+///
+/// # Safety
+/// `context` is live or null; `topic` may be read; `out` is null or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn evws_topic_position(
+    context: *const evws_context,
+    topic: evws_bytes,
+    out: *mut evws_position,
+) -> bool {
+    // SAFETY: as promised above.
+    unsafe {
+        let position = ask(context, |engine| engine.position(lent(topic)));
+        let position = position.map(|at| evws_position {
+            epoch: at.epoch,
+            offset: at.offset,
+        });
+        crate::guard::put(position, out)
+    }
+}
+
+/// How many connections have subscribed to a topic.
+///
+/// # Safety
+/// `context` is live or null; `topic` may be read.
+#[no_mangle]
+pub unsafe extern "C" fn evws_subscribers(
+    context: *const evws_context,
+    topic: evws_bytes,
+) -> usize {
+    // SAFETY: as promised above.
+    unsafe { ask(context, |engine| Some(engine.subscribers(lent(topic)))) }.unwrap_or(0)
+}
+
+/// Has the library list topics: those that have subscribers or are recorded, or with an id other than 0 those that a
+/// connection has subscribed to. Returns how many; `evws_topic_name` has them until the next call of this function.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_topics(context: *mut evws_context, id: u64) -> usize {
+    let of = (id != 0).then_some(id);
+    // SAFETY: as promised above.
+    match unsafe {
+        (
+            ask(context, |engine| Some(engine.topics(of))),
+            context.as_mut(),
+        )
+    } {
+        (Some(topics), Some(context)) => {
+            context.topics = topics;
+            context.topics.len()
+        }
+        _ => 0,
+    }
+}
+
+/// A name of that list, lent until the next call of `evws_topics`; `data` is NULL beyond its end.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_topic_name(context: *const evws_context, index: usize) -> evws_bytes {
+    // SAFETY: as promised above.
+    let context = unsafe { context.as_ref() };
+    let name = context.and_then(|context| context.topics.get(index));
+    name.map_or(evws_bytes::NONE, evws_bytes::lend)
+}
+
+/// Whether `EVWS_EVENT_TOPIC_USED` is wanted. Topics that have subscribers at that time are told of at once.
+///
+/// # Safety
+/// `context` is live or null.
+#[no_mangle]
+pub unsafe extern "C" fn evws_topics_watch(
+    context: *mut evws_context,
+    is_wanted: bool,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe { act(context, |engine| engine.watch_topics(is_wanted)) }
+}

@@ -1,0 +1,236 @@
+//! What a program and its peers see of publications, with driven time and peers that read when they are told to.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use evws_proto::connection::FrameKind;
+use evws_proto::Role;
+
+use super::*;
+use crate::limits::QueueLimits;
+use crate::traffic::bench::{Bench, SECOND};
+
+const TOPIC: &[u8] = b"t";
+
+fn crowd(bench: &mut Bench, count: usize) -> Vec<(Id, UnixStream)> {
+    (0..count)
+        .map(|_| {
+            let (id, peer) = bench.connected(Role::Server);
+            peer.set_nonblocking(true).unwrap();
+            bench.with(|traffic, shared| {
+                let subscribed = traffic.subscribe(id, TOPIC, None, None, shared.reactor);
+                assert_eq!(subscribed, Ok(true));
+            });
+            (id, peer)
+        })
+        .collect()
+}
+
+fn publish(bench: &mut Bench, payload: &[u8]) -> usize {
+    let message = Rc::new(Prepared::new(true, true, payload).unwrap());
+    let options = PublishOptions {
+        is_recorded: true,
+        ..PublishOptions::default()
+    };
+    bench.with(|traffic, shared| traffic.publish(TOPIC, &message, &options, shared.reactor))
+}
+
+fn flush(bench: &mut Bench) {
+    bench.traffic.begin_turn();
+    bench.with(|traffic, shared| traffic.flush(shared));
+}
+
+fn read(peer: &mut UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // The stream has no end: it is read up to where nothing waits.
+    let _ = peer.read_to_end(&mut bytes);
+    bytes
+}
+
+#[test]
+fn what_is_published_is_written_by_the_flush_without_a_queue() {
+    let mut bench = Bench::new();
+    let mut all = crowd(&mut bench, 3);
+    assert_eq!(publish(&mut bench, b"a"), 3);
+    assert_eq!(publish(&mut bench, b"bc"), 3);
+    assert!(bench.traffic.is_busy(), "the loop must not block");
+    assert_eq!(read(&mut all[0].1), b"", "nothing is written in the call");
+    flush(&mut bench);
+    assert!(!bench.traffic.is_busy());
+    for (id, peer) in &mut all {
+        assert_eq!(read(peer), b"\x82\x01a\x82\x02bc");
+        let counted = bench.traffic.statistics(*id).unwrap();
+        assert_eq!((counted.sent.messages, counted.sent.wire), (2, 7));
+        assert_eq!(counted.queue_peak, 0, "nothing has waited");
+    }
+}
+
+/// Whatever can tell that a publication has not been queued has it queued.
+#[test]
+fn a_send_comes_behind_what_was_published_before_it() {
+    let mut bench = Bench::new();
+    let mut all = crowd(&mut bench, 2);
+    let id = all[0].0;
+    publish(&mut bench, b"1");
+    bench
+        .with(|traffic, shared| traffic.send(id, FrameKind::Binary, b"2", shared))
+        .unwrap();
+    publish(&mut bench, b"3");
+    bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
+    flush(&mut bench);
+    let close = b"\x88\x02\x03\xe8";
+    assert_eq!(
+        read(&mut all[0].1),
+        [&b"\x82\x011\x82\x012\x82\x013"[..], close].concat()
+    );
+    assert_eq!(read(&mut all[1].1), b"\x82\x011\x82\x013");
+    assert_eq!(bench.traffic.subscribers(TOPIC), 1);
+}
+
+#[test]
+fn what_the_kernel_does_not_take_waits_in_order_and_shared() {
+    let mut bench = Bench::new();
+    let mut all = crowd(&mut bench, 2);
+    let payload = vec![7; 100_000];
+    let mut expected = 0;
+    for _ in 0..20 {
+        publish(&mut bench, &payload);
+        publish(&mut bench, b"small");
+        expected += 100_000 + 10 + 5 + 2;
+        flush(&mut bench);
+    }
+    let (id, peer) = &mut all[0];
+    let mut got = read(peer);
+    assert!(bench.traffic.send_queue_size(*id) > 0);
+    while got.len() < expected {
+        bench.with(|traffic, shared| traffic.handle_io(*id, false, true, shared));
+        got.extend(read(peer));
+    }
+    assert_eq!(bench.traffic.send_queue_size(*id), 0);
+    let one = [
+        &b"\x82\x7f\0\0\0\0\0\x01\x86\xa0"[..],
+        &payload,
+        b"\x82\x05small",
+    ]
+    .concat();
+    assert!(got == one.repeat(20));
+    let counted = bench.traffic.statistics(*id).unwrap();
+    assert_eq!(
+        (counted.sent.messages, counted.sent.wire as usize),
+        (40, expected)
+    );
+}
+
+#[test]
+fn a_subscriber_that_is_too_slow_fails_and_the_others_go_on() {
+    let mut bench = Bench::new();
+    bench.limits.send_queue = QueueLimits::new(1000, 0, 0, WhenFull::Refuse);
+    let mut all = crowd(&mut bench, 2);
+    let slow = all[0].0;
+    for _ in 0..40 {
+        publish(&mut bench, &[1; 50_000]);
+        flush(&mut bench);
+        read(&mut all[1].1);
+    }
+    assert_eq!(bench.traffic.subscribers(TOPIC), 1);
+    let events = bench.events();
+    let closed = Event::Close {
+        id: slow,
+        code: close::TRY_AGAIN_LATER,
+    };
+    assert_eq!(events, [Event::Error { id: slow }, closed]);
+}
+
+#[test]
+fn dropped_messages_are_told_of_once_until_somebody_has_asked() {
+    let mut bench = Bench::new();
+    bench.limits.send_queue = QueueLimits::new(1000, 0, 0, WhenFull::Drop);
+    bench.wants.dropped = true;
+    let (id, _peer) = crowd(&mut bench, 1).remove(0);
+    for _ in 0..40 {
+        publish(&mut bench, &[1; 50_000]);
+        flush(&mut bench);
+    }
+    let events = bench.events();
+    assert_eq!(events, [Event::Dropped { id, messages: 0 }]);
+    let dropped = bench.traffic.statistics(id).unwrap().dropped;
+    assert!(dropped > 20);
+    assert_eq!(bench.traffic.take_untold(id), dropped);
+    publish(&mut bench, b"x");
+    flush(&mut bench);
+    assert_eq!(bench.events().len(), 1, "the next one is told of again");
+}
+
+#[test]
+fn what_was_kept_goes_when_its_time_is_over_and_no_timer_stays() {
+    let mut bench = Bench::new();
+    let options = TopicOptions {
+        is_recorded: true,
+        history: 10,
+        max_age: Some(10 * SECOND),
+        on_slow: None,
+    };
+    bench.with(|traffic, shared| traffic.set_topic(TOPIC, &options, shared.reactor));
+    publish(&mut bench, b"a");
+    let left = bench.reactor.remaining(CONTEXT, Timer::History);
+    assert_eq!(left, Some(10 * SECOND));
+    bench.reactor.advance(6 * SECOND);
+    publish(&mut bench, b"b");
+    bench.reactor.advance(4 * SECOND);
+    assert_eq!(bench.reactor.pop_due(), Some((CONTEXT, Timer::History)));
+    bench.with(|traffic, shared| traffic.expire_history(shared.reactor));
+    let left = bench.reactor.remaining(CONTEXT, Timer::History);
+    assert_eq!(left.map(|left| left.as_secs_f64().ceil()), Some(6.0));
+    bench.with(|traffic, shared| {
+        traffic.set_topic(TOPIC, &TopicOptions::default(), shared.reactor);
+    });
+    assert_eq!(bench.reactor.remaining(CONTEXT, Timer::History), None);
+    assert!(bench.traffic.topics().is_empty());
+}
+
+#[test]
+fn whoever_wants_to_know_hears_which_topics_are_used() {
+    let mut bench = Bench::new();
+    let all = crowd(&mut bench, 2);
+    let told = |bench: &mut Bench| {
+        flush(bench);
+        bench.events()
+    };
+    bench.traffic.watch_topics(true);
+    assert_eq!(told(&mut bench), [Event::TopicUsed { is_used: true }]);
+    for (id, _) in &all {
+        bench.with(|traffic, shared| traffic.unsubscribe(*id, TOPIC, shared.reactor));
+    }
+    assert_eq!(told(&mut bench), [Event::TopicUsed { is_used: false }]);
+    let id = all[0].0;
+    bench.with(|traffic, shared| {
+        traffic
+            .subscribe(id, b"u", None, None, shared.reactor)
+            .unwrap();
+        traffic.close(id, 1000, b"", shared.reactor);
+    });
+    let both = [true, false].map(|is_used| Event::TopicUsed { is_used });
+    assert_eq!(told(&mut bench), both);
+    bench.traffic.watch_topics(false);
+    let id = all[1].0;
+    bench
+        .with(|traffic, shared| traffic.subscribe(id, b"u", None, None, shared.reactor))
+        .unwrap();
+    assert_eq!(told(&mut bench), []);
+}
+
+/// A connection that was subscribed and is not any more costs nothing.
+#[test]
+fn nothing_is_left_of_who_has_left() {
+    let mut bench = Bench::new();
+    let all = crowd(&mut bench, 3);
+    publish(&mut bench, b"x");
+    bench.with(|traffic, shared| traffic.close(all[0].0, 1000, b"", shared.reactor));
+    bench.with(|traffic, shared| traffic.reset(all[1].0, shared));
+    bench.with(|traffic, shared| traffic.unsubscribe(all[2].0, TOPIC, shared.reactor));
+    assert!(bench.traffic.topics().is_empty());
+    for (id, _) in &all {
+        let link = bench.traffic.links.get(*id).unwrap();
+        assert!(link.subscriber.is_none());
+    }
+}

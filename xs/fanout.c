@@ -1,0 +1,464 @@
+/* One message for many connections: prepared messages, broadcasts, topics; and the back end that carries publications to
+ * other processes.
+ *
+ * Arguments are read first, since that can run Perl code; what the arguments are was copied before.
+ */
+#include "websockets.h"
+
+#define MAX_TOPIC 65535
+
+/* ---- arguments ---- */
+
+/* The octets of a topic's name. */
+static evws_bytes topic_name(pTHX_ const char *what, SV *value)
+{
+    SV *plain = ws_plain_string(aTHX_ sv_mortalcopy(value));
+    evws_bytes name;
+
+    if (!plain)
+        ws_must_be(aTHX_ what, "topic", "a defined string", value);
+    plain = sv_mortalcopy(plain);
+    if (!sv_utf8_downgrade(plain, TRUE))
+        croak("%s: topic must be bytes, and has characters beyond 255", what);
+    name = ws_bytes(aTHX_ plain);
+    if (!name.length || name.length > MAX_TOPIC)
+        croak("%s: topic must be 1 to %d octets, not %" UVuf, what, MAX_TOPIC, (UV)name.length);
+    return name;
+}
+
+/* What is to be sent: a prepared message, or data. `value` is a mortal copy. */
+static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, evws_message *out)
+{
+    evws_bytes text;
+    SV *plain;
+
+    Zero(out, 1, evws_message);
+    out->prepared = ws_is_prepared(aTHX_ value) ? ws_prepared_number(aTHX_ o->method, ctx, value) : 0;
+    if (out->prepared) {
+        static const ws_option settled[] = { WS_OPT_BINARY, WS_OPT_COMPRESS, WS_OPT_UTF8 };
+        size_t i;
+
+        for (i = 0; i < C_ARRAY_LENGTH(settled); i++)
+            if (o->value[settled[i]] && settled[i] != WS_OPT_UTF8)
+                croak("%s: %s was decided when the message was prepared", o->method, ws_option_name(settled[i]));
+        return;
+    }
+    if (!SvOK(value))
+        croak("%s: data must be defined", o->method);
+    out->is_binary = ws_option_flag(aTHX_ o, WS_OPT_BINARY);
+    out->is_compressible = ws_option_flag(aTHX_ o, WS_OPT_COMPRESS);
+    plain = SvROK(value) ? sv_2mortal(newSVsv(value)) : value;
+    if (SvROK(plain)) {
+        STRLEN length;
+        const char *string = SvPV(plain, length);
+
+        plain = newSVpvn_flags(string, length, SVs_TEMP | SvUTF8(plain));
+    }
+    text = ws_bytes(aTHX_ plain);
+    out->payload = ws_outgoing(aTHX_ o->method, plain, text, !out->is_binary, ws_option_flag(aTHX_ o, WS_OPT_UTF8));
+}
+
+/* The id of a connection of this context that is open; 0: it is not. */
+static uint64_t id_of(pTHX_ const char *what, const char *name, ws_context *ctx, SV *value)
+{
+    const ws_connection *conn = ws_connection_of(aTHX_ value);
+
+    if (!conn)
+        ws_must_be(aTHX_ what, name, "an EV::Websockets::Connection", value);
+    if (conn->ctx != ctx)
+        croak("%s: %s is a connection of another context", what, name);
+    return conn->open ? conn->id : 0;
+}
+
+static uint64_t except(pTHX_ const ws_options *o, ws_context *ctx)
+{
+    return ws_option_given(aTHX_ o, WS_OPT_EXCEPT) ? id_of(aTHX_ o->method, "except", ctx, o->value[WS_OPT_EXCEPT]) : 0;
+}
+
+static void done(pTHX_ ws_context *ctx, const char *what, evws_status status)
+{
+    if (status == EVWS_STATUS_NO_MEMORY)
+        croak("%s: out of memory: nothing was sent", what);
+    ws_or_croak(aTHX_ ctx, what, status);
+}
+
+/* ---- prepared messages and broadcasts ---- */
+
+SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
+{
+    ws_options o;
+    evws_message message;
+    uint64_t number;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_PREPARE, args, count);
+    data = sv_mortalcopy(data);
+    if (ws_is_prepared(aTHX_ data))
+        croak("prepare: the message is prepared already");
+    read_message(aTHX_ &o, ctx, data, &message);
+    done(aTHX_ ctx, "prepare", evws_prepare(ws_context_engine(aTHX_ ctx), &message, &number));
+    return ws_prepared_new(aTHX_ ctx, number);
+}
+
+/* A mortal list of the ids of open connections. */
+static SV *ids_of(pTHX_ ws_context *ctx, AV *connections)
+{
+    SV *list = ws_list(aTHX);
+    SSize_t i;
+
+    for (i = 0; i <= av_len(connections); i++) {
+        SV *element = ws_element(aTHX_ connections, i);
+        uint64_t id = id_of(aTHX_ "broadcast", "a connection", ctx, element);
+
+        if (id)
+            WS_LIST_ADD(list, id);
+    }
+    return list;
+}
+
+/* ($data, \@connections, %options) or ($data, to => $topic, %options) */
+UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
+{
+    ws_options o;
+    evws_message message;
+    const bool has_list = count % 2;
+    SV *to = has_list ? sv_2mortal(SvREFCNT_inc_simple_NN(args[0])) : NULL;
+    SV *ids = NULL;
+    evws_bytes topic = WS_NO_BYTES;
+    uint64_t excluded;
+    size_t queued;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_BROADCAST, args + has_list, count - has_list);
+    if (has_list) {
+        to = sv_mortalcopy(to);
+        if (!ws_array(to))
+            ws_must_be(aTHX_ "broadcast", "connections", "an array reference", to);
+        if (ws_option_given(aTHX_ &o, WS_OPT_TO))
+            croak("broadcast: to is for a topic, and connections are given");
+        (void)sv_2mortal(SvREFCNT_inc_simple_NN(SvRV(to)));
+    } else if (!ws_option_given(aTHX_ &o, WS_OPT_TO)) {
+        croak("broadcast: connections, or to, must be given");
+    } else {
+        topic = topic_name(aTHX_ "broadcast", o.value[WS_OPT_TO]);
+    }
+    data = sv_mortalcopy(data);
+    read_message(aTHX_ &o, ctx, data, &message);
+    excluded = except(aTHX_ &o, ctx);
+    if (has_list) {
+        ids = ids_of(aTHX_ ctx, ws_array(to));
+        done(aTHX_ ctx, "broadcast", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
+                                                    WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
+    } else {
+        done(aTHX_ ctx, "broadcast",
+             evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, topic, excluded, &queued));
+    }
+    WS_CALLED(ctx);
+    return queued;
+}
+
+/* ---- topics ---- */
+
+static evws_on_slow on_slow(pTHX_ const ws_options *o)
+{
+    return ws_option_given(aTHX_ o, WS_OPT_ON_SLOW) ? ws_option_word(aTHX_ o, WS_OPT_ON_SLOW) + 1 : EVWS_ON_SLOW_DEFAULT;
+}
+
+/* What a program sees of an epoch. */
+static SV *epoch_sv(pTHX_ uint64_t epoch)
+{
+    return newSVpvf("%08x%08x", (unsigned)(epoch >> 32), (unsigned)(epoch & 0xFFFFFFFF));
+}
+
+static SV *offset_sv(pTHX_ uint64_t offset)
+{
+    return offset <= (uint64_t)UV_MAX ? newSVuv((UV)offset) : newSVnv((NV)offset);
+}
+
+/* What comes from a peer as a rule: nonsense is a place that nobody has been to. */
+static evws_position position_of(pTHX_ SV *epoch, SV *offset)
+{
+    static const char digits[] = "0123456789abcdef";
+    evws_position position = { 0, 0 };
+    evws_bytes text = SvOK(epoch) ? ws_bytes(aTHX_ epoch) : WS_NO_BYTES;
+    size_t i;
+
+    for (i = 0; i < text.length; i++) {
+        const char *digit = text.data[i] ? strchr(digits, text.data[i]) : NULL;
+
+        if (!digit || text.length != 16)
+            return (evws_position){ 0, 0 };
+        position.epoch = position.epoch << 4 | (uint64_t)(digit - digits);
+    }
+    text = SvOK(offset) ? ws_bytes(aTHX_ offset) : WS_NO_BYTES;
+    if (!text.length || text.length > 18)
+        return (evws_position){ 0, 0 };
+    for (i = 0; i < text.length; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return (evws_position){ 0, 0 };
+        position.offset = position.offset * 10 + (text.data[i] - '0');
+    }
+    return position;
+}
+
+/* [$epoch, $offset], both as mortal strings. */
+static void read_pair(pTHX_ const ws_options *o, ws_option which, SV **epoch, SV **offset)
+{
+    AV *pair = ws_array(o->value[which]);
+    int i;
+
+    if (!pair || av_len(pair) != 1)
+        ws_option_must_be(aTHX_ o, which, "a reference to an array of an epoch and an offset");
+    for (i = 0; i < 2; i++) {
+        SV *element = ws_element(aTHX_ pair, i);
+        SV *plain = ws_plain_scalar(aTHX_ element);
+
+        *(i ? offset : epoch) = plain ? plain : sv_newmortal();
+    }
+}
+
+/* Whether another object is asked in place of the engine. */
+static bool has_back_end(pTHX_ ws_context *ctx, const ws_options *o)
+{
+    return ctx->back_end && !ws_option_flag(aTHX_ o, WS_OPT_LOCAL);
+}
+
+/* Asks the back end: $object->$method(@arg, \%options). Mortal. */
+static SV *ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o)
+{
+    SV *all[6];
+    GV *found;
+    int i;
+
+    all[0] = sv_mortalcopy(ctx->back_end);
+    found = gv_fetchmethod(SvSTASH(SvRV(all[0])), method);
+    if (!found || !GvCV(found))
+        croak("%s: the back end cannot %s", o->method, method);
+    for (i = 0; i < args; i++)
+        all[i + 1] = arg[i];
+    all[args + 1] = sv_2mortal(newRV_inc((SV *)ws_options_settings(aTHX_ o)));
+    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, args + 2);
+}
+
+/* What a topic's, or this publication's, `frame` makes of the data. Mortal. */
+static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data)
+{
+    SV *arg[3];
+    SV *code = SvROK(frame) ? SvRV(frame) : frame;
+    evws_position before, after;
+
+    arg[0] = data;
+    if (ws_option_given(aTHX_ o, WS_OPT_POSITION)) {
+        read_pair(aTHX_ o, WS_OPT_POSITION, &arg[1], &arg[2]);
+        data = ws_call_scalar(aTHX_ code, arg, 3);
+    } else {
+        if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &before))
+            croak("%s: frame is for a topic that has a history: see topic()", o->method);
+        arg[1] = sv_2mortal(epoch_sv(aTHX_ before.epoch));
+        arg[2] = sv_2mortal(offset_sv(aTHX_ before.offset + 1));
+        data = ws_call_scalar(aTHX_ code, arg, 3);
+        if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &after)
+            || after.epoch != before.epoch || after.offset != before.offset)
+            croak("%s: frame has published to the same topic, or changed it", o->method);
+    }
+    if (!SvOK(data))
+        croak("%s: frame must return what is to be sent, not undef", o->method);
+    return data;
+}
+
+static SV *frame_of(pTHX_ ws_context *ctx, const ws_options *o, evws_bytes topic)
+{
+    SV **slot;
+
+    if (ws_option_given(aTHX_ o, WS_OPT_FRAME))
+        return sv_2mortal(newRV_inc(ws_option_code(aTHX_ o, WS_OPT_FRAME)));
+    slot = ctx->frames ? hv_fetch(ctx->frames, (const char *)topic.data, (I32)topic.length, 0) : NULL;
+    return slot ? sv_mortalcopy(*slot) : NULL;
+}
+
+/* How many subscribers it is for; a back end answers as it likes. */
+SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 count)
+{
+    ws_options o;
+    evws_message message;
+    evws_publish_options options;
+    evws_bytes topic;
+    SV *frame;
+    size_t subscribers;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_PUBLISH, args, count);
+    topic = topic_name(aTHX_ "publish", topic_sv);
+    data = sv_mortalcopy(data);
+    if (ctx->back_end && has_back_end(aTHX_ ctx, &o)) {
+        SV *arg[2];
+
+        arg[0] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
+        arg[1] = data;
+        return SvREFCNT_inc(ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
+    }
+    Zero(&options, 1, evws_publish_options);
+    options.key = ws_option_octets(aTHX_ &o, WS_OPT_KEY);
+    options.is_recorded = !ws_option_given(aTHX_ &o, WS_OPT_POSITION);
+    frame = frame_of(aTHX_ ctx, &o, topic);
+    if (frame) {
+        if (ws_is_prepared(aTHX_ data))
+            croak("publish: a message that is prepared cannot be framed");
+        if (!SvOK(data))
+            croak("publish: data must be defined");
+        data = framed(aTHX_ ctx, &o, frame, topic, data);
+    }
+    read_message(aTHX_ &o, ctx, data, &message);
+    options.except = except(aTHX_ &o, ctx);
+    done(aTHX_ ctx, "publish",
+         evws_publish(ws_context_engine(aTHX_ ctx), topic, &message, &options, &subscribers));
+    WS_CALLED(ctx);
+    return newSVuv(subscribers);
+}
+
+void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
+{
+    ws_options o;
+    evws_topic_options options;
+    evws_bytes topic;
+    SV *frame;
+
+    ws_context_engine(aTHX_ ctx);
+    ws_options_parse(aTHX_ &o, WS_FOR_TOPIC, args, count);
+    topic = topic_name(aTHX_ "topic", topic_sv);
+    Zero(&options, 1, evws_topic_options);
+    ws_options_read(aTHX_ &o, WS_IN_topic_options, &options);
+    frame = ws_option_code(aTHX_ &o, WS_OPT_FRAME);
+    options.is_recorded = frame || ws_option_given(aTHX_ &o, WS_OPT_HISTORY);
+    options.on_slow = on_slow(aTHX_ &o);
+    if (!options.is_recorded && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
+        croak("topic: max_age is for what history keeps, and there is no history");
+    ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), topic, &options));
+    if (!frame && ctx->frames) {
+        (void)hv_delete(ctx->frames, (const char *)topic.data, (I32)topic.length, G_DISCARD);
+    } else if (frame) {
+        if (!ctx->frames)
+            ctx->frames = newHV();
+        (void)hv_store(ctx->frames, (const char *)topic.data, (I32)topic.length, newRV_inc(frame), 0);
+    }
+}
+
+/* [$epoch, $offset]; undef: nobody counts. */
+SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
+{
+    evws_bytes topic = topic_name(aTHX_ "position", topic_sv);
+    evws_position position;
+    AV *pair;
+
+    if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &position))
+        return newSV(0);
+    pair = newAV();
+    av_push(pair, epoch_sv(aTHX_ position.epoch));
+    av_push(pair, offset_sv(aTHX_ position.offset));
+    return newRV_noinc((SV *)pair);
+}
+
+UV ws_subscribers(pTHX_ ws_context *ctx, SV *topic_sv)
+{
+    evws_bytes topic = topic_name(aTHX_ "subscribers", topic_sv);
+
+    return evws_subscribers(ws_context_engine(aTHX_ ctx), topic);
+}
+
+static AV *names(pTHX_ ws_context *ctx, uint64_t id)
+{
+    AV *list = (AV *)sv_2mortal((SV *)newAV());
+    size_t count = evws_topics(ctx->engine, id);
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        evws_bytes name = evws_topic_name(ctx->engine, i);
+
+        av_push(list, newSVpvn(WS_TEXT(name), name.length));
+    }
+    return list;
+}
+
+AV *ws_topics(pTHX_ ws_context *ctx)
+{
+    ws_context_engine(aTHX_ ctx);
+    return names(aTHX_ ctx, 0);
+}
+
+AV *ws_connection_topics(pTHX_ ws_connection *conn)
+{
+    return conn && conn->open ? names(aTHX_ conn->ctx, conn->id) : (AV *)sv_2mortal((SV *)newAV());
+}
+
+/* TRUE: nothing that it is to have was lost. */
+bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count)
+{
+    ws_options o;
+    ws_connection *conn;
+    evws_bytes topic;
+    evws_position since;
+    SV *epoch, *offset;
+    bool has_since, is_complete;
+
+    self = sv_mortalcopy(self);
+    ws_options_parse(aTHX_ &o, WS_FOR_SUBSCRIBE, args, count);
+    topic = topic_name(aTHX_ "subscribe", topic_sv);
+    has_since = ws_option_given(aTHX_ &o, WS_OPT_SINCE);
+    if (has_since) {
+        read_pair(aTHX_ &o, WS_OPT_SINCE, &epoch, &offset);
+        since = position_of(aTHX_ epoch, offset);
+    }
+    conn = ws_open_connection(aTHX_ self, method);
+    if (has_since && has_back_end(aTHX_ conn->ctx, &o)) {
+        SV *arg[3];
+
+        arg[0] = self;
+        arg[1] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
+        arg[2] = o.value[WS_OPT_SINCE];
+        return cBOOL(SvTRUE(ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o)));
+    }
+    ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, on_slow(aTHX_ &o), has_since ? &since : NULL,
+                                       &is_complete));
+    return is_complete;
+}
+
+bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv)
+{
+    evws_bytes topic;
+    ws_connection *conn;
+    bool was;
+
+    self = sv_mortalcopy(self);
+    topic = topic_name(aTHX_ "unsubscribe", topic_sv);
+    conn = ws_connection_from_sv(aTHX_ self, method);
+    if (!conn || !conn->open)
+        return FALSE;
+    was = evws_unsubscribe(conn->ctx->engine, conn->id, topic);
+    WS_CALLED(conn->ctx);
+    return was;
+}
+
+/* ---- the back end ---- */
+
+void ws_set_backplane(pTHX_ ws_context *ctx, SV *object)
+{
+    static const char *const needed[] = { "publish", "topic_used", "topic_unused" };
+    SV *before;
+    size_t i;
+
+    object = sv_mortalcopy(object);
+    ws_context_engine(aTHX_ ctx);
+    if (SvOK(object)) {
+        if (!sv_isobject(object))
+            ws_must_be(aTHX_ "set_backplane", "back end", "an object", object);
+        for (i = 0; i < C_ARRAY_LENGTH(needed); i++)
+            if (!gv_fetchmethod(SvSTASH(SvRV(object)), needed[i]))
+                croak("set_backplane: the object has no method %s", needed[i]);
+    }
+    before = ctx->back_end;
+    ctx->back_end = SvOK(object) ? newSVsv(object) : NULL;
+    (void)evws_topics_watch(ctx->engine, ctx->back_end != NULL);
+    SvREFCNT_dec(before);
+    if (ctx->engine)
+        WS_CALLED(ctx);
+}
