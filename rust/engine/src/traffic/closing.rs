@@ -7,6 +7,7 @@ use evws_proto::{close, Role};
 
 use super::link::Link;
 use super::state::{Life, LinkState, Writing};
+use super::unparsed::Unparsed;
 use super::{change, ConnectionStatistics, Traffic};
 use crate::event::{Event, Id};
 use crate::log::Topic;
@@ -164,7 +165,7 @@ impl Traffic {
             return false;
         };
         change(&self.log, link, |state| state.linger(is_clean));
-        link.unparsed = Vec::new();
+        link.unparsed = Unparsed::default();
         link.direct = 0;
         link.protocol = None;
         link.guest = None;

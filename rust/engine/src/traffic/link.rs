@@ -14,6 +14,7 @@ use super::pongs::Pongs;
 use super::rates::Rates;
 use super::state::{LinkState, Writing};
 use super::statistics::{Counters, GroupNumber};
+use super::unparsed::Unparsed;
 use super::BUFFER;
 use crate::event::{Id, Interest, Settings, Wants};
 use crate::guest::Guest;
@@ -46,7 +47,7 @@ pub struct Link {
     /// It has sent more bytes: nothing is read.
     pub is_over_byte_rate: bool,
     /// Bytes that were read, but not parsed yet. While there are some, nothing is read.
-    pub unparsed: Vec<u8>,
+    pub unparsed: Unparsed,
     /// Bytes that were read into the message being assembled, but not parsed yet.
     pub direct: usize,
     /// What a listener knows of its client, until the program knows the connection as closed.
@@ -105,7 +106,7 @@ impl Link {
             rates: Rates::new(&settings.limits),
             is_over_message_rate: false,
             is_over_byte_rate: false,
-            unparsed: Vec::new(),
+            unparsed: Unparsed::default(),
             direct: 0,
             guest: None,
             protocol: None,

@@ -27,6 +27,7 @@ mod receive;
 mod send;
 mod state;
 mod statistics;
+mod unparsed;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -132,7 +133,7 @@ impl Traffic {
         link.guest = upgraded.guest;
         link.tls = upgraded.tls;
         link.counters.read(upgraded.unparsed.len());
-        link.unparsed = upgraded.unparsed;
+        link.unparsed = upgraded.unparsed.into();
         link.group = self.groups.join(upgraded.listener);
         link.protocol = upgraded.protocol.map(String::into_boxed_str);
         if let Some(negotiated) = upgraded.deflate {

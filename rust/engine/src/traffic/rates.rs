@@ -18,8 +18,8 @@ use crate::shared::Shared;
 const PAUSE: f64 = 0.05;
 /// Nor longer than this.
 const LONGEST: f64 = 1e6;
-/// Bytes that are read at most of a peer whose messages are counted: those beyond its rate wait, and are moved again after
-/// each pause.
+/// Bytes that are read at most of a peer whose messages are counted: those beyond its rate wait here, where they could in
+/// the system.
 const MOST_READ: usize = 16 * 1024;
 /// Bytes that are read at least, however few are left.
 const LEAST_READ: usize = 1024;
@@ -72,6 +72,8 @@ pub struct Rates {
     bytes: Option<Bucket>,
     /// The program was told of the first pause.
     is_told: bool,
+    /// A pause for too many messages is just over.
+    is_resumed: bool,
 }
 
 impl Rates {
@@ -81,6 +83,7 @@ impl Rates {
             messages: limits.message_rate.map(Bucket::new),
             bytes: limits.byte_rate.map(Bucket::new),
             is_told: false,
+            is_resumed: false,
         };
         (rates.messages.is_some() || rates.bytes.is_some()).then(|| Box::new(rates))
     }
@@ -93,6 +96,11 @@ impl Rates {
             (bucket.tokens as usize).clamp(LEAST_READ, BUFFER)
         });
         by_messages.min(by_bytes)
+    }
+
+    /// Whether a pause for too many messages was over since the last call.
+    pub fn resume(&mut self) -> bool {
+        std::mem::take(&mut self.is_resumed)
     }
 
     fn take(&mut self, limit: RateLimit, count: usize, now: Time) -> Option<Duration> {
@@ -144,6 +152,9 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
+        if let Some(rates) = &mut link.rates {
+            rates.is_resumed = link.is_over_message_rate;
+        }
         link.forget_rates();
         let text = format_args!("reading goes on: the peer may send again");
         self.log.write(Topic::State, id, text);
@@ -155,9 +166,34 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use evws_proto::Role;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    use super::*;
+    use crate::traffic::bench::{Bench, SECOND};
+    use std::io::Write;
+
+    // All that waited was moved back and forth at each pause: quadratic in what came at once.
+    #[test]
+    fn a_pause_moves_a_piece_of_what_waits() {
+        const COUNT: usize = 2500;
+        let mut bench = Bench::new();
+        bench.limits.message_rate = Rate::new(1.0, 1.0);
+        bench.wants.message = true;
+        let (id, mut peer) = bench.connected(Role::Server);
+        peer.write_all(&b"\x82\x80\0\0\0\0".repeat(COUNT)).unwrap();
+        bench.with(|traffic, shared| traffic.handle_io(id, true, false, shared));
+        let mut messages = 0;
+        for _ in 0..COUNT {
+            bench.pass(SECOND);
+            while bench.traffic.has_input() {
+                let event = bench.with(|traffic, shared| traffic.parse_next(shared));
+                messages += usize::from(matches!(event, Some(Event::Message { .. })));
+            }
+        }
+        assert_eq!(messages, COUNT);
+        let moved = bench.traffic.input.moved;
+        assert!(moved <= COUNT * 1024, "{moved}");
+    }
 
     fn bucket(per_second: f64, burst: f64) -> (Bucket, Time) {
         let rate = Rate::new(per_second, burst).unwrap();

@@ -23,6 +23,9 @@ use crate::{sys, timeouts};
 
 /// Events of one batch that are delivered in one turn of the loop.
 const EVENTS_PER_TURN: u32 = 4096;
+/// Bytes that are parsed at first after a pause for too many messages: the next pause may come after one of them, and what
+/// is left of the piece is moved again.
+const PIECE: usize = 1024;
 /// From this many missing bytes on, a message is read straight into its own memory.
 const DIRECT: u64 = 16 * 1024;
 /// Why a connection ends whose bytes cannot be kept.
@@ -52,6 +55,9 @@ pub struct Input {
     /// Connections with bytes to parse in this turn of the loop, and in the next.
     now: VecDeque<Id>,
     next: VecDeque<Id>,
+    /// Bytes that were moved back into the receive buffer.
+    #[cfg(test)]
+    pub moved: usize,
 }
 
 impl Input {
@@ -117,11 +123,10 @@ impl Input {
                 link.direct = batch.direct;
             }
             if batch.start < batch.end {
-                if link.unparsed.try_reserve(batch.end - batch.start).is_err() {
+                let rest = &self.buffer[batch.start..batch.end];
+                if !link.unparsed.give_back(rest) {
                     return (batch.id, false);
                 }
-                let bytes = self.buffer[batch.start..batch.end].iter().copied();
-                link.unparsed.splice(..0, bytes);
             }
         }
         (batch.id, true)
@@ -129,13 +134,12 @@ impl Input {
 
     /// Takes the unparsed bytes of a connection into the receive buffer.
     fn take_unparsed(&mut self, link: &mut Link) {
-        let buffer = self.buffer();
-        let end = link.unparsed.len().min(buffer.len());
-        buffer[..end].copy_from_slice(&link.unparsed[..end]);
-        if end == link.unparsed.len() {
-            link.unparsed = Vec::new();
-        } else {
-            link.unparsed.drain(..end);
+        let is_paused_soon = link.rates.as_mut().is_some_and(|rates| rates.resume());
+        let most = if is_paused_soon { PIECE } else { BUFFER };
+        let end = link.unparsed.take(&mut self.buffer()[..most]);
+        #[cfg(test)]
+        {
+            self.moved += end;
         }
         let direct = std::mem::take(&mut link.direct);
         self.begin(link.id, direct, end);
