@@ -7,6 +7,10 @@
 # Open http://localhost:8080/ in as many browsers as you like; "/nick NAME" sets
 # your name. Without arguments it plays a short scene between two clients of its
 # own and ends.
+#
+# The room is a topic with a history. Each line is sent as "EPOCH OFFSET LINE",
+# and a page that comes back after its connection was lost says the two numbers
+# of the last line that it has seen: it gets what was said meanwhile.
 use strict;
 use warnings;
 use FindBin;
@@ -16,19 +20,30 @@ use EV::Websockets;
 use Getopt::Long;
 
 use constant MAX_QUEUE => 1024 * 1024;    # bytes a slow reader may be behind
+use constant HISTORY   => 1000;           # lines that are kept for who comes back
+use constant MAX_AGE   => 3600;           # seconds for which they are
 
 GetOptions('port=i' => \my $port) or die "usage: $0 [--port PORT]\n";
 
 my $page = do { local $/; <DATA> };
 my $ctx = EV::Websockets::Context->new;
-my %room;        # "$c" => $c; an object is the same one in all of its callbacks
 my $guests = 0;
-my $ending = 0;
+
+$ctx->topic('room', history => HISTORY, max_age => MAX_AGE, frame => sub {
+    my ($line, $epoch, $offset) = @_;
+    return "$epoch $offset $line";
+});
 
 sub announce {
     my ($line) = @_;
     print "$line\n" if defined $port;
-    $_->send($line) for grep { $_->is_connected } values %room;
+    $ctx->publish('room', $line);
+}
+
+sub name_it {
+    my ($c, $nick) = @_;
+    $c->stash->{nick} = $nick;    # the stash is this connection's own hash
+    $c->send("you are $nick");    # for this one alone, and so without the numbers
 }
 
 my $bound = $ctx->listen(
@@ -37,7 +52,8 @@ my $bound = $ctx->listen(
     port             => $port || 0,
     name             => 'chat',
     max_message_size => 4096,
-    # A reader who does not keep up must not fill our memory: he is closed with 1013.
+    # A reader who does not keep up must not fill our memory: he is closed with 1013,
+    # and his page comes back for the rest.
     max_send_queue   => MAX_QUEUE,
     on_request       => sub {
         my ($request) = @_;
@@ -51,27 +67,31 @@ my $bound = $ctx->listen(
     # Nor has who made another name lead here, to look like a page of ours.
     hosts            => [ 'localhost', '127.0.0.1' ],
     on_connect       => sub {
-        my ($c) = @_;
-        $c->stash->{nick} = 'guest' . ++$guests;    # the stash is this connection's own hash
-        $room{$c} = $c;
-        announce('* ' . $c->stash->{nick} . ' joined');
+        my ($c, $headers) = @_;
+        my $query = defined $headers->{Query} ? $headers->{Query} : '';
+        my ($nick)  = $query =~ /(?:\A|&)nick=([A-Za-z0-9_]{1,20})(?:&|\z)/;
+        my @since   = $query =~ /(?:\A|&)since=([0-9a-f]+)-([0-9]+)(?:&|\z)/;
+        my $is_back = defined $nick;
+        $nick = 'guest' . ++$guests if !$is_back;
+        name_it($c, $nick);
+        $c->subscribe('room', @since ? (since => \@since) : ())
+            or $c->send('* some of what was said meanwhile is not kept any more');
+        announce($is_back ? "* $nick is back" : "* $nick joined");
     },
     on_message => sub {
         my ($c, $text, $is_binary) = @_;
         return $c->close(1003, 'text only') if $is_binary;
         my $nick = $c->stash->{nick};
         if ($text =~ m{\A/nick\s+([A-Za-z0-9_]{1,20})\s*\z}) {
-            $c->stash->{nick} = $1;
-            return announce("* $nick is now $1");
+            name_it($c, my $new = $1);
+            return announce("* $nick is now $new");
         }
         $text =~ s/[\x00-\x1F\x7F]+/ /g;            # what a client sends is not to be trusted
         announce("$nick: $text");
     },
     on_close => sub {
         my ($c) = @_;
-        delete $room{$c};
-        announce('* ' . $c->stash->{nick} . ' left');
-        EV::break if $ending && !%room;
+        announce('* ' . $c->stash->{nick} . ' left');    # he himself has left the topic already
     },
 );
 
@@ -79,10 +99,8 @@ if (defined $port) {
     $| = 1;
     print "chat server on http://localhost:$bound/ - Ctrl-C ends it\n";
     my $ctrl_c = EV::signal INT => sub {
-        print "\nclosing ", scalar(keys %room), " connections\n";
-        $ending = 1;
-        $_->close(1001, 'server ends') for values %room;
-        EV::break unless %room;    # otherwise when the last of them is closed
+        print "\nclosing ", $ctx->subscribers('room'), " connections\n";
+        $ctx->shutdown(reason => 'server ends', cb => sub { EV::break });
     };
     EV::run;
     exit 0;
@@ -112,7 +130,8 @@ sub enter {
     $ctx->connect(
         url        => "ws://127.0.0.1:$bound/",
         on_message => sub {
-            my ($c, $line) = @_;
+            my ($c, $message) = @_;
+            my ($line) = $message =~ /\A[0-9a-f]{16} [0-9]+ (.*)/s or return;
             print "[$name sees] $line\n";
             for my $cue (@{ $cues{$name} }) {
                 my ($pattern, $action) = @$cue;
@@ -159,11 +178,26 @@ __DATA__
         row.scrollIntoView();
     }
 
+    // What the server is told when we come back: who we are, and the last line that we have seen.
+    let nick = '', since = '';
+
     function open(delay) {
-        const socket = new WebSocket(location.href.replace(/^http/, 'ws').replace(/#.*/, ''));
+        const query = new URLSearchParams();
+        if (nick) query.set('nick', nick);
+        if (since) query.set('since', since);
+        const socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/?${query}`);
         const enable = on => form.querySelectorAll('input, button').forEach(it => it.disabled = !on);
         socket.onopen = () => { delay = 500; enable(true); text.focus(); };
-        socket.onmessage = event => show(event.data);
+        socket.onmessage = event => {
+            const [, epoch, offset, line] = event.data.match(/^([0-9a-f]{16}) (\d+) (.*)$/s) || [];
+            if (epoch) {
+                since = `${epoch}-${offset}`;
+                return show(line);
+            }
+            const [, name] = event.data.match(/^you are (\w+)$/) || [];    // no numbers: for us alone
+            if (name) nick = name;
+            else show(event.data);
+        };
         socket.onclose = () => {
             enable(false);
             show('(no connection; trying again)');

@@ -20,27 +20,32 @@ plan skip_all => 'JSON::PP is not installed' if !eval { require JSON::PP; 1 };
 
 # ---- the server, as it is started from a shell ----
 
-pipe my $out, my $in or die "pipe: $!";
-my $server = fork;
-defined $server or die "fork: $!";
-if (!$server) {
-    open STDOUT, '>&', $in;
-    { no warnings 'exec'; exec $^X, (map { "-I$_" } grep { !ref } @INC), "$Bin/../eg/chat_server.pl", '--port', 0 }
-    POSIX::_exit(127);
-}
-close $in;
-my $browser;
+my ($browser, $server, $printed, $reader);
 END {
     undef $browser;
     local $?;
     kill TERM => $server if $server;
 }
 
-$out->blocking(0);
-my $printed = '';
-my $reader = EV::io($out, EV::READ(), sub { sysread $out, $printed, 4096, length $printed });
-run_until(sub { $printed =~ m{http://localhost:\d+/} }, 'the server says where it is');
-my ($url) = $printed =~ m{(http://localhost:\d+/)};
+# Starts it, and returns its URL.
+sub start_server {
+    my ($port) = @_;
+    pipe my $out, my $in or die "pipe: $!";
+    $server = fork;
+    defined $server or die "fork: $!";
+    if (!$server) {
+        open STDOUT, '>&', $in;
+        { no warnings 'exec'; exec $^X, (map { "-I$_" } grep { !ref } @INC), "$Bin/../eg/chat_server.pl", '--port', $port }
+        POSIX::_exit(127);
+    }
+    close $in;
+    $out->blocking(0);
+    $printed = '';
+    $reader = EV::io($out, EV::READ(), sub { sysread $out, $printed, 4096, length $printed or undef $reader });
+    run_until(sub { $printed =~ m{http://localhost:\d+/} }, 'the server says where it is');
+    return $printed =~ m{(http://localhost:\d+/)} ? $1 : die 'no server';
+}
+my $url = start_server(0);
 
 # ---- the browser ----
 
@@ -116,6 +121,12 @@ sub type {
     return;
 }
 
+# All that a page shows, by the line.
+sub lines_of {
+    my ($tab) = @_;
+    return split /\n/, evaluate($tab, '[...document.querySelectorAll("#lines div")].map(row => row.textContent).join("\n")');
+}
+
 start_browser();
 my $ann = new_tab($url);
 shows($ann, '* guest1 joined', 'a page is in the chat');
@@ -136,6 +147,43 @@ is(evaluate($bob, 'performance.getEntriesByType("navigation")[0].responseStatus'
     if evaluate($bob, '"responseStatus" in performance.getEntriesByType("navigation")[0]');
 call(undef, 'Target.closeTarget', targetId => $target{$bob});
 shows($ann, '* bob left', 'the first page sees the second go');
+
+# A page whose network fails, and comes back: it has missed nothing, and sees nothing twice. Its connection fails while
+# the other page talks, so that lines are on their way to it.
+my $carl = new_tab('about:blank');
+call($carl, 'Page.enable');
+call($carl, 'Page.addScriptToEvaluateOnNewDocument', source => <<'END');
+    window.sockets = [];
+    window.offline = false;
+    const Real = WebSocket;
+    window.WebSocket = class extends Real {
+        constructor(url) { super(window.offline ? 'ws://localhost:1/' : url); sockets.push(this); }
+    };
+END
+call($carl, 'Page.navigate', url => $url);
+shows($carl, '* guest3 joined', 'a third page comes');
+type($carl, '/nick carl');
+shows($carl, '* guest3 is now carl', 'and has a name');
+type($ann, "number $_") for 1 .. 20;
+evaluate($carl, 'offline = true; sockets.at(-1).close()');
+type($ann, "number $_") for 21 .. 60;
+shows($carl, '(no connection; trying again)', 'its network fails');
+type($ann, "number $_") for 61 .. 80;
+shows($ann, 'ann: number 80', 'while the talk goes on');
+is(scalar(grep { /number (?:6[1-9]|[78].)/ } lines_of($carl)), 0, 'which it does not see');
+evaluate($carl, 'offline = false');
+shows($carl, '* carl is back', 'it comes back, and is known');
+is_deeply([ grep { /number/ } lines_of($carl) ], [ map { "ann: number $_" } 1 .. 80 ],
+    'and has got every line once, in order');
+
+# The server fails, and comes back without what was said before: the page says so.
+my ($port) = $url =~ /:(\d+)/;
+kill KILL => $server;
+waitpid $server, 0;
+start_server($port);
+shows($carl, '* some of what was said meanwhile is not kept any more', 'a new server does not know what a page has missed');
+type($ann, 'hello again');
+shows($carl, 'ann: hello again', 'but the talk goes on, when the others are back, too');
 
 # A page of another site: 127.0.0.1 is not localhost for a browser.
 (my $elsewhere = $url) =~ s/localhost/127.0.0.1/;
