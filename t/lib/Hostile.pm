@@ -95,8 +95,8 @@ sub _live {
         sysread $line, $text, 65536, length $text or POSIX::_exit(0);
         while ($text =~ s/\A(\w+) ?(.*)\n//) { $command{$1}->($2) }
     });
-    # The neighbour of those that attack TLS speaks none.
-    my $plain = $o{listen}{ssl_cert} ? $context->listen(%count) : $port;
+    # The neighbour of those that attack TLS speaks none, and apart => 1 gives it a listener without options.
+    my $plain = $o{listen}{ssl_cert} || $o{apart} ? $context->listen(%count) : $port;
     _say($line, "port $port $plain");
     $loop->run;
     return;
