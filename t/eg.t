@@ -138,6 +138,11 @@ my %shows = (
         qr/^client: echo of 'connection 2'\nclient: closed with 1000$/m,
         qr/^connected 2 times, 3 attempts failed in between$/m,
     ],
+    'resume.pl' => [
+        qr/^client: is cut after number [0-9]+$/m,
+        qr/^client: was cut [1-9][0-9]* times, and missed [0-9]+ messages that way$/m,
+        qr/^client: 2000 of 2000 messages came once, 0 gaps, 0 out of order$/m,
+    ],
     'router.pl' => [
         qr/^\/upper +answers 'PERL '$/m,
         qr/^\/times\?n=3 +answers 'Perl Perl Perl '$/m,
@@ -158,6 +163,13 @@ my %shows = (
         qr/^in on_close \(1000\) +closed /m,
         qr/^in on_error +closed .*\n.*Connection refused/m,
         qr/^end of the loop$/m,
+    ],
+    'ticker.pl' => [
+        qr/^market: fails a client: send queue is full$/m,
+        qr/^fast,close +[0-9]+ +0 .* 20 of 20  1001 \(the market has closed\)$/m,
+        qr/^slow,close +[0-9]+ +0 .* 1013 \(send queue is full\)$/m,
+        (map { qr/^slow,$_ +[0-9]+ +1[0-9]{4} .* 1001 \(the market has closed\)$/m } qw(drop_new drop_old)),
+        qr/^slow,latest +[0-9]+ +1[0-9]{4} .* 20 of 20  1001 \(the market has closed\)$/m,
     ],
     'tls_server.pl' => [
         qr/^client: the server is who it says$/m,
