@@ -164,6 +164,8 @@ subtest 'after a name was resolved' => sub {
 };
 
 subtest 'forked while a name is being resolved' => sub {
+    # AddressSanitizer's own malloc has no pthread_atfork: a child can find it locked by a thread that it has not got.
+    plan skip_all => 'malloc of AddressSanitizer' if ($ENV{LD_PRELOAD} || '') =~ /asan/;
     my $pair = Pair->open;
     my @done;
     $pair->context->connect(

@@ -14,7 +14,7 @@ use Test::More;
 # A frame of one octet has 7: two of head, the mask, the octet. Nothing but such frames comes.
 my $FRAME = 7;
 my @peers;
-my $server = RawServer->new(answer => sub { my ($peer, $head) = @_; $peer->accept; push @peers, [ $head =~ m{\AGET /(\S*)}, $peer ] });
+my $server = RawServer->new(answer => sub { my ($peer, $head) = @_; $peer->accept; push @peers, [ $1, $peer ] if $head =~ m{\AGET /((?!before)\S*)} });
 my $port = $server->port;
 
 sub masks_of {
@@ -40,9 +40,12 @@ my $victim = victim(do => sub {
             $left -= $now;
         };
     };
-    # Before a child is there, the context has made some already.
     $context = EV::Websockets::Context->new(loop => $loop);
-    if ($what eq 'fork') {
+    return $begin->('parent', $number) if $what ne 'fork';
+    # Before a child is there, the context has made some already.
+    my $soon;
+    my $split = sub {
+        undef $soon;
         for my $child (1 .. 3) {
             defined(my $pid = fork) or die "fork: $!";
             next if $pid;
@@ -53,8 +56,13 @@ my $victim = victim(do => sub {
             $loop->run;
             POSIX::_exit(1);
         }
-    }
-    $begin->('parent', $number);
+        $begin->('parent', $number);
+    };
+    my $before; $before = $context->connect(url => "ws://127.0.0.1:$port/before", on_connect => sub {
+        $before->send('m') for 1 .. 10;
+        undef $before;
+        $soon = $loop->timer(0, 0, $split);
+    });
 });
 
 # Reads them all, and ends the connection.

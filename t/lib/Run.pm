@@ -123,7 +123,7 @@ sub finish {
 # Resident memory of this process in KiB, undef where /proc does not tell. Of a
 # process under valgrind, which keeps what was freed, it says nothing.
 sub rss_kib {
-    return undef if ($ENV{LD_PRELOAD} || '') =~ /vgpreload/;
+    return undef if ($ENV{LD_PRELOAD} || '') =~ /vgpreload|asan/;
     open my $status, '<', '/proc/self/status' or return undef;
     while (my $line = <$status>) {
         return $1 if $line =~ /^VmRSS:\s+(\d+)/;
