@@ -4,6 +4,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
+use IO::Socket::INET;
 use Events;
 use Pair;
 use RawServer;
@@ -146,6 +147,28 @@ use Test::More;
     my $check; $check = EV::check(sub { $pair->c->send('from check'); $check->stop });
     EV::once(undef, 0, 0.01, sub { });
     run_until(sub { $pair->server->count('message') == 4 }, 'and from a check watcher');
+}
+
+# The loop counts from its own time. A turn that took long, with a callback that computes, left that behind: the loop woke up too
+# early for a deadline, and once more for it. So idle connections woke a busy process twice as often.
+{
+    my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!";
+    my $turns_after = sub {
+        my ($busy) = @_;
+        my ($turns, $over) = (0);
+        my $context = EV::Websockets::Context->new(proxy => '');
+        my $begin = EV::timer(0, 0, sub {
+            my $until = EV::time() + $busy;
+            1 while EV::time() < $until;
+            $context->connect(url => 'ws://127.0.0.1:' . $silent->sockport . '/', connect_timeout => 0.3,
+                on_error => sub { $over = $turns });
+        });
+        my $check = EV::check(sub { $turns++ });
+        run_unticked(sub { defined $over }, "a deadline after a turn of $busy s");
+        return $over;
+    };
+    my $usual = $turns_after->(0);
+    is($turns_after->(0.1), $usual, 'one that took long is followed by as many turns as another');
 }
 
 finish();

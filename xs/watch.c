@@ -296,20 +296,28 @@ static void slot_watch(ws_watch *watch, ws_slot *slot, const evws_watch *want)
  * too early, which costs less than moving it with every message. */
 static void timer_watch(ws_watch *watch, double seconds)
 {
-    ev_tstamp at = ev_now(watch->loop) + seconds;
+    const ev_tstamp precision = 0.001;
+    ev_tstamp at = ev_now(watch->loop) + seconds, late;
 
     if (seconds < 0) {
         if (ev_is_active(&watch->timer))
             ev_timer_stop(watch->loop, &watch->timer);
         return;
     }
+    if (ev_is_active(&watch->timer) && at >= watch->timer_at - precision)
+        return;
+    /* The loop counts from its own time, which a long turn has left behind: it would wake up before the deadline, and
+     * once more for it. Should somebody set the clock meanwhile, that delays the deadline by no more than this. */
+    late = ev_time() - ev_now(watch->loop);
+    if (late > 0)
+        at += late < 1 ? late : 1;
     if (ev_is_active(&watch->timer)) {
-        if (at >= watch->timer_at)
+        if (at >= watch->timer_at - precision)
             return;
         ev_timer_stop(watch->loop, &watch->timer);
     }
     watch->timer_at = at;
-    ev_timer_set(&watch->timer, seconds, 0.);
+    ev_timer_set(&watch->timer, at - ev_now(watch->loop), 0.);
     ev_timer_start(watch->loop, &watch->timer);
 }
 

@@ -22,7 +22,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const LONG: Duration = Duration::from_secs(5);
 /// The grid.
 pub const GRID: Duration = Duration::from_secs(1);
-/// How long the next share of such connections waits when more have come due than one turn looks at.
+/// How long the next share of such connections waits when more have come due than one turn asks.
 pub const SHARE_PAUSE: Duration = Duration::from_millis(50);
 /// How often the connections that hold codecs are looked at. One that was idle from one look to the
 /// next, which is between once and twice this long, gives them back.

@@ -149,6 +149,8 @@ impl Context {
         if !self.outbox.is_empty() || self.traffic.is_busy() || self.shutdown_is_over() {
             return Some(Duration::ZERO);
         }
+        // Not from when this turn began: it may have taken long.
+        self.reactor.clock().begin_turn();
         self.reactor.until_due()
     }
 

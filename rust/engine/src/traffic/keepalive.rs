@@ -19,8 +19,9 @@ use crate::reactor::{Clock, Reactor, Time, Timer};
 use crate::shared::Shared;
 use crate::{sys, timeouts};
 
-/// Connections that are looked at in one turn of the loop. If all of them are asked, that is a few milliseconds.
-const LOOKS_PER_TURN: u32 = 512;
+/// Peers that are asked in one turn of the loop, which takes some milliseconds. Each share of ten thousand wakes the process,
+/// so it is not smaller.
+const ASKS_PER_TURN: u32 = if cfg!(test) { 64 } else { 1024 };
 /// Turns that a peer is given whose time is over: in one, the loop hears of what came while it was held up, and
 /// in the next of what that has led to, a timer's answer for one. A loop may run timers before what it reads.
 pub const DOUBTS: u8 = 2;
@@ -146,7 +147,7 @@ impl Pulse {
     }
 }
 
-/// How many connections may be looked at in this turn: thousands that were opened together come due together.
+/// How many peers may be asked in this turn: thousands that were opened together come due together.
 #[derive(Debug, Default)]
 pub struct Share {
     taken: u32,
@@ -160,7 +161,7 @@ impl Share {
 
     fn take(&mut self) -> bool {
         self.taken += 1;
-        self.taken <= LOOKS_PER_TURN
+        self.taken <= ASKS_PER_TURN
     }
 }
 
@@ -205,15 +206,12 @@ impl Traffic {
             return;
         };
         let timeout = limits.pong_timeout;
-        if !self.share.take() {
-            let pause = Some(timeouts::SHARE_PAUSE);
-            return shared.reactor.start(id, Timer::Keepalive, pause);
-        }
         if link.is_unread() {
             link.pulse.heard = now;
         }
         let next = match link.pulse.judge(now, interval, timeout) {
             Verdict::Wait(at) => look_at(at, interval),
+            Verdict::Ask if !self.share.take() => now.checked_add(timeouts::SHARE_PAUSE),
             Verdict::Ask => {
                 self.ask_for_life(id, now);
                 // It may be due again before the answer is, if that comes soon.
@@ -231,6 +229,19 @@ impl Traffic {
             },
         };
         shared.reactor.start_at(id, Timer::Keepalive, next);
+    }
+
+    /// A peer has answered. It is not looked at before it is to be asked again: that would wake the process for nothing.
+    pub(super) fn put_off_look(&mut self, id: Id, reactor: &mut Reactor) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        if let (Some(interval), true) = (link.limits.ping_interval, link.state.is_open()) {
+            let at = look_at(link.pulse.heard.checked_add(interval), interval);
+            // A timer that is only moved to a later time is looked at when the earlier one comes.
+            reactor.stop(id, Timer::Keepalive);
+            reactor.start_at(id, Timer::Keepalive, at);
+        }
     }
 
     fn ask_for_life(&mut self, id: Id, now: Time) {

@@ -479,6 +479,7 @@ impl Traffic {
             Control::Pong(payload) => {
                 let now = shared.reactor.clock().now();
                 if link.pulse.take_pong(self.ping_tag, &payload, now) {
+                    self.put_off_look(id, shared.reactor);
                     return None;
                 }
                 if !link.wants.pong || link.state.is_closing() {

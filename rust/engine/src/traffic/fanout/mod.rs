@@ -623,7 +623,7 @@ impl Traffic {
                     link.queue.count_written(begun);
                     let messages = run.publications.len() as u64;
                     link.counters.sent_prepared(messages, run.payload, 0);
-                    link.idleness.message(post.clock);
+                    link.idleness.queued(link.queue.end(), post.clock);
                     link.proto.note_prepared();
                     continue;
                 }

@@ -253,7 +253,7 @@ impl Post<'_> {
         let payload = offer.message.payload().len() as u64;
         let queued = link.queue.payload();
         link.counters.sent_prepared(1, payload, queued);
-        link.idleness.message(self.clock);
+        link.idleness.queued(link.queue.end(), self.clock);
         link.proto.note_prepared();
     }
 

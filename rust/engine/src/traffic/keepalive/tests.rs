@@ -262,9 +262,9 @@ fn long_times_end_together_and_short_ones_when_they_end() {
 }
 
 #[test]
-fn a_turn_looks_at_its_share() {
+fn a_turn_asks_its_share() {
     let mut bench = bench();
-    let count = LOOKS_PER_TURN as usize + 10;
+    let count = ASKS_PER_TURN as usize + 10;
     let mut peers: Vec<_> = (0..count)
         .map(|_| bench.connected(Role::Server).1)
         .collect();
@@ -273,9 +273,37 @@ fn a_turn_looks_at_its_share() {
         let taken = peers.iter_mut().map(taken);
         taken.filter(|bytes| !bytes.is_empty()).count()
     };
-    assert_eq!(
-        asked(&mut bench, INTERVAL + SECOND),
-        LOOKS_PER_TURN as usize
-    );
+    assert_eq!(asked(&mut bench, INTERVAL + SECOND), ASKS_PER_TURN as usize);
     assert_eq!(asked(&mut bench, timeouts::SHARE_PAUSE), 10);
+}
+
+// Those who had answered were looked at in vain between two Pings, share by share: ten thousand idle connections woke the
+// process more than once a second.
+#[test]
+fn idle_peers_wake_the_loop_once_for_each_share() {
+    const SHARES: u32 = 4;
+    const ROUNDS: u32 = 10;
+    let mut bench = bench();
+    let mut all: Vec<_> = (0..SHARES * ASKS_PER_TURN)
+        .map(|_| bench.connected(Role::Server))
+        .collect();
+    let (mut wakes, mut answers, mut gone) = (0, 0, Duration::ZERO);
+    while gone < ROUNDS * INTERVAL {
+        let until = bench.reactor.until_due().unwrap();
+        gone += until;
+        assert_eq!(pass(&mut bench, until), []);
+        wakes += 1;
+        for (id, peer) in &mut all {
+            let ping = taken(peer);
+            if !ping.is_empty() {
+                answers += 1;
+                received(&mut bench, *id, peer, &pong(&ping[2..]));
+            }
+        }
+    }
+    assert!(
+        answers >= (ROUNDS - 1) * SHARES * ASKS_PER_TURN,
+        "{answers}"
+    );
+    assert!(wakes <= ROUNDS * SHARES + 1, "{wakes}");
 }
