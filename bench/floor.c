@@ -4,6 +4,8 @@
  *   floor rtt [ECHOES]       64 octets there and back over one TCP connection, both ends in this thread
  *   floor stream [MIB]       MIB mebibytes one way, send and recv of 256 KiB, both ends in this thread
  *   floor server             a WebSocket echo server on 127.0.0.1; ends when its standard input does
+ *   floor fanout             a server that sends each message to all other connections, as often as its first octet
+ *                            says, and as one write to each; ends when its standard input does
  *
  * The server trusts its peer entirely (no check of masks, opcodes, lengths or text): it is a price to compare
  * with, not a server. Linux only.
@@ -193,6 +195,7 @@ static void accept_key(const char *key, char out[29])
 /* ---- server ---- */
 
 struct connection {
+    struct connection *next, *previous; /* in the list of all */
     int fd;
     int upgraded, closing;
     char *rest, *unsent; /* an incomplete frame; what the kernel did not take */
@@ -200,9 +203,13 @@ struct connection {
 };
 
 static char input[2 * CHUNK], output[2 * CHUNK];
+static struct connection all = { .next = &all, .previous = &all };
+static int fans_out;
 
 static void drop(struct connection *c)
 {
+    c->next->previous = c->previous;
+    c->previous->next = c->next;
     close(c->fd);
     free(c->rest);
     free(c->unsent);
@@ -215,6 +222,29 @@ static char *keep(const char *data, size_t length)
     if (!copy)
         fail("malloc");
     return memcpy(copy, data, length);
+}
+
+/* What a connection is to be sent and the kernel has not taken. It is not read from until that is gone. */
+static void keep_unsent(int epoll, struct connection *c, const char *data, size_t length)
+{
+    c->unsent_length = length;
+    c->unsent = keep(data, length);
+    watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
+}
+
+/* The frames in `output` to all but their sender. */
+static void fan_out(int epoll, struct connection *sender, size_t length)
+{
+    for (struct connection *c = all.next, *next; c != &all; c = next) {
+        next = c->next;
+        if (c == sender || !c->upgraded || c->unsent_length)
+            continue;
+        ssize_t sent = send(c->fd, output, length, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN)
+            drop(c);
+        else if (sent < (ssize_t)length)
+            keep_unsent(epoll, c, output + (sent < 0 ? 0 : sent), length - (sent < 0 ? 0 : sent));
+    }
 }
 
 /* Echoes every whole frame of the input, unmasked; returns how much of the input that was. A Close ends it. */
@@ -285,7 +315,15 @@ static void readable(int epoll, struct connection *c)
         return;
     }
     length += n;
-    size_t used = c->upgraded ? echo_frames(c, input, length, &out) : upgrade(c, input, length, &out);
+    const int was_upgraded = c->upgraded;
+    size_t used = was_upgraded ? echo_frames(c, input, length, &out) : upgrade(c, input, length, &out);
+    if (fans_out && was_upgraded && out && !c->closing) {
+        size_t head = output[1] == 126 ? 4 : 2, times = (uint8_t)output[head];
+        for (size_t i = 1; i < times && (i + 1) * out <= sizeof output; i++)
+            memcpy(output + i * out, output, out);
+        fan_out(epoll, c, times * out);
+        out = 0;
+    }
     if (length - used > CHUNK)
         c->closing = 1; /* a frame this server has no room for */
     if (c->rest_length)
@@ -298,9 +336,7 @@ static void readable(int epoll, struct connection *c)
     if (sent < 0 || (c->closing && (size_t)sent == out)) {
         drop(c);
     } else if ((size_t)sent < out) { /* stop reading until it is gone */
-        c->unsent_length = out - sent;
-        c->unsent = keep(output + sent, c->unsent_length);
-        watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
+        keep_unsent(epoll, c, output + sent, out - sent);
     }
 }
 
@@ -334,6 +370,10 @@ static void accept_one(int epoll, int listener)
     if (!c)
         fail("calloc");
     c->fd = fd;
+    c->next = all.next;
+    c->previous = &all;
+    all.next->previous = c;
+    all.next = c;
     watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, c);
 }
 
@@ -375,10 +415,10 @@ int main(int argc, char **argv)
         rtt(count ? count : 100000);
     else if (!strcmp(what, "stream"))
         stream(count ? count : 4096);
-    else if (!strcmp(what, "server"))
+    else if (!strcmp(what, "server") || (fans_out = !strcmp(what, "fanout")))
         server();
     else {
-        fprintf(stderr, "usage: floor rtt [ECHOES] | floor stream [MIB] | floor server\n");
+        fprintf(stderr, "usage: floor rtt [ECHOES] | floor stream [MIB] | floor server | floor fanout\n");
         return 2;
     }
     return 0;

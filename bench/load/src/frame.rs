@@ -77,9 +77,14 @@ pub fn server_header(opcode: u8, length: usize) -> Vec<u8> {
 
 /// The upgrade request.
 pub fn request(port: u16) -> Vec<u8> {
+    request_with(port, "")
+}
+
+/// The same with further header lines.
+fn request_with(port: u16, headers: &str) -> Vec<u8> {
     format!(
         "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
     .into_bytes()
 }
@@ -114,8 +119,13 @@ pub fn open(port: u16) -> io::Result<TcpStream> {
 
 /// Connects and upgrades; the socket blocks.
 pub fn open_upgraded(port: u16) -> io::Result<TcpStream> {
+    open_upgraded_with(port, "")
+}
+
+/// The same with further header lines in the request.
+pub fn open_upgraded_with(port: u16, headers: &str) -> io::Result<TcpStream> {
     let mut stream = open(port)?;
-    stream.write_all(&request(port))?;
+    stream.write_all(&request_with(port, headers))?;
     let mut head = Vec::new();
     let mut buffer = [0; 2048];
     loop {

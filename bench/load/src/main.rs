@@ -2,6 +2,7 @@
 
 mod churn;
 mod echo;
+mod fanout;
 mod frame;
 mod idle;
 mod process;
@@ -17,9 +18,12 @@ const USAGE: &str = "\
 usage: evws-load echo  --port PORT [--connections 1] [--in-flight 1] [--size 64] [--count N | --seconds 2]
        evws-load churn --port PORT [--count 5000] [--at-once 128] [--size 64]
        evws-load idle  --port PORT [--connections 10000] [--size 64] [--hold 0]
+       evws-load fanout --port PORT [--connections 1000] [--messages 1] [--rounds 300] [--size 128] [--deflate true]
 echo:  messages in flight on every connection, for a number of echoes in all or for a time
 churn: connect, upgrade, one echo, close; --at-once connections at a time
 idle:  opens connections, sends one message on each, holds them for --hold seconds
+fanout: one more connection asks, --rounds times, for so many messages of that size to all others (its first octet says
+how many), and asks again when all have come
 with --server-pid PID the line tells the CPU time and the memory of that process as well;
 after --timeout seconds (default 60) echo and churn give up
 ";
@@ -76,6 +80,7 @@ enum Mode {
     Echo(echo::Options),
     Churn(churn::Options),
     Idle(idle::Options),
+    Fanout(fanout::Options),
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode, String> {
@@ -83,7 +88,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode, String> {
     let mut options = Arguments::parse(arguments)?;
     let port = options.take("port")?.ok_or("--port is missing")?;
     let server = options.take("server-pid")?.map(Process);
-    let size = options.positive("size", 64)?;
+    let size = options.positive("size", if mode == "fanout" { 128 } else { 64 })?;
     let timeout = options.seconds("timeout", 60.0)?;
     let mode = match mode.as_str() {
         "echo" => {
@@ -127,6 +132,21 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode, String> {
                 server,
             })
         }
+        "fanout" => {
+            let connections = options.positive("connections", 1000)?;
+            let messages = options.positive("messages", 1)?;
+            let rounds = options.positive("rounds", 300)?;
+            Mode::Fanout(fanout::Options {
+                port,
+                connections,
+                messages: u8::try_from(messages).map_err(|_| "--messages must be below 256")?,
+                rounds,
+                size,
+                deflate: options.take::<bool>("deflate")?.unwrap_or(false),
+                timeout,
+                server,
+            })
+        }
         other => return Err(format!("'{other}' is not a mode")),
     };
     options.finish()?;
@@ -145,6 +165,7 @@ fn main() -> ExitCode {
         Mode::Echo(options) => echo::run(options),
         Mode::Churn(options) => churn::run(options),
         Mode::Idle(options) => idle::run(options),
+        Mode::Fanout(options) => fanout::run(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
