@@ -9,17 +9,27 @@
 
 /* ---- arguments ---- */
 
-/* The octets of a topic's name. */
-static evws_bytes topic_name(pTHX_ const char *what, SV *value)
+/* Whether reading a value runs no Perl code. */
+static bool is_plain(SV *value)
 {
-    SV *plain = ws_plain_string(aTHX_ sv_mortalcopy(value));
+    return !SvGMAGICAL(value) && !SvROK(value);
+}
+
+/* The octets of a topic's name. They are those of `value` itself if it `stays` as it is, since no Perl code runs before they
+ * are used. */
+static evws_bytes topic_name(pTHX_ const char *what, SV *value, bool stays)
+{
+    SV *plain = value;
     evws_bytes name;
 
-    if (!plain)
-        ws_must_be(aTHX_ what, "topic", "a defined string", value);
-    plain = sv_mortalcopy(plain);
-    if (!sv_utf8_downgrade(plain, TRUE))
-        croak("%s: topic must be bytes, and has characters beyond 255", what);
+    if (!stays || !SvPOK(value) || SvUTF8(value) || !is_plain(value)) {
+        plain = ws_plain_string(aTHX_ sv_mortalcopy(value));
+        if (!plain)
+            ws_must_be(aTHX_ what, "topic", "a defined string", value);
+        plain = sv_mortalcopy(plain);
+        if (!sv_utf8_downgrade(plain, TRUE))
+            croak("%s: topic must be bytes, and has characters beyond 255", what);
+    }
     name = ws_bytes(aTHX_ plain);
     if (!name.length || name.length > MAX_TOPIC)
         croak("%s: topic must be 1 to %d octets, not %" UVuf, what, MAX_TOPIC, (UV)name.length);
@@ -140,7 +150,7 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     } else if (!ws_option_given(aTHX_ &o, WS_OPT_TO)) {
         croak("broadcast: connections, or to, must be given");
     } else {
-        topic = topic_name(aTHX_ "broadcast", o.value[WS_OPT_TO]);
+        topic = topic_name(aTHX_ "broadcast", o.value[WS_OPT_TO], FALSE);
     }
     data = sv_mortalcopy(data);
     read_message(aTHX_ &o, ctx, data, &message);
@@ -288,8 +298,9 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_PUBLISH, args, count);
-    topic = topic_name(aTHX_ "publish", topic_sv);
-    data = sv_mortalcopy(data);
+    topic = topic_name(aTHX_ "publish", topic_sv, !count && !ctx->back_end && !ctx->frames && is_plain(data));
+    if (!is_plain(data))
+        data = sv_mortalcopy(data);
     if (ctx->back_end && has_back_end(aTHX_ ctx, &o)) {
         SV *arg[2];
 
@@ -306,7 +317,7 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
             croak("publish: a message that is prepared cannot be framed");
         if (!SvOK(data))
             croak("publish: data must be defined");
-        data = framed(aTHX_ ctx, &o, frame, topic, data);
+        data = framed(aTHX_ ctx, &o, frame, topic, sv_mortalcopy(data));
     }
     read_message(aTHX_ &o, ctx, data, &message);
     options.except = except(aTHX_ &o, ctx);
@@ -325,7 +336,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_TOPIC, args, count);
-    topic = topic_name(aTHX_ "topic", topic_sv);
+    topic = topic_name(aTHX_ "topic", topic_sv, !count);
     Zero(&options, 1, evws_topic_options);
     ws_options_read(aTHX_ &o, WS_IN_topic_options, &options);
     frame = ws_option_code(aTHX_ &o, WS_OPT_FRAME);
@@ -346,7 +357,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
 /* [$epoch, $offset]; undef: nobody counts. */
 SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 {
-    evws_bytes topic = topic_name(aTHX_ "position", topic_sv);
+    evws_bytes topic = topic_name(aTHX_ "position", topic_sv, TRUE);
     evws_position position;
     AV *pair;
 
@@ -360,7 +371,7 @@ SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 
 UV ws_subscribers(pTHX_ ws_context *ctx, SV *topic_sv)
 {
-    evws_bytes topic = topic_name(aTHX_ "subscribers", topic_sv);
+    evws_bytes topic = topic_name(aTHX_ "subscribers", topic_sv, TRUE);
 
     return evws_subscribers(ws_context_engine(aTHX_ ctx), topic);
 }
@@ -400,9 +411,11 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
     SV *epoch, *offset;
     bool has_since, is_complete;
 
-    self = sv_mortalcopy(self);
+    /* Holds the object while Perl code may run. */
+    if (count || SvGMAGICAL(self) || !is_plain(topic_sv))
+        self = sv_mortalcopy(self);
     ws_options_parse(aTHX_ &o, WS_FOR_SUBSCRIBE, args, count);
-    topic = topic_name(aTHX_ "subscribe", topic_sv);
+    topic = topic_name(aTHX_ "subscribe", topic_sv, !count);
     has_since = ws_option_given(aTHX_ &o, WS_OPT_SINCE);
     if (has_since) {
         read_pair(aTHX_ &o, WS_OPT_SINCE, &epoch, &offset);
@@ -428,8 +441,9 @@ bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv)
     ws_connection *conn;
     bool was;
 
-    self = sv_mortalcopy(self);
-    topic = topic_name(aTHX_ "unsubscribe", topic_sv);
+    if (SvGMAGICAL(self) || !is_plain(topic_sv))
+        self = sv_mortalcopy(self);
+    topic = topic_name(aTHX_ "unsubscribe", topic_sv, TRUE);
     conn = ws_connection_from_sv(aTHX_ self, method);
     if (!conn || !conn->open)
         return FALSE;

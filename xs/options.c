@@ -162,11 +162,14 @@ static void refuse_undef(pTHX_ const ws_options *o)
  * argument stack is then of no consequence. */
 void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count)
 {
-    AV *pairs = (AV *)sv_2mortal((SV *)av_make(count, args));
+    AV *pairs;
     I32 i;
 
     Zero(o, 1, ws_options);
     o->method = method_name(method);
+    if (!count)
+        return;
+    pairs = (AV *)sv_2mortal((SV *)av_make(count, args));
     if (count % 2)
         croak("odd number of options: key '%s' has no value", ws_shown(aTHX_ *av_fetch(pairs, count - 1, 0)));
     for (i = 0; i < count; i += 2)

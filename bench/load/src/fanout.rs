@@ -92,7 +92,10 @@ pub fn run(options: &Options) -> io::Result<()> {
         wall.as_nanos() as f64 / deliveries
     );
     if options.server.is_some() {
-        print!(" cpu_ns={:.1}", (cpu(options)? - began.1) as f64 / deliveries);
+        print!(
+            " cpu_ns={:.1}",
+            (cpu(options)? - began.1) as f64 / deliveries
+        );
     }
     println!();
     Ok(())
