@@ -60,7 +60,7 @@ for my $case ([], \@page) {
     answered("$name: one more header", $port, request_of(undef, 8), 431);
     answered("$name: a target that is too long", $port, RawPeer->request(path => '/' . 'x' x 300), 431);
 
-    $port = $context->listen(host => '127.0.0.1', max_header_size => 0, max_headers => 0, @$case);
+    $port = $context->listen(host => '127.0.0.1', max_header_size => 0, max_headers => 0, handshake_timeout => 60, @$case);
     answered("$name: 1 MB where there is no limit", $port, request_of(1_000_000, 5_000), 101);
 }
 
