@@ -211,7 +211,7 @@ for my $timeout (-1, 'soon', []) {
     # The deadline of whoever comes after it is over later.
     for my $try (1 .. 2) {
         my $other = HttpPeer->connect($quick);
-        run_until(sub { $other->eof }, 'who asks for nothing at all is sent away');
+        run_unticked(sub { $other->eof }, 'who asks for nothing at all is sent away');
         is(($other->responses)[0]{status}, 408, 'and told so');
     }
     $stalled->start_reading;
@@ -219,15 +219,15 @@ for my $timeout (-1, 'soon', []) {
     is(scalar(() = $stalled->responses), 0, 'in the middle of it');
 
     my $half = HttpPeer->connect($quick)->put("GET / HTTP/1.1\r\nHo");
-    run_until(sub { $half->eof }, 'half a request is too little');
+    run_unticked(sub { $half->eof }, 'half a request is too little');
     is(($half->responses)[0]{status}, 408, 'after that time');
     my $body = HttpPeer->connect($quick)->put(HttpPeer->bytes_of('POST', '/', headers => ['Content-Length: 9']) . 'half');
-    run_until(sub { $body->eof }, 'half a body, too');
+    run_unticked(sub { $body->eof }, 'half a body, too');
     is(($body->responses)[0]{status}, 408, 'after that time');
     $page = 'small';
     my $idle = HttpPeer->connect($quick);
     is($idle->fetch('GET', '/')->{body}, 'small', 'who asks for nothing more');
-    run_until(sub { $idle->eof }, 'is let go');
+    run_unticked(sub { $idle->eof }, 'is let go');
     is(scalar(() = $idle->responses), 1, 'without a word');
 }
 

@@ -35,7 +35,7 @@ sub waiting {
 
 sub answered {
     my ($peer, $line, $name) = @_;
-    run_until(sub { defined $peer->head }, "$name: the client is answered");
+    run_unticked(sub { defined $peer->head }, "$name: the client is answered");
     is($peer->start_line, "HTTP/1.1 $line", "$name: $line");
     run_until(sub { $peer->eof }, "$name: and the connection ends") if $line !~ /^101/;
     return $peer;

@@ -20,7 +20,7 @@ sub fails {
     my ($name, $text, %options) = @_;
     my $events = Events->new;
     my $conn = $context->connect($events->handlers(%options));
-    run_until(sub { @{ $events->log } }, "$name: decided");
+    run_unticked(sub { @{ $events->log } }, "$name: decided");
     is($events->order, 'error', "$name: on_error");
     like($events->last_of('error')->[0], $text, "$name: the text");
     is($conn->state, 'closed', "$name: closed");

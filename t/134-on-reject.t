@@ -32,7 +32,7 @@ sub rejected {
     $peer->put($bytes) if length $bytes;
     $then->($peer) if $then;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    run_until(sub { @told }, "$name: told") or return;
+    run_unticked(sub { @told }, "$name: told") or return;
     settle();
     is scalar @told, 1, "$name: once";
     is scalar @{ $told[0] }, 3, "$name: with three arguments";

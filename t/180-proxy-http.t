@@ -24,7 +24,7 @@ sub connected {
     my $context = EV::Websockets::Context->new(%options);
     $events->{context} = $context;
     $context->connect(url => $url, $events->handlers);
-    run_until(sub { @{ $events->log } }, "$name: decided");
+    run_unticked(sub { @{ $events->log } }, "$name: decided");
     is($events->order, 'connect', "$name: connected") or diag(join ' ', map { "@$_[2 .. $#$_]" } @{ $events->log });
     return $events;
 }

@@ -30,7 +30,7 @@ sub attempt {
         proxy => "$scheme://" . (defined $userinfo ? "$userinfo@" : '') . '127.0.0.1:' . $proxy->port);
     $events->{context} = $context;
     $context->connect(url => $url, $events->handlers(%options));
-    run_until(sub { @{ $events->log } }, "$name: decided");
+    run_unticked(sub { @{ $events->log } }, "$name: decided");
     return $events;
 }
 

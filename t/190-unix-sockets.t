@@ -183,7 +183,7 @@ for my $variable ('my $ctx', 'our $ctx') {
     my $deaf = IO::Socket::UNIX->new(Local => $path, Listen => 1) or die "cannot listen: $!";
     my $events = Events->new;
     $context->connect(url => "ws+unix:$path", connect_timeout => 0.1, $events->handlers);
-    run_until(sub { @{ $events->log } }, 'nobody accepts');
+    run_unticked(sub { @{ $events->log } }, 'nobody accepts');
     is($events->last_of('error')->[0], 'connect timeout', 'nobody accepts: the deadline');
     unlink $path;
 }

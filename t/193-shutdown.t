@@ -94,7 +94,7 @@ sub raw {
     run_until(sub { 3 == grep { $_->close_read } @peers }, 'three are told');
     is_deeply([ $_->close_read ], [ 1012, 'restart' ], 'in the words of the program') for @peers;
     $peers[0]->send_close(1000, 'well');
-    run_until(sub { defined $cut }, 'the time is over');
+    run_unticked(sub { defined $cut }, 'the time is over');
     is($cut, 2, 'two were cut');
     is_deeply([ sort map { $_->[2] } grep { $_->[0] eq 'close' } @{ $server->{events}->log } ], [ 1000, 1006, 1006 ],
         'on_close says who');
@@ -105,7 +105,7 @@ sub raw {
     my $peer = raw($server);
     my $cut;
     $server->{context}->shutdown(timeout => 0, cb => sub { $cut = $_[0] });
-    run_until(sub { defined $cut }, 'timeout 0');
+    run_unticked(sub { defined $cut }, 'timeout 0');
     is($cut, 1, 'waits for nobody');
     run_until(sub { $peer->eof }, 'the peer sees the end');
     is(scalar($peer->close_read), 1, 'and the Close before it');
@@ -176,7 +176,7 @@ sub raw {
     settle();
     $server->{context}->shutdown(timeout => 0.1, cb => sub { push @done, "b$_[0]" });
     $server->{context}->shutdown(timeout => 3600, cb => sub { push @done, "c$_[0]" });
-    run_until(sub { @done == 3 }, 'a second shutdown cuts what the first waits for');
+    run_unticked(sub { @done == 3 }, 'a second shutdown cuts what the first waits for');
     is("@done", 'a1 b1 c1', 'both are told');
 }
 
@@ -314,7 +314,7 @@ for my $name (qw(connect message pong close drain)) {
     run_until(sub { $asked[-1] eq 'stalled' }, 'one who asks and does not read');
     $over = 0;
     $stalled->{context}->shutdown(timeout => 0.1, cb => sub { $over = 1 });
-    run_until(sub { $over }, 'is not waited for longer than that');
+    run_unticked(sub { $over }, 'is not waited for longer than that');
 }
 
 # Requests that had come, and were read only when the shutdown began, were passed on to the program: it let

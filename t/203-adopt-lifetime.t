@@ -299,7 +299,7 @@ subtest 'nobody decides, and no request comes' => sub {
         my ($peer, $events, @waiting) = (peer_on($far), Events->new);
         $context->adopt(fh => $near, initial_data => $given, handshake_timeout => 0.05,
             on_handshake => sub { push @waiting, $_[1]; $_[1] }, $events->handlers);
-        run_until(sub { $events->count('error') && $peer->eof }, 'the time is over');
+        run_unticked(sub { $events->count('error') && $peer->eof }, 'the time is over');
         is($peer->status, $status, "is answered with $status");
         like($events->last_of('error')->[0], qr/\Athe upgrade was refused: $status /, 'on_error');
     }

@@ -25,7 +25,7 @@ sub outcome {
         %o,
     );
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    run_until(sub { $connected || @errors }, "$url came to something");
+    run_unticked(sub { $connected || @errors }, "$url came to something");
     $then->($conn) if $then && $connected;
     $conn->close if $connected;
     is $conn->state, 'closed', 'closed after an error' if @errors;
