@@ -167,7 +167,7 @@ impl Traffic {
         change(&self.log, link, |state| state.linger(is_clean));
         link.unparsed = Unparsed::default();
         link.direct = 0;
-        link.protocol = None;
+        link.agreed = None;
         link.guest = None;
         if change(&self.log, link, LinkState::queue) {
             self.to_write.push(id);

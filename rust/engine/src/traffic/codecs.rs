@@ -23,7 +23,7 @@ impl CodecOwners {
     /// Puts a connection on the list if it holds a codec.
     #[inline]
     pub fn note(&mut self, link: &mut Link, reactor: &mut Reactor) {
-        if link.extensions.is_some() && !link.is_codec_owner && link.proto.holds_codec() {
+        if !link.is_codec_owner && link.proto.holds_codec() {
             self.add(link, reactor);
         }
     }

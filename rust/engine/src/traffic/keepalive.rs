@@ -29,10 +29,10 @@ pub const DOUBTS: u8 = 2;
 const PAYLOAD: usize = 16;
 
 /// The signs of life of one peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pulse {
-    /// When the last one was.
-    heard: Time,
+    /// When the last one was; `None`: nobody wants to know.
+    heard: Option<Time>,
     /// Since when one is awaited.
     asked: Option<Time>,
     /// The random part of the Ping that was sent then, until it is answered; 0: there is none.
@@ -41,24 +41,6 @@ pub struct Pulse {
     latency: u32,
     /// Bytes that the peer had yet to take when it was asked: it may be busy with them.
     outstanding: u32,
-    /// Somebody wants to know.
-    is_on: bool,
-    /// For how many turns its time has been over. The loop may have been held up, and an answer lie unread.
-    doubts: u8,
-}
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Pulse {
-            heard: Time::BEGINNING,
-            asked: None,
-            number: 0,
-            latency: 0,
-            outstanding: 0,
-            is_on: false,
-            doubts: 0,
-        }
-    }
 }
 
 /// What is to be done about a peer.
@@ -76,15 +58,14 @@ impl Pulse {
     /// There is a sign of life.
     #[inline]
     pub fn hear(&mut self, clock: &Clock) {
-        if self.is_on {
-            self.heard = clock.now();
+        if self.heard.is_some() {
+            self.heard = Some(clock.now());
         }
     }
 
     /// From now on signs of life are noted.
     pub fn begin(&mut self, now: Time) {
-        self.is_on = true;
-        self.heard = now;
+        self.heard = Some(now);
     }
 
     /// Whether a Pong answers one of our own Pings, which the program knows nothing of. Only the answer to the last one
@@ -112,12 +93,13 @@ impl Pulse {
     }
 
     fn judge(&self, now: Time, interval: Duration, timeout: Option<Duration>) -> Verdict {
+        let heard = self.heard.unwrap_or(Time::BEGINNING);
         // One that was heard in the turn of the question had not heard it.
-        let asked = self.asked.filter(|&asked| self.heard <= asked);
+        let asked = self.asked.filter(|&asked| heard <= asked);
         let until = match (asked, timeout) {
             (Some(asked), Some(timeout)) => asked.checked_add(timeout),
             (Some(asked), None) => asked.checked_add(interval),
-            (None, _) => self.heard.checked_add(interval),
+            (None, _) => heard.checked_add(interval),
         };
         match until {
             Some(until) if until <= now => match (asked, timeout) {
@@ -133,7 +115,6 @@ impl Pulse {
         self.asked = Some(now);
         self.number = 0;
         self.outstanding = outstanding;
-        self.doubts = 0;
     }
 
     /// A Ping goes out with this number. What it is to be made of.
@@ -207,7 +188,7 @@ impl Traffic {
         };
         let timeout = limits.pong_timeout;
         if link.is_unread() {
-            link.pulse.heard = now;
+            link.pulse.heard = Some(now);
         }
         let next = match link.pulse.judge(now, interval, timeout) {
             Verdict::Wait(at) => look_at(at, interval),
@@ -237,7 +218,11 @@ impl Traffic {
             return;
         };
         if let (Some(interval), true) = (link.limits.ping_interval, link.state.is_open()) {
-            let at = look_at(link.pulse.heard.checked_add(interval), interval);
+            let heard = link.pulse.heard;
+            let at = look_at(
+                heard.and_then(|heard| heard.checked_add(interval)),
+                interval,
+            );
             // A timer that is only moved to a later time is looked at when the earlier one comes.
             reactor.stop(id, Timer::Keepalive);
             reactor.start_at(id, Timer::Keepalive, at);
@@ -250,6 +235,7 @@ impl Traffic {
         };
         let outstanding = outstanding(link);
         link.pulse.ask(now, outstanding);
+        link.pulse_doubts = 0;
         if !matches!(link.state.writing(), Writing::Idle | Writing::Queued) {
             return;
         }
@@ -291,11 +277,12 @@ fn doubt(link: &mut Link, now: Time) -> Option<Doubt> {
         let left = outstanding(link);
         if left < before {
             link.pulse.ask(now, left);
+            link.pulse_doubts = 0;
             return Some(Doubt::Progress);
         }
     }
-    link.pulse.doubts += 1;
-    (link.pulse.doubts <= DOUBTS).then_some(Doubt::Unread)
+    link.pulse_doubts += 1;
+    (link.pulse_doubts <= DOUBTS).then_some(Doubt::Unread)
 }
 
 #[cfg(test)]

@@ -24,6 +24,15 @@ use crate::reactor::index;
 use crate::sys;
 use crate::tls::records::TlsConnection;
 
+/// What the upgrade has agreed on.
+#[derive(Default)]
+pub struct Agreed {
+    /// The subprotocol.
+    pub protocol: Option<Box<str>>,
+    /// The extension, as the server's response says it.
+    pub extensions: Option<Box<str>>,
+}
+
 /// An established connection.
 pub struct Link {
     /// Its id, which is its token.
@@ -52,10 +61,8 @@ pub struct Link {
     pub direct: usize,
     /// What a listener knows of its client, until the program knows the connection as closed.
     pub guest: Option<Box<Guest>>,
-    /// The negotiated subprotocol.
-    pub protocol: Option<Box<str>>,
-    /// The negotiated extension, as the server's response says it.
-    pub extensions: Option<Box<str>>,
+    /// What the upgrade has agreed on; `None`: nothing, as for most.
+    pub agreed: Option<Box<Agreed>>,
     /// Which end this is.
     pub role: Role,
     /// The events that the program wants.
@@ -70,6 +77,8 @@ pub struct Link {
     pub pulse: Pulse,
     /// When the last message was.
     pub idleness: Idleness,
+    /// For how many turns its peer's time has been over. The loop may have been held up, and an answer lie unread.
+    pub pulse_doubts: u8,
     /// For how many turns it has been idle for too long. The loop may have been held up, and a message lie unread.
     pub idle_doubts: u8,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
@@ -109,8 +118,7 @@ impl Link {
             unparsed: Unparsed::default(),
             direct: 0,
             guest: None,
-            protocol: None,
-            extensions: None,
+            agreed: None,
             role,
             wants: settings.wants,
             counters: Counters::default(),
@@ -118,6 +126,7 @@ impl Link {
             limits: Rc::clone(&settings.limits),
             pulse: Pulse::default(),
             idleness: Idleness::default(),
+            pulse_doubts: 0,
             idle_doubts: 0,
             is_shared: false,
             is_codec_owner: false,
@@ -126,6 +135,16 @@ impl Link {
             dropped: 0,
             subscriber: None,
         }
+    }
+
+    /// The negotiated subprotocol.
+    pub fn protocol(&self) -> Option<&str> {
+        self.agreed.as_ref()?.protocol.as_deref()
+    }
+
+    /// The negotiated extension, as the server's response says it.
+    pub fn extensions(&self) -> Option<&str> {
+        self.agreed.as_ref()?.extensions.as_deref()
     }
 
     /// Its subscriptions.

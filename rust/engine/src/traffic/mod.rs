@@ -49,7 +49,7 @@ use crate::tls::records::TlsConnection;
 use codecs::CodecOwners;
 use fanout::Fanout;
 use keepalive::Share;
-use link::{Link, Links};
+use link::{Agreed, Link, Links};
 use masks::Masks;
 use receive::Input;
 use send::ToWrite;
@@ -135,11 +135,17 @@ impl Traffic {
         link.counters.read(upgraded.unparsed.len());
         link.unparsed = upgraded.unparsed.into();
         link.group = self.groups.join(upgraded.listener);
-        link.protocol = upgraded.protocol.map(String::into_boxed_str);
+        let mut agreed = Agreed {
+            protocol: upgraded.protocol.map(String::into_boxed_str),
+            extensions: None,
+        };
         if let Some(negotiated) = upgraded.deflate {
             link.proto
                 .use_deflate(&negotiated.agreement, self.codecs.clone());
-            link.extensions = Some(negotiated.text.into_boxed_str());
+            agreed.extensions = Some(negotiated.text.into_boxed_str());
+        }
+        if agreed.protocol.is_some() || agreed.extensions.is_some() {
+            link.agreed = Some(Box::new(agreed));
         }
         let state = link.state;
         self.links.insert(link);
@@ -283,12 +289,12 @@ impl Traffic {
 
     /// The negotiated subprotocol.
     pub fn protocol(&self, id: Id) -> Option<&str> {
-        self.known_link(id)?.protocol.as_deref()
+        self.known_link(id)?.protocol()
     }
 
     /// The negotiated extension, as the server's response says it.
     pub fn extensions(&self, id: Id) -> Option<&str> {
-        self.known_link(id)?.extensions.as_deref()
+        self.known_link(id)?.extensions()
     }
 
     /// Who the peer is: as a proxy says it, or the socket.

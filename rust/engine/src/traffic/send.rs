@@ -180,7 +180,7 @@ impl Traffic {
     ) -> SendError {
         if let Some(link) = self.links.get_mut(id) {
             match kind {
-                FrameKind::Fragment { .. } if link.extensions.is_some() => self.reset(id, shared),
+                FrameKind::Fragment { .. } if link.extensions().is_some() => self.reset(id, shared),
                 FrameKind::Ping | FrameKind::Pong => {}
                 _ => link.proto.forget_frame(in_progress),
             }
