@@ -151,6 +151,67 @@ use Test::More;
     settle();
 }
 
+# What was published before a context is destroyed was lost, while what was sent was offered to the system.
+{
+    my $crowd = Crowd->new(peers => 2);
+    $_->subscribe('t') for $crowd->conns;
+    $crowd->ctx->publish('t', 'last words');
+    $crowd->ctx->DESTROY;
+    is_deeply($crowd->got($_, 1), ['last words'], 'published as the last act of a context') for 0, 1;
+}
+
+# A peer that closed right after its message did not get what was published for that, since its Close was answered first.
+{
+    my $ctx = EV::Websockets::Context->new;
+    my $crowd = Crowd->new(peers => 2, ctx => $ctx, listen => { on_message => sub { $ctx->publish('t', $_[1]) } });
+    $_->subscribe('t') for $crowd->conns;
+    my $peer = $crowd->peer(0);
+    $peer->put($peer->make(TEXT, 'bye') . $peer->make(CLOSE, close_payload(1000)));
+    is_deeply($crowd->got(0, 2), [ 'bye', close_payload(1000) ], 'a peer that says something and closes');
+    is_deeply($crowd->got(1, 1), ['bye'], 'and who stays');
+}
+
+# The code behind one argument takes the others away, the connection and its context.
+{
+    package Taker;
+    sub TIESCALAR { return bless { act => $_[1] }, $_[0] }
+    sub FETCH { $_[0]{act}->(); return 0 }
+}
+for my $name (qw(local on_slow)) {
+    my $crowd = Crowd->new(peers => 1);
+    my $conn = $crowd->conn(0);
+    my @arg = ($conn, 'a topic' . $name);
+    tie my $tied, 'Taker', sub { @arg = (); return };
+    eval { EV::Websockets::Connection::subscribe($arg[0], $arg[1], $name => $tied); 1 }
+        or like($@, qr/on_slow must be/, 'no other complaint');
+    is_deeply([ $conn->topics ], $name eq 'local' ? ['a topiclocal'] : [], "$name: the topic that was meant");
+}
+{
+    package Stringy;
+    use overload '""' => sub { $_[0]{act}->(); return 'drop_old' }, bool => sub { $_[0]{act}->(); return 0 }, fallback => 1;
+}
+for my $name (qw(local on_slow)) {
+    my $crowd = Crowd->new(peers => 1);
+    my $conn = $crowd->conn(0);
+    my $taker = bless { act => sub { $crowd->ctx->DESTROY } }, 'Stringy';
+    croaks_like(sub { $conn->subscribe('t', since => [ 'x', 1 ], $name => $taker) }, qr/Connection is not open/,
+        "$name destroys the context");
+}
+
+# A frame whose end destroys the context.
+{
+    package Farewell;
+    sub DESTROY { $_[0]{act}->(); return }
+}
+for my $next ([], [ frame => sub { $_[0] } ]) {
+    my $ctx = EV::Websockets::Context->new;
+    my $last = bless { act => sub { $ctx->DESTROY } }, 'Farewell';
+    $ctx->topic('t', frame => do { my $held = $last; sub { $held } });
+    undef $last;
+    $ctx->topic('t', @$next);
+    croaks_with(sub { $ctx->topics }, 'Context has been destroyed', 'a frame whose end destroys the context');
+}
+
 # A connection that ends in any way leaves without a trace, also while something is on its way to it.
 for my $way (qw(close abort peer_close reset protocol_error drop)) {
     my $crowd = Crowd->new(peers => 3);

@@ -345,9 +345,10 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
     if (!options.is_recorded && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
         croak("topic: max_age is for what history keeps, and there is no history");
     ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), topic, &options));
-    if (!frame && ctx->frames) {
-        (void)hv_delete(ctx->frames, (const char *)topic.data, (I32)topic.length, G_DISCARD);
-    } else if (frame) {
+    /* What was there before is freed when this has returned: that can run code. */
+    if (ctx->frames)
+        (void)hv_delete(ctx->frames, (const char *)topic.data, (I32)topic.length, 0);
+    if (frame) {
         if (!ctx->frames)
             ctx->frames = newHV();
         (void)hv_store(ctx->frames, (const char *)topic.data, (I32)topic.length, newRV_inc(frame), 0);
@@ -408,21 +409,26 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
     ws_connection *conn;
     evws_bytes topic;
     evws_position since;
+    evws_on_slow slow;
     SV *epoch, *offset;
-    bool has_since, is_complete;
+    bool has_since, is_local, is_complete;
 
-    /* Holds the object while Perl code may run. */
-    if (count || SvGMAGICAL(self) || !is_plain(topic_sv))
+    /* The code behind one argument can take the others away. */
+    if (count || SvGMAGICAL(self) || !is_plain(topic_sv)) {
+        (void)sv_2mortal(SvREFCNT_inc_simple_NN(topic_sv));
         self = sv_mortalcopy(self);
+    }
     ws_options_parse(aTHX_ &o, WS_FOR_SUBSCRIBE, args, count);
     topic = topic_name(aTHX_ "subscribe", topic_sv, !count);
+    slow = on_slow(aTHX_ &o);
+    is_local = ws_option_flag(aTHX_ &o, WS_OPT_LOCAL);
     has_since = ws_option_given(aTHX_ &o, WS_OPT_SINCE);
     if (has_since) {
         read_pair(aTHX_ &o, WS_OPT_SINCE, &epoch, &offset);
         since = position_of(aTHX_ epoch, offset);
     }
     conn = ws_open_connection(aTHX_ self, method);
-    if (has_since && has_back_end(aTHX_ conn->ctx, &o)) {
+    if (has_since && conn->ctx->back_end && !is_local) {
         SV *arg[3];
 
         arg[0] = self;
@@ -430,7 +436,7 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
         arg[2] = o.value[WS_OPT_SINCE];
         return cBOOL(SvTRUE(ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o)));
     }
-    ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, on_slow(aTHX_ &o), has_since ? &since : NULL,
+    ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, slow, has_since ? &since : NULL,
                                        &is_complete));
     return is_complete;
 }
@@ -441,8 +447,10 @@ bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv)
     ws_connection *conn;
     bool was;
 
-    if (SvGMAGICAL(self) || !is_plain(topic_sv))
+    if (SvGMAGICAL(self) || !is_plain(topic_sv)) {
+        (void)sv_2mortal(SvREFCNT_inc_simple_NN(topic_sv));
         self = sv_mortalcopy(self);
+    }
     topic = topic_name(aTHX_ "unsubscribe", topic_sv, TRUE);
     conn = ws_connection_from_sv(aTHX_ self, method);
     if (!conn || !conn->open)

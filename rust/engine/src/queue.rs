@@ -217,26 +217,37 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Appends a frame that other queues may have, too. Returns a number by which it is found, until the queue has been
-    /// empty.
+    /// Appends a frame that other queues may have, too. Returns a number by which it is found, which no other one has had.
     ///
     /// # Errors
     /// [`NoMemory`]
     pub fn append_frame(
         &mut self,
+        pool: &mut ChunkPool,
         frame: SharedFrame,
         droppable: Droppable,
     ) -> Result<u64, NoMemory> {
         let (length, payload) = (frame.len(), frame::sent_payload_len(&frame));
-        self.push_chunk(Bytes::Shared(frame), droppable)?;
+        self.push_chunk(pool, Bytes::Shared(frame), droppable)?;
         self.waiting += length as u64;
         self.payload += payload;
         Ok(self.next_number - 1)
     }
 
     /// Ends the last chunk, and puts one behind it.
-    fn push_chunk(&mut self, bytes: Bytes, droppable: Droppable) -> Result<(), NoMemory> {
+    fn push_chunk(
+        &mut self,
+        pool: &mut ChunkPool,
+        bytes: Bytes,
+        droppable: Droppable,
+    ) -> Result<(), NoMemory> {
         self.earlier.try_reserve(2).map_err(|_| NoMemory)?;
+        if self.last.len() <= self.last.capacity() / 4 {
+            // Chunks that shared ones have cut short must not use up the pool, nor much more memory than they have bytes.
+            let mut exact = allocate(self.last.len()).ok_or(NoMemory)?;
+            exact.extend_from_slice(&self.last);
+            pool.put(std::mem::replace(&mut self.last, exact));
+        }
         self.end_last();
         self.earlier.push_back(Chunk {
             bytes,
@@ -422,7 +433,7 @@ impl SendQueue {
     /// Everything has gone out.
     #[inline]
     fn empty(&mut self, pool: &mut ChunkPool) {
-        if !self.earlier.is_empty() {
+        if self.earlier.capacity() > 0 {
             return self.clear(pool);
         }
         pool.put(std::mem::take(&mut self.last));
@@ -435,6 +446,8 @@ impl SendQueue {
     pub fn clear(&mut self, pool: &mut ChunkPool) {
         let rest = SendQueue {
             taken: self.taken,
+            // The number of a chunk that is gone must not be another one's.
+            next_number: self.next_number,
             ..SendQueue::default()
         };
         let queue = std::mem::replace(self, rest);
@@ -718,7 +731,9 @@ mod tests {
                 queue(&mut waiting, &mut pool, &vec![number; size]);
             } else {
                 let frame = shared(number, size);
-                waiting.append_frame(frame, Droppable::No).unwrap();
+                waiting
+                    .append_frame(&mut pool, frame, Droppable::No)
+                    .unwrap();
             }
             encode(
                 true,
@@ -747,11 +762,13 @@ mod tests {
         let mut waiting = SendQueue::default();
         for number in 1..=4 {
             let frame = shared(number, 300);
-            waiting.append_frame(frame, Droppable::Old).unwrap();
+            waiting
+                .append_frame(&mut pool, frame, Droppable::Old)
+                .unwrap();
         }
         queue(&mut waiting, &mut pool, &[5; 300]);
         waiting
-            .append_frame(shared(6, 300), Droppable::Old)
+            .append_frame(&mut pool, shared(6, 300), Droppable::Old)
             .unwrap();
         waiting.advance(1, &mut pool);
         assert!(waiting.drop_oldest(0, &mut pool));
@@ -773,7 +790,9 @@ mod tests {
         let numbers: Vec<u64> = (0..200)
             .map(|at| {
                 let frame = shared(at, 300);
-                waiting.append_frame(frame, Droppable::Outdated).unwrap()
+                waiting
+                    .append_frame(&mut pool, frame, Droppable::Outdated)
+                    .unwrap()
             })
             .collect();
         for at in (0..200).filter(|at| at % 5 != 0) {
@@ -788,6 +807,64 @@ mod tests {
         assert_eq!(waiting_frames(&waiting), [0, 195]);
         waiting.advance(304, &mut pool);
         assert!(waiting.drop_frame(numbers[195], 0, &mut pool));
+        assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
+    }
+
+    // A chunk that went out as another one was dropped left its number in the list of the newest ones. The queue was empty
+    // then and began to count anew: that number was another key's, whose newest message was dropped.
+    #[test]
+    fn a_number_is_not_used_again_when_everything_was_dropped() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let append = |waiting: &mut SendQueue, pool: &mut ChunkPool| {
+            let frame = shared(1, 300);
+            waiting
+                .append_frame(pool, frame, Droppable::Outdated)
+                .unwrap()
+        };
+        let gone = append(&mut waiting, &mut pool);
+        let dropped = append(&mut waiting, &mut pool);
+        waiting.advance(304, &mut pool);
+        assert!(waiting.drop_frame(dropped, 0, &mut pool) && waiting.is_empty());
+        let next = append(&mut waiting, &mut pool);
+        assert!(next != gone && next != dropped);
+        assert!(!waiting.drop_frame(gone, 0, &mut pool));
+    }
+
+    // A frame that was written behind each of a few bytes kept a chunk of 132 KiB for these, four times, and after that a
+    // connection that did not read had left none to all others.
+    #[test]
+    fn what_shared_frames_cut_short_does_not_hold_large_chunks() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        for _ in 0..10 {
+            queue(&mut waiting, &mut pool, &[1; 10]);
+            waiting
+                .append_frame(&mut pool, shared(2, 300), Droppable::No)
+                .unwrap();
+        }
+        assert_eq!((pool.lent, pool.free.len()), (0, 1));
+        let capacity = |chunk: &Chunk| match &chunk.bytes {
+            Bytes::Own(bytes) => bytes.capacity(),
+            Bytes::Shared(_) => 0,
+        };
+        assert_eq!(waiting.earlier.iter().map(capacity).sum::<usize>(), 120);
+        assert_eq!(waiting.payload(), 10 * 310);
+    }
+
+    // The list of chunks kept its memory when the last of them was dropped, and a frame of the connection's own went out
+    // behind them.
+    #[test]
+    fn an_empty_queue_has_no_memory_whatever_was_dropped() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let frame = shared(1, 300);
+        waiting
+            .append_frame(&mut pool, frame, Droppable::Old)
+            .unwrap();
+        queue(&mut waiting, &mut pool, &[1; 10]);
+        assert!(waiting.drop_oldest(0, &mut pool));
+        waiting.advance(12, &mut pool);
         assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
     }
 }

@@ -351,6 +351,9 @@ impl Context {
     /// Ends everything at once and without events. Queued bytes are offered to the kernel, unless
     /// `silent`: then this is a forked child, and the connections are its parent's.
     pub fn shut_down(&mut self, silent: bool) {
+        if !silent {
+            self.traffic.settle(&self.reactor);
+        }
         self.traffic.shut_down(silent);
         self.arrivals.shut_down(silent);
         *self = Context::new();

@@ -31,8 +31,7 @@ impl Traffic {
         if !self.links.get(id).is_some_and(|link| link.state.is_open()) {
             return;
         }
-        self.leave_topics(id, reactor);
-        self.queue_close(id, Some(code), reason);
+        self.queue_close(id, Some(code), reason, reactor);
         if let Some(link) = self.links.get_mut(id) {
             link.is_drain_due = false;
             link.forget_rates();
@@ -115,7 +114,8 @@ impl Traffic {
     pub(super) fn fail(&mut self, id: Id, code: u16, text: &str, shared: &mut Shared<'_>) {
         self.log
             .write(Topic::Error, id, format_args!("failed with {code}: {text}"));
-        self.queue_close(id, Some(code), close::reason_for(text).as_bytes());
+        let reason = close::reason_for(text);
+        self.queue_close(id, Some(code), reason.as_bytes(), shared.reactor);
         self.end(id, code, shared);
     }
 
@@ -126,7 +126,8 @@ impl Traffic {
             let text = "the peer sends Pings and does not read the Pongs";
             self.log.write(Topic::Error, id, format_args!("{text}"));
             shared.outbox.push_text(Event::Error { id }, text);
-            self.queue_close(id, Some(1008), b"Pings are sent, and the Pongs not read");
+            let reason = b"Pings are sent, and the Pongs not read";
+            self.queue_close(id, Some(1008), reason, shared.reactor);
             self.end(id, 1008, shared);
         }
     }
@@ -144,7 +145,7 @@ impl Traffic {
 
     /// Closes a connection that its peer knows as open and its program never will.
     pub fn close_before_open(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
-        self.queue_close(id, Some(code), reason);
+        self.queue_close(id, Some(code), reason, reactor);
         self.start_lingering(id, false, reactor);
     }
 

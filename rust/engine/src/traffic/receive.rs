@@ -505,7 +505,7 @@ impl Traffic {
                 self.input.batch = Batch::default();
                 shared.outbox.data_mut().payload = reason;
                 // Nothing goes out if this answers our own.
-                self.queue_close(id, code, &[]);
+                self.queue_close(id, code, &[], shared.reactor);
                 let code = code.unwrap_or(1005);
                 self.linger(id, code, is_clean, shared.reactor);
                 Some(Event::Close { id, code })

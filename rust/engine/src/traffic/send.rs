@@ -15,7 +15,7 @@ use crate::event::{Event, Id};
 use crate::limits::WhenFull;
 use crate::log::{Log, Topic};
 use crate::queue::{NoMemory, Written};
-use crate::reactor::Timer;
+use crate::reactor::{Reactor, Timer};
 use crate::shared::Shared;
 use crate::{sys, timeouts};
 
@@ -218,8 +218,15 @@ impl Traffic {
     }
 
     /// Queues a Close frame, after an end to the fragmented message if one is in progress. Nothing
-    /// happens if there was one before.
-    pub(super) fn queue_close(&mut self, id: Id, code: Option<u16>, reason: &[u8]) {
+    /// happens if there was one before. What was published until now comes before it.
+    pub(super) fn queue_close(
+        &mut self,
+        id: Id,
+        code: Option<u16>,
+        reason: &[u8],
+        reactor: &Reactor,
+    ) {
+        self.leave_topics(id, reactor);
         let Some(link) = self.links.get_mut(id) else {
             return;
         };

@@ -140,13 +140,14 @@ impl Connection {
         }
     }
 
-    /// Whether a message can begin.
+    /// Whether a message can begin. It can behind the peer's Close, as long as that was not answered: whoever asks
+    /// has been asked to send before.
     ///
     /// # Errors
     /// [`FrameError::NotOpen`], [`FrameError::FragmentInProgress`]
     #[inline]
     pub fn check_message(&self) -> Result<(), FrameError> {
-        if self.close_sent || self.ended {
+        if self.close_sent {
             return Err(FrameError::NotOpen);
         }
         if self.sending_fragments {

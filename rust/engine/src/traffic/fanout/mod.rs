@@ -379,7 +379,8 @@ impl Traffic {
             self.settle(reactor);
             self.fanout.topics.remove_all(id, &mut self.links);
             if let Some(link) = self.links.get_mut(id) {
-                link.subscriber = None;
+                let behind = link.subscriber.take().and_then(|of| of.behind);
+                link.dropped += behind.map_or(0, |behind| behind.held());
             }
         }
     }
@@ -530,11 +531,7 @@ impl Traffic {
         for (id, outcome) in std::mem::take(&mut self.fanout.to_tell) {
             match outcome {
                 Outcome::TooSlow => self.fail_slow(id, shared),
-                Outcome::NoMemory => {
-                    let text = "there is no memory for a message";
-                    shared.outbox.push_text(Event::Error { id }, text);
-                    self.reset(id, shared);
-                }
+                Outcome::NoMemory => self.fail_without_memory(id, shared),
                 _ => shared.outbox.push(Event::Dropped { id, messages: 0 }),
             }
         }
@@ -552,6 +549,15 @@ impl Traffic {
         if self.links.get(id).is_some_and(|link| link.state.is_open()) {
             shared.outbox.push_text(Event::Error { id }, QUEUE_FULL);
             self.fail(id, close::TRY_AGAIN_LATER, QUEUE_FULL, shared);
+        }
+    }
+
+    /// Ends a connection for whose messages there is no memory.
+    fn fail_without_memory(&mut self, id: Id, shared: &mut Shared<'_>) {
+        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+            let text = "there is no memory for a message";
+            shared.outbox.push_text(Event::Error { id }, text);
+            self.reset(id, shared);
         }
     }
 

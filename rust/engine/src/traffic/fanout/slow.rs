@@ -102,6 +102,11 @@ impl Behind {
         self.held.is_empty() && self.untold == 0
     }
 
+    /// How many messages wait for the end of a fragmented message.
+    pub fn held(&self) -> u64 {
+        self.held.len() as u64
+    }
+
     /// Takes what waits for the end of a fragmented message.
     pub fn take_held(&mut self) -> VecDeque<Held> {
         self.held_payload = 0;
@@ -193,7 +198,7 @@ impl Post<'_> {
         }
         if link
             .queue
-            .append_frame(Rc::clone(frame), Droppable::No)
+            .append_frame(self.pool, Rc::clone(frame), Droppable::No)
             .is_err()
         {
             return Outcome::NoMemory;
@@ -233,7 +238,9 @@ impl Post<'_> {
         if droppable == Droppable::No && frame.len() < shared_from {
             link.queue.append_copy(self.pool, frame)?;
         } else {
-            let number = link.queue.append_frame(Rc::clone(frame), droppable)?;
+            let number = link
+                .queue
+                .append_frame(self.pool, Rc::clone(frame), droppable)?;
             if let (Droppable::Outdated, Some(key)) = (droppable, &offer.key) {
                 let behind = link.behind();
                 let before = behind.newest.insert(key.clone(), number);

@@ -1,6 +1,6 @@
 //! What a program and its peers see of publications, with driven time and peers that read when they are told to.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use evws_proto::connection::FrameKind;
@@ -233,4 +233,59 @@ fn nothing_is_left_of_who_has_left() {
         let link = bench.traffic.links.get(*id).unwrap();
         assert!(link.subscriber.is_none());
     }
+}
+
+// A Close that the peer had begun, or that a failure made, came before what had been published until then, and that was
+// lost for it, while a message that had been sent was not.
+#[test]
+fn what_was_published_before_a_close_of_any_kind_is_sent_before_it() {
+    for bytes in [&b"\x88\x80\0\0\0\0"[..], b"\xFF\x80\0\0\0\0"] {
+        let mut bench = Bench::new();
+        let (id, mut peer) = crowd(&mut bench, 1).remove(0);
+        peer.write_all(bytes).unwrap();
+        bench.with(|traffic, shared| traffic.handle_io(id, true, false, shared));
+        publish(&mut bench, b"x");
+        bench.with(|traffic, shared| traffic.parse_next(shared));
+        flush(&mut bench);
+        let got = read(&mut peer);
+        assert_eq!(got[..3], *b"\x82\x01x");
+        assert_eq!(got[3], 0x88);
+    }
+}
+
+// What waited for the end of a fragmented message, and was lost as the connection closed, did not count as dropped.
+#[test]
+fn what_a_close_keeps_from_being_sent_counts_as_dropped() {
+    let mut bench = Bench::new();
+    let (id, mut peer) = crowd(&mut bench, 1).remove(0);
+    let kind = FrameKind::Fragment {
+        binary: true,
+        last: false,
+    };
+    bench.with(|traffic, shared| traffic.send(id, kind, b"a", shared).unwrap());
+    publish(&mut bench, b"x");
+    publish(&mut bench, b"y");
+    bench.with(|traffic, shared| traffic.close(id, 1000, b"", shared.reactor));
+    flush(&mut bench);
+    assert_eq!(read(&mut peer), b"\x02\x01a\x80\0\x88\x02\x03\xE8");
+    assert_eq!(bench.traffic.statistics(id).unwrap().dropped, 2);
+}
+
+// A peer that took a long message slowly was idle if that had been published, and not if it had been sent.
+#[test]
+fn who_takes_what_was_published_is_not_idle() {
+    let mut bench = Bench::new();
+    bench.limits.idle_timeout = Some(60 * SECOND);
+    let (_, mut peer) = crowd(&mut bench, 1).remove(0);
+    publish(&mut bench, &[0; 4_000_000]);
+    flush(&mut bench);
+    for _ in 0..5 {
+        assert_eq!(bench.pass(40 * SECOND), []);
+        flush(&mut bench);
+        let mut part = vec![0; 300_000];
+        let _ = peer.read(&mut part).unwrap();
+        let ids = bench.traffic.ids();
+        bench.with(|traffic, shared| traffic.handle_io(ids[0], false, true, shared));
+    }
+    assert_eq!(bench.traffic.subscribers(TOPIC), 1);
 }
