@@ -234,6 +234,12 @@ impl SendQueue {
         Ok(self.next_number - 1)
     }
 
+    /// The number of the first chunk that is there, or of the one that will be.
+    pub fn first_number(&self) -> u64 {
+        let first = self.earlier.front();
+        first.map_or(self.next_number, |chunk| chunk.number)
+    }
+
     /// Ends the last chunk, and puts one behind it.
     fn push_chunk(
         &mut self,

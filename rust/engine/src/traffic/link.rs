@@ -164,6 +164,12 @@ impl Link {
         subscriber.behind.get_or_insert_default()
     }
 
+    /// How many bytes wait to be sent, those that wait for the end of a fragmented message included.
+    pub fn waiting_and_held(&self) -> u64 {
+        let behind = self.subscriber.as_ref().and_then(|of| of.behind.as_ref());
+        self.queue.waiting() + behind.map_or(0, |behind| behind.held_octets())
+    }
+
     /// Everything that was queued has gone out.
     #[inline]
     pub fn queue_is_empty(&mut self) {

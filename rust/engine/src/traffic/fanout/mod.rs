@@ -330,8 +330,13 @@ impl Traffic {
     }
 
     /// Queues what was published after `since`. Returns whether all of it is there. What is kept has its bound, and its memory
-    /// is shared, so that the send queue's limit does not count here.
+    /// is shared, so that it may go beyond the send queue's limit. It is not sent to who is there already, since a peer
+    /// that comes back again and again, and reads nothing, would have it as often in its queue.
     fn replay(&mut self, id: Id, index: TopicIndex, since: Position, reactor: &Reactor) -> bool {
+        let is_full = |link: &Link| link.limits.send_queue.is_full(link.waiting_and_held());
+        if self.links.get(id).is_some_and(is_full) {
+            return false;
+        }
         let topic = self.fanout.topics.get_mut(index);
         let Some(record) = topic.and_then(|topic| topic.record.as_mut()) else {
             return false;

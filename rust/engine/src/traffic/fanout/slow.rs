@@ -21,6 +21,9 @@ const SHARED_FROM: usize = 256;
 /// The same where each chunk becomes a record of TLS, which has a header and a code of its own.
 const SHARED_FROM_TLS: usize = 2048;
 
+/// So many keys are known without a look at whether their frames have gone out.
+const MANY: usize = 32;
+
 /// What becomes of a published message for which a subscriber's send queue has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSlow {
@@ -84,12 +87,14 @@ pub struct Subscriber {
 pub struct Behind {
     /// The numbers of the newest frames in its queue, of each key.
     newest: HashMap<Key, u64>,
+    /// How many of these there may be before those are forgotten that have gone out.
+    many: usize,
     /// How many frames there may be in its queue besides these that have a key.
     outdated: usize,
     /// What waits for the end of a fragmented message.
     held: VecDeque<Held>,
-    /// Octets of payload in `held`.
-    held_payload: u64,
+    /// Octets of the frames in `held`.
+    held_octets: u64,
     /// How many messages were dropped that the program has not been told of.
     pub untold: u64,
 }
@@ -98,8 +103,20 @@ impl Behind {
     /// Everything that was queued has gone out. Returns whether there is nothing else.
     pub fn queue_is_empty(&mut self) -> bool {
         self.newest = HashMap::new();
+        self.many = 0;
         self.outdated = 0;
         self.held.is_empty() && self.untold == 0
+    }
+
+    /// The frame of this number is the newest one of its key, in a queue that begins with `first`.
+    fn note_newest(&mut self, key: &Key, number: u64, first: u64) {
+        let before = self.newest.insert(key.clone(), number);
+        self.outdated += usize::from(before.is_some_and(|before| before >= first));
+        if self.newest.len() > self.many {
+            // A queue that is never empty would have this grow by each key that there ever was.
+            self.newest.retain(|_, number| *number >= first);
+            self.many = MANY.max(2 * self.newest.len());
+        }
     }
 
     /// How many messages wait for the end of a fragmented message.
@@ -107,9 +124,20 @@ impl Behind {
         self.held.len() as u64
     }
 
+    /// How many keys it knows.
+    #[cfg(test)]
+    pub fn keys(&self) -> usize {
+        self.newest.len()
+    }
+
+    /// Octets of their frames.
+    pub fn held_octets(&self) -> u64 {
+        self.held_octets
+    }
+
     /// Takes what waits for the end of a fragmented message.
     pub fn take_held(&mut self) -> VecDeque<Held> {
-        self.held_payload = 0;
+        self.held_octets = 0;
         std::mem::take(&mut self.held)
     }
 }
@@ -158,7 +186,7 @@ impl Post<'_> {
         }
         match link.proto.check_message() {
             Ok(()) => {}
-            Err(FrameError::FragmentInProgress) => return hold(link, offer, on_slow),
+            Err(FrameError::FragmentInProgress) => return hold(link, offer, on_slow, frame),
             Err(_) => return Outcome::NotOpen,
         }
         if link.limits.send_queue.is_full(link.queue.waiting()) {
@@ -242,9 +270,8 @@ impl Post<'_> {
                 .queue
                 .append_frame(self.pool, Rc::clone(frame), droppable)?;
             if let (Droppable::Outdated, Some(key)) = (droppable, &offer.key) {
-                let behind = link.behind();
-                let before = behind.newest.insert(key.clone(), number);
-                behind.outdated += usize::from(before.is_some());
+                let first = link.queue.first_number();
+                link.behind().note_newest(key, number, first);
             }
         }
         if self.log.is_on() {
@@ -310,8 +337,8 @@ fn in_flight(link: &Link) -> usize {
 }
 
 /// A fragmented message of the program is in progress, between whose parts no other may lie.
-fn hold(link: &mut Link, offer: &Offer, on_slow: Option<OnSlow>) -> Outcome {
-    let waits = link.queue.waiting() + link.behind().held_payload;
+fn hold(link: &mut Link, offer: &Offer, on_slow: Option<OnSlow>, frame: &SharedFrame) -> Outcome {
+    let waits = link.waiting_and_held();
     let is_full = link.limits.send_queue.is_full(waits);
     match on_slow {
         Some(OnSlow::Close) if is_full => return Outcome::TooSlow,
@@ -322,7 +349,7 @@ fn hold(link: &mut Link, offer: &Offer, on_slow: Option<OnSlow>) -> Outcome {
     if behind.held.try_reserve(1).is_err() {
         return Outcome::NoMemory;
     }
-    behind.held_payload += offer.message.payload().len() as u64;
+    behind.held_octets += frame.len() as u64;
     behind.held.push_back((offer.clone(), on_slow));
     Outcome::Queued
 }

@@ -289,3 +289,68 @@ fn who_takes_what_was_published_is_not_idle() {
     }
     assert_eq!(bench.traffic.subscribers(TOPIC), 1);
 }
+
+// A peer that subscribed again and again from the beginning, and read nothing, got the whole history into its queue each time.
+#[test]
+fn who_comes_back_without_end_and_reads_nothing_has_a_bounded_queue() {
+    let mut bench = Bench::new();
+    bench.limits.send_queue = QueueLimits::new(100_000, 0, 0, WhenFull::Refuse);
+    let options = TopicOptions {
+        is_recorded: true,
+        history: 10,
+        max_age: None,
+        on_slow: None,
+    };
+    bench.with(|traffic, shared| traffic.set_topic(TOPIC, &options, shared.reactor));
+    let (id, _peer) = bench.connected(Role::Server);
+    for _ in 0..10 {
+        publish(&mut bench, &[1; 10_000]);
+    }
+    let epoch = bench.traffic.position(TOPIC).unwrap().epoch;
+    let since = Some(Position { epoch, offset: 0 });
+    let answers: Vec<bool> = (0..100)
+        .map(|_| {
+            flush(&mut bench);
+            bench.with(|traffic, shared| {
+                let complete = traffic.subscribe(id, TOPIC, None, since, shared.reactor);
+                traffic.unsubscribe(id, TOPIC, shared.reactor);
+                complete.unwrap()
+            })
+        })
+        .collect();
+    assert!(answers[0] && !answers[99]);
+    assert!(bench.traffic.send_queue_size(id) <= 200_000);
+}
+
+// Each key that there had ever been was known until the queue was empty, which it need never be.
+#[test]
+fn keys_whose_messages_have_gone_out_are_forgotten() {
+    let mut bench = Bench::new();
+    bench.limits.send_queue = QueueLimits::new(1_000_000, 0, 0, WhenFull::Refuse);
+    let (id, mut peer) = bench.connected(Role::Server);
+    bench
+        .with(|traffic, shared| {
+            traffic.subscribe(id, TOPIC, Some(OnSlow::Latest), None, shared.reactor)
+        })
+        .unwrap();
+    let message = Rc::new(Prepared::new(true, false, &[1; 1000]).unwrap());
+    for number in 0..10_000u32 {
+        let options = PublishOptions {
+            key: &number.to_be_bytes(),
+            ..PublishOptions::default()
+        };
+        bench.with(|traffic, shared| {
+            traffic.publish(TOPIC, &message, &options, shared.reactor);
+            traffic.settle(shared.reactor);
+        });
+        if number > 500 {
+            let _ = peer.read(&mut [0; 1004]).unwrap();
+            bench.with(|traffic, shared| traffic.handle_io(id, false, true, shared));
+        } else {
+            flush(&mut bench);
+        }
+    }
+    assert!(bench.traffic.send_queue_size(id) > 1000);
+    let behind = bench.traffic.links.get_mut(id).unwrap().behind();
+    assert!(behind.keys() < 2000, "{}", behind.keys());
+}
