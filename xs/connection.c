@@ -44,6 +44,8 @@ bool ws_sent(pTHX_ ws_connection *conn, evws_status status)
 /* What a settled argument holds; NULL or undef: no octets. */
 static evws_bytes octets(pTHX_ CV *method, SV *data, bool required)
 {
+    if (data && SvROK(data) && ws_is_prepared(aTHX_ data))
+        croak("%s: a prepared message is a message of its own, for send", ws_method_name(aTHX_ method));
     if (data && SvOK(data))
         return ws_bytes(aTHX_ data);
     if (required)

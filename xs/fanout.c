@@ -49,12 +49,15 @@ static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, 
         size_t i;
 
         for (i = 0; i < C_ARRAY_LENGTH(settled); i++)
-            if (o->value[settled[i]] && settled[i] != WS_OPT_UTF8)
+            if (ws_option_given(aTHX_ o, settled[i]))
                 croak("%s: %s was decided when the message was prepared", o->method, ws_option_name(settled[i]));
         return;
     }
     if (!SvOK(value))
         croak("%s: data must be defined", o->method);
+    /* The text of a reference is never what somebody wants to send to many. */
+    if (SvROK(value) && !SvAMAGIC(value))
+        ws_must_be(aTHX_ o->method, "data", "a string or a prepared message", value);
     out->is_binary = ws_option_flag(aTHX_ o, WS_OPT_BINARY);
     out->is_compressible = ws_option_flag(aTHX_ o, WS_OPT_COMPRESS);
     plain = SvROK(value) ? sv_2mortal(newSVsv(value)) : value;
@@ -139,6 +142,8 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     size_t queued;
 
     ws_context_engine(aTHX_ ctx);
+    if (!has_list && count && ws_connection_of(aTHX_ args[0]))
+        ws_must_be(aTHX_ "broadcast", "connections", "an array reference", args[0]);
     ws_options_parse(aTHX_ &o, WS_FOR_BROADCAST, args + has_list, count - has_list);
     if (has_list) {
         to = sv_mortalcopy(to);
@@ -230,7 +235,10 @@ static void read_pair(pTHX_ const ws_options *o, ws_option which, SV **epoch, SV
 /* Whether another object is asked in place of the engine. */
 static bool has_back_end(pTHX_ ws_context *ctx, const ws_options *o)
 {
-    return ctx->back_end && !ws_option_flag(aTHX_ o, WS_OPT_LOCAL);
+    /* Reading the flag can run code that takes the back end away. */
+    const bool is_local = ws_option_flag(aTHX_ o, WS_OPT_LOCAL);
+
+    return ctx->back_end && !is_local;
 }
 
 /* Asks the back end: $object->$method(@arg, \%options). Mortal. */
@@ -251,15 +259,16 @@ static SV *ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int
 }
 
 /* What a topic's, or this publication's, `frame` makes of the data. Mortal. */
-static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data)
+static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data, SV **place)
 {
     SV *arg[3];
     SV *code = SvROK(frame) ? SvRV(frame) : frame;
     evws_position before, after;
 
     arg[0] = data;
-    if (ws_option_given(aTHX_ o, WS_OPT_POSITION)) {
-        read_pair(aTHX_ o, WS_OPT_POSITION, &arg[1], &arg[2]);
+    if (place[0]) {
+        arg[1] = place[0];
+        arg[2] = place[1];
         data = ws_call_scalar(aTHX_ code, arg, 3);
     } else {
         if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &before))
@@ -293,6 +302,7 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     evws_message message;
     evws_publish_options options;
     evws_bytes topic;
+    SV *place[2] = { NULL, NULL };          /* what its count is, if it is counted elsewhere */
     SV *frame;
     size_t subscribers;
 
@@ -301,23 +311,25 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     topic = topic_name(aTHX_ "publish", topic_sv, !count && !ctx->back_end && !ctx->frames && is_plain(data));
     if (!is_plain(data))
         data = sv_mortalcopy(data);
-    if (ctx->back_end && has_back_end(aTHX_ ctx, &o)) {
+    if (has_back_end(aTHX_ ctx, &o)) {
         SV *arg[2];
 
         arg[0] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
-        arg[1] = data;
+        arg[1] = sv_mortalcopy(data);
         return SvREFCNT_inc(ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
     }
     Zero(&options, 1, evws_publish_options);
     options.key = ws_option_octets(aTHX_ &o, WS_OPT_KEY);
     options.is_recorded = !ws_option_given(aTHX_ &o, WS_OPT_POSITION);
+    if (!options.is_recorded)
+        read_pair(aTHX_ &o, WS_OPT_POSITION, &place[0], &place[1]);
     frame = frame_of(aTHX_ ctx, &o, topic);
     if (frame) {
         if (ws_is_prepared(aTHX_ data))
             croak("publish: a message that is prepared cannot be framed");
         if (!SvOK(data))
             croak("publish: data must be defined");
-        data = framed(aTHX_ ctx, &o, frame, topic, sv_mortalcopy(data));
+        data = framed(aTHX_ ctx, &o, frame, topic, sv_mortalcopy(data), place);
     }
     read_message(aTHX_ &o, ctx, data, &message);
     options.except = except(aTHX_ &o, ctx);
@@ -342,7 +354,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
     frame = ws_option_code(aTHX_ &o, WS_OPT_FRAME);
     options.is_recorded = frame || ws_option_given(aTHX_ &o, WS_OPT_HISTORY);
     options.on_slow = on_slow(aTHX_ &o);
-    if (!options.is_recorded && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
+    if (!ws_option_given(aTHX_ &o, WS_OPT_HISTORY) && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
         croak("topic: max_age is for what history keeps, and there is no history");
     ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), topic, &options));
     /* What was there before is freed when this has returned: that can run code. */
@@ -429,12 +441,14 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
     }
     conn = ws_open_connection(aTHX_ self, method);
     if (has_since && conn->ctx->back_end && !is_local) {
-        SV *arg[3];
+        SV *arg[3], *answer;
 
         arg[0] = self;
         arg[1] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
         arg[2] = o.value[WS_OPT_SINCE];
-        return cBOOL(SvTRUE(ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o)));
+        /* Old perls' SvTRUE reads its argument several times. */
+        answer = ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o);
+        return cBOOL(SvTRUE(answer));
     }
     ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, slow, has_since ? &since : NULL,
                                        &is_complete));

@@ -77,8 +77,8 @@ static void unknown_option(pTHX_ const ws_options *o, U32 method, SV *name)
         if (specs[i].methods & method)
             av_push(known, newSVpvn(specs[i].name, specs[i].length));
         else if (method != WS_FOR_DEFLATE && length == specs[i].length && memEQ(text, specs[i].name, length))
-            for (other = WS_FOR_NEW; other <= WS_FOR_ADOPT; other *= 2)
-                if (specs[i].methods & other)
+            for (other = WS_FOR_NEW; other <= WS_FOR_TOPIC; other *= 2)
+                if ((specs[i].methods & other) && other != WS_FOR_SHUTDOWN && other != WS_FOR_DEFLATE)
                     elsewhere = method_name(other);
     }
     arg[0] = sv_2mortal(newSVpv(o->method, 0));
@@ -111,7 +111,8 @@ static void settle_utf8(pTHX_ ws_options *o)
 {
     const bool utf8 = ws_option_flag(aTHX_ o, WS_OPT_UTF8);
 
-    o->value[WS_OPT_UTF8] = boolSV(utf8);
+    if (ws_option_given(aTHX_ o, WS_OPT_UTF8))
+        o->value[WS_OPT_UTF8] = boolSV(utf8);
     if (utf8 && !ws_option_flag(aTHX_ o, WS_OPT_VALIDATE_UTF8))
         croak("%s: utf8 is for text that is UTF-8, and validate_utf8 is false", o->method);
 }

@@ -152,13 +152,15 @@ SV *ws_peer_sv(pTHX_ evws_bytes bytes)
 
 /* ---- calls into Perl: these may die ---- */
 
-/* What is returned, as a mortal copy. */
+/* What is returned, as a mortal copy. A stack of its own keeps `last` and `next` in the code from leaving a loop of the
+ * program around the call: what follows that loop would run in here. */
 SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
 {
     dSP;
     SV *returned;
     int i;
 
+    PUSHSTACKi(PERLSI_UNKNOWN);
     PUSHMARK(SP);
     EXTEND(SP, args);
     for (i = 0; i < args; i++)
@@ -168,6 +170,7 @@ SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
     SPAGAIN;
     returned = sv_mortalcopy(POPs);
     PUTBACK;
+    POPSTACK;
     return returned;
 }
 
