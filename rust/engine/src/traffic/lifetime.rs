@@ -130,12 +130,15 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use evws_proto::connection::FrameKind;
+    use std::rc::Rc;
+
+    use evws_proto::connection::{FrameKind, Prepared};
     use evws_proto::Role;
 
     use super::*;
     use crate::limits::Rate;
     use crate::traffic::bench::{Bench, SECOND};
+    use crate::traffic::fanout::PublishOptions;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -229,16 +232,21 @@ mod tests {
     // Any byte from a peer counted, too, while something was queued for it that it did not take.
     #[test]
     fn a_message_that_is_queued_counts_while_it_goes_out() {
-        for takes in [false, true] {
+        for (takes, is_published) in [(false, false), (true, false), (false, true), (true, true)] {
             let (mut bench, id, mut peer) = watched();
-            let send = |bench: &mut Bench| {
-                bench.with(|traffic, shared| {
+            let payload = vec![1; 4 << 20];
+            bench.with(|traffic, shared| {
+                if is_published {
+                    let message = Rc::new(Prepared::new(true, true, &payload).unwrap());
+                    let subscribed = traffic.subscribe(id, b"t", None, None, shared.reactor);
+                    assert_eq!(subscribed, Ok(true));
+                    traffic.publish(b"t", &message, &PublishOptions::default(), shared.reactor);
+                } else {
                     let kind = FrameKind::message(true);
-                    traffic.send(id, kind, &[1; 4 << 20], shared).unwrap();
-                    traffic.flush(shared);
-                });
-            };
-            send(&mut bench);
+                    traffic.send(id, kind, &payload, shared).unwrap();
+                }
+                traffic.flush(shared);
+            });
             let mut bytes = vec![0; 100_000];
             for _ in 0..5 {
                 bench.reactor.advance(STEP);
