@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | where a connection stands | `state.rs` |
 //! | from a readable descriptor to a message | `receive.rs` |
+//! | Pings, Pongs and Closes of the peer | `control.rs` |
 //! | from a message to the kernel, and what the kernel refuses | `send.rs` |
 //! | how long a closing peer is waited for, and what is left of a closed connection | `closing.rs` |
 //! | whether the peer is still there | `keepalive.rs` |
@@ -16,6 +17,7 @@
 mod bench;
 mod closing;
 mod codecs;
+mod control;
 mod fanout;
 mod keepalive;
 mod lifetime;

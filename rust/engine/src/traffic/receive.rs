@@ -6,8 +6,9 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use evws_proto::connection::{Connection, Failure, FrameKind, Received, WholeMessage};
+use evws_proto::connection::{Connection, Failure, Received, WholeMessage};
 
+use super::control::Control;
 use super::link::{Link, Links};
 use super::rates::ANY;
 use super::send::log_frame;
@@ -16,10 +17,9 @@ use super::{change, Traffic, BUFFER};
 use crate::event::{Event, Id};
 use crate::limits::RateLimit;
 use crate::log::{Log, Topic};
-use crate::reactor::Timer;
 use crate::shared::Shared;
+use crate::sys;
 use crate::tls::records::{Sink, TlsConnection};
-use crate::{sys, timeouts};
 
 /// Events of one batch that are delivered in one turn of the loop.
 const EVENTS_PER_TURN: u32 = 4096;
@@ -30,9 +30,6 @@ const PIECE: usize = 1024;
 const DIRECT: u64 = 16 * 1024;
 /// Why a connection ends whose bytes cannot be kept.
 const NO_MEMORY: &str = "what was received does not fit into memory";
-/// An RFC 6455 control frame carries no more than this.
-const CONTROL_PAYLOAD: usize = 125;
-
 /// Bytes in the receive buffer that one connection has yet to parse.
 #[derive(Default)]
 struct Batch {
@@ -80,6 +77,16 @@ impl Input {
     /// Gives the receive buffer's memory back.
     pub fn release_buffer(&mut self) {
         self.buffer = Vec::new();
+    }
+
+    /// Whether bytes of the batch wait to be parsed.
+    pub fn has_batch(&self) -> bool {
+        self.batch.start < self.batch.end
+    }
+
+    /// Nothing more of the batch is parsed.
+    pub fn end_batch(&mut self) {
+        self.batch = Batch::default();
     }
 
     /// Connections with bytes that the last turn has left unparsed are parsed in this one.
@@ -143,40 +150,6 @@ impl Input {
         }
         let direct = std::mem::take(&mut link.direct);
         self.begin(link.id, direct, end);
-    }
-}
-
-/// A Ping's payload, to be sent back.
-type Echo = ([u8; CONTROL_PAYLOAD], usize);
-
-/// What was received if it is no message, without the borrow of the bytes.
-enum Control {
-    Nothing,
-    Pong(Vec<u8>),
-    Ping(Echo),
-    Close { code: Option<u16>, reason: Vec<u8> },
-    Failed { code: u16, text: &'static str },
-}
-
-impl From<Received<'_>> for Control {
-    fn from(received: Received<'_>) -> Control {
-        match received {
-            Received::NeedMore | Received::Message { .. } => Control::Nothing,
-            Received::Ping(payload) => {
-                let mut echo = [0; CONTROL_PAYLOAD];
-                echo[..payload.len()].copy_from_slice(payload);
-                Control::Ping((echo, payload.len()))
-            }
-            Received::Pong(payload) => Control::Pong(payload.to_vec()),
-            Received::Close { code, reason } => Control::Close {
-                code,
-                reason: reason.to_vec(),
-            },
-            Received::Failed(failure) => Control::Failed {
-                code: failure.code,
-                text: failure.text,
-            },
-        }
     }
 }
 
@@ -465,74 +438,6 @@ impl Traffic {
             self.count_rate(id, RateLimit::Messages, 1, shared);
         }
         is_wanted.then_some(Event::Message { id, binary })
-    }
-
-    fn handle_control(
-        &mut self,
-        id: Id,
-        control: Control,
-        shared: &mut Shared<'_>,
-    ) -> Option<Event> {
-        let link = self.links.get_mut(id)?;
-        match control {
-            Control::Nothing => None,
-            Control::Pong(payload) => {
-                let now = shared.reactor.clock().now();
-                if link.pulse.take_pong(self.ping_tag, &payload, now) {
-                    self.put_off_look(id, shared.reactor);
-                    return None;
-                }
-                if !link.wants.pong || link.state.is_closing() {
-                    return None;
-                }
-                shared.outbox.data_mut().payload = payload;
-                Some(Event::Pong { id })
-            }
-            Control::Ping((echo, length)) => {
-                self.answer_ping(id, &echo[..length], shared);
-                None
-            }
-            Control::Close { code, reason } => {
-                if let Some(code) = code {
-                    self.log.write(
-                        Topic::State,
-                        id,
-                        format_args!("the peer closes with code {code}"),
-                    );
-                }
-                let unread = self.input.batch.start < self.input.batch.end;
-                let is_clean = !unread && link.unparsed.is_empty();
-                self.input.batch = Batch::default();
-                shared.outbox.data_mut().payload = reason;
-                // Nothing goes out if this answers our own.
-                self.queue_close(id, code, &[], shared.reactor);
-                let code = code.unwrap_or(1005);
-                self.linger(id, code, is_clean, shared.reactor);
-                Some(Event::Close { id, code })
-            }
-            Control::Failed { code, text } => {
-                self.input.batch = Batch::default();
-                shared.outbox.data_mut().payload = text.into();
-                self.fail(id, code, text, shared);
-                Some(Event::Error { id })
-            }
-        }
-    }
-
-    /// Every Ping gets its own Pong. A peer that takes none is not read from for a while.
-    fn answer_ping(&mut self, id: Id, payload: &[u8], shared: &mut Shared<'_>) {
-        self.queue_control(id, FrameKind::Pong, payload);
-        if self.links.get(id).is_some_and(|link| link.pongs.throttle()) {
-            self.log.write(
-                Topic::State,
-                id,
-                format_args!("reading waits: the peer does not take the Pongs"),
-            );
-            shared
-                .reactor
-                .start(id, Timer::Pongs, Some(timeouts::PONGS));
-            shared.reactor.touch(id);
-        }
     }
 
     /// Bytes of the receive buffer, which the last event has named.
