@@ -4,6 +4,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Compress::Raw::Zlib;
 use Crowd;
+use Deflate;
 use EV;
 use EV::Websockets;
 use Frame;
@@ -36,6 +37,25 @@ use Test::More;
     my $stats = $conn->stats;
     is($stats->{messages_sent}, 4, 'counted');
     is($stats->{payload_sent}, 6 + 2 + 5 + 6, 'with their octets');
+}
+
+# With context takeover, what follows a publication that was written without a queue refers to nothing before it.
+{
+    my $crowd = Crowd->new(peers => 0, listen => { deflate => { threshold => 1, server_no_context_takeover => 0 } });
+    $crowd->join_in(headers => { 'Sec-WebSocket-Extensions' => 'permessage-deflate' });
+    my ($conn, $inflate) = ($crowd->conn(0), Deflate->new);
+    my $words = join ' ', map { $_ * 7919 % 1009 } 1 .. 40;
+    $conn->subscribe('t');
+    my @got;
+    for my $round (1 .. 3) {
+        $conn->send("sent $round $words");
+        push @got, $crowd->frames(0, 1);
+        $crowd->ctx->publish('t', join ' ', map { $_ * 7907 % 1013 } $round .. 60);
+        push @got, $crowd->frames(0, 1);
+    }
+    is_deeply([ map { $_->{rsv} } @got ], [ (4) x 6 ], 'all are compressed');
+    my @texts = map { eval { $inflate->inflate($_->{payload}) } } @got;
+    is_deeply([ map { $texts[ 2 * $_ - 2 ] } 1 .. 3 ], [ map { "sent $_ $words" } 1 .. 3 ], 'and understood');
 }
 
 # What is queued outlives the object.

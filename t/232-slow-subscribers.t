@@ -120,26 +120,29 @@ for my $how ('default', 'close', 'croak') {
     require Certificates;
     require Pair;
     SKIP: {
-        skip 'no openssl', 2 if !eval { Certificates->can('new') } || system('openssl version >/dev/null 2>&1');
+        skip 'no openssl', 4 if !eval { Certificates->can('new') } || system('openssl version >/dev/null 2>&1');
         my $made = Certificates->new;
         $made->ca('ca');
         $made->issue('server', issuer => 'ca');
-        my @got;
-        my $pair = Pair->open(
-            scheme => 'wss', context => { ssl_ca => $made->file('ca.pem') },
-            listen => { $made->listen_with('server'), max_send_queue => 300_000 },
-            connect => { on_message => sub { push @got, 0 + substr $_[1], 0, 8 } },
-        );
-        my ($conn, $ctx, $number) = ($pair->s, $pair->context, 0);
-        $conn->subscribe('t', on_slow => 'drop_old');
-        $pair->c->pause_recv;
-        for (1 .. 2000) {
-            $ctx->publish('t', sprintf('%08d', ++$number) . 'y' x (50 + int rand 4000)) for 1 .. 3;
-            EV::run(EV::RUN_NOWAIT);
+        for my $case ([ drop_old => 300_000 ], [ latest => 3000 ]) {
+            my ($policy, $limit) = @$case;
+            my @got;
+            my $pair = Pair->open(
+                scheme => 'wss', context => { ssl_ca => $made->file('ca.pem') },
+                listen => { $made->listen_with('server'), max_send_queue => $limit },
+                connect => { on_message => sub { push @got, 0 + substr $_[1], 0, 8 } },
+            );
+            my ($conn, $ctx, $number) = ($pair->s, $pair->context, 0);
+            $conn->subscribe('t', on_slow => $policy);
+            $pair->c->pause_recv;
+            for (1 .. 2000) {
+                $ctx->publish('t', sprintf('%08d', ++$number) . 'y' x (50 + int rand 4000), key => $number % 10) for 1 .. 3;
+                EV::run(EV::RUN_NOWAIT);
+            }
+            $pair->c->resume_recv;
+            run_until(sub { @got && $got[-1] == $number }, "over TLS, $policy: the last one arrives");
+            is_deeply(\@got, [ sort { $a <=> $b } @got ], "over TLS, $policy: every message is whole and in order");
         }
-        $pair->c->resume_recv;
-        run_until(sub { @got && $got[-1] == $number }, 'over TLS: the last one arrives');
-        is_deeply(\@got, [ sort { $a <=> $b } @got ], 'over TLS: every message is whole and in order');
     }
 }
 

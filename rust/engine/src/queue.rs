@@ -873,4 +873,28 @@ mod tests {
         waiting.advance(12, &mut pool);
         assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
     }
+
+    #[test]
+    fn what_may_not_be_outdated_stays_and_so_does_what_has_begun() {
+        let mut pool = ChunkPool::default();
+        let mut waiting = SendQueue::default();
+        let kinds = [
+            Droppable::Outdated,
+            Droppable::Outdated,
+            Droppable::Outdated,
+            Droppable::No,
+            Droppable::Old,
+        ];
+        for (number, droppable) in (1..).zip(kinds) {
+            waiting
+                .append_frame(&mut pool, shared(number, 300), droppable)
+                .unwrap();
+        }
+        waiting.advance(1, &mut pool);
+        // The rest of the first frame and a part of the second one are encrypted already.
+        assert_eq!(waiting.drop_others(|_| false, 304, &mut pool), 1);
+        assert_eq!(waiting.drop_others(|_| false, 304, &mut pool), 0);
+        waiting.advance(303, &mut pool);
+        assert_eq!(waiting_frames(&waiting), [2, 4, 5]);
+    }
 }
