@@ -86,6 +86,17 @@ use Test::More;
     is_deeply($crowd->got(1, 6), [ 2, 4, 5, 6, 8, 9 ], 'for the other one, too');
 }
 
+# Every question about a queue counts what was published just before.
+for my $ask (qw(stats totals is_writable)) {
+    my $crowd = Crowd->new(peers => 1, listen => { max_send_queue => 3 });
+    my ($ctx, $conn) = ($crowd->ctx, $crowd->conn(0));
+    $conn->subscribe('t');
+    $ctx->publish('t', 'four');
+    my $found = $ask eq 'stats' ? $conn->stats->{messages_sent} : $ask eq 'totals' ? $ctx->stats->{messages_sent}
+        : !$conn->is_writable;
+    is($found, 1, "$ask: the message is counted");
+}
+
 # Who subscribes gets what is published afterwards, who has left what was published before.
 {
     my $crowd = Crowd->new(peers => 2);
