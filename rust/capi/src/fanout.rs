@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evws_engine::{Message, OnSlow, Position, PublishOptions, TopicOptions};
+use evws_engine::{FanoutMessage, OnSlow, Position, PublishOptions, TopicOptions};
 
 use crate::context::evws_context;
 use crate::guard::{act, ask, call, drive, Unanswered};
@@ -91,18 +91,18 @@ unsafe fn lent<'a>(bytes: evws_bytes) -> &'a [u8] {
 
 /// # Safety
 /// `message` is null, or may be read with its payload as long as the result is used.
-unsafe fn message<'a>(message: *const evws_message) -> Result<Message<'a>, Unanswered> {
+unsafe fn message<'a>(message: *const evws_message) -> Result<FanoutMessage<'a>, Unanswered> {
     // SAFETY: the caller's promise.
     let message = unsafe { message.as_ref() };
     let message = message.ok_or(Unanswered::Status(EVWS_STATUS_NULL_POINTER))?;
     Ok(match message.prepared {
-        0 => Message::New {
+        0 => FanoutMessage::New {
             is_binary: message.is_binary,
             is_compressible: message.is_compressible,
             // SAFETY: the caller's promise.
             payload: unsafe { lent(message.payload) },
         },
-        number => Message::Prepared(number),
+        number => FanoutMessage::Prepared(number),
     })
 }
 
@@ -120,8 +120,8 @@ pub unsafe extern "C" fn evws_prepare(
     // SAFETY: as promised above.
     unsafe {
         call(context, out, |engine| match message(data)? {
-            Message::Prepared(number) => Ok(number),
-            Message::New {
+            FanoutMessage::Prepared(number) => Ok(number),
+            FanoutMessage::New {
                 is_binary,
                 is_compressible,
                 payload,

@@ -9,7 +9,7 @@ use crate::traffic::{OnSlow, Position, PublishOptions, SendError, TopicOptions};
 
 /// A message for many connections.
 #[derive(Clone, Copy, Debug)]
-pub enum Message<'a> {
+pub enum FanoutMessage<'a> {
     /// One that was prepared, by its number.
     Prepared(u64),
     /// One that is prepared for this call alone.
@@ -43,10 +43,10 @@ impl Context {
     }
 
     /// `None`: it was forgotten.
-    fn message(&self, message: Message<'_>) -> Result<Option<Rc<Prepared>>, SendError> {
+    fn message(&self, message: FanoutMessage<'_>) -> Result<Option<Rc<Prepared>>, SendError> {
         match message {
-            Message::Prepared(number) => Ok(self.traffic.prepared(number)),
-            Message::New {
+            FanoutMessage::Prepared(number) => Ok(self.traffic.prepared(number)),
+            FanoutMessage::New {
                 is_binary,
                 is_compressible,
                 payload,
@@ -76,7 +76,7 @@ impl Context {
     /// [`SendError::NoMemory`]
     pub fn broadcast(
         &mut self,
-        message: Message<'_>,
+        message: FanoutMessage<'_>,
         ids: &[Id],
         except: Id,
     ) -> Result<usize, SendError> {
@@ -93,7 +93,7 @@ impl Context {
     /// [`SendError::NoMemory`]
     pub fn broadcast_to(
         &mut self,
-        message: Message<'_>,
+        message: FanoutMessage<'_>,
         topic: &[u8],
         except: Id,
     ) -> Result<usize, SendError> {
@@ -109,7 +109,7 @@ impl Context {
     pub fn publish(
         &mut self,
         topic: &[u8],
-        message: Message<'_>,
+        message: FanoutMessage<'_>,
         options: &PublishOptions<'_>,
     ) -> Result<usize, SendError> {
         self.reactor.clock().begin_turn();

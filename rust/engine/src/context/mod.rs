@@ -29,7 +29,7 @@ use crate::traffic::{Expired, Life, Traffic};
 use shutdown::Shutdown;
 
 pub use calls::{usual_response, ConnectionState};
-pub use fanout::Message;
+pub use fanout::FanoutMessage;
 
 /// All sources of one event loop.
 pub struct Context {

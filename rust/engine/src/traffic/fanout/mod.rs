@@ -38,7 +38,7 @@ use crate::reactor::{Reactor, Timer, CONTEXT};
 use crate::shared::Shared;
 use crate::sys;
 use history::Record;
-use slow::{Offer, Outcome, Post};
+use slow::{Offer, OfferOutcome, Post};
 use topics::{TopicIndex, Topics};
 
 pub use history::Position;
@@ -87,7 +87,7 @@ pub struct Fanout {
     last_prepared: u64,
     pending: Vec<Publication>,
     /// Connections that are to fail, and those that have lost messages and want to know.
-    to_tell: Vec<(Id, Outcome)>,
+    to_tell: Vec<(Id, OfferOutcome)>,
 }
 
 impl Fanout {
@@ -230,11 +230,11 @@ impl Traffic {
         }
         let on_slow = Some(OnSlow::of_receiver(when_full));
         match self.offer_one(id, message, on_slow, shared.reactor) {
-            Outcome::Queued => Ok(()),
-            Outcome::NotOpen => Err(SendError::NotOpen),
-            Outcome::NoMemory => Err(SendError::NoMemory),
-            Outcome::Dropped => Err(SendError::Dropped),
-            Outcome::TooSlow => {
+            OfferOutcome::Queued => Ok(()),
+            OfferOutcome::NotOpen => Err(SendError::NotOpen),
+            OfferOutcome::NoMemory => Err(SendError::NoMemory),
+            OfferOutcome::Dropped => Err(SendError::Dropped),
+            OfferOutcome::TooSlow => {
                 self.fail_slow(id, shared);
                 Err(SendError::Dropped)
             }
@@ -261,11 +261,11 @@ impl Traffic {
             };
             let on_slow = OnSlow::of_receiver(link.limits.send_queue.when_full);
             let outcome = self.offer_one(id, message, Some(on_slow), reactor);
-            count += usize::from(outcome == Outcome::Queued);
-            if let (Outcome::Dropped, Some(link)) = (outcome, self.links.get_mut(id)) {
+            count += usize::from(outcome == OfferOutcome::Queued);
+            if let (OfferOutcome::Dropped, Some(link)) = (outcome, self.links.get_mut(id)) {
                 note_dropped(link, link.dropped - 1, &mut self.fanout.to_tell);
             }
-            if matches!(outcome, Outcome::TooSlow | Outcome::NoMemory) {
+            if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
                 self.fanout.to_tell.push((id, outcome));
             }
         }
@@ -278,9 +278,9 @@ impl Traffic {
         message: &Rc<Prepared>,
         on_slow: Option<OnSlow>,
         reactor: &Reactor,
-    ) -> Outcome {
+    ) -> OfferOutcome {
         let Some(link) = self.links.get_mut(id) else {
-            return Outcome::NotOpen;
+            return OfferOutcome::NotOpen;
         };
         let offer = Offer {
             message: Rc::clone(message),
@@ -348,7 +348,7 @@ impl Traffic {
         let missed: Vec<_> = missed.map(|kept| Rc::clone(&kept.message)).collect();
         for message in missed {
             let outcome = self.offer_one(id, &message, None, reactor);
-            if outcome != Outcome::Queued {
+            if outcome != OfferOutcome::Queued {
                 self.fanout.to_tell.push((id, outcome));
                 return false;
             }
@@ -535,8 +535,8 @@ impl Traffic {
         self.deliver_pending(true, shared.reactor);
         for (id, outcome) in std::mem::take(&mut self.fanout.to_tell) {
             match outcome {
-                Outcome::TooSlow => self.fail_slow(id, shared),
-                Outcome::NoMemory => self.fail_without_memory(id, shared),
+                OfferOutcome::TooSlow => self.fail_slow(id, shared),
+                OfferOutcome::NoMemory => self.fail_without_memory(id, shared),
                 _ => shared.outbox.push(Event::Dropped { id, messages: 0 }),
             }
         }
@@ -649,7 +649,7 @@ impl Traffic {
                     let on_slow = on_slow.unwrap_or(OnSlow::of_subscriber(when_full));
                     post.offer(link, &publication.offer, Some(on_slow), frame)
                 };
-                if matches!(outcome, Outcome::TooSlow | Outcome::NoMemory) {
+                if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
                     to_tell.push((id, outcome));
                     break;
                 }
@@ -680,7 +680,7 @@ impl Traffic {
                 clock: reactor.clock(),
             };
             let outcome = post.offer(link, &offer, on_slow, &frame);
-            if matches!(outcome, Outcome::TooSlow | Outcome::NoMemory) {
+            if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
                 self.fanout.to_tell.push((id, outcome));
                 break;
             }
@@ -701,7 +701,7 @@ fn takes_frames_directly(link: &Link) -> bool {
 }
 
 /// The program is to hear that messages were dropped, if it wants to.
-fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, Outcome)>) {
+fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, OfferOutcome)>) {
     let dropped = link.dropped - before;
     if dropped == 0 || !link.wants.dropped {
         return;
@@ -709,7 +709,7 @@ fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, Outcome)>) 
     let id = link.id;
     let behind = link.behind();
     if behind.untold == 0 {
-        to_tell.push((id, Outcome::Dropped));
+        to_tell.push((id, OfferOutcome::Dropped));
     }
     behind.untold += dropped;
 }

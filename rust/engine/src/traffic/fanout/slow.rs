@@ -144,7 +144,7 @@ impl Behind {
 
 /// What has become of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OfferOutcome {
     /// It waits to be sent.
     Queued,
     /// It was dropped.
@@ -180,19 +180,19 @@ impl Post<'_> {
         offer: &Offer,
         on_slow: Option<OnSlow>,
         frame: &SharedFrame,
-    ) -> Outcome {
+    ) -> OfferOutcome {
         if !link.state.is_open() {
-            return Outcome::NotOpen;
+            return OfferOutcome::NotOpen;
         }
         match link.proto.check_message() {
             Ok(()) => {}
             Err(FrameError::FragmentInProgress) => return hold(link, offer, on_slow, frame),
-            Err(_) => return Outcome::NotOpen,
+            Err(_) => return OfferOutcome::NotOpen,
         }
         if link.limits.send_queue.is_full(link.queue.waiting()) {
             match on_slow {
                 None => {}
-                Some(OnSlow::Close) => return Outcome::TooSlow,
+                Some(OnSlow::Close) => return OfferOutcome::TooSlow,
                 Some(OnSlow::DropNew) => return drop_new(link),
                 Some(OnSlow::DropOld) => {
                     self.drop_old(link);
@@ -204,8 +204,8 @@ impl Post<'_> {
             }
         }
         match self.queue(link, offer, on_slow, frame) {
-            Ok(()) => Outcome::Queued,
-            Err(NoMemory) => Outcome::NoMemory,
+            Ok(()) => OfferOutcome::Queued,
+            Err(NoMemory) => OfferOutcome::NoMemory,
         }
     }
 
@@ -216,25 +216,25 @@ impl Post<'_> {
         offer: &Offer,
         frame: &SharedFrame,
         begun: &mut usize,
-    ) -> Outcome {
+    ) -> OfferOutcome {
         let taken = frame.len().min(*begun);
         *begun -= taken;
         if taken == frame.len() {
             link.queue.count_written(taken);
             self.count(link, offer);
-            return Outcome::Queued;
+            return OfferOutcome::Queued;
         }
         if link
             .queue
             .append_frame(self.pool, Rc::clone(frame), Droppable::No)
             .is_err()
         {
-            return Outcome::NoMemory;
+            return OfferOutcome::NoMemory;
         }
         link.queue.advance(taken, self.pool);
         self.count(link, offer);
         self.note_queued(link);
-        Outcome::Queued
+        OfferOutcome::Queued
     }
 
     fn queue(
@@ -337,24 +337,29 @@ fn in_flight(link: &Link) -> usize {
 }
 
 /// A fragmented message of the program is in progress, between whose parts no other may lie.
-fn hold(link: &mut Link, offer: &Offer, on_slow: Option<OnSlow>, frame: &SharedFrame) -> Outcome {
+fn hold(
+    link: &mut Link,
+    offer: &Offer,
+    on_slow: Option<OnSlow>,
+    frame: &SharedFrame,
+) -> OfferOutcome {
     let waits = link.waiting_and_held();
     let is_full = link.limits.send_queue.is_full(waits);
     match on_slow {
-        Some(OnSlow::Close) if is_full => return Outcome::TooSlow,
+        Some(OnSlow::Close) if is_full => return OfferOutcome::TooSlow,
         Some(_) if is_full => return drop_new(link),
         _ => {}
     }
     let behind = link.behind();
     if behind.held.try_reserve(1).is_err() {
-        return Outcome::NoMemory;
+        return OfferOutcome::NoMemory;
     }
     behind.held_octets += frame.len() as u64;
     behind.held.push_back((offer.clone(), on_slow));
-    Outcome::Queued
+    OfferOutcome::Queued
 }
 
-fn drop_new(link: &mut Link) -> Outcome {
+fn drop_new(link: &mut Link) -> OfferOutcome {
     link.dropped += 1;
-    Outcome::Dropped
+    OfferOutcome::Dropped
 }

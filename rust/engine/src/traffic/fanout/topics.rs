@@ -34,7 +34,7 @@ pub struct Membership {
 }
 
 /// A topic.
-pub struct Topic {
+pub struct TopicState {
     /// Its name, any octets.
     pub name: Rc<[u8]>,
     /// Its number, which no other topic has had.
@@ -51,7 +51,7 @@ pub struct Topic {
 #[derive(Default)]
 pub struct Topics {
     names: HashMap<Rc<[u8]>, TopicIndex>,
-    table: Vec<Option<Topic>>,
+    table: Vec<Option<TopicState>>,
     free: Vec<TopicIndex>,
     /// How many there have been.
     begun: u64,
@@ -74,7 +74,7 @@ impl Topics {
         }
         let name: Rc<[u8]> = name.into();
         self.begun += 1;
-        let topic = Topic {
+        let topic = TopicState {
             name: Rc::clone(&name),
             number: self.begun,
             subscribers: Vec::new(),
@@ -96,17 +96,17 @@ impl Topics {
     }
 
     /// A topic that is there.
-    pub fn get(&self, index: TopicIndex) -> Option<&Topic> {
+    pub fn get(&self, index: TopicIndex) -> Option<&TopicState> {
         self.table.get(index as usize)?.as_ref()
     }
 
     /// A topic that is there.
-    pub fn get_mut(&mut self, index: TopicIndex) -> Option<&mut Topic> {
+    pub fn get_mut(&mut self, index: TopicIndex) -> Option<&mut TopicState> {
         self.table.get_mut(index as usize)?.as_mut()
     }
 
     /// All of them, by their places.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut TopicState> {
         self.table.iter_mut().flatten()
     }
 
