@@ -218,3 +218,23 @@ fn headers_belong_to_their_event_alone() {
         "{seen_headers:?}"
     );
 }
+
+/// `on_drain` says that there is room. A program that had sent again before it was told heard that of a queue which
+/// was full again.
+#[test]
+fn a_queue_that_is_long_again_is_not_told_of_as_empty() {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(listen_options()).unwrap();
+    let (_peer, id) = peer(&mut ours, port);
+    let context = &mut ours.context;
+    assert_eq!(events(context), []);
+    context.handle_prepare();
+    context.send(id, FrameKind::Text, b"a").unwrap();
+    context.flush();
+    context.send(id, FrameKind::Text, b"b").unwrap();
+    assert_eq!(context.poll_event(), None);
+    context.handle_prepare();
+    context.flush();
+    assert_eq!(context.poll_event(), Some(Event::Drain { id }));
+    assert_eq!(context.poll_event(), None);
+}

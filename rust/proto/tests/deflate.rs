@@ -150,3 +150,22 @@ fn rsv1_stands_on_the_first_frame_of_a_message_alone() {
         &[Event::Failed(1002, reserved)],
     );
 }
+
+/// What is compressed must not be read straight into the message, where what it inflates to has its place.
+#[test]
+fn a_compressed_message_wants_nothing_directly() {
+    let mut client = connection(Role::Client, &agreement(false, 15));
+    let payload = [&[0x00, 0x64, 0x00, 0x9b, 0xff][..], &[b'a'; 100], &[0x00]].concat();
+    let wire = frame_of(true, RSV1, Opcode::Text, &payload);
+    for cut in 1..wire.len() {
+        let mut client = connection(Role::Client, &agreement(false, 15));
+        assert_eq!(feed(&mut client, &wire[..cut]), []);
+        assert_eq!(client.payload_wanted(), 0, "{cut} octets");
+        assert!(client.payload_buffer().is_none());
+        assert_eq!(feed(&mut client, &wire[cut..]), [text(&"a".repeat(100))]);
+    }
+    // One that is not compressed may be, though others could.
+    let plain = frame_of(true, 0, Opcode::Text, &[b'b'; 100]);
+    assert_eq!(feed(&mut client, &plain[..50]), []);
+    assert_eq!(client.payload_wanted(), 52);
+}

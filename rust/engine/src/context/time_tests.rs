@@ -265,3 +265,64 @@ fn watched(context: &mut Context) -> Id {
     assert_eq!(watch.interest, Some(Interest::READ));
     watch.token
 }
+
+/// The loop has to be told of the deadline: where nothing else happened it slept through it. A second call, with more
+/// time or with none, must not make it later.
+#[test]
+fn a_shutdown_ends_in_its_time_whatever_is_asked_for_later() {
+    let (mut ours, port) = listening(listen_options());
+    let (peer, id) = upgraded(&mut ours, port);
+    ours.context.begin_shutdown(Some(CLOSE_TIMEOUT), 1001, b"");
+    ours.context
+        .begin_shutdown(Some(CLOSE_TIMEOUT - SECOND), 1001, b"");
+    ours.turn();
+    let soonest = |ours: &Loop| ours.context.poll_deadline().expect("a deadline");
+    assert!(soonest(&ours) <= CLOSE_TIMEOUT - SECOND);
+    assert_eq!(pass(&mut ours, SECOND), []);
+    ours.context.begin_shutdown(Some(CLOSE_TIMEOUT), 1001, b"");
+    ours.context.begin_shutdown(None, 1001, b"");
+    ours.turn();
+    assert!(soonest(&ours) <= CLOSE_TIMEOUT - 2 * SECOND);
+    ours.context.reactor.advance(CLOSE_TIMEOUT - 2 * SECOND);
+    ours.context.handle_timeout();
+    let cut = Event::Close { id, code: 1006 };
+    let mut events = Vec::from_iter(std::iter::from_fn(|| ours.context.poll_event()));
+    assert_eq!(events, [cut]);
+    ours.run(|_, seen| {
+        events.push(seen.event);
+        events.len() == 5
+    });
+    let told = Event::ShutDown { timed_out: 1 };
+    assert_eq!(events[1..], [told; 4]);
+    assert_eq!(ours.context.poll_deadline(), None);
+    drop(peer);
+}
+
+/// What a client sends before it is answered is kept for the connection that comes of it, and not without end.
+#[test]
+fn a_client_that_waits_for_a_decision_is_read_up_to_a_limit() {
+    const LIMIT: usize = 64 * 1024;
+    let mut options = listen_options();
+    options.upgrade.ask = true;
+    let (mut ours, port) = listening(options);
+    let mut peer = connect(port);
+    peer.write_all(REQUEST).unwrap();
+    let mut id = 0;
+    ours.run(|_, seen| {
+        if let Event::Handshake { id: asked, .. } = seen.event {
+            id = asked;
+        }
+        id != 0
+    });
+    peer.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    while ours.context.arrivals.interest(id).unwrap().1 == Some(Interest::READ) {
+        assert!(sent < 16 * LIMIT, "it is read without end");
+        match peer.write(&[0; 4096]) {
+            Ok(count) => sent += count,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        ours.context.handle_io(id, true, false);
+    }
+    assert!(sent >= LIMIT, "{sent}");
+}

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use evws_proto::handshake::Negotiated;
 use evws_proto::Role;
 
 use super::{Traffic, Upgraded};
@@ -26,6 +27,7 @@ pub struct Bench {
     /// Those of the connections that are made next.
     pub limits: Limits,
     pub wants: Wants,
+    pub deflate: Option<Negotiated>,
 }
 
 impl Bench {
@@ -55,7 +57,7 @@ impl Bench {
             },
             tls: None,
             protocol: None,
-            deflate: None,
+            deflate: self.deflate.clone(),
             unparsed: Vec::new(),
             is_shared: false,
             guest: None,
@@ -82,6 +84,21 @@ impl Bench {
             self.with(|traffic, shared| traffic.expire(id, timer, shared));
         }
         self.events()
+    }
+
+    /// Reads once, and parses what has been read. The events of that.
+    pub fn receive(&mut self, id: Id) -> Vec<Event> {
+        self.with(|traffic, shared| traffic.handle_io(id, true, false, shared));
+        self.parse()
+    }
+
+    /// Parses all that has been read. The events of that.
+    pub fn parse(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while self.traffic.has_input() {
+            events.extend(self.with(Traffic::parse_next));
+        }
+        events
     }
 
     /// The events that wait.

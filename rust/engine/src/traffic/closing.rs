@@ -234,7 +234,8 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
     use crate::timeouts;
@@ -298,6 +299,35 @@ mod tests {
         assert_eq!(bench.traffic.count(), 0);
     }
 
+    /// Whether the stream ends behind what has arrived.
+    fn has_ended(peer: &mut UnixStream) -> bool {
+        peer.set_nonblocking(true).unwrap();
+        match peer.read_to_end(&mut Vec::new()) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        }
+    }
+
+    /// With unread bytes behind the peer's Close our side ends the stream, whichever it is: nobody else may do it.
+    #[test]
+    fn who_has_left_bytes_unread_ends_its_side_of_the_stream() {
+        for (role, wire) in [
+            (Role::Server, &b"\x88\x80\0\0\0\0more"[..]),
+            (Role::Client, b"\x88\0more"),
+        ] {
+            let mut bench = Bench::new();
+            let (id, mut peer) = bench.connected(role);
+            peer.write_all(wire).unwrap();
+            assert_eq!(bench.receive(id), [Event::Close { id, code: 1005 }]);
+            bench.with(|traffic, shared| traffic.flush(shared));
+            assert_eq!(bench.traffic.count(), 1, "{role:?}");
+            assert!(has_ended(&mut peer), "{role:?}");
+        }
+    }
+
     #[test]
     fn a_server_that_has_seen_both_close_frames_ends_at_once_and_a_client_waits() {
         for (role, close, left) in [
@@ -315,6 +345,9 @@ mod tests {
             assert_eq!(bench.traffic.count(), 1, "our Close is not out");
             bench.with(|traffic, shared| traffic.flush(shared));
             assert_eq!(bench.traffic.count(), left, "{role:?}");
+            if role == Role::Client {
+                assert!(!has_ended(&mut peer), "the server's end comes first");
+            }
             assert_eq!(bench.pass(CLOSE_TIMEOUT - SECOND), []);
             assert_eq!(bench.traffic.count(), left, "{role:?}");
             bench.pass(SECOND);

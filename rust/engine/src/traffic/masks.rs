@@ -40,3 +40,26 @@ impl Masks {
             .map_or([0; 4], |(_, generator)| generator.next_u32().to_ne_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child made by fork has its parent's generator, which says whose it is. One that went on with it sent its
+    /// parent's masks a second time.
+    #[test]
+    fn a_generator_of_another_process_is_not_used() {
+        let seeded = || StdRng::seed_from_u64(1);
+        let of = |process| Masks {
+            generator: Some((process, seeded())),
+        };
+        let ours = sys::process_id();
+        let mut kept = of(ours);
+        kept.prepare();
+        assert_eq!(kept.next(), seeded().next_u32().to_ne_bytes());
+        let mut inherited = of(ours + 1);
+        inherited.prepare();
+        assert_ne!(inherited.next(), seeded().next_u32().to_ne_bytes());
+        assert_ne!(of(ours + 1).number(), seeded().next_u64());
+    }
+}

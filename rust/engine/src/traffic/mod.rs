@@ -29,6 +29,8 @@ mod receive;
 mod send;
 mod state;
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod unparsed;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};

@@ -352,6 +352,11 @@ mod tests {
             error(&format!("{GOOD}X: {}", "x".repeat(limits.size))),
             too_large
         );
+        // The same when all of it, and its end, has come in one piece.
+        assert_eq!(
+            error(&format!("{GOOD}X: {}\r\n\r\n", "x".repeat(limits.size))),
+            too_large
+        );
         assert_eq!(
             error(&format!("{GOOD}{}\r\n", "X: y\r\n".repeat(limits.headers))),
             "server sent too many headers: more than 100 (max_headers)"

@@ -290,6 +290,37 @@ mod tests {
         }
     }
 
+    /// A body that has what its limits allow is one, and one octet more is too much: of the body, of a line, and of what
+    /// stands between chunks.
+    #[test]
+    fn limits_are_exact() {
+        let line = |length: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(length - 4));
+        for step in [if cfg!(miri) { 300 } else { 1 }, MAX_LINE, 2 * MAX_LINE] {
+            let read = |text: &str| read(&Body::chunked(), text.as_bytes(), step);
+            assert_eq!(read(&line(MAX_LINE)).unwrap().0, b"x");
+            assert_eq!(read(&line(MAX_LINE + 1)), Err(400));
+        }
+        // What cannot become a line any more is not waited for.
+        let mut begun = line(MAX_LINE + 2).into_bytes();
+        begun.truncate(MAX_LINE - 1);
+        assert_eq!(Body::chunked().take(&mut begun.clone()), Ok(false));
+        begun.push(b'e');
+        assert!(Body::chunked().take(&mut begun).is_err());
+        let most = MAX_BODY * ENCODED_TIMES;
+        let chunks = format!("1;{}\r\nx\r\n", "e".repeat(1000)).repeat(most / 1007);
+        let end = "0\r\n\r\n";
+        let extended = |length: usize| {
+            let left = length - chunks.len() - end.len();
+            format!("{chunks}1;{}\r\nx\r\n{end}", "e".repeat(left - 7))
+        };
+        let all = extended(most);
+        assert_eq!(all.len(), most);
+        let bytes = read(&Body::chunked(), all.as_bytes(), 4096).unwrap().0;
+        assert_eq!(bytes.len(), most / 1007 + 1);
+        let one_more = extended(most + 1);
+        assert_eq!(read(&Body::chunked(), one_more.as_bytes(), 4096), Err(413));
+    }
+
     #[test]
     fn too_much_is_refused_before_it_is_there() {
         assert_eq!(read(&Body::chunked(), b"10001\r\n", 1), Err(413));

@@ -297,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_have_64_kib() {
+        let text = |length: usize| {
+            format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n")
+        };
+        assert_eq!(read(&text(MAX_BODY)).1, Body::of_length(MAX_BODY));
+        assert_eq!(status(&text(MAX_BODY + 1)), 413);
+    }
+
+    #[test]
     fn who_waits_for_100() {
         let text = |version, length| {
             format!("PUT / HTTP/{version}\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: {length}\r\n\r\n")

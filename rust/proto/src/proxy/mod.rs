@@ -272,6 +272,9 @@ mod tests {
             "http://",
             ":80",
             "h:0",
+            "h:+80",
+            "h:-1",
+            "h:000080",
             "h:65536",
             "h:x",
             "[::1",
@@ -307,6 +310,22 @@ mod tests {
         }
         assert!(Proxy::parse(b"http://a%3Ab:c@h", None).is_err());
         assert!(Proxy::parse(b"socks5://@h", None).is_err());
-        assert!(Proxy::parse(format!("socks5://{}@h", "x".repeat(256)).as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn socks5_takes_255_octets_of_a_name_and_of_a_password() {
+        let parse = |user: usize, password: usize| {
+            let (user, password) = ("u".repeat(user), "p".repeat(password));
+            Proxy::parse(format!("socks5://{user}:{password}@h").as_bytes(), None)
+        };
+        for (user, password) in [(1, 0), (255, 255)] {
+            let credentials = parse(user, password).unwrap().credentials.unwrap();
+            assert_eq!(credentials.user.len(), user);
+            assert_eq!(credentials.password.len(), password);
+        }
+        for (user, password) in [(0, 1), (256, 1), (1, 256)] {
+            assert!(parse(user, password).is_err(), "{user}, {password}");
+        }
+        assert!(Proxy::parse(format!("http://{}@h", "u".repeat(256)).as_bytes(), None).is_ok());
     }
 }
