@@ -10,10 +10,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
+use tokio::runtime::Handle;
 
-use crate::runtime::{self, Handle};
-use crate::sys;
 use crate::tls::handshake::{HandshakeStep, StepResult};
+use crate::{runtime, sys};
 
 /// The result of a job, and the connection that it is for.
 pub struct Answer {
