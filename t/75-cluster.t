@@ -36,7 +36,7 @@ sub start_redis {
 my $redis = start_redis() or BAIL_OUT('redis-server does not start');
 my $redis_port = $redis->port;
 my @servers = map {
-    ServerProgram->new(sub { return ($^X, @include, $example, '--redis', "127.0.0.1:$redis_port", '--port', $_[0]) })
+    ServerProgram->new(sub { return ($^X, @include, $example, '--redis', "redis://127.0.0.1:$redis_port", '--port', $_[0]) })
 } 1 .. 2;
 is(scalar(grep { defined } @servers), 2, 'two servers are up') or do { finish(); exit };
 

@@ -258,6 +258,21 @@ static SV *ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int
     return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, args + 2);
 }
 
+/* The same for a method that it need not have: then NULL. */
+static SV *ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings)
+{
+    SV *all[3];
+    GV *found = ctx->back_end ? gv_fetchmethod(SvSTASH(SvRV(ctx->back_end)), method) : NULL;
+
+    if (!found || !GvCV(found))
+        return NULL;
+    all[0] = sv_mortalcopy(ctx->back_end);
+    all[1] = topic;
+    if (settings)
+        all[2] = sv_2mortal(newRV_inc((SV *)settings));
+    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, settings ? 3 : 2);
+}
+
 /* What a topic's, or this publication's, `frame` makes of the data. Mortal. */
 static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data, SV **place)
 {
@@ -333,6 +348,14 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     }
     read_message(aTHX_ &o, ctx, data, &message);
     options.except = except(aTHX_ &o, ctx);
+    if (ws_option_given(aTHX_ &o, WS_OPT_ONLY)) {
+        const uint64_t only = id_of(aTHX_ "publish", "only", ctx, o.value[WS_OPT_ONLY]);
+
+        done(aTHX_ ctx, "publish", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, &only, only ? 1 : 0,
+                                                  options.except, &subscribers));
+        WS_CALLED(ctx);
+        return newSVuv(subscribers);
+    }
     done(aTHX_ ctx, "publish",
          evws_publish(ws_context_engine(aTHX_ ctx), topic, &message, &options, &subscribers));
     WS_CALLED(ctx);
@@ -365,6 +388,9 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
             ctx->frames = newHV();
         (void)hv_store(ctx->frames, (const char *)topic.data, (I32)topic.length, newRV_inc(frame), 0);
     }
+    if (ctx->back_end)
+        (void)ask_if_it_can(aTHX_ ctx, "topic_set", newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP),
+                            ws_options_settings(aTHX_ &o));
 }
 
 /* [$epoch, $offset]; undef: nobody counts. */
@@ -372,8 +398,12 @@ SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 {
     evws_bytes topic = topic_name(aTHX_ "position", topic_sv, TRUE);
     evws_position position;
+    SV *answer = ctx->back_end ? ask_if_it_can(aTHX_ ctx, "position", newSVpvn_flags((const char *)topic.data, topic.length,
+                                                                                     SVs_TEMP), NULL) : NULL;
     AV *pair;
 
+    if (answer)
+        return SvREFCNT_inc_simple_NN(answer);
     if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &position))
         return newSV(0);
     pair = newAV();

@@ -123,6 +123,7 @@ enum {
     O(EXCEPT,            "except",            WS_FOR_BROADCAST | WS_FOR_PUBLISH, AS_IS, NOWHERE) \
     O(TO,                "to",                WS_FOR_BROADCAST, AS_IS, NOWHERE) \
     O(KEY,               "key",               WS_FOR_PUBLISH, AS_STRING, NOWHERE) \
+    O(ONLY,              "only",              WS_FOR_PUBLISH, AS_IS, NOWHERE) \
     O(POSITION,          "position",          WS_FOR_PUBLISH, AS_IS, NOWHERE) \
     O(LOCAL,             "local",             WS_FOR_PUBLISH | WS_FOR_SUBSCRIBE, AS_FLAG(FALSE), NOWHERE) \
     O(FRAME,             "frame",             WS_FOR_PUBLISH | WS_FOR_TOPIC, AS_IS, NOWHERE) \

@@ -144,6 +144,10 @@ Who a client is behind haproxy or nginx: C<trusted_proxies>, C<proxy_protocol>.
 
 One message for many: topics, history, prepared messages, slow subscribers.
 
+=item L<EV::Websockets::Backplane>
+
+Topics over many processes and machines, through Redis.
+
 =item L<EV::Websockets::Limits>
 
 How long a peer is waited for, and other limits.

@@ -1,0 +1,520 @@
+package EV::Websockets::Backplane;
+
+use strict;
+use warnings;
+use 5.010;
+
+use Carp ();
+use EV;
+use EV::Websockets::Backplane::Outbox;
+use EV::Websockets::Backplane::Settings;
+use EV::Websockets::Backplane::Subscriber;
+use EV::Websockets::Backplane::Topic;
+use EV::Websockets::Backplane::Wire;
+use Scalar::Util ();
+
+# ---- making one ----
+
+sub new {
+    my ($class, $context, @options) = @_;
+    Carp::croak('new: the invocant must be the name of a class') if ref $class || !defined $class;
+    Carp::croak('new: the context must be an EV::Websockets::Context (got ' . EV::Websockets::Backplane::Settings::shown($context) . ')')
+        if !Scalar::Util::blessed($context) || !$context->can('set_backplane');
+    Carp::croak('new: options come in pairs of a name and a value') if @options % 2;
+    my ($settings, $client) = EV::Websockets::Backplane::Settings::settings_of(@options);
+    my $self = bless {
+        %$settings, client => $client, owner => $$, id => _random(),
+        topics => {}, set => {}, round => 0, pauses => 0, epochs => 0,
+    }, $class;
+    my $hex = unpack 'H*', $self->{id};
+    $self->{control} = "$self->{prefix}p:$hex";
+    Scalar::Util::weaken(my $weak = $self);
+    $self->{outbox} = EV::Websockets::Backplane::Outbox->new(
+        publisher  => $self->{id},
+        own_key    => "$self->{prefix}p:$hex",
+        channel_of => sub { $weak->channel_of($_[0]) },
+        keys_of    => sub { $weak->_keys_of($_[0]) },
+        history_of => sub { ($weak->_history_of($_[0]), 1000 * $weak->{expire}) },
+        run_of     => sub { ($weak->{run}, $weak->_next_epoch) },
+        refused    => sub { $weak->_call('on_refused', @_) if $weak },
+        map { $_ => $self->{$_} } qw(max_pending max_pending_bytes),
+    );
+    $self->{context} = $context;
+    Scalar::Util::weaken($self->{context});
+    $context->set_backplane($self);
+    $self->_connect;
+    return $self;
+}
+
+# What no other process has.
+sub _random {
+    my $octets = '';
+    if (open my $source, '<:raw', '/dev/urandom') {
+        sysread $source, $octets, 8;
+    }
+    return length $octets == 8 ? $octets : pack 'nnnn', $$ & 0xFFFF, map { int rand 65536 } 1 .. 3;
+}
+
+# ---- names ----
+
+sub channel_of { return "$_[0]{prefix}t:$_[1]" }
+
+sub _keys_of { return ("$_[0]{prefix}r:$_[1]", "$_[0]{prefix}s:$_[1]") }
+
+# How many messages of a topic Redis keeps, and for how long (milliseconds, 0: as long as the topic is known).
+sub _history_of {
+    my ($self, $topic) = @_;
+    return @{ $self->{set}{$topic} } if $self->{set}{$topic};
+    my $history = $self->{history};
+    return ($history, 0) if !ref $history;
+    my $known = $self->{topics}{$topic};
+    return @{ $known->{history} } if $known;
+    my ($count, $age) = eval { local $SIG{__DIE__}; $history->($topic) };
+    warn "EV::Websockets::Backplane: history: $@" if $@;
+    $count = 0 if !defined $count || $count !~ /\A[0-9]{1,9}\z/;
+    $age = 0 if !defined $age || $age !~ /\A[0-9]{1,9}(?:\.[0-9]+)?\z/;
+    return ($count, int 1000 * $age);
+}
+
+sub _next_epoch {
+    my ($self) = @_;
+    my $start = unpack('N', $self->{id}) || 1;
+    return sprintf '%08x%08x', $start, ++$self->{epochs} & 0xFFFFFFFF;
+}
+
+# ---- what the context asks ----
+
+# True if it is on its way, or kept; false if it is not.
+sub publish {
+    my ($self, $topic, $data, $options) = @_;
+    Carp::croak('publish: the Backplane belongs to another process: one that forks makes its own afterwards') if $self->{owner} != $$;
+    Carp::croak('publish: a frame of one message needs local => 1: give it to topic')
+        if defined $options->{frame};
+    Carp::croak('publish: the key must have at most 65535 octets') if defined $options->{key} && length $options->{key} > 65_535;
+    Carp::croak('publish: a message that is prepared is for this process alone: give its data, or local => 1')
+        if Scalar::Util::blessed($data) && $data->isa('EV::Websockets::Prepared');
+    Carp::croak('publish: data must be defined') if !defined $data;
+    my $text = "$data";
+    if ($options->{utf8} && !$options->{binary}) {
+        utf8::encode($text);
+    }
+    elsif (!utf8::downgrade($text, 1)) {
+        Carp::croak('publish: wide character: what is sent must be bytes') if $options->{binary};
+        utf8::encode($text);
+    }
+    Carp::croak("publish: a message of more than max_message_size $self->{max_message_size} octets (got " . length($text) . ')')
+        if length $text > $self->{max_message_size};
+    return 0 if $self->{is_closed} || !$self->{is_up} && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $text);
+    utf8::downgrade($topic, 1);
+    # Who has subscribed in this turn must not miss it.
+    $self->topic_used($topic) if !$self->{topics}{$topic} && $self->{context} && $self->{context}->subscribers($topic);
+    my $known = $self->{topics}{$topic};
+    $self->{outbox}->add($topic, $text, $options, EV::time, $self->{is_up} && $known && !$known->is_subscribed);
+    $self->_schedule;
+    $self->_expire_later if !$self->{is_up};
+    return 1;
+}
+
+# Somebody here wants a topic, the first one.
+sub topic_used {
+    my ($self, $name) = @_;
+    return if $self->{is_closed} || $self->{owner} != $$ || $self->{topics}{$name};
+    my @history = $self->_history_of($name);
+    my $topic = $self->{topics}{$name} = EV::Websockets::Backplane::Topic->new(
+        name => $name, owner => $self, history => \@history, is_late => $self->{is_told_down},
+    );
+    return if !$self->{is_connected};
+    Scalar::Util::weaken(my $weak = $self);
+    $topic->subscribe(sub {
+        $weak->{outbox}->release($name);
+        $weak->_schedule;
+    });
+    return;
+}
+
+# The last one has left.
+sub topic_unused {
+    my ($self, $name) = @_;
+    return if $self->{owner} != $$;
+    # Somebody may have come again before we hear of it.
+    my $context = $self->{context};
+    return if $context && $context->subscribers($name);
+    my $topic = delete $self->{topics}{$name} or return;
+    $self->{outbox}->release($name);
+    $self->_schedule;
+    $topic->unsubscribe if $self->{is_connected};
+    $self->_looked($topic);
+    return;
+}
+
+# What the program has said about a topic.
+sub topic_set {
+    my ($self, $name, $options) = @_;
+    my ($count, $age) = map { defined $_ && Scalar::Util::looks_like_number($_) ? $_ : 0 } @$options{qw(history max_age)};
+    my $history = $self->{set}{$name} = [ int $count, int 1000 * $age ];
+    my $topic = $self->{topics}{$name};
+    $topic->{history} = $history if $topic;
+    return;
+}
+
+# Where a topic stands here.
+sub position {
+    my ($self, $name) = @_;
+    my $topic = $self->{topics}{$name};
+    return $topic && defined $topic->{epoch} ? [ @$topic{qw(epoch offset)} ] : undef;
+}
+
+# A connection subscribes that has been here before.
+sub resume { return EV::Websockets::Backplane::Subscriber::resume(@_) }
+
+# ---- a turn of the loop ----
+
+# What was published is sent before the loop waits.
+sub _schedule {
+    my ($self) = @_;
+    return if !$self->{is_up} || $self->{sending};
+    Scalar::Util::weaken(my $weak = $self);
+    $self->{sending} = EV::prepare(sub {
+        my $strong = $weak or return;
+        delete $strong->{sending};
+        $strong->_send if $strong->{is_up};
+    });
+    return;
+}
+
+sub _send {
+    my ($self, $again) = @_;
+    Scalar::Util::weaken(my $weak = $self);
+    my $send = sub {
+        my ($batch, @words) = @_;
+        $self->_command(sub { $weak->_answered($batch, @_) }, @words);
+    };
+    my $script = $self->{scripts}{publish};
+    $self->{outbox}->send_again($script, $send) if $again;
+    $self->{outbox}->send_waiting($script, $send);
+    return;
+}
+
+# What Redis says while it cannot take anything from anybody. What it has refused otherwise it will refuse again.
+my $PASSING = qr/\A(?:LOADING|READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|BUSY|NOSCRIPT|TRYAGAIN|CLUSTERDOWN|NOAUTH|NOPERM)\b/;
+
+sub _answered {
+    my ($self, $batch, $errors, $error) = @_;
+    if (!defined $error) {
+        $self->{outbox}->answered($batch, $errors);
+    }
+    elsif ($error =~ $PASSING) {
+        $self->_lost($error);
+    }
+    else {
+        $self->{outbox}->rejected($batch, $error);
+    }
+    $self->_flushed if $self->{flushing} && !$self->{outbox}->count;
+    return;
+}
+
+# Nothing waits any more, or in vain.
+sub _flushed {
+    my ($self) = @_;
+    my $callbacks = delete $self->{flushing} or return;
+    $self->_call($_, $self->{outbox}->count) for @$callbacks;
+    return;
+}
+
+# ---- the connection ----
+
+sub _connect {
+    my ($self) = @_;
+    delete $self->{retrying};
+    my $round = ++$self->{round};
+    Scalar::Util::weaken(my $weak = $self);
+    my $guarded = sub {
+        my ($method) = @_;
+        return sub {
+            my $strong = $weak or return;
+            return if $strong->{round} != $round || $strong->{is_closed};
+            local $@;
+            eval { $strong->$method(@_); 1 } or warn "EV::Websockets::Backplane: $@";
+        };
+    };
+    $self->_watch(sub { $weak->_lost('no answer from Redis') });
+    my $is_begun = eval {
+        $self->{client}->connect({ up => $guarded->('_connected'), down => $guarded->('_lost'), message => $guarded->('_message') });
+        1;
+    };
+    $self->_lost("$@") if !$is_begun && $self->{round} == $round;
+    return;
+}
+
+# The callback is not called after the connection is lost, and what dies in it does not go through the client.
+sub _command {
+    my ($self, $callback, @words) = @_;
+    my $round = $self->{round};
+    Scalar::Util::weaken(my $weak = $self);
+    $self->{client}->command(sub {
+        my $strong = $weak or return;
+        return if $strong->{round} != $round || $strong->{is_closed};
+        local $@;
+        eval { $callback->(@_); 1 } or warn "EV::Websockets::Backplane: $@";
+    }, @words);
+    return;
+}
+
+# Such a command must work.
+sub _ask {
+    my ($self, $callback, @words) = @_;
+    Scalar::Util::weaken(my $weak = $self);
+    $self->_command(sub {
+        my ($reply, $error) = @_;
+        return defined $error ? $weak->_lost($error) : $callback->($reply);
+    }, @words);
+    return;
+}
+
+sub _connected {
+    my ($self) = @_;
+    Scalar::Util::weaken(my $weak = $self);
+    my %text = (publish => $EV::Websockets::Backplane::Wire::PUBLISH, look => $EV::Websockets::Backplane::Wire::LOOK);
+    for my $name (sort keys %text) {
+        $self->_ask(sub { $weak->{scripts}{$name} = $_[0] }, 'SCRIPT', 'LOAD', $text{$name});
+    }
+    $self->_ask(sub { $weak->_knows_server($_[0]) }, 'INFO', 'server');
+    return;
+}
+
+# Some clients make a hash of what INFO says.
+sub _knows_server {
+    my ($self, $info) = @_;
+    my ($version, $run) = ref $info eq 'HASH' ? @$info{qw(redis_version run_id)}
+        : map { $info =~ /^$_:(\S+)/m ? $1 : undef } qw(redis_version run_id);
+    s/\s+\z// for grep { defined } $version, $run;
+    return $self->_lost('Redis 6 or later is needed, and this is ' . ($version // 'something else'))
+        if !defined $version || $version !~ /\A([0-9]+)/ || $1 < 6 || !defined $run;
+    $self->{is_connected} = 1;
+    # Some may have got what this process was not answered for, and a Redis without memory would take it again.
+    my $before = $self->{run};
+    $self->{run} = $self->{durable} ? 'durable' : substr $run, 0, 16;
+    if (defined $before && $before ne $self->{run}) {
+        my $round = $self->{round};
+        $self->{outbox}->give_up_sent('Redis has been restarted before it has confirmed it');
+        return if $self->{round} != $round || $self->{is_closed};
+    }
+    Scalar::Util::weaken(my $weak = $self);
+    my $round = $self->{round};
+    my @topics = values %{ $self->{topics} };
+    my $expected = 1 + @topics;
+    my $done = sub { $weak->_joined if $weak && $weak->{round} == $round && !--$expected };
+    $self->{looking} = { map { $_->{name} => 1 } @topics };
+    $self->{client}->subscribe($self->{control}, $done);
+    $_->subscribe($done) for @topics;
+    return;
+}
+
+# What was on its way is sent when its own subscribers here will hear it.
+sub _joined {
+    my ($self) = @_;
+    delete $self->{watch};
+    $self->{is_up} = 1;
+    $self->{pauses} = 0;
+    for my $topic (values %{ $self->{topics} }) {
+        my $method = $topic->is_subscribed ? 'release' : 'hold';
+        $self->{outbox}->$method($topic->{name});
+    }
+    $self->_send(1);
+    delete $self->{expiring};
+    $self->_ping_later;
+    $self->_tell_up if !%{ $self->{looking} };
+    return;
+}
+
+# on_up comes when what was missed is delivered, or told.
+sub _tell_up {
+    my ($self) = @_;
+    return if $self->{is_told} || !$self->{is_up};
+    $self->{is_told} = 1;
+    delete $self->{is_told_down};
+    $self->_call('on_up');
+    return;
+}
+
+sub topic_is_on {
+    my ($self, $topic) = @_;
+    return $self->_looked($topic);
+}
+
+sub _looked {
+    my ($self, $topic) = @_;
+    my $looking = $self->{looking} or return;
+    delete $looking->{ $topic->{name} } or return;
+    $self->_tell_up if !%$looking && $self->{is_up};
+    return;
+}
+
+sub _lost {
+    my ($self, $reason) = @_;
+    return if $self->{is_closed};
+    delete $self->{is_told};
+    $self->{round}++;
+    delete @$self{qw(is_up is_connected watch pinging sending looking levels)};
+    $self->{client}->disconnect;
+    $_->off for values %{ $self->{topics} };
+    Scalar::Util::weaken(my $weak = $self);
+    # Not all processes at once, and more and more seldom.
+    my $after = $self->{retry} * 2**($self->{pauses} < 4 ? $self->{pauses}++ : 4) * (0.75 + rand 0.5);
+    EV::now_update;
+    $self->{retrying} = EV::timer($after, 0, sub { $weak->_connect });
+    $self->_expire_later;
+    $reason = 'connection lost' if !defined $reason || !length $reason;
+    $reason =~ s/\s+\z//;
+    $self->{down_reason} = $reason;
+    $self->_flushed;
+    $self->_call('on_down', $reason) if !$self->{is_told_down}++;
+    return;
+}
+
+# A time within which something must happen.
+sub _watch {
+    my ($self, $late) = @_;
+    EV::now_update;
+    $self->{watch} = EV::timer($self->{timeout}, 0, $late);
+    return;
+}
+
+# A connection that has died in silence shows when neither an answer nor a message comes any more.
+sub _ping_later {
+    my ($self) = @_;
+    Scalar::Util::weaken(my $weak = $self);
+    $self->{pinging} = EV::timer($self->{ping_interval}, 0, sub {
+        $weak->{awaited} = { answer => 1, message => 1 };
+        $weak->_watch(sub { $weak->_lost('no answer from Redis') });
+        $weak->_ask(sub { $weak->_is_there('answer') }, 'PUBLISH', $weak->{control}, 'ping');
+    });
+    return;
+}
+
+sub _is_there {
+    my ($self, $what) = @_;
+    my $awaited = $self->{awaited} or return;
+    delete $awaited->{$what};
+    return if %$awaited;
+    delete @$self{qw(awaited watch)};
+    $self->_ping_later;
+    return;
+}
+
+# While Redis is away, what is kept does not stay for ever.
+sub _expire_later {
+    my ($self) = @_;
+    return if $self->{expiring} || !$self->{outbox}->count;
+    Scalar::Util::weaken(my $weak = $self);
+    my $every = $self->{max_pending_age} < 4 ? $self->{max_pending_age} / 4 : 1;
+    $self->{expiring} = EV::timer($every, $every, sub {
+        my $strong = $weak or return;
+        $strong->{outbox}->expire(EV::time() - $strong->{max_pending_age}, "not confirmed: $strong->{down_reason}");
+        delete $strong->{expiring} if !$strong->{outbox}->count;
+    });
+    return;
+}
+
+# ---- messages ----
+
+sub _message {
+    my ($self, $channel, $payload) = @_;
+    if ($channel eq $self->{control}) {
+        my $callback = $payload =~ /\A[0-9]+\z/ ? delete $self->{levels}{$payload} : undef;
+        return $callback ? $callback->() : $self->_is_there('message');
+    }
+    my $prefix = $self->channel_of('');
+    return if index($channel, $prefix) != 0;
+    my $topic = $self->{topics}{ substr $channel, length $prefix } or return;
+    my @envelope = EV::Websockets::Backplane::Wire::unpack_envelope($payload) or return;
+    $topic->received(@envelope);
+    return;
+}
+
+sub deliver {
+    my ($self, $topic, $epoch, $offset, $message) = @_;
+    my ($publisher, $number, $data, @options) = EV::Websockets::Backplane::Wire::unpack_message($message);
+    my $context = $self->{context} or return;
+    if ($publisher eq $self->{id}) {
+        my $except = $self->{outbox}->take_except($number);
+        push @options, except => $except if $except;
+    }
+    eval { $context->publish($topic, $data, local => 1, position => [ $epoch, $offset ], @options); 1 }
+        or warn "EV::Websockets::Backplane: $@";
+    return;
+}
+
+# What is known of a topic in Redis, and what was published since a position.
+sub look {
+    my ($self, $topic, $epoch, $offset, $count, $callback) = @_;
+    my ($keep, $age) = $self->_history_of($topic);
+    $self->_ask(sub { $callback->(@{ $_[0] }) },
+        'EVALSHA', $self->{scripts}{look}, 2, $self->_keys_of($topic),
+        $self->{run}, $self->_next_epoch, 1000 * $self->{expire}, $epoch, $offset, $count, $age);
+    return;
+}
+
+# When the connection for subscriptions has brought all that was published before this call was answered.
+sub when_level {
+    my ($self, $callback) = @_;
+    my $number = ++$self->{level};
+    $self->{levels}{$number} = $callback;
+    $self->_ask(sub { }, 'PUBLISH', $self->{control}, $number);
+    return;
+}
+
+sub gap {
+    my ($self, $topic, $reason, $count) = @_;
+    $self->_call('on_gap', $topic, $reason, $count);
+    return;
+}
+
+# ---- what the program asks ----
+
+sub is_up { return $_[0]{is_up} ? 1 : 0 }
+
+sub pending { return $_[0]{outbox}->count }
+
+# Has what waits sent, and says when Redis has had it: to a program that is about to end.
+sub flush {
+    my ($self, $callback) = @_;
+    Carp::croak('flush: the callback must be a code reference (got ' . EV::Websockets::Backplane::Settings::shown($callback) . ')')
+        if ref $callback ne 'CODE';
+    push @{ $self->{flushing} }, $callback;
+    return $self->_flushed if !$self->{is_up} || !$self->{outbox}->count;
+    $self->_send;
+    return;
+}
+
+sub close {
+    my ($self) = @_;
+    return if $self->{is_closed}++;
+    $self->{round}++;
+    delete @$self{qw(is_up is_told is_connected watch pinging sending looking retrying expiring)};
+    $self->{client}->disconnect if $self->{client} && $self->{owner} == $$;
+    $self->{topics} = {};
+    my $context = $self->{context};
+    $context->set_backplane(undef) if $context && $self->{owner} == $$;
+    return;
+}
+
+sub _call {
+    my ($self, $name, @arguments) = @_;
+    my $callback = ref $name ? $name : $self->{$name};
+    return if !$callback;
+    $name = 'flush' if ref $name;
+    local $@;
+    eval { $callback->($self, @arguments); 1 } or warn "EV::Websockets::Backplane: $name: $@";
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if defined ${^GLOBAL_PHASE} && ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    local ($@, $!);
+    eval { $self->close };
+    return;
+}
+
+1;
