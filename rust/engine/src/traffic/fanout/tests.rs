@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use evws_proto::close;
 use evws_proto::connection::FrameKind;
 use evws_proto::Role;
 
 use super::*;
+use crate::event::Event;
 use crate::limits::QueueLimits;
 use crate::traffic::bench::{Bench, SECOND};
 

@@ -1,0 +1,293 @@
+//! From publications to queues and the kernel: all of a turn together, run by run.
+
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use evws_proto::close;
+use evws_proto::connection::{Encoding, SharedFrame};
+use evws_proto::deflate::{Codecs, DeflateWay};
+
+use super::slow::{OfferOutcome, OnSlow, Post};
+use super::{Fanout, Publication};
+use crate::event::{Event, Id};
+use crate::outbox::EventData;
+use crate::reactor::Reactor;
+use crate::shared::Shared;
+use crate::sys;
+use crate::traffic::link::Link;
+use crate::traffic::send::QUEUE_FULL;
+use crate::traffic::state::Writing;
+use crate::traffic::Traffic;
+
+/// Frames of one topic are joined for one write up to so many bytes.
+const RUN: usize = 128 * 1024;
+
+/// Publications of one topic that follow each other, and what they are on the wire.
+struct Run<'a> {
+    publications: &'a [Publication],
+    encoded: Vec<Encoded>,
+    /// Octets of payload as the program sees it.
+    payload: u64,
+}
+
+/// The frames of a run, for all connections that compress in the same way.
+struct Encoded {
+    way: Option<DeflateWay>,
+    frames: Vec<SharedFrame>,
+    /// All of them, one behind the other.
+    joined: SharedFrame,
+}
+
+impl<'a> Run<'a> {
+    fn new(publications: &'a [Publication]) -> Self {
+        let payload = |publication: &Publication| publication.offer.message.payload().len() as u64;
+        Run {
+            publications,
+            encoded: Vec::new(),
+            payload: publications.iter().map(payload).sum(),
+        }
+    }
+
+    /// Where in `encoded` the run is for connections that compress in this way.
+    #[inline]
+    fn index_of(&mut self, way: Option<DeflateWay>, codecs: &Codecs) -> usize {
+        match self.encoded.iter().position(|known| known.way == way) {
+            Some(found) => found,
+            None => self.encode(way, codecs),
+        }
+    }
+
+    #[cold]
+    fn encode(&mut self, way: Option<DeflateWay>, codecs: &Codecs) -> usize {
+        let frame = |publication: &Publication| publication.offer.message.frame(way, codecs);
+        let frames: Vec<SharedFrame> = self.publications.iter().map(frame).collect();
+        let joined = match &frames[..] {
+            [only] => Rc::clone(only),
+            several => {
+                let parts: Vec<&[u8]> = several.iter().map(|frame| &frame[..]).collect();
+                Rc::new(parts.concat())
+            }
+        };
+        let encoded = Encoded {
+            way,
+            frames,
+            joined,
+        };
+        self.encoded.push(encoded);
+        self.encoded.len() - 1
+    }
+}
+
+/// Cuts publications into runs.
+fn runs(pending: &[Publication]) -> impl Iterator<Item = &[Publication]> {
+    let mut bytes = 0;
+    pending.chunk_by(move |one, next| {
+        let of_one = one.offer.message.payload().len();
+        bytes += of_one;
+        let joined = one.topic == next.topic && one.except == next.except && bytes < RUN;
+        bytes *= usize::from(joined);
+        joined
+    })
+}
+
+impl Traffic {
+    /// Queues what was published.
+    #[inline]
+    pub fn settle(&mut self, reactor: &Reactor) {
+        if self.fanout.has_pending() {
+            self.deliver_pending(false, reactor);
+        }
+    }
+
+    /// Delivers what was published, by writing to those that have nothing else to write.
+    #[inline]
+    pub(in crate::traffic) fn deliver(&mut self, shared: &mut Shared<'_>) {
+        if self.fanout.is_busy() {
+            self.deliver_and_tell(shared);
+        }
+    }
+
+    #[cold]
+    fn deliver_and_tell(&mut self, shared: &mut Shared<'_>) {
+        self.deliver_pending(true, shared.reactor);
+        for (id, outcome) in std::mem::take(&mut self.fanout.to_tell) {
+            match outcome {
+                OfferOutcome::TooSlow => self.fail_slow(id, shared),
+                OfferOutcome::NoMemory => self.fail_without_memory(id, shared),
+                _ => shared.outbox.push(Event::Dropped { id, messages: 0 }),
+            }
+        }
+        for (name, is_used) in self.fanout.topics.take_changes() {
+            let data = EventData {
+                payload: name.to_vec(),
+                ..EventData::default()
+            };
+            shared.outbox.push_with(Event::TopicUsed { is_used }, data);
+        }
+    }
+
+    /// Ends a connection that does not take what it is sent.
+    pub(super) fn fail_slow(&mut self, id: Id, shared: &mut Shared<'_>) {
+        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+            shared.outbox.push_text(Event::Error { id }, QUEUE_FULL);
+            self.fail(id, close::TRY_AGAIN_LATER, QUEUE_FULL, shared);
+        }
+    }
+
+    /// Ends a connection for whose messages there is no memory.
+    pub(super) fn fail_without_memory(&mut self, id: Id, shared: &mut Shared<'_>) {
+        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+            let text = "there is no memory for a message";
+            shared.outbox.push_text(Event::Error { id }, text);
+            self.reset(id, shared);
+        }
+    }
+
+    /// How many dropped messages a program has to be told of, once.
+    pub fn take_untold(&mut self, id: Id) -> u64 {
+        let Some(link) = self.links.get_mut(id) else {
+            return 0;
+        };
+        let behind = link.subscriber.as_mut().and_then(|of| of.behind.as_mut());
+        behind.map_or(0, |behind| std::mem::take(&mut behind.untold))
+    }
+
+    /// Delivers what was published; `may_write`: those who have nothing else to write are written to at once, if what they
+    /// get is of one topic.
+    fn deliver_pending(&mut self, may_write: bool, reactor: &Reactor) {
+        let mut pending = std::mem::take(&mut self.fanout.pending);
+        let may_write = may_write && runs(&pending).nth(1).is_none();
+        for publications in runs(&pending) {
+            self.deliver_run(Run::new(publications), may_write, reactor);
+        }
+        pending.clear();
+        if pending.capacity() > 1024 {
+            pending = Vec::new();
+        }
+        self.fanout.pending = pending;
+    }
+
+    fn deliver_run(&mut self, mut run: Run<'_>, may_write: bool, reactor: &Reactor) {
+        let Traffic {
+            links,
+            fanout: Fanout {
+                topics, to_tell, ..
+            },
+            pool,
+            masks,
+            to_write,
+            codecs,
+            log,
+            ..
+        } = self;
+        let Some(&Publication { topic, except, .. }) = run.publications.first() else {
+            return;
+        };
+        let Some(topic) = topics.get(topic) else {
+            return;
+        };
+        let may_write = may_write && !log.is_on();
+        let mut post = Post {
+            pool,
+            masks,
+            to_write,
+            log,
+            clock: reactor.clock(),
+        };
+        for subscription in &topic.subscribers {
+            let id = subscription.id;
+            let Some(link) = links.get_mut(id).filter(|_| id != except) else {
+                continue;
+            };
+            let Encoding { is_masked, way } = link.proto.encoding();
+            let index = run.index_of(way, codecs);
+            let encoded = &run.encoded[index];
+            let mut begun = 0;
+            if may_write && !is_masked && takes_frames_directly(link) {
+                let joined = &encoded.joined[..];
+                // An error is met again by whoever writes next.
+                begun = sys::send_gathered(link.fd.as_fd(), &[IoSlice::new(joined)]).unwrap_or(0);
+                if begun == joined.len() {
+                    link.queue.count_written(begun);
+                    let messages = run.publications.len() as u64;
+                    link.counters.sent_prepared(messages, run.payload, 0);
+                    link.idleness.queued(link.queue.end(), post.clock);
+                    link.proto.note_prepared();
+                    continue;
+                }
+            }
+            let dropped_before = link.dropped;
+            for (publication, frame) in run.publications.iter().zip(&encoded.frames) {
+                let outcome = if begun > 0 {
+                    post.queue_begun(link, &publication.offer, frame, &mut begun)
+                } else {
+                    let on_slow = subscription.on_slow.or(publication.offer.on_slow);
+                    let when_full = link.limits.send_queue.when_full;
+                    let on_slow = on_slow.unwrap_or(OnSlow::of_subscriber(when_full));
+                    post.offer(link, &publication.offer, Some(on_slow), frame)
+                };
+                if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
+                    to_tell.push((id, outcome));
+                    break;
+                }
+            }
+            note_dropped(link, dropped_before, to_tell);
+        }
+    }
+
+    /// A fragmented message of the program is over: what has waited for that is queued.
+    #[cold]
+    pub(in crate::traffic) fn release_held(&mut self, id: Id, reactor: &Reactor) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let behind = link.subscriber.as_mut().and_then(|of| of.behind.as_mut());
+        let Some(held) = behind.map(|behind| behind.take_held()) else {
+            return;
+        };
+        let way = link.proto.encoding().way;
+        let dropped_before = link.dropped;
+        for (offer, on_slow) in held {
+            let frame = offer.message.frame(way, &self.codecs);
+            let mut post = Post {
+                pool: &mut self.pool,
+                masks: &mut self.masks,
+                to_write: &mut self.to_write,
+                log: &self.log,
+                clock: reactor.clock(),
+            };
+            let outcome = post.offer(link, &offer, on_slow, &frame);
+            if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
+                self.fanout.to_tell.push((id, outcome));
+                break;
+            }
+        }
+        note_dropped(link, dropped_before, &mut self.fanout.to_tell);
+    }
+}
+
+/// Whether frames may go to the kernel without having been in the queue.
+#[inline]
+fn takes_frames_directly(link: &Link) -> bool {
+    link.state.is_open()
+        && link.state.writing() == Writing::Idle
+        && link.queue.is_empty()
+        && link.tls.is_none()
+        && !link.wants.drain
+        && link.proto.check_message().is_ok()
+}
+
+/// The program is to hear that messages were dropped, if it wants to.
+pub(super) fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, OfferOutcome)>) {
+    let dropped = link.dropped - before;
+    if dropped == 0 || !link.wants.dropped {
+        return;
+    }
+    let id = link.id;
+    let behind = link.behind();
+    if behind.untold == 0 {
+        to_tell.push((id, OfferOutcome::Dropped));
+    }
+    behind.untold += dropped;
+}
