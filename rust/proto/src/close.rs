@@ -112,15 +112,15 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_rfc_and_its_registry() {
-        let valid: Vec<u16> = (0..=u16::MAX)
-            .filter(|code| is_valid_received(*code))
-            .collect();
+        // Miri takes a minute for all of them.
+        let last = if cfg!(miri) { 5100 } else { u16::MAX };
+        let valid: Vec<u16> = (0..=last).filter(|code| is_valid_received(*code)).collect();
         let expected: Vec<u16> = (1000..=1003)
             .chain(1007..=1014)
             .chain(3000..=4999)
             .collect();
         assert_eq!(valid, expected);
-        assert!((0..=u16::MAX).all(|code| is_valid_to_send(code) == is_valid_received(code)));
+        assert!((0..=last).all(|code| is_valid_to_send(code) == is_valid_received(code)));
     }
 
     #[test]

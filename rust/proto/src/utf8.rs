@@ -171,7 +171,12 @@ mod tests {
 
     #[test]
     fn long_runs_are_checked_to_their_last_byte() {
-        for length in [63, 64, 65, 127, 128, 1000] {
+        let lengths: &[usize] = if cfg!(miri) {
+            &[63, 65]
+        } else {
+            &[63, 64, 65, 127, 128, 1000]
+        };
+        for &length in lengths {
             for bad in 0..length {
                 let mut bytes = vec![b'a'; length];
                 bytes[bad] = 0xFF;

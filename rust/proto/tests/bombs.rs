@@ -105,6 +105,7 @@ fn in_frames(compressed: &[u8], count: usize) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn a_bomb_is_refused_at_the_limit() {
     let _alone = ALONE.lock();
     let compressed = bomb(16 << 20);
@@ -144,6 +145,7 @@ fn a_bomb_is_refused_at_the_limit() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn many_small_bombs_leave_nothing_behind() {
     let _alone = ALONE.lock();
     let wire = in_frames(&bomb(1 << 20), 3);
@@ -175,6 +177,7 @@ fn many_small_bombs_leave_nothing_behind() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn the_limit_itself_is_allowed() {
     let _alone = ALONE.lock();
     for length in [900, 1000, 100_000] {

@@ -47,6 +47,7 @@ fn assert_one_verdict<T: PartialEq + std::fmt::Debug>(
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn frames() {
     let lengths: [&[u8]; 6] = [
         &[0; 8],
@@ -199,6 +200,7 @@ fn requests() -> Vec<Vec<u8>> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn requests_as_a_server_reads_them() {
     for request in requests() {
         assert_one_verdict(&request, |seen| {
@@ -272,6 +274,7 @@ fn responses() -> Vec<Vec<u8>> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn responses_as_a_client_reads_them() {
     let request = ClientRequest::default();
     for response in responses() {

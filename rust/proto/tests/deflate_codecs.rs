@@ -11,6 +11,7 @@ use evws_proto::deflate::Codecs;
 use evws_proto::Role;
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn codecs_rest_between_messages_and_go_on_where_they_were() {
     for window_bits in 9..=15 {
         let agreement = agreement(false, window_bits);
@@ -75,6 +76,7 @@ fn a_message_in_progress_keeps_its_codec() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn shared_codecs_serve_many_connections_in_turn() {
     let codecs = Codecs::default();
     let agreement = agreement(true, 15);

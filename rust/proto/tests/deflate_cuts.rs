@@ -108,6 +108,7 @@ fn allowed(blocks: &[puff::Block], cut: usize) -> Option<usize> {
 // 190 of 1,677 cuts of one message of 3,000 letters were delivered, with a few octets at the end that nobody had sent:
 // the tail that a receiver adds had gone for codes of the block that was cut.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn a_message_that_is_cut_is_not_delivered() {
     use DeflateFlush::{Finish, NoFlush, PartialFlush, SyncFlush};
     let (letters, noise) = (letters(3000), noise(700));
@@ -193,6 +194,7 @@ fn every_way(wire: &[u8], limit: u64) -> Vec<Event> {
 
 // Text that is wrong early and too much later failed with 1009 when it came at once, and with 1007 in two pieces.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn what_is_wrong_first_is_what_the_message_fails_with() {
     use DeflateFlush::SyncFlush;
     let text = |length: usize, wrong: Option<usize>| {
@@ -245,7 +247,7 @@ fn what_is_wrong_first_is_what_the_message_fails_with() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }) })]
 
     #[test]
     fn however_a_message_is_cut_it_ends_the_same(
@@ -272,6 +274,7 @@ proptest! {
 
 // Each `03 00`, an empty block with BFINAL, had 32 KiB of window copied: more than a second of work for a megabyte.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn streams_that_end_all_the_time_lose_the_window() {
     let plain = noise(20_000);
     let start = compress(6, 15, Manner::Default, &[(&plain, DeflateFlush::Finish)]);

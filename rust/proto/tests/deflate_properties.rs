@@ -95,7 +95,7 @@ fn payload(wire: &[u8]) -> (bool, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 192 }))]
 
     #[test]
     fn messages_survive_any_agreement(

@@ -95,6 +95,7 @@ fn without_codes(events: Vec<Event>) -> Vec<Event> {
 const BOTH: [(Role, Role); 2] = [(Role::Client, Role::Server), (Role::Server, Role::Client)];
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn they_understand_what_we_send() {
     for (ours, their_role) in BOTH {
         let mut connection = Connection::new(&config(ours));
@@ -165,6 +166,7 @@ fn they_understand_what_we_send() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn we_understand_what_they_send() {
     for (ours, their_role) in BOTH {
         let mut socket = theirs(their_role);
@@ -322,7 +324,7 @@ fn encode(frames: &[AnyFrame], receiver: Role) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 2000 }))]
 
     #[test]
     fn we_judge_frames_as_they_do(frames in prop::collection::vec(any_frame(), 0..12)) {

@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn every_length_comes_out_as_it_went_in() {
-        let lengths = (1..600).chain([1000, 4096, 32767, 32768, 32769, 50_000, 100_000]);
+        let mut lengths = vec![1, 2, 257, 600];
+        if !cfg!(miri) {
+            lengths.extend((3..600).chain([1000, 4096, 32767, 32768, 32769, 50_000, 100_000]));
+        }
         for length in lengths {
             let plain = noise(length);
             let mut compressor = Compress::new(Compression::new(1), false);
