@@ -31,7 +31,7 @@ typedef struct ws_connection ws_connection;
 typedef struct ws_handshake ws_handshake;
 typedef struct ws_prepared ws_prepared;     /* private to prepared.c */
 typedef struct ws_watch ws_watch;           /* private to watch.c */
-typedef struct ws_frame ws_frame;           /* private to dispatch.c */
+typedef struct ws_frame ws_frame;           /* private to frame.h */
 
 /* The callbacks that every connection has, and those of a listener or an adopted connection, in the order of `on` below. */
 enum { WS_ON_CONNECT, WS_ON_MESSAGE, WS_ON_CLOSE, WS_ON_ERROR, WS_ON_PONG, WS_ON_DRAIN, WS_ON_LIMIT,
