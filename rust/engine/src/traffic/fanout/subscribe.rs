@@ -157,7 +157,7 @@ impl Traffic {
         subscribers.iter().map(|subscriber| subscriber.id).collect()
     }
 
-    /// Whether [`Event::TopicUsed`] is wanted. Topics that have subscribers now are told of at once.
+    /// Whether [`Event::TopicUsed`](crate::Event::TopicUsed) is wanted. Topics that have subscribers now are told of at once.
     pub fn watch_topics(&mut self, is_wanted: bool) {
         self.fanout.topics.watch(is_wanted);
     }
