@@ -1,5 +1,5 @@
-//! The time, read at most once a turn of the loop from a monotonic clock: setting the system's time
-//! neither fires nor delays a timer. A turn that asks for no time reads none.
+//! The time, read from a monotonic clock at most once an entry from the loop, and again before the loop waits: setting the
+//! system's time neither fires nor delays a timer. A turn that asks for no time reads none.
 
 use std::cell::Cell;
 use std::num::NonZeroU64;
