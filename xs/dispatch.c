@@ -10,6 +10,125 @@
  */
 #include "frame.h"
 
+/* Indexed by EVWS_EVENT_*. */
+static const struct {
+    const char *handler;        /* as the warning names it */
+    int callback;
+} ws_events[] = {
+    { "",                 0 },
+    { "on_handshake",     WS_ON_HANDSHAKE },
+    { "connect handler",  WS_ON_CONNECT },
+    { "message handler",  WS_ON_MESSAGE },
+    { "pong handler",     WS_ON_PONG },
+    { "drain handler",    WS_ON_DRAIN },
+    { "error handler",    WS_ON_ERROR },
+    { "error handler",    WS_ON_ERROR },
+    { "close handler",    WS_ON_CLOSE },
+    { "on_request",       WS_ON_REQUEST },
+    { "",                 0 },
+    { "shutdown handler", 0 },
+    { "",                 0 },
+    { "on_reject",        WS_ON_REJECT },
+    { "limit handler",    WS_ON_LIMIT },
+    { "drop handler",     WS_ON_DROP },
+    { "back end",         0 },
+};
+
+/* What follows $conn. The payload is borrowed from the engine: copied here,
+ * before anything else can call it. */
+static void take_arguments(pTHX_ ws_frame *f)
+{
+    const evws_event *event = &f->event;
+    SV **number = f->ctx->globals->number;
+
+    f->arg[f->args++] = ws_target_rv(aTHX_ f->ctx, f->target);
+    switch (event->kind) {
+    case EVWS_EVENT_MESSAGE:
+        f->arg[f->args++] = ws_payload_sv(aTHX_ f->ctx, event->payload);
+        if (f->callbacks->utf8 && !event->is_binary)
+            (void)sv_utf8_decode(f->arg[1]);
+        f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[event->is_binary ? 1 : 0]);
+        f->arg[f->args++] = SvREFCNT_inc_simple_NN(number[1]);
+        break;
+    case EVWS_EVENT_CONNECT:
+        f->arg[f->args++] = ws_headers_rv(aTHX_ f);
+        break;
+    case EVWS_EVENT_CLOSE:
+        f->arg[f->args++] = newSViv(event->code);
+        f->arg[f->args++] = event->payload.length ? ws_peer_sv(aTHX_ event->payload) : newSV(0);
+        break;
+    case EVWS_EVENT_CONNECT_FAILED:
+        f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
+        ws_take_refusal(aTHX_ f);
+        break;
+    case EVWS_EVENT_PONG:
+    case EVWS_EVENT_ERROR:
+        f->arg[f->args++] = ws_peer_sv(aTHX_ event->payload);
+        break;
+    case EVWS_EVENT_DROPPED:
+        f->arg[f->args++] = newSVuv(event->cut);
+        break;
+    case EVWS_EVENT_RATE_LIMITED:
+        f->arg[f->args++] = newSVpv(ws_option_name(event->code == EVWS_RATE_MESSAGES ? WS_OPT_MAX_MESSAGE_RATE
+                                                                                     : WS_OPT_MAX_BYTE_RATE), 0);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Does what the event means for the objects, and finds the callback for it. */
+static void take_event(pTHX_ ws_frame *f)
+{
+    const evws_event_kind kind = f->event.kind;
+    ws_connection *conn;
+    SV *code;
+
+    f->answered = !ws_is_question(kind);
+    f->refusal = kind == EVWS_EVENT_HANDSHAKE ? 403 : 500;
+    switch (kind) {
+    case EVWS_EVENT_HANDSHAKE:
+    case EVWS_EVENT_REQUEST:
+        ws_take_question(aTHX_ f);
+        return;
+    case EVWS_EVENT_HANDSHAKE_ENDED:
+        SvREFCNT_dec((SV *)ws_handshake_take_stash(aTHX_ f->ctx, f->event.id));
+        return;
+    case EVWS_EVENT_LISTENER_ENDED:
+        ws_listener_drop(aTHX_ f->ctx, ws_watch_listener(f->ctx->watch, f->event.listener));
+        return;
+    case EVWS_EVENT_REJECTED:
+        ws_take_rejected(aTHX_ f);
+        return;
+    case EVWS_EVENT_SHUT_DOWN:
+        ws_take_shutdown(aTHX_ f);
+        return;
+    case EVWS_EVENT_TOPIC_USED:
+        ws_take_topic(aTHX_ f);
+        return;
+    default:
+        break;
+    }
+    conn = kind == EVWS_EVENT_CONNECT ? ws_connected(aTHX_ f) : ws_watch_connection(f->ctx->watch, f->event.id);
+    if (!conn)
+        return;
+    f->target = SvREFCNT_inc_simple_NN(conn->sv);
+    f->callbacks = ws_callbacks_ref(conn->callbacks);
+    code = f->callbacks->on[ws_events[kind].callback];
+    if (code) {
+        f->code = SvREFCNT_inc_simple_NN(code);
+        take_arguments(aTHX_ f);
+    } else if (kind == EVWS_EVENT_CONNECT_FAILED && f->callbacks->url && !f->ctx->told) {
+        f->ctx->told = TRUE;
+        f->code = SvREFCNT_inc_simple_NN((SV *)f->ctx->globals->unheard);
+        f->arg[f->args++] = ws_target_rv(aTHX_ f->ctx, f->target);
+        f->arg[f->args++] = ws_peer_sv(aTHX_ f->event.payload);
+        f->arg[f->args++] = newSVsv(f->callbacks->url);
+    }
+    if (kind == EVWS_EVENT_CLOSE || kind == EVWS_EVENT_CONNECT_FAILED)
+        ws_connection_close(aTHX_ conn);
+}
+
 /* A question without an answer: its callback died, or is not there any more. A child that was
  * forked in the callback, and has left it by exit, has nothing to say to the parent's client. */
 static void refuse(pTHX_ ws_frame *f)
@@ -69,7 +188,7 @@ static bool next_call(pTHX_ ws_frame *f)
 {
     while (f->ctx->engine) {
         if (evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
-            ws_take_event(aTHX_ f);
+            take_event(aTHX_ f);
             WS_LOG(f->ctx);
             if (f->ctx->engine && (f->code || f->origins))
                 return TRUE;
@@ -211,7 +330,7 @@ static void caught(pTHX_ ws_frame *f)
         f->failed = NULL;
         return;
     }
-    f->failed = f->origins ? "origins" : ws_handler_name(f->event.kind);
+    f->failed = f->origins ? "origins" : ws_events[f->event.kind].handler;
     SvREFCNT_dec(f->error);
     f->error = newSVsv(ERRSV);
     finish_event(aTHX_ f);

@@ -38,7 +38,12 @@ struct ws_frame {
 #define ws_is_question(kind) ((kind) == EVWS_EVENT_HANDSHAKE || (kind) == EVWS_EVENT_REQUEST)
 
 /* ---- events.c ---- */
-void ws_take_event(pTHX_ ws_frame *f);
-const char *ws_handler_name(evws_event_kind kind);
+SV *ws_headers_rv(pTHX_ ws_frame *f);
+void ws_take_refusal(pTHX_ ws_frame *f);
+ws_connection *ws_connected(pTHX_ ws_frame *f);
+void ws_take_question(pTHX_ ws_frame *f);
+void ws_take_rejected(pTHX_ ws_frame *f);
+void ws_take_shutdown(pTHX_ ws_frame *f);
+void ws_take_topic(pTHX_ ws_frame *f);
 
 #endif
