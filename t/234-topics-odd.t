@@ -230,4 +230,14 @@ is_deeply($crowd->got(0, 4), [ map { $_ . 12 } 'a' .. 'd' ], 'with what they go 
     is($conn->stats->{messages_sent}, 1, 'and is published to');
 }
 
+# What can be no back end is none, and the context goes on without.
+{
+    my $crowd = Crowd->new(peers => 1);
+    my $ctx = $crowd->ctx;
+    croaks_with(sub { $ctx->set_backplane(bless {}, 'Nothing') }, 'set_backplane: the object has no method publish', 'a back end without methods');
+    croaks_with(sub { $ctx->set_backplane('redis') }, q{set_backplane: back end must be an object (got 'redis')}, 'no object');
+    $crowd->conn(0)->subscribe('t');
+    is($ctx->publish('t', 'x'), 1, 'nothing has changed');
+}
+
 finish();

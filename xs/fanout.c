@@ -36,7 +36,7 @@ static evws_bytes topic_name(pTHX_ const char *what, SV *value, bool stays)
     return name;
 }
 
-/* What is to be sent: a prepared message, or data. `value` is a mortal copy. */
+/* What is to be sent: a prepared message, or data. `value` is a mortal copy, unless reading it runs no Perl code. */
 static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, evws_message *out)
 {
     evws_bytes text;
@@ -56,17 +56,11 @@ static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, 
     if (!SvOK(value))
         croak("%s: data must be defined", o->method);
     /* The text of a reference is never what somebody wants to send to many. */
-    if (SvROK(value) && !SvAMAGIC(value))
+    plain = ws_plain_scalar(aTHX_ value);
+    if (!plain)
         ws_must_be(aTHX_ o->method, "data", "a string or a prepared message", value);
     out->is_binary = ws_option_flag(aTHX_ o, WS_OPT_BINARY);
     out->is_compressible = ws_option_flag(aTHX_ o, WS_OPT_COMPRESS);
-    plain = SvROK(value) ? sv_2mortal(newSVsv(value)) : value;
-    if (SvROK(plain)) {
-        STRLEN length;
-        const char *string = SvPV(plain, length);
-
-        plain = newSVpvn_flags(string, length, SVs_TEMP | SvUTF8(plain));
-    }
     text = ws_bytes(aTHX_ plain);
     out->payload = ws_outgoing(aTHX_ o->method, plain, text, !out->is_binary, ws_option_flag(aTHX_ o, WS_OPT_UTF8));
 }

@@ -246,24 +246,17 @@ impl Traffic {
         let Some(held) = behind.map(|behind| behind.take_held()) else {
             return;
         };
-        let way = link.proto.encoding().way;
         let dropped_before = link.dropped;
         for (offer, on_slow) in held {
-            let frame = offer.message.frame(way, &self.codecs);
-            let mut post = Post {
-                pool: &mut self.pool,
-                masks: &mut self.masks,
-                to_write: &mut self.to_write,
-                log: &self.log,
-                clock: reactor.clock(),
-            };
-            let outcome = post.offer(link, &offer, on_slow, &frame);
+            let outcome = self.offer_one(id, &offer, on_slow, reactor);
             if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
                 self.fanout.to_tell.push((id, outcome));
                 break;
             }
         }
-        note_dropped(link, dropped_before, &mut self.fanout.to_tell);
+        if let Some(link) = self.links.get_mut(id) {
+            note_dropped(link, dropped_before, &mut self.fanout.to_tell);
+        }
     }
 }
 

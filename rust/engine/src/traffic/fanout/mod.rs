@@ -152,7 +152,7 @@ impl Traffic {
             return Err(SendError::QueueFull);
         }
         let on_slow = Some(OnSlow::of_receiver(when_full));
-        match self.offer_one(id, message, on_slow, shared.reactor) {
+        match self.offer_message(id, message, on_slow, shared.reactor) {
             OfferOutcome::Queued => Ok(()),
             OfferOutcome::NotOpen => Err(SendError::NotOpen),
             OfferOutcome::NoMemory => Err(SendError::NoMemory),
@@ -183,7 +183,7 @@ impl Traffic {
                 continue;
             };
             let on_slow = OnSlow::of_receiver(link.limits.send_queue.when_full);
-            let outcome = self.offer_one(id, message, Some(on_slow), reactor);
+            let outcome = self.offer_message(id, message, Some(on_slow), reactor);
             count += usize::from(outcome == OfferOutcome::Queued);
             if let (OfferOutcome::Dropped, Some(link)) = (outcome, self.links.get_mut(id)) {
                 note_dropped(link, link.dropped - 1, &mut self.fanout.to_tell);
@@ -195,22 +195,32 @@ impl Traffic {
         count
     }
 
-    fn offer_one(
+    fn offer_message(
         &mut self,
         id: Id,
         message: &Rc<Prepared>,
         on_slow: Option<OnSlow>,
         reactor: &Reactor,
     ) -> OfferOutcome {
-        let Some(link) = self.links.get_mut(id) else {
-            return OfferOutcome::NotOpen;
-        };
         let offer = Offer {
             message: Rc::clone(message),
             key: None,
             on_slow: None,
         };
-        let frame = message.frame(link.proto.encoding().way, &self.codecs);
+        self.offer_one(id, &offer, on_slow, reactor)
+    }
+
+    pub(super) fn offer_one(
+        &mut self,
+        id: Id,
+        offer: &Offer,
+        on_slow: Option<OnSlow>,
+        reactor: &Reactor,
+    ) -> OfferOutcome {
+        let Some(link) = self.links.get_mut(id) else {
+            return OfferOutcome::NotOpen;
+        };
+        let frame = offer.message.frame(link.proto.encoding().way, &self.codecs);
         let mut post = Post {
             pool: &mut self.pool,
             masks: &mut self.masks,
@@ -218,7 +228,7 @@ impl Traffic {
             log: &self.log,
             clock: reactor.clock(),
         };
-        post.offer(link, &offer, on_slow, &frame)
+        post.offer(link, offer, on_slow, &frame)
     }
 
     // ---- publishing ----

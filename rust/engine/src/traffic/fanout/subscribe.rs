@@ -59,7 +59,7 @@ impl Traffic {
         };
         let missed: Vec<_> = missed.map(|kept| Rc::clone(&kept.message)).collect();
         for message in missed {
-            let outcome = self.offer_one(id, &message, None, reactor);
+            let outcome = self.offer_message(id, &message, None, reactor);
             if outcome != OfferOutcome::Queued {
                 self.fanout.to_tell.push((id, outcome));
                 return false;
