@@ -1,5 +1,4 @@
-/* One message for many connections: prepared messages, broadcasts, topics; and the back end that carries publications to
- * other processes.
+/* One message for many connections: prepared messages, broadcasts, topics.
  *
  * Arguments are read first, since that can run Perl code; what the arguments are was copied before.
  */
@@ -226,47 +225,6 @@ static void read_pair(pTHX_ const ws_options *o, ws_option which, SV **epoch, SV
     }
 }
 
-/* Whether another object is asked in place of the engine. */
-static bool has_back_end(pTHX_ ws_context *ctx, const ws_options *o)
-{
-    /* Reading the flag can run code that takes the back end away. */
-    const bool is_local = ws_option_flag(aTHX_ o, WS_OPT_LOCAL);
-
-    return ctx->back_end && !is_local;
-}
-
-/* Asks the back end: $object->$method(@arg, \%options). Mortal. */
-static SV *ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o)
-{
-    SV *all[6];
-    GV *found;
-    int i;
-
-    all[0] = sv_mortalcopy(ctx->back_end);
-    found = gv_fetchmethod(SvSTASH(SvRV(all[0])), method);
-    if (!found || !GvCV(found))
-        croak("%s: the back end cannot %s", o->method, method);
-    for (i = 0; i < args; i++)
-        all[i + 1] = arg[i];
-    all[args + 1] = sv_2mortal(newRV_inc((SV *)ws_options_settings(aTHX_ o)));
-    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, args + 2);
-}
-
-/* The same for a method that it need not have: then NULL. */
-static SV *ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings)
-{
-    SV *all[3];
-    GV *found = ctx->back_end ? gv_fetchmethod(SvSTASH(SvRV(ctx->back_end)), method) : NULL;
-
-    if (!found || !GvCV(found))
-        return NULL;
-    all[0] = sv_mortalcopy(ctx->back_end);
-    all[1] = topic;
-    if (settings)
-        all[2] = sv_2mortal(newRV_inc((SV *)settings));
-    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, settings ? 3 : 2);
-}
-
 /* What a topic's, or this publication's, `frame` makes of the data. Mortal. */
 static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data, SV **place)
 {
@@ -320,12 +278,12 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     topic = topic_name(aTHX_ "publish", topic_sv, !count && !ctx->back_end && !ctx->frames && is_plain(data));
     if (!is_plain(data))
         data = sv_mortalcopy(data);
-    if (has_back_end(aTHX_ ctx, &o)) {
+    if (ws_has_back_end(aTHX_ ctx, &o)) {
         SV *arg[2];
 
         arg[0] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
         arg[1] = sv_mortalcopy(data);
-        return SvREFCNT_inc(ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
+        return SvREFCNT_inc(ws_ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
     }
     Zero(&options, 1, evws_publish_options);
     options.key = ws_option_octets(aTHX_ &o, WS_OPT_KEY);
@@ -383,7 +341,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
         (void)hv_store(ctx->frames, (const char *)topic.data, (I32)topic.length, newRV_inc(frame), 0);
     }
     if (ctx->back_end)
-        (void)ask_if_it_can(aTHX_ ctx, "topic_set", newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP),
+        (void)ws_ask_if_it_can(aTHX_ ctx, "topic_set", newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP),
                             ws_options_settings(aTHX_ &o));
 }
 
@@ -392,7 +350,7 @@ SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 {
     evws_bytes topic = topic_name(aTHX_ "position", topic_sv, TRUE);
     evws_position position;
-    SV *answer = ctx->back_end ? ask_if_it_can(aTHX_ ctx, "position", newSVpvn_flags((const char *)topic.data, topic.length,
+    SV *answer = ctx->back_end ? ws_ask_if_it_can(aTHX_ ctx, "position", newSVpvn_flags((const char *)topic.data, topic.length,
                                                                                      SVs_TEMP), NULL) : NULL;
     AV *pair;
 
@@ -471,7 +429,7 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
         arg[1] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
         arg[2] = o.value[WS_OPT_SINCE];
         /* Old perls' SvTRUE reads its argument several times. */
-        answer = ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o);
+        answer = ws_ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o);
         return cBOOL(SvTRUE(answer));
     }
     ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, slow, has_since ? &since : NULL,
@@ -496,29 +454,4 @@ bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv)
     was = evws_unsubscribe(conn->ctx->engine, conn->id, topic);
     WS_CALLED(conn->ctx);
     return was;
-}
-
-/* ---- the back end ---- */
-
-void ws_set_backplane(pTHX_ ws_context *ctx, SV *object)
-{
-    static const char *const needed[] = { "publish", "topic_used", "topic_unused" };
-    SV *before;
-    size_t i;
-
-    object = sv_mortalcopy(object);
-    ws_context_engine(aTHX_ ctx);
-    if (SvOK(object)) {
-        if (!sv_isobject(object))
-            ws_must_be(aTHX_ "set_backplane", "back end", "an object", object);
-        for (i = 0; i < C_ARRAY_LENGTH(needed); i++)
-            if (!gv_fetchmethod(SvSTASH(SvRV(object)), needed[i]))
-                croak("set_backplane: the object has no method %s", needed[i]);
-    }
-    before = ctx->back_end;
-    ctx->back_end = SvOK(object) ? newSVsv(object) : NULL;
-    (void)evws_topics_watch(ctx->engine, ctx->back_end != NULL);
-    SvREFCNT_dec(before);
-    if (ctx->engine)
-        WS_CALLED(ctx);
 }

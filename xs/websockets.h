@@ -273,7 +273,6 @@ AV *ws_topics(pTHX_ ws_context *ctx);
 AV *ws_connection_topics(pTHX_ ws_connection *conn);
 bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count);
 bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv);
-void ws_set_backplane(pTHX_ ws_context *ctx, SV *object);
 
 /* ---- prepared.c ---- */
 SV *ws_prepared_new(pTHX_ ws_context *ctx, uint64_t number);
@@ -323,6 +322,12 @@ SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 /* ---- statistics.c ---- */
 SV *ws_connection_stats(pTHX_ ws_connection *conn);
 SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where);
+
+/* ---- back_end.c ---- */
+bool ws_has_back_end(pTHX_ ws_context *ctx, const ws_options *o);
+SV *ws_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o);
+SV *ws_ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings);
+void ws_set_backplane(pTHX_ ws_context *ctx, SV *object);
 
 /* ---- listener.c ---- */
 void ws_option_place(pTHX_ const ws_options *o, evws_listen_options *out);

@@ -1,0 +1,66 @@
+/* The object that carries publications to other processes, and is asked in place of the engine. */
+#include "websockets.h"
+
+/* Whether another object is asked in place of the engine. */
+bool ws_has_back_end(pTHX_ ws_context *ctx, const ws_options *o)
+{
+    /* Reading the flag can run code that takes the back end away. */
+    const bool is_local = ws_option_flag(aTHX_ o, WS_OPT_LOCAL);
+
+    return ctx->back_end && !is_local;
+}
+
+/* Asks the back end: $object->$method(@arg, \%options). Mortal. */
+SV *ws_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o)
+{
+    SV *all[6];
+    GV *found;
+    int i;
+
+    all[0] = sv_mortalcopy(ctx->back_end);
+    found = gv_fetchmethod(SvSTASH(SvRV(all[0])), method);
+    if (!found || !GvCV(found))
+        croak("%s: the back end cannot %s", o->method, method);
+    for (i = 0; i < args; i++)
+        all[i + 1] = arg[i];
+    all[args + 1] = sv_2mortal(newRV_inc((SV *)ws_options_settings(aTHX_ o)));
+    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, args + 2);
+}
+
+/* The same for a method that it need not have: then NULL. */
+SV *ws_ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings)
+{
+    SV *all[3];
+    GV *found = ctx->back_end ? gv_fetchmethod(SvSTASH(SvRV(ctx->back_end)), method) : NULL;
+
+    if (!found || !GvCV(found))
+        return NULL;
+    all[0] = sv_mortalcopy(ctx->back_end);
+    all[1] = topic;
+    if (settings)
+        all[2] = sv_2mortal(newRV_inc((SV *)settings));
+    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, settings ? 3 : 2);
+}
+
+void ws_set_backplane(pTHX_ ws_context *ctx, SV *object)
+{
+    static const char *const needed[] = { "publish", "topic_used", "topic_unused" };
+    SV *before;
+    size_t i;
+
+    object = sv_mortalcopy(object);
+    ws_context_engine(aTHX_ ctx);
+    if (SvOK(object)) {
+        if (!sv_isobject(object))
+            ws_must_be(aTHX_ "set_backplane", "back end", "an object", object);
+        for (i = 0; i < C_ARRAY_LENGTH(needed); i++)
+            if (!gv_fetchmethod(SvSTASH(SvRV(object)), needed[i]))
+                croak("set_backplane: the object has no method %s", needed[i]);
+    }
+    before = ctx->back_end;
+    ctx->back_end = SvOK(object) ? newSVsv(object) : NULL;
+    (void)evws_topics_watch(ctx->engine, ctx->back_end != NULL);
+    SvREFCNT_dec(before);
+    if (ctx->engine)
+        WS_CALLED(ctx);
+}
