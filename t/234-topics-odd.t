@@ -56,6 +56,15 @@ for my $data ({ a => 1 }, [], sub { }, \'x', $one) {
     croaks_like(sub { $ctx->broadcast($data, [$one]) }, qr/^broadcast: data must be a string/, "broadcast $kind");
     croaks_like(sub { $ctx->publish('h', 'x', frame => sub { $data }) }, qr/^publish: data must be a string/, "framed as $kind");
 }
+# The bug: of an object that overloads something, but not its text, perl said 'Operation """": no method found', and not
+# which argument it was.
+{
+    package Same;
+    use overload '==' => sub { 1 };
+}
+croaks_like(sub { $ctx->publish('t', bless {}, 'Same') }, qr/^publish: data must be a string or a prepared message \(got 'Same=HASH/,
+    'an object that compares');
+croaks_like(sub { $ctx->topic(bless {}, 'Same') }, qr/^topic: topic must be a defined string \(got 'Same=HASH/, 'as a topic');
 is($ctx->publish('t', Overloaded->new('text')), 2, 'an object that says what it is as a text is one');
 is_deeply($crowd->got(0, 1), ['text'], 'which is sent, and nothing before it');
 is($ctx->position('h')->[1], 0, 'nothing was counted');
@@ -67,11 +76,34 @@ is($ctx->position('h')->[1], 0, 'nothing was counted');
     croaks_with(sub { $one->send_pong($message) }, 'send_pong: a prepared message is a message of its own, for send', 'a Pong');
     croaks_with(sub { $one->send_fragment($message, 0, 0) },
         'send_fragment: a prepared message is a message of its own, for send', 'a fragment');
+    croaks_like(sub { $one->close(1000, $message) },
+        qr/^close: reason must be a string \(got 'EV::Websockets::Prepared=SCALAR\(0x/, 'a reason of close');
+    croaks_like(sub { $ctx->shutdown(reason => $message) }, qr/^shutdown: reason must be a string \(got 'EV::/, 'of shutdown');
+    ok($one->is_connected, 'nobody was closed');
     ok($one->send_binary($message), 'send_binary sends it as it was prepared');
     is(($crowd->frames(0, 1))[0]{opcode}, 1, 'as a text');
     croaks_like(sub { $ctx->publish('t', $message, utf8 => 1) }, qr/^publish: utf8 was decided when/, 'utf8 comes too late');
     is($ctx->publish('t', $message, binary => undef, compress => undef, utf8 => undef), 2, 'an option that is undef is not given');
 }
+
+# The bug: a connection or a context in place of data was sent as its class and its address. Their text, or that of a class
+# with overloading, may be sent.
+{
+    package Named;
+    our @ISA = ('EV::Websockets::Connection');
+    use overload '""' => sub { 'a name' }, fallback => 1;
+}
+for my $object ($one, $ctx) {
+    my $kind = ref $object;
+    for my $method (qw(send send_text send_binary send_fragment send_ping send_pong)) {
+        croaks_like(sub { $two->$method($object) }, qr/^$method: data must be a string \(got '${kind}=SCALAR\(0x/, "$method: $kind");
+    }
+    croaks_like(sub { $two->close(1000, $object) }, qr/^close: reason must be a string \(got '$kind/, "close: $kind");
+    ok($two->send("$object"), 'its text');
+}
+ok($two->send(bless $one, 'Named'), 'an object with a text');
+bless $one, 'EV::Websockets::Connection';
+like(join(' ', @{ $crowd->got(1, 5) }), qr/ EV::Websockets::Connection=\S+ EV::Websockets::Context=\S+ a name\z/, 'and these arrive');
 
 # The bug: `last` in frame left the loop around publish, and what follows it ran inside of publish, whose croak came at the
 # end of the program, or a crash.

@@ -46,6 +46,8 @@ static evws_bytes octets(pTHX_ CV *method, SV *data, bool required)
 {
     if (data && SvROK(data) && ws_is_prepared(aTHX_ data))
         croak("%s: a prepared message is a message of its own, for send", ws_method_name(aTHX_ method));
+    if (data && SvROK(data) && ws_is_bare_object(aTHX_ data))
+        ws_must_be(aTHX_ ws_method_name(aTHX_ method), "data", "a string", data);
     if (data && SvOK(data))
         return ws_bytes(aTHX_ data);
     if (required)
@@ -86,11 +88,18 @@ static evws_bytes encoded(pTHX_ const char *what, evws_bytes text, bool is_utf8)
     return text;
 }
 
-/* A reason is bytes in UTF-8. What is not UTF-8 may not be sent, and is taken for characters. */
-evws_bytes ws_reason(pTHX_ const char *what, SV *plain)
+/* A reason is bytes in UTF-8. What is not UTF-8 may not be sent, and is taken for characters. NULL or undef: none. */
+evws_bytes ws_reason(pTHX_ const char *what, SV *given)
 {
-    evws_bytes text = ws_bytes(aTHX_ plain);
+    SV *plain;
+    evws_bytes text;
 
+    if (!given || !SvOK(given))
+        return WS_NO_BYTES;
+    plain = ws_plain_scalar(aTHX_ given);
+    if (!plain)
+        ws_must_be(aTHX_ what, "reason", "a string", given);
+    text = ws_bytes(aTHX_ plain);
     if (SvUTF8(plain))
         text = downgraded(aTHX_ what, text);
     return evws_is_utf8(text.data, text.length) ? text : upgraded(aTHX_ text);
@@ -190,7 +199,7 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
 {
     SV *arg[3];
     int64_t code = 1000;
-    evws_bytes text = WS_NO_BYTES;
+    evws_bytes text;
     ws_connection *conn;
 
     arg[0] = self;
@@ -199,8 +208,7 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     ws_settle_arguments(aTHX_ arg, 3);
     if (arg[1] && SvOK(arg[1]))
         code = ws_close_code(aTHX_ "close", sv_mortalcopy(arg[1]));
-    if (arg[2] && SvOK(arg[2]))
-        text = ws_reason(aTHX_ "close", arg[2]);
+    text = ws_reason(aTHX_ "close", arg[2]);
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;

@@ -170,17 +170,10 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
 
 /* ---- shutdown ---- */
 
-static evws_bytes reason_option(pTHX_ const ws_options *o)
-{
-    SV *plain = ws_plain_scalar(aTHX_ o->value[WS_OPT_REASON]);
-
-    return plain ? ws_reason(aTHX_ o->method, plain) : ws_option_string(aTHX_ o, WS_OPT_REASON);
-}
-
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
 {
     ws_options o;
-    evws_bytes reason = WS_NO_BYTES;
+    evws_bytes reason;
     int64_t code;
     NV timeout;
     bool wants_cb;
@@ -189,8 +182,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options_parse(aTHX_ &o, WS_FOR_SHUTDOWN, args, count);
     timeout = ws_option_number(aTHX_ &o, WS_OPT_TIMEOUT);
     code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
-    if (ws_option_given(aTHX_ &o, WS_OPT_REASON))
-        reason = reason_option(aTHX_ &o);
+    reason = ws_reason(aTHX_ "shutdown", o.value[WS_OPT_REASON]);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
     ws_or_croak(aTHX_ ctx, "shutdown", evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason));
     ctx->told = TRUE;

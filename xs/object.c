@@ -63,6 +63,19 @@ MAGIC *ws_object_magic(pTHX_ SV *sv, const MGVTBL *vtbl)
     return NULL;
 }
 
+/* Whether a value is one of our objects, and has no text of its own: what it would be as one is its class and its address. */
+bool ws_is_bare_object(pTHX_ SV *value)
+{
+    MAGIC *mg;
+
+    if (!SvROK(value) || ws_has_text(aTHX_ value) || SvTYPE(SvRV(value)) < SVt_PVMG)
+        return FALSE;
+    for (mg = SvMAGIC(SvRV(value)); mg; mg = mg->mg_moremagic)
+        if (mg->mg_type == PERL_MAGIC_ext && mg->mg_virtual && mg->mg_virtual->svt_local == ws_not_for_local)
+            return TRUE;
+    return FALSE;
+}
+
 const char *ws_method_name(pTHX_ CV *method)
 {
     return GvNAME(CvGV(method));

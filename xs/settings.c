@@ -34,7 +34,7 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
     set(aTHX_ &options, is_server, out);
     if (hash)
         return;
-    if (value && SvROK(value) && !SvAMAGIC(value))
+    if (value && SvROK(value) && !ws_has_text(aTHX_ value))
         ws_option_must_be(aTHX_ o, WS_OPT_DEFLATE, "true, false or a hash reference");
     out->enabled = flag(aTHX_ o, WS_OPT_DEFLATE, !is_server);
 }

@@ -10,6 +10,21 @@
 #  define PERL_PV_ESCAPE_NONASCII 0
 #endif
 
+/* ---- objects with overloading ---- */
+
+/* Whether it is an object with a method for a conversion; "(0+", for example. */
+bool ws_overloads(pTHX_ SV *value, const char *method)
+{
+    return SvROK(value) && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), method, (I32)strlen(method), 0);
+}
+
+/* Whether it is an object that perl asks for its text. That of all others is their class and their address. */
+bool ws_has_text(pTHX_ SV *value)
+{
+    return ws_overloads(aTHX_ value, "(\"\"") || ws_overloads(aTHX_ value, "(0+") || ws_overloads(aTHX_ value, "(bool")
+        || ws_overloads(aTHX_ value, "(nomethod");
+}
+
 /* ---- messages ---- */
 
 /* A value as an error message shows it: short, and on one line. Lives as long as the call. */
@@ -20,6 +35,10 @@ const char *ws_shown(pTHX_ SV *value)
 
     if (!SvOK(value))
         return "undef";
+    /* Perl refuses to say what an object is that overloads something else. */
+    if (SvROK(value) && SvAMAGIC(value) && !ws_has_text(aTHX_ value))
+        value = sv_2mortal(newSVpvf("%s=%s(0x%" UVxf ")", sv_reftype(SvRV(value), TRUE), sv_reftype(SvRV(value), FALSE),
+                                    PTR2UV(SvRV(value))));
     text = SvPV(value, length);
     return pv_escape(sv_newmortal(), text, length, 60, NULL, PERL_PV_ESCAPE_NONASCII);
 }
@@ -31,7 +50,7 @@ void ws_must_be(pTHX_ const char *what, const char *name, const char *expected, 
 
 /* ---- what a value is ---- */
 
-/* NULL for a reference without overloading: it is neither text nor number. */
+/* NULL for a reference without such a text: it is neither text nor number. */
 SV *ws_plain_scalar(pTHX_ SV *value)
 {
     STRLEN length;
@@ -39,7 +58,7 @@ SV *ws_plain_scalar(pTHX_ SV *value)
 
     if (!SvROK(value))
         return value;
-    if (!SvAMAGIC(value))
+    if (!ws_has_text(aTHX_ value))
         return NULL;
     text = SvPV(value, length);
     return newSVpvn_flags(text, length, SVs_TEMP | SvUTF8(value));
@@ -60,12 +79,6 @@ NV ws_number(pTHX_ SV *value)
     SV *plain = ws_plain_scalar(aTHX_ value);
 
     return plain && looks_like_number(plain) ? SvNV(plain) : -1;
-}
-
-/* Whether it is an object with a method for a conversion; "(0+", for example. */
-bool ws_overloads(pTHX_ SV *value, const char *method)
-{
-    return SvROK(value) && SvAMAGIC(value) && gv_fetchmeth(SvSTASH(SvRV(value)), method, (I32)strlen(method), 0);
 }
 
 /* The array that a value refers to, or NULL. */

@@ -138,6 +138,7 @@ void ws_must_be(pTHX_ const char *what, const char *name, const char *expected, 
 SV *ws_plain_scalar(pTHX_ SV *value);
 SV *ws_plain_string(pTHX_ SV *value);
 NV ws_number(pTHX_ SV *value);
+bool ws_has_text(pTHX_ SV *value);
 bool ws_overloads(pTHX_ SV *value, const char *method);
 AV *ws_array(SV *value);
 HV *ws_hash(SV *value);
@@ -173,6 +174,7 @@ int ws_not_for_local(pTHX_ SV *sv, MAGIC *mg);
 #define WS_OBJECT_VTBL(free) { 0, 0, 0, 0, free, 0, ws_forget_on_dup, ws_not_for_local }
 SV *ws_object_new(pTHX_ HV *stash, MGVTBL *vtbl, void *data);
 MAGIC *ws_object_magic(pTHX_ SV *sv, const MGVTBL *vtbl);
+bool ws_is_bare_object(pTHX_ SV *value);
 void *ws_object_invocant(pTHX_ SV *sv, const MGVTBL *vtbl, const char *kind, CV *method, bool required);
 void *ws_object_owned(SV *sv, const MAGIC *mg);
 SV *ws_invocant(pTHX_ SV **args, I32 count);
@@ -249,7 +251,7 @@ ws_connection *ws_open_connection(pTHX_ SV *self, CV *method);
 bool ws_sent(pTHX_ ws_connection *conn, evws_status status);
 evws_bytes ws_outgoing(pTHX_ const char *what, SV *data, evws_bytes text, bool is_text, bool characters);
 bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters);
-evws_bytes ws_reason(pTHX_ const char *what, SV *plain);
+evws_bytes ws_reason(pTHX_ const char *what, SV *given);
 bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *is_binary, SV *is_final);
 int64_t ws_close_code(pTHX_ const char *what, SV *given);
 void ws_close(pTHX_ SV *self, CV *method, SV *code, SV *reason);
