@@ -238,6 +238,21 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
     ok(!$weak, 'so both go');
 }
 
+# One takes the place of another. The bug: when that was closed, or went, it took the new one away from the context.
+{
+    my $context = EV::Websockets::Context->new;
+    my ($first, $second, $third) = map { EV::Websockets::Backplane->new($context, redis => OwnRedis->new('/nowhere'), while_down => 'keep') } 1 .. 3;
+    is($context->backplane, $third, 'the last one is asked');
+    $first->close;
+    undef $second;
+    is($context->backplane, $third, 'also when the others have ended');
+    $context->publish('t', 'x');
+    is($third->pending, 1, 'and takes what is published');
+    $third->close;
+    is($context->backplane, undef, 'until it is closed');
+    is($context->publish('t', 'x'), 0, 'then the context has none');
+}
+
 # ---- what it refuses ----
 
 {
@@ -260,10 +275,14 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
         croaks_like { $new->($name => $bad{$name}) } qr/\Anew: $name must be .+ \(got '.+'\) at \Q$0\E line/, "$name: a bad value";
     }
     croaks_like { $new->(timeout => undef) } qr/\Anew: timeout must be .+ \(got undef\) at/, 'undef';
+    croaks_like { $new->(prefix => $context) } qr/\Anew: prefix must be a string of octets \(got 'EV::Websockets::Context=/, 'an object as the prefix';
     my $backplane = $new->(max_message_size => 5, while_down => 'keep', retry => 1000);
     croaks_like { $context->publish('t', '123456') } qr/\Apublish: a message of more than max_message_size 5 octets \(got 6\) at \Q$0\E/, 'a message that is too large';
     croaks_like { $context->publish('t', "\x{100}", binary => 1) } qr/\Apublish: wide character/, 'wide characters in a binary message';
     croaks_like { $context->publish('t', undef) } qr/\Apublish: data must be defined/, 'no data';
+    # The bug: other processes got the text of the reference, EV::Websockets::Context=SCALAR(0x...).
+    croaks_like { $context->publish('t', $context) } qr/\Apublish: data must be a string \(got 'EV::Websockets::Context=SCALAR/, 'an object';
+    croaks_like { $context->publish('t', 'x', key => []) } qr/\Apublish: key must be a string \(got 'ARRAY/, 'a key that is none';
     croaks_like { $context->publish('t', 'x', frame => sub { }) } qr/\Apublish: a frame of one message needs local => 1/, 'a frame of one message';
     croaks_like { $context->publish('t', $context->prepare('x')) } qr/\Apublish: a message that is prepared is for this process alone/, 'a prepared message';
     croaks_like { $context->publish('t', 'x', key => 'k' x 70_000) } qr/\Apublish: the key must have at most 65535 octets/, 'a long key';

@@ -98,6 +98,13 @@ ws_set_backplane(ws_context *self, SV *object)
 C_ARGS:
     aTHX_ self, object
 
+SV *
+backplane(ws_context *self)
+CODE:
+    RETVAL = self && self->back_end ? newSVsv(self->back_end) : newSV(0);
+OUTPUT:
+    RETVAL
+
 void
 connections(ws_context *self)
 ALIAS:

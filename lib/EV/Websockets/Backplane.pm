@@ -94,6 +94,11 @@ sub publish {
     Carp::croak('publish: a message that is prepared is for this process alone: give its data, or local => 1')
         if Scalar::Util::blessed($data) && $data->isa('EV::Websockets::Prepared');
     Carp::croak('publish: data must be defined') if !defined $data;
+    for (['data', $data], ['key', $options->{key}]) {
+        my ($name, $value) = @$_;
+        Carp::croak("publish: $name must be a string (got " . EV::Websockets::Backplane::Settings::shown($value) . ')')
+            if !EV::Websockets::Options::has_text($value);
+    }
     my $text = "$data";
     if ($options->{utf8} && !$options->{binary}) {
         utf8::encode($text);
@@ -495,7 +500,8 @@ sub close {
     $self->{client}->disconnect if $self->{client} && $self->{owner} == $$;
     $self->{topics} = {};
     my $context = $self->{context};
-    $context->set_backplane(undef) if $context && $self->{owner} == $$;
+    # Another one may have come in its place.
+    $context->set_backplane(undef) if $context && $self->{owner} == $$ && (Scalar::Util::refaddr($context->backplane) // 0) == Scalar::Util::refaddr($self);
     return;
 }
 

@@ -7,13 +7,20 @@ use 5.010;
 use Carp ();
 use overload ();
 
+# Whether a value is a text or has one: a reference, and an object that overloads something else, has but its address.
+sub has_text {
+    my ($value) = @_;
+    return 1 if !ref $value;
+    return scalar grep { overload::Method($value, $_) } '""', '0+', 'bool', 'nomethod';
+}
+
 # ---- the environment of adopt ----
 
 # A value of a PSGI environment, in the octets that perl has it in.
 sub _text {
     my ($env, $key) = @_;
     my $value = $env->{$key};
-    Carp::croak("adopt: env: $key must be a string") if ref $value && !overload::Overloaded($value);
+    Carp::croak("adopt: env: $key must be a string") if !has_text($value);
     return undef if !defined $value;
     my $text = "$value";
     utf8::encode($text) if utf8::is_utf8($text);

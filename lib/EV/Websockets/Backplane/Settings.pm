@@ -19,7 +19,7 @@ my @CALLBACKS = qw(on_up on_down on_gap on_refused on_missed);
 my $positive = [ sub { $_[0] =~ /\A[0-9]*\.?[0-9]+\z/ && $_[0] > 0 && $_[0] <= 1e6 }, 'a number of seconds above 0, at most 1000000' ];
 my $whole    = [ sub { $_[0] =~ /\A[0-9]{1,15}\z/ && $_[0] > 0 }, 'a whole number above 0' ];
 my %OPTIONS  = (
-    prefix            => [ 'evws:', [ sub { $_[0] !~ /[^\0-\xFF]/ }, 'a string of octets' ] ],
+    prefix            => [ 'evws:', [ sub { EV::Websockets::Options::has_text($_[0]) && $_[0] !~ /[^\0-\xFF]/ }, 'a string of octets' ] ],
     while_down        => [ 'refuse', [ sub { $_[0] =~ /\A(?:refuse|keep)\z/ }, "'refuse' or 'keep'" ] ],
     max_pending       => [ 10_000, $whole ],
     max_pending_bytes => [ 16 * 1024 * 1024, $whole ],
@@ -49,7 +49,7 @@ sub settings_of {
         my $value = exists $given{$name} ? $given{$name} : $default;
         my ($is_right, $what) = @$check;
         Carp::croak("new: $name must be $what (got " . shown($value) . ')') if !defined $value || !$is_right->($value);
-        $settings{$name} = $value;
+        $settings{$name} = ref $value eq 'CODE' ? $value : "$value";
     }
     for my $name (@CALLBACKS) {
         next if !defined $given{$name};
