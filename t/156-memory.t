@@ -58,10 +58,11 @@ my $MiB = 1024 * 1024;
 
 # Sends the same until there is no memory for it; returns how often it was sent.
 sub fill {
-    my ($send) = @_;
+    my ($send, $croak) = @_;
+    $croak ||= 'Out of memory: nothing was sent, and the connection is as it was';
     for my $sent (0 .. 1000) {
         next if eval { $send->(); 1 };
-        like($@, qr/^Out of memory: nothing was sent, and the connection is as it was at /, "a croak, after $sent");
+        like($@, qr/^$croak at /, "a croak, after $sent");
         return $sent;
     }
     return fail('there was no end of memory');
@@ -91,6 +92,29 @@ for my $kind (qw(message fragments compressed)) {
     my $rest = $peer->{count} - $waiting;
     cmp_ok($rest, '>', 100, "$kind: all was sent before it");
     cmp_ok($rest, '<', 1000, "$kind: and no more");
+    $conn->abort;
+}
+
+# Published, which nobody has queued yet, and broadcast.
+{
+    my $events = Events->new;
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen($events->handlers, host => '127.0.0.1');
+    my $peer = Counter->new($port);
+    run_until(sub { $events->count('connect') }, 'published: connected');
+    my $conn = $events->conn;
+    $conn->subscribe('t');
+    my $payload = 'p' x (16 * $MiB);
+    my $sent = fill(sub { $context->publish('t', $payload) }, 'publish: out of memory: nothing was sent');
+    cmp_ok($sent, '>', 1, 'published: some fitted');
+    is(fill(sub { $context->broadcast($payload, [$conn]) }, 'broadcast: out of memory: nothing was sent'), 0, 'broadcast: no more fits');
+    is(fill(sub { $context->prepare($payload) }, 'prepare: out of memory: nothing was sent'), 0, 'prepare: nor here');
+    undef $payload;
+    $context->publish('t', 'after');
+    $peer->read;
+    run_until(sub { $peer->{end} =~ /\x05after\z/ }, 'published: what fitted arrives');
+    cmp_ok($peer->{count}, '>', $sent * 16 * $MiB, 'published: all of it');
+    is($events->order, 'connect', 'published: the connection lives');
     $conn->abort;
 }
 

@@ -207,6 +207,24 @@ begin();
     is_deeply($crowd->got(0, 1), [ 'd' x 500 ], 'and what was said arrives');
 }
 
+# The code behind a list of connections changes the data: what it is then goes out, and never what was freed.
+{
+    package Lists;
+    require Tie::Array;
+    our @ISA = ('Tie::StdArray');
+    our $run;
+    sub FETCH { $run->(); return $_[0][ $_[1] ] }
+}
+begin();
+{
+    my $data = 'before' x 100;
+    tie my @list, 'Lists';
+    @list = ($one, $two);
+    $Lists::run = sub { undef $data; $data = 'after' };
+    is($ctx->broadcast($data, \@list), 2, 'a list with code');
+    is_deeply($crowd->got($_, 1), ['after'], 'and what it leaves is sent') for 0, 1;
+}
+
 # What frame does to others: it closes everyone, publishes elsewhere, subscribes somebody, runs the loop.
 begin();
 is($ctx->publish('h', 'x', frame => sub { $ctx->publish('t', 'inner'); 'outer' }), 1, 'frame publishes elsewhere');
@@ -267,6 +285,16 @@ is_deeply($crowd->got(0, 4), [ map { $_ . 12 } 'a' .. 'd' ], 'with what they go 
     my $crowd = Crowd->new(peers => 1);
     my $ctx = $crowd->ctx;
     croaks_with(sub { $ctx->set_backplane(bless {}, 'Nothing') }, 'set_backplane: the object has no method publish', 'a back end without methods');
+    {
+        package Carrier;
+        sub publish { return 1 }
+        sub topic_used { }
+        sub topic_unused { }
+    }
+    $ctx->set_backplane(bless {}, 'Carrier');
+    croaks_with(sub { $crowd->conn(0)->subscribe('t', since => [ 'x', 1 ]) }, 'subscribe: the back end cannot resume', 'one that cannot resume');
+    is_deeply([ $crowd->conn(0)->topics ], [], 'nobody has subscribed');
+    $ctx->set_backplane(undef);
     croaks_with(sub { $ctx->set_backplane('redis') }, q{set_backplane: back end must be an object (got 'redis')}, 'no object');
     $crowd->conn(0)->subscribe('t');
     is($ctx->publish('t', 'x'), 1, 'nothing has changed');

@@ -14,6 +14,12 @@ static bool is_plain(SV *value)
     return !SvGMAGICAL(value) && !SvROK(value);
 }
 
+/* What an argument is, when the options have been read. Others than those of the options run no code any more. */
+static SV *settled(pTHX_ SV *value)
+{
+    return is_plain(value) ? value : sv_mortalcopy(value);
+}
+
 /* The octets of a topic's name. They are those of `value` itself if it `stays` as it is, since no Perl code runs before they
  * are used. */
 static evws_bytes topic_name(pTHX_ const char *what, SV *value, bool stays)
@@ -35,7 +41,7 @@ static evws_bytes topic_name(pTHX_ const char *what, SV *value, bool stays)
     return name;
 }
 
-/* What is to be sent: a prepared message, or data. `value` is a mortal copy, unless reading it runs no Perl code. */
+/* What is to be sent: a prepared message, or data. `value` is settled. */
 static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, evws_message *out)
 {
     evws_bytes text;
@@ -98,7 +104,7 @@ SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_PREPARE, args, count);
-    data = sv_mortalcopy(data);
+    data = settled(aTHX_ data);
     if (ws_is_prepared(aTHX_ data))
         croak("prepare: the message is prepared already");
     read_message(aTHX_ &o, ctx, data, &message);
@@ -150,11 +156,12 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     } else {
         topic = topic_name(aTHX_ "broadcast", o.value[WS_OPT_TO], FALSE);
     }
-    data = sv_mortalcopy(data);
-    read_message(aTHX_ &o, ctx, data, &message);
     excluded = except(aTHX_ &o, ctx);
-    if (has_list) {
+    /* The list can be tied: its code runs before the octets of the data are borrowed. */
+    if (has_list)
         ids = ids_of(aTHX_ ctx, ws_array(to));
+    read_message(aTHX_ &o, ctx, settled(aTHX_ data), &message);
+    if (ids) {
         done(aTHX_ ctx, "broadcast", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
                                                     WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
     } else {
@@ -276,8 +283,7 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_PUBLISH, args, count);
     topic = topic_name(aTHX_ "publish", topic_sv, !count && !ctx->back_end && !ctx->frames && is_plain(data));
-    if (!is_plain(data))
-        data = sv_mortalcopy(data);
+    data = settled(aTHX_ data);
     if (ws_has_back_end(aTHX_ ctx, &o)) {
         SV *arg[2];
 
