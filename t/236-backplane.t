@@ -253,6 +253,38 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
     is($context->publish('t', 'x'), 0, 'then the context has none');
 }
 
+# on_missed closes it when the connection is lost. The bug: it connected to Redis again, for nobody.
+{
+    package Silent;    # a Redis that does not answer when it is asked for messages
+    sub new { return bless { connected => 0 }, $_[0] }
+    sub connect { my ($self, $events) = @_; $self->{connected}++; $self->{events} = $events; $events->{up}->() }
+    sub subscribe { $_[2]->() }
+    sub unsubscribe { }
+    sub disconnect { }
+    sub command {
+        my ($self, $callback, $command) = @_;
+        $callback->($command eq 'INFO' ? "redis_version:7.0.0\r\nrun_id:0123456789abcdef0123\r\n" : 'sha') if $command =~ /\A(?:SCRIPT|INFO)/;
+    }
+}
+{
+    my $redis = Silent->new;
+    my ($down, $missed) = (0, 0);
+    my $context = EV::Websockets::Context->new(proxy => '');
+    my $backplane = EV::Websockets::Backplane->new(
+        $context, redis => $redis, retry => 0.001, on_down => sub { $down++ }, on_missed => sub { $missed++; $_[0]->close },
+    );
+    my $server = Events->new;
+    my $port = $context->listen(host => '127.0.0.1', $server->handlers);
+    my $client = $context->connect(url => "ws://127.0.0.1:$port/", on_error => sub { });
+    run_until(sub { $server->conn }, 'a client of a Redis that is silent');
+    ok($server->conn->subscribe('t', since => [ 'a' x 16, 5 ]), 'a subscriber that comes back waits for Redis');
+    $redis->{events}{down}->('gone');
+    is($missed, 1, 'and is told of its loss');
+    settle();
+    is($redis->{connected}, 1, 'a Backplane that was closed then does not connect again');
+    is($down, 0, 'and says nothing');
+}
+
 # ---- what it refuses ----
 
 {

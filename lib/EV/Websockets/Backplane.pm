@@ -7,6 +7,7 @@ use 5.010;
 use Carp ();
 use EV;
 use EV::Websockets::Backplane::Outbox;
+use EV::Websockets::Backplane::Redis;
 use EV::Websockets::Backplane::Settings;
 use EV::Websockets::Backplane::Subscriber;
 use EV::Websockets::Backplane::Topic;
@@ -23,26 +24,30 @@ sub new {
     Carp::croak('new: options come in pairs of a name and a value') if @options % 2;
     my ($settings, $client) = EV::Websockets::Backplane::Settings::settings_of(@options);
     my $self = bless {
-        %$settings, client => $client, owner => $$, id => _random(),
-        topics => {}, set => {}, round => 0, pauses => 0, epochs => 0,
+        %$settings, owner => $$, id => _random(), topics => {}, set => {}, epochs => 0,
     }, $class;
-    my $hex = unpack 'H*', $self->{id};
-    $self->{control} = "$self->{prefix}p:$hex";
+    my $own_key = "$self->{prefix}p:" . unpack 'H*', $self->{id};
     Scalar::Util::weaken(my $weak = $self);
     $self->{outbox} = EV::Websockets::Backplane::Outbox->new(
         publisher  => $self->{id},
-        own_key    => "$self->{prefix}p:$hex",
+        own_key    => $own_key,
         channel_of => sub { $weak->channel_of($_[0]) },
         keys_of    => sub { $weak->_keys_of($_[0]) },
         history_of => sub { ($weak->_history_of($_[0]), 1000 * $weak->{expire}) },
-        run_of     => sub { ($weak->{run}, $weak->_next_epoch) },
+        run_of     => sub { ($weak->{redis}->run, $weak->_next_epoch) },
         refused    => sub { $weak->_call('on_refused', @_) if $weak },
         map { $_ => $self->{$_} } qw(max_pending max_pending_bytes),
+    );
+    $self->{redis} = EV::Websockets::Backplane::Redis->new(
+        owner   => $self,
+        client  => $client,
+        control => $own_key,
+        map { $_ => $self->{$_} } qw(timeout retry ping_interval durable),
     );
     $self->{context} = $context;
     Scalar::Util::weaken($self->{context});
     $context->set_backplane($self);
-    $self->_connect;
+    $self->{redis}->connect;
     return $self;
 }
 
@@ -109,14 +114,14 @@ sub publish {
     }
     Carp::croak("publish: a message of more than max_message_size $self->{max_message_size} octets (got " . length($text) . ')')
         if length $text > $self->{max_message_size};
-    return 0 if $self->{is_closed} || !$self->{is_up} && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $text);
+    return 0 if $self->{is_closed} || !$self->is_up && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $text);
     utf8::downgrade($topic, 1);
     # Who has subscribed in this turn must not miss it.
     $self->topic_used($topic) if !$self->{topics}{$topic} && $self->{context} && $self->{context}->subscribers($topic);
     my $known = $self->{topics}{$topic};
-    $self->{outbox}->add($topic, $text, $options, EV::time, $self->{is_up} && $known && !$known->is_subscribed);
+    $self->{outbox}->add($topic, $text, $options, EV::time, $self->is_up && $known && !$known->is_subscribed);
     $self->_schedule;
-    $self->_expire_later if !$self->{is_up};
+    $self->_expire_later if !$self->is_up;
     return 1;
 }
 
@@ -128,7 +133,7 @@ sub topic_used {
     my $topic = $self->{topics}{$name} = EV::Websockets::Backplane::Topic->new(
         name => $name, owner => $self, history => \@history, is_late => $self->{is_told_down},
     );
-    return if !$self->{is_connected};
+    return if !$self->{redis}->is_found;
     Scalar::Util::weaken(my $weak = $self);
     $topic->subscribe(sub {
         $weak->{outbox}->release($name);
@@ -147,7 +152,7 @@ sub topic_unused {
     my $topic = delete $self->{topics}{$name} or return;
     $self->{outbox}->release($name);
     $self->_schedule;
-    $topic->unsubscribe if $self->{is_connected};
+    $topic->unsubscribe if $self->{redis}->is_found;
     $self->_looked($topic);
     return;
 }
@@ -177,12 +182,12 @@ sub resume { return EV::Websockets::Backplane::Subscriber::resume(@_) }
 # What was published is sent before the loop waits.
 sub _schedule {
     my ($self) = @_;
-    return if !$self->{is_up} || $self->{sending};
+    return if !$self->is_up || $self->{sending};
     Scalar::Util::weaken(my $weak = $self);
     $self->{sending} = EV::prepare(sub {
         my $strong = $weak or return;
         delete $strong->{sending};
-        $strong->_send if $strong->{is_up};
+        $strong->_send if $strong->is_up;
     });
     return;
 }
@@ -192,9 +197,9 @@ sub _send {
     Scalar::Util::weaken(my $weak = $self);
     my $send = sub {
         my ($batch, @words) = @_;
-        $self->_command(sub { $weak->_answered($batch, @_) }, @words);
+        $self->{redis}->command(sub { $weak->_answered($batch, @_) }, @words);
     };
-    my $script = $self->{scripts}{publish};
+    my $script = $self->{redis}->script('publish');
     $self->{outbox}->send_again($script, $send) if $again;
     $self->{outbox}->send_waiting($script, $send);
     return;
@@ -209,7 +214,7 @@ sub _answered {
         $self->{outbox}->answered($batch, $errors);
     }
     elsif ($error =~ $PASSING) {
-        $self->_lost($error);
+        $self->{redis}->lost($error);
     }
     else {
         $self->{outbox}->rejected($batch, $error);
@@ -228,114 +233,33 @@ sub _flushed {
 
 # ---- the connection ----
 
-sub _connect {
-    my ($self) = @_;
-    delete $self->{retrying};
-    my $round = ++$self->{round};
-    Scalar::Util::weaken(my $weak = $self);
-    my $guarded = sub {
-        my ($method) = @_;
-        return sub {
-            my $strong = $weak or return;
-            return if $strong->{round} != $round || $strong->{is_closed};
-            local $@;
-            eval { $strong->$method(@_); 1 } or warn "EV::Websockets::Backplane: $@";
-        };
-    };
-    $self->_watch(sub { $weak->_lost('no answer from Redis') });
-    my $is_begun = eval {
-        $self->{client}->connect({ up => $guarded->('_connected'), down => $guarded->('_lost'), message => $guarded->('_message') });
-        1;
-    };
-    $self->_lost("$@") if !$is_begun && $self->{round} == $round;
-    return;
-}
-
-# The callback is not called after the connection is lost, and what dies in it does not go through the client.
-sub _command {
-    my ($self, $callback, @words) = @_;
-    my $round = $self->{round};
-    Scalar::Util::weaken(my $weak = $self);
-    $self->{client}->command(sub {
-        my $strong = $weak or return;
-        return if $strong->{round} != $round || $strong->{is_closed};
-        local $@;
-        eval { $callback->(@_); 1 } or warn "EV::Websockets::Backplane: $@";
-    }, @words);
-    return;
-}
-
-# Such a command must work.
-sub _ask {
-    my ($self, $callback, @words) = @_;
-    Scalar::Util::weaken(my $weak = $self);
-    $self->_command(sub {
-        my ($reply, $error) = @_;
-        return defined $error ? $weak->_lost($error) : $callback->($reply);
-    }, @words);
-    return;
-}
-
-sub _connected {
-    my ($self) = @_;
-    Scalar::Util::weaken(my $weak = $self);
-    my %text = (publish => $EV::Websockets::Backplane::Wire::PUBLISH, look => $EV::Websockets::Backplane::Wire::LOOK);
-    for my $name (sort keys %text) {
-        $self->_ask(sub { $weak->{scripts}{$name} = $_[0] }, 'SCRIPT', 'LOAD', $text{$name});
-    }
-    $self->_ask(sub { $weak->_knows_server($_[0]) }, 'INFO', 'server');
-    return;
-}
-
-# Some clients make a hash of what INFO says.
-sub _knows_server {
-    my ($self, $info) = @_;
-    my ($version, $run) = ref $info eq 'HASH' ? @$info{qw(redis_version run_id)}
-        : map { $info =~ /^$_:(\S+)/m ? $1 : undef } qw(redis_version run_id);
-    s/\s+\z// for grep { defined } $version, $run;
-    return $self->_lost('Redis 6 or later is needed, and this is ' . ($version // 'something else'))
-        if !defined $version || $version !~ /\A([0-9]+)/ || $1 < 6 || !defined $run;
-    $self->{is_connected} = 1;
+# Redis is there. Returns the topics that are to be subscribed to.
+sub redis_found {
+    my ($self, $is_another) = @_;
     # Some may have got what this process was not answered for, and a Redis without memory would take it again.
-    my $before = $self->{run};
-    $self->{run} = $self->{durable} ? 'durable' : substr $run, 0, 16;
-    if (defined $before && $before ne $self->{run}) {
-        my $round = $self->{round};
-        $self->{outbox}->give_up_sent('Redis has been restarted before it has confirmed it');
-        return if $self->{round} != $round || $self->{is_closed};
-    }
-    Scalar::Util::weaken(my $weak = $self);
-    my $round = $self->{round};
+    $self->{outbox}->give_up_sent('Redis has been restarted before it has confirmed it') if $is_another;
     my @topics = values %{ $self->{topics} };
-    my $expected = 1 + @topics;
-    my $done = sub { $weak->_joined if $weak && $weak->{round} == $round && !--$expected };
     $self->{looking} = { map { $_->{name} => 1 } @topics };
-    $self->{client}->subscribe($self->{control}, $done);
-    $_->subscribe($done) for @topics;
-    return;
+    return @topics;
 }
 
 # What was on its way is sent when its own subscribers here will hear it.
-sub _joined {
+sub redis_up {
     my ($self) = @_;
-    delete $self->{watch};
-    $self->{is_up} = 1;
-    $self->{pauses} = 0;
     for my $topic (values %{ $self->{topics} }) {
         my $method = $topic->is_subscribed ? 'release' : 'hold';
         $self->{outbox}->$method($topic->{name});
     }
     $self->_send(1);
     delete $self->{expiring};
-    $self->_ping_later;
-    $self->_tell_up if !%{ $self->{looking} };
+    $self->_tell_up if $self->{looking} && !%{ $self->{looking} };
     return;
 }
 
 # on_up comes when what was missed is delivered, or told.
 sub _tell_up {
     my ($self) = @_;
-    return if $self->{is_told} || !$self->{is_up};
+    return if $self->{is_told} || !$self->is_up;
     $self->{is_told} = 1;
     delete $self->{is_told_down};
     $self->_call('on_up');
@@ -351,59 +275,20 @@ sub _looked {
     my ($self, $topic) = @_;
     my $looking = $self->{looking} or return;
     delete $looking->{ $topic->{name} } or return;
-    $self->_tell_up if !%$looking && $self->{is_up};
+    $self->_tell_up if !%$looking && $self->is_up;
     return;
 }
 
-sub _lost {
+sub redis_lost {
     my ($self, $reason) = @_;
-    return if $self->{is_closed};
-    delete $self->{is_told};
-    $self->{round}++;
-    delete @$self{qw(is_up is_connected watch pinging sending looking levels)};
-    $self->{client}->disconnect;
-    $_->off for values %{ $self->{topics} };
-    Scalar::Util::weaken(my $weak = $self);
-    # Not all processes at once, and more and more seldom.
-    my $after = $self->{retry} * 2**($self->{pauses} < 4 ? $self->{pauses}++ : 4) * (0.75 + rand 0.5);
-    EV::now_update;
-    $self->{retrying} = EV::timer($after, 0, sub { $weak->_connect });
-    $self->_expire_later;
-    $reason = 'connection lost' if !defined $reason || !length $reason;
-    $reason =~ s/\s+\z//;
+    delete @$self{qw(is_told sending looking)};
     $self->{down_reason} = $reason;
+    $_->off for values %{ $self->{topics} };
     $self->_flushed;
+    # The program may have closed it when it was told.
+    return if $self->{is_closed};
+    $self->_expire_later;
     $self->_call('on_down', $reason) if !$self->{is_told_down}++;
-    return;
-}
-
-# A time within which something must happen.
-sub _watch {
-    my ($self, $late) = @_;
-    EV::now_update;
-    $self->{watch} = EV::timer($self->{timeout}, 0, $late);
-    return;
-}
-
-# A connection that has died in silence shows when neither an answer nor a message comes any more.
-sub _ping_later {
-    my ($self) = @_;
-    Scalar::Util::weaken(my $weak = $self);
-    $self->{pinging} = EV::timer($self->{ping_interval}, 0, sub {
-        $weak->{awaited} = { answer => 1, message => 1 };
-        $weak->_watch(sub { $weak->_lost('no answer from Redis') });
-        $weak->_ask(sub { $weak->_is_there('answer') }, 'PUBLISH', $weak->{control}, 'ping');
-    });
-    return;
-}
-
-sub _is_there {
-    my ($self, $what) = @_;
-    my $awaited = $self->{awaited} or return;
-    delete $awaited->{$what};
-    return if %$awaited;
-    delete @$self{qw(awaited watch)};
-    $self->_ping_later;
     return;
 }
 
@@ -423,12 +308,8 @@ sub _expire_later {
 
 # ---- messages ----
 
-sub _message {
+sub redis_message {
     my ($self, $channel, $payload) = @_;
-    if ($channel eq $self->{control}) {
-        my $callback = $payload =~ /\A[0-9]+\z/ ? delete $self->{levels}{$payload} : undef;
-        return $callback ? $callback->() : $self->_is_there('message');
-    }
     my $prefix = $self->channel_of('');
     return if index($channel, $prefix) != 0;
     my $topic = $self->{topics}{ substr $channel, length $prefix } or return;
@@ -454,18 +335,9 @@ sub deliver {
 sub look {
     my ($self, $topic, $epoch, $offset, $count, $callback) = @_;
     my ($keep, $age) = $self->_history_of($topic);
-    $self->_ask(sub { $callback->(@{ $_[0] }) },
-        'EVALSHA', $self->{scripts}{look}, 2, $self->_keys_of($topic),
-        $self->{run}, $self->_next_epoch, 1000 * $self->{expire}, $epoch, $offset, $count, $age);
-    return;
-}
-
-# When the connection for subscriptions has brought all that was published before this call was answered.
-sub when_level {
-    my ($self, $callback) = @_;
-    my $number = ++$self->{level};
-    $self->{levels}{$number} = $callback;
-    $self->_ask(sub { }, 'PUBLISH', $self->{control}, $number);
+    $self->{redis}->ask(sub { $callback->(@{ $_[0] }) },
+        'EVALSHA', $self->{redis}->script('look'), 2, $self->_keys_of($topic),
+        $self->{redis}->run, $self->_next_epoch, 1000 * $self->{expire}, $epoch, $offset, $count, $age);
     return;
 }
 
@@ -477,7 +349,7 @@ sub gap {
 
 # ---- what the program asks ----
 
-sub is_up { return $_[0]{is_up} ? 1 : 0 }
+sub is_up { return $_[0]{redis}->is_up ? 1 : 0 }
 
 sub pending { return $_[0]{outbox}->count }
 
@@ -487,7 +359,7 @@ sub flush {
     Carp::croak('flush: the callback must be a code reference (got ' . EV::Websockets::Backplane::Settings::shown($callback) . ')')
         if ref $callback ne 'CODE';
     push @{ $self->{flushing} }, $callback;
-    return $self->_flushed if !$self->{is_up} || !$self->{outbox}->count;
+    return $self->_flushed if !$self->is_up || !$self->{outbox}->count;
     $self->_send;
     return;
 }
@@ -495,9 +367,8 @@ sub flush {
 sub close {
     my ($self) = @_;
     return if $self->{is_closed}++;
-    $self->{round}++;
-    delete @$self{qw(is_up is_told is_connected watch pinging sending looking retrying expiring)};
-    $self->{client}->disconnect if $self->{client} && $self->{owner} == $$;
+    delete @$self{qw(is_told sending looking expiring)};
+    $self->{redis}->close($self->{owner} != $$) if $self->{redis};
     $self->{topics} = {};
     my $context = $self->{context};
     # Another one may have come in its place.

@@ -39,7 +39,7 @@ sub subscribe {
     delete $self->{is_level};
     $self->{waiting} = [];
     Scalar::Util::weaken(my $weak = $self);
-    $owner->{client}->subscribe($owner->channel_of($self->{name}), sub {
+    $owner->{redis}->subscribe($owner->channel_of($self->{name}), sub {
         return if !$weak || $weak->{turn} != $turn;
         $weak->{state} = 'looking';
         $weak->_look($turn);
@@ -54,7 +54,7 @@ sub unsubscribe {
     my $was_on = $self->{state} ne 'off';
     $self->off;
     my $owner = $self->{owner};
-    $owner->{client}->unsubscribe($owner->channel_of($self->{name})) if $was_on;
+    $owner->{redis}->unsubscribe($owner->channel_of($self->{name})) if $was_on;
     return;
 }
 
@@ -90,7 +90,7 @@ sub _found {
         if (!$self->{is_level}) {
             my @found = @_[ 1 .. $#_ ];
             Scalar::Util::weaken(my $weak = $self);
-            $self->{owner}->when_level(sub {
+            $self->{owner}{redis}->when_level(sub {
                 return if !$weak || $weak->{turn} != $turn;
                 $weak->{is_level} = 1;
                 $weak->_found(@found);
