@@ -39,26 +39,6 @@
 #include <stdint.h>
 
 /**
- * The smallest window of a compressor, as its base-2 logarithm.
- */
-#define EVWS_MIN_WINDOW_BITS 9
-
-/**
- * The largest window.
- */
-#define EVWS_MAX_WINDOW_BITS 15
-
-/**
- * The level of the fastest compressor.
- */
-#define EVWS_MIN_LEVEL 1
-
-/**
- * The level of the one that compresses most.
- */
-#define EVWS_MAX_LEVEL 9
-
-/**
  * How many causes there are for a client to be rejected.
  */
 #define EVWS_REJECT_CAUSES 10
@@ -285,6 +265,11 @@ typedef struct evws_names {
    * `deflate` of `evws_settings`.
    */
   struct evws_bytes deflate;
+  /**
+   * The number that was refused, a close code, a status or one of `deflate`, as you were given it, if it need not have
+   * been one. `data` is NULL: as you gave it.
+   */
+  struct evws_bytes given;
 } evws_names;
 
 /**
@@ -513,7 +498,7 @@ typedef struct evws_deflate_options {
    */
   bool client_no_context_takeover;
   /**
-   * The base-2 logarithm of the server's window, from `EVWS_MIN_WINDOW_BITS` to `EVWS_MAX_WINDOW_BITS`; 0: not given.
+   * The base-2 logarithm of the server's window, from 9 to 15; 0: not given.
    */
   uint8_t server_max_window_bits;
   /**
@@ -525,7 +510,7 @@ typedef struct evws_deflate_options {
    */
   uint64_t threshold;
   /**
-   * From `EVWS_MIN_LEVEL`, fast, to `EVWS_MAX_LEVEL`, small.
+   * From 1, fast, to 9, small.
    */
   uint8_t level;
   /**
@@ -1286,6 +1271,21 @@ typedef struct evws_tls_info {
 #define EVWS_ERROR_BUG 4
 
 /**
+ * `server_max_window_bits` is out of its range.
+ */
+#define EVWS_ERROR_SERVER_MAX_WINDOW_BITS 5
+
+/**
+ * `client_max_window_bits` is out of its range.
+ */
+#define EVWS_ERROR_CLIENT_MAX_WINDOW_BITS 6
+
+/**
+ * `level` is out of its range.
+ */
+#define EVWS_ERROR_LEVEL 7
+
+/**
  * There is no event.
  */
 #define EVWS_EVENT_NONE 0
@@ -1466,6 +1466,16 @@ evws_status evws_handshake_accept(struct evws_context *context,
                                   uint64_t id,
                                   struct evws_bytes protocol,
                                   struct evws_headers headers);
+
+/**
+ * Whether a subprotocol can be accepted: `EVWS_STATUS_INVALID` if the client waits for the decision and did not ask for it.
+ *
+ * Safety:
+ * `context` is live or null; `protocol` may be read.
+ */
+evws_status evws_handshake_check_protocol(struct evws_context *context,
+                                          uint64_t id,
+                                          struct evws_bytes protocol);
 
 /**
  * Rejects a request for an upgrade with this response; the connection ends behind it.

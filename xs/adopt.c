@@ -128,7 +128,7 @@ static void refuse_with_upgraded(pTHX_ const ws_options *o, const evws_adopt_opt
 }
 
 /* Returns the patterns among the origins, which are the caller's to keep. */
-static AV *adopt_options(pTHX_ const ws_options *o, evws_adopt_options *out)
+static AV *adopt_options(pTHX_ ws_options *o, evws_adopt_options *out)
 {
     HV *env = ws_option_hash(aTHX_ o, WS_OPT_ENV);
     AV *patterns;
@@ -177,7 +177,7 @@ static void adopt_socket(pTHX_ ws_context *ctx, evws_adopt_options *options, IO 
         return;
     if (SvCUR(data) > given)
         (void)PerlIO_unread(IoIFP(io), SvPVX(data) + given, SvCUR(data) - given);
-    ws_context_croak(aTHX_ ctx, "adopt");
+    ws_context_croak(aTHX_ ctx, "adopt", NULL);
 }
 
 SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
@@ -196,7 +196,7 @@ SV *ws_adopt(pTHX_ ws_context *ctx, SV **args, I32 count)
     if (ws_option_given(aTHX_ &o, WS_OPT_FH))
         (void)socket_of(aTHX_ o.value[WS_OPT_FH]);
     origins = adopt_options(aTHX_ &o, &options);
-    ws_or_croak(aTHX_ ctx, "adopt", evws_adopt_check(ws_context_engine(aTHX_ ctx), &options));
+    ws_options_or_croak(aTHX_ ctx, &o, evws_adopt_check(ws_context_engine(aTHX_ ctx), &options));
     fh = handle_option(aTHX_ &o);
     adopt_socket(aTHX_ ctx, &options, socket_of(aTHX_ fh), &id);
     conn = ws_connection_new(aTHX_ ctx, id, ws_options_callbacks(aTHX_ &o, origins));

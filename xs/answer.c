@@ -145,37 +145,38 @@ static void response_body(pTHX_ SV *value, const char *what, evws_response *out)
     WS_LIST_GIVE(made, out->body);
 }
 
-/* A response from its parts, mortal copies of which the last two may be NULL:
- * no headers, and the usual body. Croaks, with `what` in front, if it is none. */
+/* A response from its parts, mortal copies of which the last two may be NULL: no headers, and the usual body. Croaks, with
+ * `what` in front, if it is none. A status that is no whole number is one that the engine refuses. */
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out)
 {
     const NV number = ws_number(aTHX_ status);
 
-    if (!(number >= 200 && number <= 599 && number == Perl_floor(number)))
-        ws_must_be(aTHX_ what, "the status", "a whole number from 200 to 599", status);
     Zero(out, 1, evws_response);
-    out->status = (uint32_t)number;
+    out->status = number > 0 && number <= U32_MAX && number == Perl_floor(number) ? (uint32_t)number : 0;
     if (headers)
         response_headers(aTHX_ headers, what, out);
     if (body)
         response_body(aTHX_ body, what, out);
 }
 
-/* From [ $status, \@headers, \@body ]. */
-void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out)
+/* From [ $status, \@headers, \@body ]. Returns the status, as it was given. */
+SV *ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out)
 {
     AV *list = ws_array(triple);
+    SV *status;
 
     if (!list || av_len(list) != 2)
         croak("%s must return [ $status, \\@headers, \\@body ] (got '%s')", what, ws_shown(aTHX_ triple));
-    ws_response_from_parts(aTHX_ what, ws_element(aTHX_ list, 0), ws_element(aTHX_ list, 1), ws_element(aTHX_ list, 2), out);
+    status = ws_element(aTHX_ list, 0);
+    ws_response_from_parts(aTHX_ what, status, ws_element(aTHX_ list, 1), ws_element(aTHX_ list, 2), out);
+    return status;
 }
 
-/* Croaks with the engine's words if it refused an answer. TRUE: somebody waited for it. */
-bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status)
+/* Croaks with the engine's words if it refused an answer, whose status was `given`. TRUE: somebody waited for it. */
+bool ws_answered(pTHX_ ws_context *ctx, const char *what, SV *given, evws_status status)
 {
     if (status == EVWS_STATUS_INVALID)
-        ws_context_croak(aTHX_ ctx, what);
+        ws_context_croak(aTHX_ ctx, what, given);
     return status == EVWS_STATUS_OK;
 }
 
@@ -183,7 +184,7 @@ bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status)
 void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned)
 {
     evws_response response;
+    SV *status = ws_response_from_triple(aTHX_ "on_request", returned, &response);
 
-    ws_response_from_triple(aTHX_ "on_request", returned, &response);
-    (void)ws_answered(aTHX_ ctx, "on_request", evws_request_answer(ctx->engine, id, &response));
+    (void)ws_answered(aTHX_ ctx, "on_request", status, evws_request_answer(ctx->engine, id, &response));
 }

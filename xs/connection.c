@@ -37,7 +37,7 @@ bool ws_sent(pTHX_ ws_connection *conn, evws_status status)
     case EVWS_STATUS_NO_MEMORY:
         croak("Out of memory: nothing was sent, and the connection is as it was");
     default:
-        ws_context_croak(aTHX_ conn->ctx, "send");
+        ws_context_croak(aTHX_ conn->ctx, "send", NULL);
     }
 }
 
@@ -177,7 +177,8 @@ bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     return queued;
 }
 
-/* A whole number, not necessarily one that may be sent: that is for the engine to say. `given` is a mortal copy. */
+/* A number, not necessarily one that may be sent: that is for the engine to say, and it refuses 0, which is what is no
+ * whole number here. `given` is a mortal copy. */
 int64_t ws_close_code(pTHX_ const char *what, SV *given)
 {
     /* An object that says a number and a string is taken for the number. */
@@ -187,32 +188,33 @@ int64_t ws_close_code(pTHX_ const char *what, SV *given)
     if (!plain || !looks_like_number(plain))
         croak("%s: invalid close code '%s' (it is no number)", what, ws_shown(aTHX_ given));
     code = SvNV(plain);
-    /* The other way round it would let NaN pass. */
-    if (!(code == Perl_floor(code) && code > -1e9 && code < 1e9))
-        croak("%s: invalid close code %s (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", what,
-              ws_shown(aTHX_ given));
-    return (int64_t)code;
+    return code == Perl_floor(code) && code > 0 && code < 1e9 ? (int64_t)code : 0;
 }
 
 /* Without a code it is a normal end. A wrong code is an error in any state, also where close has no effect. */
 void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
 {
-    SV *arg[3];
+    SV *arg[3], *given = NULL;
     int64_t code = 1000;
     evws_bytes text;
     ws_connection *conn;
+    evws_status status;
 
     arg[0] = self;
     arg[1] = code_sv;
     arg[2] = reason;
     ws_settle_arguments(aTHX_ arg, 3);
-    if (arg[1] && SvOK(arg[1]))
-        code = ws_close_code(aTHX_ "close", sv_mortalcopy(arg[1]));
+    if (arg[1] && SvOK(arg[1])) {
+        given = sv_mortalcopy(arg[1]);
+        code = ws_close_code(aTHX_ "close", given);
+    }
     text = ws_reason(aTHX_ "close", arg[2]);
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
-    ws_or_croak(aTHX_ conn->ctx, "close", evws_close(conn->ctx->engine, conn->id, code, text.data, text.length));
+    status = evws_close(conn->ctx->engine, conn->id, code, text.data, text.length);
+    if (status != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ conn->ctx, "close", given);
     if (conn->open)
         WS_CALLED(conn->ctx);
 }

@@ -102,7 +102,7 @@ SV *ws_connect(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options_read(aTHX_ &o, WS_IN_connect_options, &options);
     ws_option_settings(aTHX_ &o, FALSE, &options.settings);
     ws_tls_connect(aTHX_ &o, &options.tls);
-    ws_or_croak(aTHX_ ctx, "connect", evws_connect(ws_context_engine(aTHX_ ctx), &options, &id));
+    ws_options_or_croak(aTHX_ ctx, &o, evws_connect(ws_context_engine(aTHX_ ctx), &options, &id));
     callbacks = ws_options_callbacks(aTHX_ &o, NULL);
     if (!callbacks->on[WS_ON_ERROR])
         callbacks->url = shown_url(aTHX_ options.url);
@@ -130,7 +130,7 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     origins = ws_option_upgrade(aTHX_ &o, &options.upgrade);
     ws_tls_listen(aTHX_ &o, &options.tls);
     options.serve_requests = ws_option_given(aTHX_ &o, WS_OPT_ON_REQUEST);
-    ws_or_croak(aTHX_ ctx, "listen", evws_listen(ws_context_engine(aTHX_ ctx), &options, &id, &port));
+    ws_options_or_croak(aTHX_ ctx, &o, evws_listen(ws_context_engine(aTHX_ ctx), &options, &id, &port));
     Newxz(listener, 1, ws_listener);
     listener->id = id;
     listener->name = ws_option_given(aTHX_ &o, WS_OPT_NAME) ? newSVsv(o.value[WS_OPT_NAME]) : newSVpvs("server");

@@ -12,9 +12,11 @@ static evws_bytes name_of(ws_option which)
     return name;
 }
 
-/* Why the last call was refused, in the engine's words and with our names. */
-static evws_bytes error_text(evws_context *engine)
+/* Why the last call was refused, in the engine's words, with our names, and with the value as the program gave it, which
+ * may be NULL. */
+static evws_bytes error_text(pTHX_ evws_context *engine, SV *given)
 {
+    const char *shown = given ? ws_shown(aTHX_ given) : NULL;
     evws_names names;
 
     names.cert = name_of(WS_OPT_SSL_CERT);
@@ -27,15 +29,17 @@ static evws_bytes error_text(evws_context *engine)
     names.hosts = name_of(WS_OPT_HOSTS);
     names.trusted_proxies = name_of(WS_OPT_TRUSTED_PROXIES);
     names.deflate = name_of(WS_OPT_DEFLATE);
+    names.given.data = (const uint8_t *)shown;
+    names.given.length = shown ? strlen(shown) : 0;
     return evws_error_text(engine, &names);
 }
 
-/* With the engine's words for the call that just failed. `method` is what the program has called. Some croaks are
- * as 0.10 had them. */
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
+/* With the engine's words for the call that just failed. `method` is what the program has called, `given` the value that
+ * may have been refused, or NULL. Some croaks are as 0.10 had them. */
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given)
 {
     evws_context *engine = ws_context_engine(aTHX_ ctx);
-    evws_bytes text = error_text(engine);
+    evws_bytes text = error_text(aTHX_ engine, given);
 
     switch (evws_last_error_kind(engine)) {
     case EVWS_ERROR_BUG:
@@ -56,5 +60,20 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method)
 void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status)
 {
     if (status != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, method);
+        ws_context_croak(aTHX_ ctx, method, NULL);
+}
+
+/* The same for a call with options: for a refused one the value that the program gave is at hand. */
+void ws_options_or_croak(pTHX_ ws_context *ctx, const ws_options *o, evws_status status)
+{
+    SV *given = NULL;
+
+    if (status == EVWS_STATUS_OK)
+        return;
+    switch (evws_last_error_kind(ws_context_engine(aTHX_ ctx))) {
+    case EVWS_ERROR_SERVER_MAX_WINDOW_BITS: given = o->value[WS_OPT_SERVER_MAX_WINDOW_BITS]; break;
+    case EVWS_ERROR_CLIENT_MAX_WINDOW_BITS: given = o->value[WS_OPT_CLIENT_MAX_WINDOW_BITS]; break;
+    case EVWS_ERROR_LEVEL:                  given = o->value[WS_OPT_LEVEL];                  break;
+    }
+    ws_context_croak(aTHX_ ctx, o->method, given);
 }

@@ -88,7 +88,7 @@ static bool accept_with(pTHX_ ws_handshake *handshake, const char *what, SV *lis
 
     check_undecided(aTHX_ handshake, what);
     WS_LIST_GIVE(list, headers);
-    waited = ws_answered(aTHX_ ctx, what, evws_handshake_accept(ctx->engine, handshake->id, protocol, headers));
+    waited = ws_answered(aTHX_ ctx, what, NULL, evws_handshake_accept(ctx->engine, handshake->id, protocol, headers));
     /* It is kept until its client is connected, or has gone. */
     if (waited && handshake->stash) {
         if (!ctx->stashes)
@@ -120,12 +120,14 @@ SV *ws_handshake_stash(pTHX_ ws_handshake *handshake)
     return newRV_inc((SV *)handshake->stash);
 }
 
-static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, const evws_response *response)
+/* `status` is that of the response, as it was given; or NULL. */
+static bool reject_with(pTHX_ ws_handshake *handshake, const char *what, SV *status, const evws_response *response)
 {
     ws_context *ctx = handshake->ctx;
 
     check_undecided(aTHX_ handshake, what);
-    return decided(handshake, ws_answered(aTHX_ ctx, what, evws_handshake_reject(ctx->engine, handshake->id, response)));
+    return decided(handshake,
+                   ws_answered(aTHX_ ctx, what, status, evws_handshake_reject(ctx->engine, handshake->id, response)));
 }
 
 /* What is in an object is its own affair: a user's record is no list of headers. */
@@ -162,8 +164,10 @@ bool ws_handshake_reject(pTHX_ ws_handshake *handshake, SV *status, SV *headers,
     status = optional(aTHX_ status);
     headers = optional(aTHX_ headers);
     body = optional(aTHX_ body);
-    ws_response_from_parts(aTHX_ "reject", status ? status : sv_2mortal(newSViv(403)), headers, body, &response);
-    return reject_with(aTHX_ handshake, "reject", &response);
+    if (!status)
+        status = sv_2mortal(newSViv(403));
+    ws_response_from_parts(aTHX_ "reject", status, headers, body, &response);
+    return reject_with(aTHX_ handshake, "reject", status, &response);
 }
 
 /* For the library itself, whose response is never refused: a status and its sentence. */
@@ -172,7 +176,7 @@ void ws_handshake_refuse(pTHX_ ws_handshake *handshake, U32 status)
     const evws_response response = { .status = status };
 
     if (!handshake->decided)
-        (void)reject_with(aTHX_ handshake, "reject", &response);
+        (void)reject_with(aTHX_ handshake, "reject", NULL, &response);
 }
 
 /* What the callback returned, unless it has decided by a method. Croaks, with
@@ -189,8 +193,9 @@ void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
     if (ws_object_magic(aTHX_ returned, &handshake_vtbl))
         croak("on_handshake returned the handshake of another client");
     if (array && !SvOBJECT(array) && av_len(array) >= 0) {
-        ws_response_from_triple(aTHX_ what, returned, &response);
-        (void)reject_with(aTHX_ handshake, what, &response);
+        SV *status = ws_response_from_triple(aTHX_ what, returned, &response);
+
+        (void)reject_with(aTHX_ handshake, what, status, &response);
     } else if (SvTRUE(returned)) {
         (void)accept_with(aTHX_ handshake, what, hash ? ws_headers_of_hash(aTHX_ what, hash) : ws_list(aTHX));
     } else {
@@ -198,42 +203,19 @@ void ws_handshake_returned(pTHX_ ws_handshake *handshake, SV *returned)
     }
 }
 
-/* A mortal with the names that the client asks for, for messages. */
-static SV *asked_names(pTHX_ const ws_handshake *handshake)
-{
-    SV *names = sv_2mortal(newSVpvs(""));
-    SSize_t i;
-
-    for (i = 0; i <= av_len(handshake->protocols); i++)
-        sv_catpvf(names, "%s'%s'", i ? ", " : "", ws_shown(aTHX_ *av_fetch(handshake->protocols, i, 0)));
-    return names;
-}
-
-static bool asks_for(pTHX_ const ws_handshake *handshake, SV *name)
-{
-    SSize_t i;
-
-    for (i = 0; i <= av_len(handshake->protocols); i++)
-        if (sv_eq(name, *av_fetch(handshake->protocols, i, 0)))
-            return TRUE;
-    return FALSE;
-}
-
 /* Picks the subprotocol, if there is a name. Returns the one that is picked, or undef. */
 SV *ws_handshake_protocol(pTHX_ ws_handshake *handshake, SV *name)
 {
+    ws_context *ctx = handshake->ctx;
+
     if (name) {
         SV *plain = ws_plain_string(aTHX_ sv_mortalcopy(name));
 
         if (!plain)
             croak("protocol: the name must be a defined string");
         check_undecided(aTHX_ handshake, "protocol");
-        if (av_len(handshake->protocols) < 0)
-            croak("protocol: the client did not ask for any subprotocol (got '%s')",
-                  ws_shown(aTHX_ plain));
-        if (!asks_for(aTHX_ handshake, plain))
-            croak("protocol: the client did not ask for '%s', but for %s", ws_shown(aTHX_ plain),
-                  SvPV_nolen(asked_names(aTHX_ handshake)));
+        (void)ws_answered(aTHX_ ctx, "protocol", NULL,
+                          evws_handshake_check_protocol(ctx->engine, handshake->id, ws_bytes(aTHX_ plain)));
         SvREFCNT_dec(handshake->protocol);
         handshake->protocol = newSVsv(plain);
     }

@@ -175,6 +175,7 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_bytes reason;
     int64_t code;
+    evws_status status;
     NV timeout;
     bool wants_cb;
 
@@ -184,7 +185,9 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
     reason = ws_reason(aTHX_ "shutdown", o.value[WS_OPT_REASON]);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
-    ws_or_croak(aTHX_ ctx, "shutdown", evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason));
+    status = evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason);
+    if (status != EVWS_STATUS_OK)
+        ws_context_croak(aTHX_ ctx, "shutdown", o.value[WS_OPT_CODE]);
     ctx->told = TRUE;
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();

@@ -8,7 +8,7 @@
 #include "websockets.h"
 
 /* How a value is read; `least` and `most` are for numbers. */
-typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, RANGE, WORD, RATE, STRING, NAMES, HEADERS } option_kind;
+typedef enum { BY_CODE, FLAG, SECONDS, BYTES, WHOLE_BYTES, COUNT, CHECKED, WORD, RATE, STRING, NAMES, HEADERS } option_kind;
 
 #define MAX_WORDS 4
 
@@ -16,7 +16,9 @@ typedef enum { BY_CODE, FLAG, SECONDS, BYTES, COUNT, RANGE, WORD, RATE, STRING, 
 #define AS_SECONDS(otherwise)            { SECONDS, otherwise, 0, NV_MAX, { NULL } }
 #define AS_BYTES(otherwise)              { BYTES, otherwise, 0, NV_MAX, { NULL } }
 #define AS_COUNT(otherwise, least, most) { COUNT, otherwise, least, most, { NULL } }
-#define AS_RANGE(otherwise, least, most, expected) { RANGE, otherwise, least, most, { expected } }
+/* 2**53: every whole number up to it is one a NV can hold. */
+#define AS_WHOLE_BYTES(otherwise)        { WHOLE_BYTES, otherwise, 0, 9007199254740992.0, { NULL } }
+#define AS_CHECKED(otherwise)            { CHECKED, otherwise, 1, 254, { NULL } }
 #define AS_WORD(otherwise, ...)          { WORD, otherwise, 0, 0, { __VA_ARGS__ } }
 #define AS_RATE                          { RATE, 0, 0, 0, { NULL } }
 #define AS_STRING                        { STRING, 0, 0, 0, { NULL } }
@@ -181,16 +183,21 @@ void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count)
         refuse_undef(aTHX_ o);
 }
 
-/* The options in the hash of another one; `what` names it in messages. */
-void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash)
+/* The options in the hash of another one of `outer`, which gets their values, too, for the engine's errors; `what` names it
+ * in messages. */
+void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash, ws_options *outer)
 {
     SV *name, *value;
+    int i;
 
     Zero(o, 1, ws_options);
     o->method = what;
     hv_iterinit(hash);
     while (ws_next_entry(aTHX_ hash, &name, &value))
         store_option(aTHX_ o, method, name, value);
+    for (i = 0; i < WS_OPT_COUNT; i++)
+        if (o->value[i])
+            outer->value[i] = o->value[i];
 }
 
 /* An option given as undef counts as not given, except where listen says
@@ -234,13 +241,12 @@ bool ws_option_flag(pTHX_ const ws_options *o, ws_option which)
     return ws_option_given(aTHX_ o, which) ? cBOOL(SvTRUE(o->value[which])) : specs[which].value.otherwise != 0;
 }
 
-/* In the range of its row. */
+/* In the range of its row; of one that the engine checks: or 255, which it refuses. */
 NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
 {
+    const option_kind kind = specs[which].value.kind;
     const NV least = specs[which].value.least, most = specs[which].value.most;
-    const bool is_range = specs[which].value.kind == RANGE;
-    const bool is_whole = is_range || specs[which].value.kind == COUNT;
-    const char *expected = specs[which].value.word[0];
+    const bool is_whole = kind == WHOLE_BYTES || kind == COUNT || kind == CHECKED;
     NV number;
 
     if (!ws_option_given(aTHX_ o, which))
@@ -248,14 +254,14 @@ NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
     number = ws_number(aTHX_ o->value[which]);
     if (number >= least && number <= most && (!is_whole || number == Perl_floor(number)))
         return number;
-    if (!is_whole)
-        ws_option_must_be(aTHX_ o, which, "a non-negative number");
-    if (!expected)
-        expected = SvPV_nolen(sv_2mortal(newSVpvf("%s%.0" NVff " to %.0" NVff, is_range ? "" : "a whole number from ",
-                                                  least, most)));
-    if (is_range)
-        croak("%s: %s must be %s, not '%s'", o->method, specs[which].name, expected, ws_shown(aTHX_ o->value[which]));
-    ws_option_must_be(aTHX_ o, which, expected);
+    if (kind == CHECKED)
+        return 255;
+    if (kind == WHOLE_BYTES)
+        croak("%s: %s must be a whole number of bytes, not '%s'", o->method, specs[which].name,
+              ws_shown(aTHX_ o->value[which]));
+    if (kind == COUNT)
+        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from %.0" NVff " to %.0" NVff, least, most))));
+    ws_option_must_be(aTHX_ o, which, "a non-negative number");
 }
 
 static void store_count(NV number, void *field, size_t size)
@@ -461,8 +467,9 @@ static void read_option(pTHX_ const ws_options *o, ws_option which, void *field)
     case FLAG:    *(bool *)field = ws_option_flag(aTHX_ o, which);                                          break;
     case SECONDS: *(double *)field = ws_option_number(aTHX_ o, which);                                      break;
     case BYTES:   *(uint64_t *)field = bytes(aTHX_ o, which);                                               break;
+    case WHOLE_BYTES:
     case COUNT:
-    case RANGE:   store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);            break;
+    case CHECKED: store_count(ws_option_number(aTHX_ o, which), field, specs[which].place.size);            break;
     case WORD:    *(uint32_t *)field = ws_option_word(aTHX_ o, which);                                      break;
     case RATE:    rate(aTHX_ o, which, (double *)field);                                                    break;
     case STRING:  *(evws_bytes *)field = ws_option_string(aTHX_ o, which);                                  break;

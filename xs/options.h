@@ -27,8 +27,8 @@ enum {
  *   AS_SECONDS(otherwise)               a double, of at least 0
  *   AS_BYTES(otherwise)                 a uint64_t; fractions are rounded up, as 0 would mean no limit
  *   AS_COUNT(otherwise, least, most)    a whole number, an integer of any size
- *   AS_RANGE(otherwise, least, most, expected)
- *                                       the same; its croak says what is expected, which is the range if that is NULL
+ *   AS_WHOLE_BYTES(otherwise)           a uint64_t; there are no fractions
+ *   AS_CHECKED(otherwise)               a number whose range the engine knows, from 1 to 254; a uint8_t
  *   AS_WORD(otherwise, word, ...)       one of up to four words; a uint32_t, its place in the list, which begins at 0
  *   AS_RATE                             a number above 0, or [rate, burst], or 0 for none: a double[2]
  *   AS_STRING                           an evws_bytes, whose data is NULL if there is none
@@ -42,9 +42,6 @@ enum {
  * itself loses four in ten, a shorter one so little that the packet's headers decide. Level 1 of zlib-rs has fixed codes
  * only, with which noise grows; beyond 2 a few percent cost much time.
  */
-#define WS_WINDOW_BITS AS_RANGE(0, EVWS_MIN_WINDOW_BITS, EVWS_MAX_WINDOW_BITS, NULL)
-/* 2**53: every whole number up to it is one a NV can hold. */
-#define WS_WHOLE_BYTES(otherwise) AS_RANGE(otherwise, 0, 9007199254740992.0, "a whole number of bytes")
 #define WS_OPTIONS(O) \
     O(URL,               "url",               WS_FOR_CONNECT, AS_STRING, IN(connect_options, url)) \
     O(PROTOCOL,          "protocol",          WS_FOR_CONNECTIONS | WS_NO_UNDEF, AS_NAMES, IN(settings, protocols)) \
@@ -134,14 +131,14 @@ enum {
     O(MAX_AGE,           "max_age",           WS_FOR_TOPIC, AS_SECONDS(0), IN(topic_options, max_age)) \
     O(SERVER_NO_CONTEXT_TAKEOVER, "server_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
     O(CLIENT_NO_CONTEXT_TAKEOVER, "client_no_context_takeover", WS_FOR_DEFLATE, AS_FLAG(FALSE), NOWHERE) \
-    O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE, WS_WINDOW_BITS, \
+    O(SERVER_MAX_WINDOW_BITS, "server_max_window_bits", WS_FOR_DEFLATE, AS_CHECKED(0), \
                                               IN(deflate_options, server_max_window_bits)) \
-    O(CLIENT_MAX_WINDOW_BITS, "client_max_window_bits", WS_FOR_DEFLATE, WS_WINDOW_BITS, \
+    O(CLIENT_MAX_WINDOW_BITS, "client_max_window_bits", WS_FOR_DEFLATE, AS_CHECKED(0), \
                                               IN(deflate_options, client_max_window_bits)) \
-    O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE, WS_WHOLE_BYTES(256), IN(deflate_options, threshold)) \
-    O(LEVEL,             "level",             WS_FOR_DEFLATE, AS_RANGE(2, EVWS_MIN_LEVEL, EVWS_MAX_LEVEL, NULL), \
+    O(THRESHOLD,         "threshold",         WS_FOR_DEFLATE, AS_WHOLE_BYTES(256), IN(deflate_options, threshold)) \
+    O(LEVEL,             "level",             WS_FOR_DEFLATE, AS_CHECKED(2), \
                                               IN(deflate_options, level)) \
-    O(MEMORY,            "memory",            WS_FOR_DEFLATE, WS_WHOLE_BYTES(0), IN(deflate_options, memory)) \
+    O(MEMORY,            "memory",            WS_FOR_DEFLATE, AS_WHOLE_BYTES(0), IN(deflate_options, memory)) \
     /* The callbacks, in the order of WS_ON_*. */ \
     O(ON_CONNECT,        "on_connect",        WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
     O(ON_MESSAGE,        "on_message",        WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
@@ -186,7 +183,7 @@ typedef struct ws_options {
 const char *ws_option_name(ws_option which);
 U32 ws_option_optional(pTHX_ const ws_options *o, ws_option which);
 void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count);
-void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash);
+void ws_options_of_hash(pTHX_ ws_options *o, const char *what, U32 method, HV *hash, ws_options *outer);
 void ws_options_inherit(pTHX_ ws_options *o, HV *settings);
 void ws_options_read(pTHX_ const ws_options *o, ws_structure structure, void *out);
 bool ws_option_given(pTHX_ const ws_options *o, ws_option which);

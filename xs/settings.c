@@ -20,7 +20,7 @@ static void set(pTHX_ const ws_options *o, bool is_server, evws_deflate_options 
 }
 
 /* When the option is not given, it is on for a client. */
-static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_deflate_options *out)
+static void deflate_option(pTHX_ ws_options *o, bool is_server, evws_deflate_options *out)
 {
     SV *value = o->value[WS_OPT_DEFLATE];
     HV *hash = ws_option_given(aTHX_ o, WS_OPT_DEFLATE) ? ws_hash(value) : NULL;
@@ -28,7 +28,7 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
     ws_options options;
 
     if (hash)
-        ws_options_of_hash(aTHX_ &options, what, WS_FOR_DEFLATE, hash);
+        ws_options_of_hash(aTHX_ &options, what, WS_FOR_DEFLATE, hash, o);
     else
         Zero(&options, 1, ws_options);
     set(aTHX_ &options, is_server, out);
@@ -40,7 +40,7 @@ static void deflate_option(pTHX_ const ws_options *o, bool is_server, evws_defla
 }
 
 /* What connect, listen and adopt have in common. */
-void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out)
+void ws_option_settings(pTHX_ ws_options *o, bool is_server, evws_settings *out)
 {
     ws_options_read(aTHX_ o, WS_IN_settings, out);
     ws_options_read(aTHX_ o, WS_IN_limits, &out->limits);
@@ -68,7 +68,7 @@ static AV *origin_options(pTHX_ const ws_options *o, evws_upgrade_options *out)
 }
 
 /* Returns the patterns among the origins, a mortal, or NULL: there are none. */
-AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out)
+AV *ws_option_upgrade(pTHX_ ws_options *o, evws_upgrade_options *out)
 {
     ws_option_settings(aTHX_ o, TRUE, &out->settings);
     ws_options_read(aTHX_ o, WS_IN_upgrade_options, out);

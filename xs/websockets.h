@@ -293,9 +293,9 @@ HV *ws_event_request(pTHX_ ws_context *ctx, const evws_event *event);
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id);
 SV *ws_port_of(pTHX_ ws_context *ctx, uint64_t id);
 void ws_response_from_parts(pTHX_ const char *what, SV *status, SV *headers, SV *body, evws_response *out);
-void ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
+SV *ws_response_from_triple(pTHX_ const char *what, SV *triple, evws_response *out);
 bool ws_origin_matches(pTHX_ AV *origins, SV *headers);
-bool ws_answered(pTHX_ ws_context *ctx, const char *what, evws_status status);
+bool ws_answered(pTHX_ ws_context *ctx, const char *what, SV *given, evws_status status);
 void ws_answer_request(pTHX_ ws_context *ctx, uint64_t id, SV *returned);
 
 /* ---- handshake.c ---- */
@@ -313,8 +313,9 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 #include "options.h"
 
 /* ---- errors.c ---- */
-void ws_context_croak(pTHX_ ws_context *ctx, const char *method) __attribute__noreturn__;
+void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given) __attribute__noreturn__;
 void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
+void ws_options_or_croak(pTHX_ ws_context *ctx, const ws_options *o, evws_status status);
 
 /* ---- tls.c ---- */
 void ws_tls_connect(pTHX_ const ws_options *o, evws_client_tls *out);
@@ -340,8 +341,8 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where);
 void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count);
 
 /* ---- settings.c ---- */
-void ws_option_settings(pTHX_ const ws_options *o, bool is_server, evws_settings *out);
-AV *ws_option_upgrade(pTHX_ const ws_options *o, evws_upgrade_options *out);
+void ws_option_settings(pTHX_ ws_options *o, bool is_server, evws_settings *out);
+AV *ws_option_upgrade(pTHX_ ws_options *o, evws_upgrade_options *out);
 
 /* What is said after a panic in the engine. */
 #define WS_BUG "internal error: a bug in EV::Websockets was caught; the context cannot be used any more"

@@ -55,6 +55,25 @@ pub unsafe extern "C" fn evws_handshake_accept(
     }
 }
 
+/// Whether a subprotocol can be accepted: `EVWS_STATUS_INVALID` if the client waits for the decision and did not ask for it.
+///
+/// # Safety
+/// `context` is live or null; `protocol` may be read.
+#[no_mangle]
+pub unsafe extern "C" fn evws_handshake_check_protocol(
+    context: *mut evws_context,
+    id: u64,
+    protocol: evws_bytes,
+) -> evws_status {
+    // SAFETY: as promised above.
+    unsafe {
+        call(context, (), |engine| {
+            let protocol = protocol.to_text().unwrap_or_default();
+            Ok(engine.check_protocol(id, &protocol)?)
+        })
+    }
+}
+
 /// Rejects a request for an upgrade with this response; the connection ends behind it.
 /// `EVWS_STATUS_INVALID` if the response cannot be sent: nothing is decided then.
 /// `EVWS_STATUS_STALE` as for `evws_handshake_accept`. Everything is copied.

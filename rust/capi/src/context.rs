@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+use evws_engine::deflate::RangedOption;
 use evws_engine::{CallError, Context, Names, UrlError, PLAIN_NAMES};
 
 use crate::guard::{drive, BUG};
@@ -107,6 +108,11 @@ pub unsafe extern "C" fn evws_last_error_kind(context: *const evws_context) -> e
         Some(CallError::Url(UrlError::Scheme)) => EVWS_ERROR_URL_SCHEME,
         Some(CallError::Certificate(_)) => EVWS_ERROR_CERTIFICATE,
         Some(CallError::Adopted(_) | CallError::Socket(_)) => EVWS_ERROR_ADOPTED,
+        Some(CallError::Deflate(error)) => match error.option {
+            RangedOption::ServerMaxWindowBits => EVWS_ERROR_SERVER_MAX_WINDOW_BITS,
+            RangedOption::ClientMaxWindowBits => EVWS_ERROR_CLIENT_MAX_WINDOW_BITS,
+            RangedOption::Level => EVWS_ERROR_LEVEL,
+        },
         _ => EVWS_ERROR_OTHER,
     }
 }
@@ -153,5 +159,6 @@ unsafe fn names_of(names: &evws_names) -> Names<'_> {
         hosts: text(names.hosts),
         trusted_proxies: text(names.trusted_proxies),
         deflate: text(names.deflate),
+        given: (!names.given.data.is_null()).then(|| text(names.given)),
     }
 }

@@ -1,26 +1,7 @@
 //! What connections and listeners are made with.
 
-use evws_engine::deflate;
-
 use crate::limits::evws_limits;
 use crate::types::*;
-
-/// The smallest window of a compressor, as its base-2 logarithm.
-pub const EVWS_MIN_WINDOW_BITS: u8 = 9;
-/// The largest window.
-pub const EVWS_MAX_WINDOW_BITS: u8 = 15;
-/// The level of the fastest compressor.
-pub const EVWS_MIN_LEVEL: u8 = 1;
-/// The level of the one that compresses most.
-pub const EVWS_MAX_LEVEL: u8 = 9;
-
-// The protocol's numbers, which the header cannot refer to.
-const _: () = assert!(
-    EVWS_MIN_WINDOW_BITS == deflate::MIN_WINDOW_BITS
-        && EVWS_MAX_WINDOW_BITS == deflate::MAX_WINDOW_BITS
-        && EVWS_MIN_LEVEL == deflate::MIN_LEVEL
-        && EVWS_MAX_LEVEL == deflate::MAX_LEVEL
-);
 
 /// What a program allows of permessage-deflate (RFC 7692). A value out of range is refused with
 /// `EVWS_STATUS_INVALID`.
@@ -33,13 +14,13 @@ pub struct evws_deflate_options {
     pub server_no_context_takeover: bool,
     /// The client is to forget what it sent after each message.
     pub client_no_context_takeover: bool,
-    /// The base-2 logarithm of the server's window, from `EVWS_MIN_WINDOW_BITS` to `EVWS_MAX_WINDOW_BITS`; 0: not given.
+    /// The base-2 logarithm of the server's window, from 9 to 15; 0: not given.
     pub server_max_window_bits: u8,
     /// The base-2 logarithm of the client's window; 0: not given.
     pub client_max_window_bits: u8,
     /// Bytes; a message with fewer goes out as it is.
     pub threshold: u64,
-    /// From `EVWS_MIN_LEVEL`, fast, to `EVWS_MAX_LEVEL`, small.
+    /// From 1, fast, to 9, small.
     pub level: u8,
     /// Bytes that a connection may hold for it between two messages; 0: no limit. Only a direction with
     /// context takeover holds any: 47,700 for what the peer sends, and 249,000 and 4 for each byte of
@@ -295,4 +276,7 @@ pub struct evws_names {
     pub trusted_proxies: evws_bytes,
     /// `deflate` of `evws_settings`.
     pub deflate: evws_bytes,
+    /// The number that was refused, a close code, a status or one of `deflate`, as you were given it, if it need not have
+    /// been one. `data` is NULL: as you gave it.
+    pub given: evws_bytes,
 }

@@ -168,6 +168,12 @@ pub const EVWS_ERROR_CERTIFICATE: evws_error_kind = 2;
 pub const EVWS_ERROR_ADOPTED: evws_error_kind = 3;
 /// A bug was caught.
 pub const EVWS_ERROR_BUG: evws_error_kind = 4;
+/// `server_max_window_bits` is out of its range.
+pub const EVWS_ERROR_SERVER_MAX_WINDOW_BITS: evws_error_kind = 5;
+/// `client_max_window_bits` is out of its range.
+pub const EVWS_ERROR_CLIENT_MAX_WINDOW_BITS: evws_error_kind = 6;
+/// `level` is out of its range.
+pub const EVWS_ERROR_LEVEL: evws_error_kind = 7;
 
 /// Report `EVWS_EVENT_DRAIN`.
 pub const EVWS_WANT_DRAIN: u32 = 1;

@@ -1,5 +1,7 @@
 //! Close codes and reasons (RFC 6455 sections 5.5.1 and 7.4).
 
+use std::fmt::Display;
+
 use crate::connection::Failure;
 use crate::utf8;
 
@@ -39,8 +41,13 @@ pub fn is_valid_received(code: u16) -> bool {
 
 /// A code that no Close frame may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid close code {0} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)")]
+#[error("{}", refusal(.0))]
 pub struct CloseCodeError(pub i64);
+
+/// Why a code is refused that was given as this, which need not be a number.
+pub fn refusal(given: impl Display) -> String {
+    format!("invalid close code {given} (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)")
+}
 
 /// The code a program gave, if a Close frame may carry it.
 ///

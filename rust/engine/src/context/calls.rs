@@ -177,11 +177,24 @@ impl Context {
     ) -> Result<bool, CallError> {
         handshake::check_response_headers(&headers)?;
         if let Some(protocol) = &protocol {
-            if self.awaits_decision(id) && !self.asked_protocols(id).contains(protocol) {
-                return Err(CallError::NotAsked(protocol.clone()));
-            }
+            self.check_protocol(id, protocol)?;
         }
         Ok(self.decide(id, Decision::Accept { headers, protocol }))
+    }
+
+    /// Refuses a subprotocol that a client who waits for the decision does not ask for.
+    ///
+    /// # Errors
+    /// [`CallError::NotAsked`]
+    pub fn check_protocol(&self, id: Id, protocol: &str) -> Result<(), CallError> {
+        let asked = self.asked_protocols(id);
+        if !self.awaits_decision(id) || asked.iter().any(|one| one == protocol) {
+            return Ok(());
+        }
+        Err(CallError::NotAsked {
+            protocol: protocol.to_owned(),
+            asked: asked.to_vec(),
+        })
     }
 
     /// Rejects an upgrade with a response. Returns false if the client does not wait for it any

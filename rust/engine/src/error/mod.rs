@@ -4,11 +4,11 @@ mod tls;
 
 use std::io;
 
-use evws_proto::close::CloseCodeError;
+use evws_proto::close::{self, CloseCodeError};
 use evws_proto::deflate::OptionError;
 use evws_proto::forwarded::TrustedError;
 use evws_proto::handshake::{EntryError, HeaderError, Rejection, RequestError};
-use evws_proto::http::HttpResponseError;
+use evws_proto::http::{status_refusal, HttpResponseError};
 use evws_proto::proxy::ProxyError;
 use evws_proto::url::UrlError;
 
@@ -34,8 +34,13 @@ pub enum CallError {
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// A subprotocol that a client did not ask for.
-    #[error("the client did not ask for the subprotocol '{}'", .0.escape_debug())]
-    NotAsked(String),
+    #[error("the client did not ask for {}", not_asked(protocol, asked))]
+    NotAsked {
+        /// This one.
+        protocol: String,
+        /// What it asks for.
+        asked: Vec<String>,
+    },
     /// A parameter of compression.
     #[error(transparent)]
     Deflate(#[from] OptionError),
@@ -94,15 +99,22 @@ pub enum CallError {
 impl CallError {
     /// The text, with these names for what stands in the options.
     pub fn text(&self, names: &Names<'_>) -> String {
-        match self {
-            CallError::Origins(error) => format!("{}: {error}", names.origins),
-            CallError::Hosts(error) => format!("{}: {error}", names.hosts),
-            CallError::TrustedProxies(error) => {
+        match (self, names.given) {
+            (CallError::Origins(error), _) => format!("{}: {error}", names.origins),
+            (CallError::Hosts(error), _) => format!("{}: {error}", names.hosts),
+            (CallError::TrustedProxies(error), _) => {
                 format!("{}: {error}", names.trusted_proxies)
             }
-            CallError::Deflate(error) => format!("{}: {error}", names.deflate),
-            CallError::Tls(error) | CallError::Certificate(error) => error.text(names),
-            other => other.to_string(),
+            (CallError::Deflate(error), None) => format!("{}: {error}", names.deflate),
+            (CallError::Deflate(error), Some(given)) => {
+                format!("{}: {}", names.deflate, error.option.refusal(given))
+            }
+            (CallError::CloseCode(_), Some(given)) => close::refusal(given),
+            (CallError::Response(HttpResponseError::Status(_)), Some(given)) => {
+                status_refusal(given)
+            }
+            (CallError::Tls(error) | CallError::Certificate(error), _) => error.text(names),
+            (other, _) => other.to_string(),
         }
     }
 }
@@ -130,6 +142,8 @@ pub struct Names<'a> {
     pub trusted_proxies: &'a str,
     /// The parameters of compression.
     pub deflate: &'a str,
+    /// The number that was refused, as it was given to the caller, who had to make one of it; `None`: as it came here.
+    pub given: Option<&'a str>,
 }
 
 /// The names for a caller that has none of its own.
@@ -144,7 +158,17 @@ pub const PLAIN_NAMES: Names<'_> = Names {
     hosts: "allowed hosts",
     trusted_proxies: "trusted proxies",
     deflate: "compression",
+    given: None,
 };
+
+fn not_asked(protocol: &str, asked: &[String]) -> String {
+    let quoted = |one: &str| format!("'{}'", one.escape_debug());
+    let asked: Vec<String> = asked.iter().map(|one| quoted(one)).collect();
+    match asked.is_empty() {
+        true => format!("any subprotocol (got {})", quoted(protocol)),
+        false => format!("{}, but for {}", quoted(protocol), asked.join(", ")),
+    }
+}
 
 /// Why the path of a Unix socket cannot be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

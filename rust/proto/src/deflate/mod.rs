@@ -1,5 +1,7 @@
 //! permessage-deflate (RFC 7692): what a program allows, what was agreed on, and the codecs that carry it out.
 
+use std::fmt::Display;
+
 mod inflater;
 mod pool;
 mod receive;
@@ -21,16 +23,16 @@ const INFLATER: u64 = 47_700;
 
 /// The smallest window, as its base-2 logarithm, that zlib can compress with. RFC 7692 knows 8, too: a window of 256
 /// bytes, for which no raw deflate stream can be made (`deflateInit2` refuses it).
-pub const MIN_WINDOW_BITS: u8 = 9;
+pub(crate) const MIN_WINDOW_BITS: u8 = 9;
 
 /// The largest window, 32 KiB, which is what applies where nothing was agreed on.
-pub const MAX_WINDOW_BITS: u8 = 15;
+pub(crate) const MAX_WINDOW_BITS: u8 = 15;
 
 /// The level of the fastest compressor.
-pub const MIN_LEVEL: u8 = 1;
+const MIN_LEVEL: u8 = 1;
 
 /// The level of the one that compresses most.
-pub const MAX_LEVEL: u8 = 9;
+const MAX_LEVEL: u8 = 9;
 
 /// What a program allows of permessage-deflate. A client's options mean the same as a server's (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +57,46 @@ pub struct Options {
     pub memory: u64,
 }
 
+/// An option that has a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangedOption {
+    /// [`Options::server_max_window_bits`]
+    ServerMaxWindowBits,
+    /// [`Options::client_max_window_bits`]
+    ClientMaxWindowBits,
+    /// [`Options::level`]
+    Level,
+}
+
+impl RangedOption {
+    /// The least and the greatest value.
+    fn range(self) -> (u8, u8) {
+        match self {
+            Self::Level => (MIN_LEVEL, MAX_LEVEL),
+            _ => (MIN_WINDOW_BITS, MAX_WINDOW_BITS),
+        }
+    }
+
+    /// Why a value is refused that was given as this, which need not be a number.
+    pub fn refusal(self, given: impl Display) -> String {
+        let name = match self {
+            Self::ServerMaxWindowBits => "server_max_window_bits",
+            Self::ClientMaxWindowBits => "client_max_window_bits",
+            Self::Level => "level",
+        };
+        let (low, high) = self.range();
+        format!("{name} must be {low} to {high}, not '{given}'")
+    }
+}
+
 /// An option that is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{option} must be {low} to {high}, not {value}")]
+#[error("{}", .option.refusal(.value))]
 pub struct OptionError {
-    option: &'static str,
-    low: u8,
-    high: u8,
-    value: u8,
+    /// Which one.
+    pub option: RangedOption,
+    /// Its value.
+    pub value: u8,
 }
 
 impl Options {
@@ -71,20 +105,15 @@ impl Options {
     /// # Errors
     /// [`OptionError`], whose text names the option and its value.
     pub fn check(&self) -> Result<(), OptionError> {
-        let bits = (MIN_WINDOW_BITS, MAX_WINDOW_BITS);
-        let given = [
-            ("server_max_window_bits", self.server_max_window_bits, bits),
-            ("client_max_window_bits", self.client_max_window_bits, bits),
-            ("level", Some(self.level), (MIN_LEVEL, MAX_LEVEL)),
-        ];
-        for (option, value, (low, high)) in given {
+        let (server, client) = (self.server_max_window_bits, self.client_max_window_bits);
+        for (option, value) in [
+            (RangedOption::ServerMaxWindowBits, server),
+            (RangedOption::ClientMaxWindowBits, client),
+            (RangedOption::Level, Some(self.level)),
+        ] {
+            let (low, high) = option.range();
             if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
-                return Err(OptionError {
-                    option,
-                    low,
-                    high,
-                    value,
-                });
+                return Err(OptionError { option, value });
             }
         }
         Ok(())
@@ -175,18 +204,18 @@ mod tests {
                 server_max_window_bits: Some(bits),
                 ..OPTIONS
             });
-            let expected = format!("server_max_window_bits must be 9 to 15, not {bits}");
+            let expected = format!("server_max_window_bits must be 9 to 15, not '{bits}'");
             assert_eq!(text, expected);
             let text = refused(Options {
                 client_max_window_bits: Some(bits),
                 ..OPTIONS
             });
-            let expected = format!("client_max_window_bits must be 9 to 15, not {bits}");
+            let expected = format!("client_max_window_bits must be 9 to 15, not '{bits}'");
             assert_eq!(text, expected);
         }
         for level in [0, 10, 255] {
             let text = refused(Options { level, ..OPTIONS });
-            assert_eq!(text, format!("level must be 1 to 9, not {level}"));
+            assert_eq!(text, format!("level must be 1 to 9, not '{level}'"));
         }
     }
 

@@ -11,7 +11,7 @@ mod status;
 pub use body::Body;
 pub use request::{parse, HttpRequest, Incoming};
 pub(crate) use response::status_text;
-pub use response::{HttpResponse, HttpResponseError, Terms};
+pub use response::{status_refusal, HttpResponse, HttpResponseError, Terms};
 
 /// The longest request body accepted, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;

@@ -1,5 +1,7 @@
 //! Every answer of a server but 101.
 
+use std::fmt::Display;
+
 use crate::handshake::headers::{check_header, elements, write_header};
 use crate::handshake::{HeaderError, Headers};
 use crate::http::status::reason_phrase;
@@ -45,7 +47,7 @@ pub(crate) fn status_text(status: u16) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpResponseError {
     /// No final status (RFC 9110 section 15).
-    #[error("the status must be from 200 to 599 (got {0})")]
+    #[error("{}", status_refusal(.0))]
     Status(u16),
     /// A header that is malformed.
     #[error(transparent)]
@@ -53,6 +55,11 @@ pub enum HttpResponseError {
     /// One that only the server can know.
     #[error("header '{0}' is set by the server and cannot be given")]
     Framing(String),
+}
+
+/// Why a status is refused that was given as this, which need not be a number.
+pub fn status_refusal(given: impl Display) -> String {
+    format!("the status must be a whole number from 200 to 599 (got '{given}')")
 }
 
 impl HttpResponse {
@@ -289,17 +296,17 @@ mod tests {
             (
                 101,
                 ("X-A", "1"),
-                "the status must be from 200 to 599 (got 101)",
+                "the status must be a whole number from 200 to 599 (got '101')",
             ),
             (
                 600,
                 ("X-A", "1"),
-                "the status must be from 200 to 599 (got 600)",
+                "the status must be a whole number from 200 to 599 (got '600')",
             ),
             (
                 0,
                 ("X-A", "1"),
-                "the status must be from 200 to 599 (got 0)",
+                "the status must be a whole number from 200 to 599 (got '0')",
             ),
             (
                 200,
