@@ -1002,6 +1002,10 @@ typedef struct evws_connection_statistics {
    * Messages that were dropped because the queue was full.
    */
   uint64_t dropped;
+  /**
+   * Messages that wait now and may still be dropped. They are not among those that were sent.
+   */
+  uint64_t droppable;
 } evws_connection_statistics;
 
 /**
@@ -1028,6 +1032,10 @@ typedef struct evws_totals {
    * Messages that were dropped because a queue was full.
    */
   uint64_t dropped;
+  /**
+   * Messages that wait now and may still be dropped.
+   */
+  uint64_t droppable;
   /**
    * Connections that had `EVWS_EVENT_CONNECT`.
    */

@@ -40,14 +40,34 @@ sub stalled {
 # Publishes $count more, in turns of the loop with a few each. The longest the queue has been.
 sub publish {
     my ($crowd, $slow, $number, $count) = @_;
-    my $most = 0;
+    my ($most, %sums) = (0);
     for my $turn (1 .. $count / 10) {
         $crowd->ctx->publish('t', message(++$$number), key => 'k' . $$number % 10) for 1 .. 10;
         EV::run(EV::RUN_NOWAIT);
         my $size = $slow->send_queue_size;
+        my $stats = $slow->state eq 'connected' ? $slow->stats : next;
+        $sums{ $$number - $stats->{messages_sent} - $stats->{messages_dropped} - $stats->{messages_droppable} }++;
         $most = $size if $size > $most;
     }
+    is_deeply([ grep { $_ } keys %sums ], [], 'every message is sent or dropped or waits');
     return $most;
+}
+
+# The shortest messages. The bug: each counted as three octets, and took a hundred.
+SKIP: {
+    for my $policy (qw(drop_old latest)) {
+        my ($crowd, $slow) = stalled(on_slow => $policy);
+        $crowd->conn(1)->unsubscribe('t');
+        my $before = rss_kib();
+        skip 'no /proc', 2 if !defined $before;
+        for my $turn (1 .. 100) {
+            $crowd->ctx->publish('t', $_ % 10, key => $_) for 1 .. 1000;
+            EV::run(EV::RUN_NOWAIT);
+        }
+        cmp_ok($slow->stats->{messages_droppable}, '<', 2000, "$policy: few of the shortest are in the queue");
+        cmp_ok(rss_kib() - $before, '<', 1000, "$policy: which takes little memory");
+        $_->abort for $crowd->conns;
+    }
 }
 
 for my $policy (qw(drop_new drop_old latest)) {
@@ -67,6 +87,10 @@ for my $policy (qw(drop_new drop_old latest)) {
     run_until(sub { $$dropped == $lost }, "$policy: on_drop has told of each");
     is($slow->stats->{messages_dropped}, $lost, "$policy: and so have the statistics");
     is($slow->state, 'connected', "$policy: it is still connected");
+    # The bug: what was dropped after it had been queued counted as sent, too.
+    is($slow->stats->{messages_sent}, @$got, "$policy: those that were not dropped were sent");
+    is($slow->stats->{messages_droppable}, 0, "$policy: and none waits");
+    is($crowd->ctx->stats->{messages_sent}, @$got + $number, "$policy: also in the sums of the context");
     my %got = map { $_ => 1 } @$got;
     if ($policy eq 'drop_new') {
         my ($first) = grep { !$got{$_} } 1 .. $number;

@@ -43,6 +43,7 @@ SV *ws_connection_stats(pTHX_ ws_connection *conn)
     COUNT(hash, "send_queue", counted.queue);
     COUNT(hash, "send_queue_peak", counted.queue_peak);
     COUNT(hash, "messages_dropped", counted.dropped);
+    COUNT(hash, "messages_droppable", counted.droppable);
     (void)hv_stores(hash, "latency", ws_fact(aTHX_ conn, WS_LATENCY));
     return newRV_noinc((SV *)hash);
 }
@@ -97,6 +98,7 @@ SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where)
     COUNT(hash, "send_queue", totals.queue);
     COUNT(hash, "send_queue_peak", totals.queue_peak);
     COUNT(hash, "messages_dropped", totals.dropped);
+    COUNT(hash, "messages_droppable", totals.droppable);
     COUNT(hash, "opened", totals.opened);
     COUNT(hash, "open", totals.open);
     COUNT(hash, "handshakes", totals.handshakes);

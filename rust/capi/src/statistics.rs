@@ -35,6 +35,8 @@ pub struct evws_connection_statistics {
     pub queue_peak: u64,
     /// Messages that were dropped because the queue was full.
     pub dropped: u64,
+    /// Messages that wait now and may still be dropped. They are not among those that were sent.
+    pub droppable: u64,
 }
 
 /// How many causes there are for a client to be rejected.
@@ -54,6 +56,8 @@ pub struct evws_totals {
     pub queue_peak: u64,
     /// Messages that were dropped because a queue was full.
     pub dropped: u64,
+    /// Messages that wait now and may still be dropped.
+    pub droppable: u64,
     /// Connections that had `EVWS_EVENT_CONNECT`.
     pub opened: u64,
     /// Of those, how many are now without `EVWS_EVENT_CLOSE`.
@@ -111,6 +115,7 @@ pub unsafe extern "C" fn evws_statistics(
             queue: counted.queue,
             queue_peak: counted.queue_peak,
             dropped: counted.dropped,
+            droppable: counted.droppable,
         })
     };
     // SAFETY: as promised above.
@@ -141,6 +146,7 @@ pub unsafe extern "C" fn evws_sum_statistics(
             queue: totals.queue,
             queue_peak: totals.queue_peak,
             dropped: totals.dropped,
+            droppable: totals.droppable,
             opened: totals.opened,
             open: totals.open,
             rejected: engine.rejected(listeners),

@@ -1,6 +1,9 @@
 //! Frames that are taken out of a queue again, of which nothing has gone out.
+//!
+//! Whoever is slow makes one frame go for each that comes. So neither looks at the whole queue: a chunk is found by its
+//! number, the oldest one from where the last one was, and what was dropped is cleared away when it is half of all.
 
-use super::{Bytes, Chunk, ChunkPool, SendQueue};
+use super::{Bytes, Chunk, ChunkPool, Droppables, Earlier, SendQueue};
 use evws_proto::frame;
 
 /// Whether a frame in the queue may be dropped.
@@ -17,87 +20,153 @@ pub enum Droppable {
 /// So many dropped chunks may stay in a queue, and half of all.
 const DROPPED: usize = 16;
 
+/// Places in a queue, as numbers of chunks.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// The first chunk of which nothing is on its way, as long as no more bytes have gone out than `taken`, and `kept` are on
+    /// their way besides.
+    whole: u64,
+    taken: u64,
+    kept: usize,
+    /// No chunk before this one is old and may be dropped for it.
+    old: u64,
+    /// How many chunks were looked at, to drop some.
+    #[cfg(test)]
+    looked_at: u64,
+}
+
 impl SendQueue {
     // The first `kept` bytes of the queue are on their way already, as are those that the kernel has.
 
-    /// Drops the oldest frame that may be dropped because it is old. Returns whether there was one.
-    pub fn drop_oldest(&mut self, kept: usize, pool: &mut ChunkPool) -> bool {
-        let first = self.skip_begun(kept);
-        let mut chunks = self.earlier.range(first..);
+    /// Drops the oldest frame that may be dropped because it is old. Returns the octets of its message; `None`: there is none.
+    pub fn drop_oldest(&mut self, kept: usize, pool: &mut ChunkPool) -> Option<u64> {
+        let whole = self.first_whole(kept);
+        let earlier = self.earlier.as_deref_mut()?;
+        let from = earlier.find(whole.max(earlier.marks.old));
+        let mut chunks = earlier.chunks.range(from..);
         let is_old = |chunk: &Chunk| chunk.droppable == Droppable::Old && !chunk.was_dropped();
-        let Some(found) = chunks.position(is_old) else {
-            return false;
+        let found = chunks.position(is_old);
+        earlier.note_looks(found.map_or(earlier.chunks.len() - from, |found| found + 1));
+        let Some(at) = found.map(|found| from + found) else {
+            earlier.marks.old = pool.number();
+            return None;
         };
-        self.drop_chunk(first + found);
-        // It lies near the front, where taking it out moves hardly any others.
-        self.earlier.remove(first + found);
-        self.dropped -= 1;
-        self.sweep(pool);
-        true
+        earlier.marks.old = earlier.chunks[at].number + 1;
+        Some(self.drop_chunk(at, pool))
     }
 
-    /// Drops the frame of this number because it is outdated. Returns whether it could be.
-    pub fn drop_frame(&mut self, number: u64, kept: usize, pool: &mut ChunkPool) -> bool {
-        let found = self
-            .earlier
-            .binary_search_by_key(&number, |chunk| chunk.number);
-        let is_whole = |&at: &usize| at >= self.skip_begun(kept) && !self.earlier[at].was_dropped();
-        let Some(at) = found.ok().filter(is_whole) else {
-            return false;
-        };
-        self.drop_chunk(at);
-        self.sweep(pool);
-        true
+    /// Drops the frame of this number because it is outdated. Returns the octets of its message; `None`: it cannot be dropped.
+    pub fn drop_frame(&mut self, number: u64, kept: usize, pool: &mut ChunkPool) -> Option<u64> {
+        let whole = self.first_whole(kept);
+        let earlier = self.earlier.as_deref_mut()?;
+        let at = earlier.find(number);
+        earlier.note_looks(1);
+        let chunk = earlier.chunks.get(at)?;
+        let may_drop = chunk.number == number && number >= whole && !chunk.was_dropped();
+        may_drop.then(|| self.drop_chunk(at, pool))
     }
 
-    /// Drops the frames that may be outdated and whose number is not among those that are to stay. Returns how many.
-    pub fn drop_others(
-        &mut self,
-        stays: impl Fn(u64) -> bool,
-        kept: usize,
-        pool: &mut ChunkPool,
-    ) -> u64 {
-        let mut count = 0;
-        for at in self.skip_begun(kept)..self.earlier.len() {
-            let chunk = &self.earlier[at];
-            let may_drop = chunk.droppable == Droppable::Outdated && !chunk.was_dropped();
-            if may_drop && !stays(chunk.number) {
-                self.drop_chunk(at);
-                count += 1;
-            }
+    /// How many chunks were looked at, to drop some.
+    #[cfg(test)]
+    pub fn looked_at(&self) -> u64 {
+        let earlier = self.earlier.as_ref();
+        earlier.map_or(0, |earlier| earlier.marks.looked_at)
+    }
+
+    /// The number of the first of the earlier chunks of which nothing has gone out, nor is among the first `kept` bytes.
+    fn first_whole(&mut self, kept: usize) -> u64 {
+        let begins = self.head + kept;
+        let Some(earlier) = self.earlier.as_deref_mut() else {
+            return 0;
+        };
+        let marks = &earlier.marks;
+        if (marks.taken, marks.kept) != (self.taken, kept) || marks.whole == 0 {
+            let mut begun = begins;
+            let begins_later = |chunk: &Chunk| {
+                let is_later = begun == 0;
+                begun = begun.saturating_sub(chunk.length());
+                is_later
+            };
+            let found = earlier.chunks.iter().position(begins_later);
+            let looks = found.map_or(earlier.chunks.len(), |found| found + 1);
+            earlier.note_looks(looks);
+            // If all have begun, one that comes later has a higher number than the last of them.
+            let last = earlier.chunks.back().map_or(0, |chunk| chunk.number);
+            let marks = &mut earlier.marks;
+            marks.whole = found.map_or(last + 1, |at| earlier.chunks[at].number);
+            (marks.taken, marks.kept) = (self.taken, kept);
         }
-        self.sweep(pool);
-        count
+        earlier.marks.whole
     }
 
-    /// The first of the earlier chunks of which nothing has gone out, nor is among the first `kept` bytes.
-    fn skip_begun(&self, kept: usize) -> usize {
-        let mut begun = self.head + kept;
-        let begins_later = |chunk: &Chunk| {
-            let is_later = begun == 0;
-            begun = begun.saturating_sub(chunk.length());
-            is_later
+    /// Drops a frame. Returns the octets of its message.
+    fn drop_chunk(&mut self, at: usize, pool: &mut ChunkPool) -> u64 {
+        let Some(earlier) = self.earlier.as_deref_mut() else {
+            return 0;
         };
-        let found = self.earlier.iter().position(begins_later);
-        found.unwrap_or(self.earlier.len())
-    }
-
-    fn drop_chunk(&mut self, at: usize) {
-        let chunk = &mut self.earlier[at];
+        let chunk = &mut earlier.chunks[at];
+        let (bytes, message) = (chunk.length(), chunk.message);
+        self.waiting -= bytes as u64;
         let payload = frame::sent_payload_len(chunk.bytes());
-        self.waiting -= chunk.length() as u64;
         self.payload = self.payload.saturating_sub(payload);
         chunk.bytes = Bytes::Own(Vec::new());
-        self.dropped += 1;
+        earlier.droppable.forget(message);
+        earlier.dropped += 1;
+        if at < DROPPED {
+            // Taking it out moves hardly any others.
+            earlier.chunks.remove(at);
+            earlier.dropped -= 1;
+        }
+        if self.waiting == 0 {
+            self.clear(pool);
+        } else {
+            earlier.sweep();
+            self.forget_empty_earlier();
+        }
+        message
+    }
+}
+
+impl Earlier {
+    /// The place of the chunk of this number, or where it would be.
+    fn find(&self, number: u64) -> usize {
+        self.chunks.partition_point(|chunk| chunk.number < number)
+    }
+
+    /// Takes the first chunk out.
+    pub(super) fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        if chunk.was_dropped() {
+            self.dropped -= 1;
+        } else if chunk.droppable != Droppable::No {
+            self.droppable.forget(chunk.message);
+        }
+        Some(chunk)
     }
 
     /// Clears dropped chunks away, when there are many.
-    fn sweep(&mut self, pool: &mut ChunkPool) {
-        if self.waiting == 0 {
-            self.clear(pool);
-        } else if self.dropped > DROPPED && self.dropped > self.earlier.len() / 2 {
-            self.earlier.retain(|chunk| !chunk.was_dropped());
+    fn sweep(&mut self) {
+        if self.dropped > DROPPED && self.dropped > self.chunks.len() / 2 {
+            self.note_looks(self.chunks.len());
+            self.chunks.retain(|chunk| !chunk.was_dropped());
             self.dropped = 0;
         }
+    }
+
+    #[cfg(test)]
+    fn note_looks(&mut self, chunks: usize) {
+        self.marks.looked_at += chunks as u64;
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    fn note_looks(&mut self, _: usize) {}
+}
+
+impl Droppables {
+    /// One of them has gone.
+    fn forget(&mut self, message: u64) {
+        self.messages -= 1;
+        self.payload -= message;
     }
 }

@@ -20,6 +20,7 @@ use evws_proto::frame;
 use crate::sys;
 
 pub use dropping::Droppable;
+use dropping::Marks;
 use pool::{allocate, make_room, CHUNK};
 pub use pool::{ChunkPool, NoMemory};
 
@@ -46,6 +47,8 @@ struct Chunk {
     number: u64,
     /// If it may be dropped, it is one frame.
     droppable: Droppable,
+    /// If it may be dropped, the octets of its message as the program has given it.
+    message: u64,
 }
 
 impl Chunk {
@@ -71,16 +74,39 @@ impl Chunk {
     }
 }
 
+/// The chunks before the last one, and what is known of those that may be dropped.
+#[derive(Default)]
+struct Earlier {
+    /// There is at least one, as long as there is an `Earlier`.
+    chunks: VecDeque<Chunk>,
+    /// How many of these were dropped.
+    dropped: usize,
+    /// The frames that may be dropped and were not.
+    droppable: Droppables,
+    /// Where whole chunks begin, and the oldest one that may be dropped.
+    marks: Marks,
+}
+
+/// Frames that wait and may still be dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Droppables {
+    /// How many.
+    pub messages: u64,
+    /// The octets of their messages, as the program has given them.
+    pub payload: u64,
+}
+
+/// What a frame that may be dropped counts for beyond its bytes: it has a chunk of its own, and it may be that nobody shares
+/// its memory. Otherwise a queue of short ones would be many times as large as its limit.
+pub const DROPPABLE_COST: u64 = 128;
+
 /// Frames queued for one connection.
 #[derive(Default)]
 pub struct SendQueue {
     /// The chunk that is being filled; empty if there is none.
     last: Vec<u8>,
-    /// The chunks before the last one. There are none as a rule, and then this has no memory.
-    earlier: VecDeque<Chunk>,
-    /// The number of the next chunk, and how many were dropped of those that are in `earlier` still.
-    next_number: u64,
-    dropped: usize,
+    /// The chunks before the last one; `None`, as a rule: there are none.
+    earlier: Option<Box<Earlier>>,
     /// Bytes of the first chunk that the kernel has taken.
     head: usize,
     /// Bytes that the kernel has taken since this queue was made, and bytes that wait.
@@ -109,6 +135,19 @@ impl SendQueue {
         self.waiting
     }
 
+    /// What the limits of a queue count: the bytes that wait, and what frames that may be dropped take besides.
+    #[inline]
+    pub fn load(&self) -> u64 {
+        self.waiting + self.droppable().messages * DROPPABLE_COST
+    }
+
+    /// The frames that wait and may still be dropped.
+    #[inline]
+    pub fn droppable(&self) -> Droppables {
+        let earlier = self.earlier.as_ref();
+        earlier.map_or(Droppables::default(), |earlier| earlier.droppable)
+    }
+
     /// What [`taken`](Self::taken) will be when everything that waits now has gone out.
     pub fn end(&self) -> u64 {
         self.taken + self.waiting
@@ -121,7 +160,9 @@ impl SendQueue {
     }
 
     fn first(&self) -> &[u8] {
-        self.earlier.front().map_or(&self.last, Chunk::bytes)
+        let earlier = self.earlier.as_ref();
+        let front = earlier.and_then(|earlier| earlier.chunks.front());
+        front.map_or(&self.last, Chunk::bytes)
     }
 
     /// Appends a frame.
@@ -158,7 +199,8 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Appends a frame that other queues may have, too. Returns a number by which it is found, which no other one has had.
+    /// Appends a frame that other queues may have, too, of a message of `message` octets. Returns a number by which it is
+    /// found, which no other one of this pool has had.
     ///
     /// # Errors
     /// [`NoMemory`]
@@ -167,54 +209,81 @@ impl SendQueue {
         pool: &mut ChunkPool,
         frame: SharedFrame,
         droppable: Droppable,
+        message: u64,
     ) -> Result<u64, NoMemory> {
         let (length, payload) = (frame.len(), frame::sent_payload_len(&frame));
-        self.push_chunk(pool, Bytes::Shared(frame), droppable)?;
+        self.end_last(pool)?;
+        let number = pool.number();
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.chunks.push_back(Chunk {
+            bytes: Bytes::Shared(frame),
+            number,
+            droppable,
+            message,
+        });
+        if droppable != Droppable::No {
+            earlier.droppable.messages += 1;
+            earlier.droppable.payload += message;
+        }
         self.waiting += length as u64;
         self.payload += payload;
-        Ok(self.next_number - 1)
+        Ok(number)
     }
 
-    /// The number of the first chunk that is there, or of the one that will be.
-    pub fn first_number(&self) -> u64 {
-        let first = self.earlier.front();
-        first.map_or(self.next_number, |chunk| chunk.number)
+    /// The number of the first chunk before the last one.
+    pub fn first_number(&self) -> Option<u64> {
+        let first = self.earlier.as_ref()?.chunks.front();
+        first.map(|chunk| chunk.number)
     }
 
-    /// Ends the last chunk, and puts one behind it.
-    fn push_chunk(
-        &mut self,
-        pool: &mut ChunkPool,
-        bytes: Bytes,
-        droppable: Droppable,
-    ) -> Result<(), NoMemory> {
-        self.earlier.try_reserve(2).map_err(|_| NoMemory)?;
+    /// Nothing more is appended to the last chunk, and there is room for one behind it.
+    fn end_last(&mut self, pool: &mut ChunkPool) -> Result<(), NoMemory> {
+        self.reserve()?;
         if self.last.len() <= self.last.capacity() / 4 {
             // Chunks that shared ones have cut short must not use up the pool, nor much more memory than they have bytes.
-            let mut exact = allocate(self.last.len()).ok_or(NoMemory)?;
+            let Some(mut exact) = allocate(self.last.len()) else {
+                self.forget_empty_earlier();
+                return Err(NoMemory);
+            };
             exact.extend_from_slice(&self.last);
             pool.put(std::mem::replace(&mut self.last, exact));
         }
-        self.end_last();
-        self.earlier.push_back(Chunk {
-            bytes,
-            number: self.next_number,
-            droppable,
-        });
-        self.next_number += 1;
+        self.move_last(pool);
         Ok(())
     }
 
-    /// Nothing more is appended to the last chunk. There must be room in `earlier`.
-    fn end_last(&mut self) {
-        if !self.last.is_empty() {
-            self.earlier.push_back(Chunk {
-                bytes: Bytes::Own(std::mem::take(&mut self.last)),
-                number: self.next_number,
-                droppable: Droppable::No,
-            });
-            self.next_number += 1;
+    /// There is room for two chunks more before the last one.
+    fn reserve(&mut self) -> Result<(), NoMemory> {
+        let earlier = match &mut self.earlier {
+            Some(earlier) => earlier,
+            none => none.insert(Box::default()),
+        };
+        let reserved = earlier.chunks.try_reserve(2).map_err(|_| NoMemory);
+        if reserved.is_err() {
+            self.forget_empty_earlier();
         }
+        reserved
+    }
+
+    /// Without a chunk there is no `Earlier`.
+    fn forget_empty_earlier(&mut self) {
+        if self.first_number().is_none() {
+            self.earlier = None;
+        }
+    }
+
+    /// The last chunk becomes one of the earlier ones, in which there must be room.
+    fn move_last(&mut self, pool: &mut ChunkPool) {
+        if self.last.is_empty() {
+            return;
+        }
+        let chunk = Chunk {
+            bytes: Bytes::Own(std::mem::take(&mut self.last)),
+            number: pool.number(),
+            droppable: Droppable::No,
+            message: 0,
+        };
+        self.earlier.get_or_insert_default().chunks.push_back(chunk);
     }
 
     /// A chunk with room for whole frames of `length` bytes, which must be appended to it.
@@ -233,9 +302,12 @@ impl SendQueue {
         if self.last.capacity() == 0 {
             self.last = pool.take(length)?;
         } else if !make_room(&mut self.last, length) {
-            self.earlier.try_reserve(1).map_err(|_| NoMemory)?;
             let next = pool.take(length)?;
-            self.end_last();
+            if let Err(error) = self.reserve() {
+                pool.put(next);
+                return Err(error);
+            }
+            self.move_last(pool);
             self.last = next;
         }
         Ok(())
@@ -255,7 +327,7 @@ impl SendQueue {
     /// The errors of sendmsg(2), but for a full socket, which is [`Written::Part`].
     pub fn write(&mut self, fd: BorrowedFd<'_>, pool: &mut ChunkPool) -> io::Result<Written> {
         while !self.is_empty() {
-            let sent = if self.earlier.is_empty() {
+            let sent = if self.earlier.is_none() {
                 let only = &self.last[self.head..];
                 (sys::send_gathered(fd, &[IoSlice::new(only)]), only.len())
             } else {
@@ -295,7 +367,7 @@ impl SendQueue {
     /// Everything has gone out.
     #[inline]
     fn empty(&mut self, pool: &mut ChunkPool) {
-        if self.earlier.capacity() > 0 {
+        if self.earlier.is_some() {
             return self.clear(pool);
         }
         pool.put(std::mem::take(&mut self.last));
@@ -308,12 +380,10 @@ impl SendQueue {
     pub fn clear(&mut self, pool: &mut ChunkPool) {
         let rest = SendQueue {
             taken: self.taken,
-            // The number of a chunk that is gone must not be another one's.
-            next_number: self.next_number,
             ..SendQueue::default()
         };
         let queue = std::mem::replace(self, rest);
-        for chunk in queue.earlier {
+        for chunk in queue.earlier.into_iter().flat_map(|earlier| earlier.chunks) {
             chunk.free(pool);
         }
         pool.put(queue.last);
@@ -322,8 +392,8 @@ impl SendQueue {
     /// The bytes that the kernel has yet to take, chunk by chunk.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.head;
-        let earlier = self.earlier.iter().map(Chunk::bytes);
-        let chunks = earlier.chain([&self.last[..]]);
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.chunks);
+        let chunks = earlier.map(Chunk::bytes).chain([&self.last[..]]);
         let rests = chunks.map(move |chunk| &chunk[std::mem::take(&mut skip)..]);
         rests.filter(|rest| !rest.is_empty())
     }
@@ -347,20 +417,20 @@ impl SendQueue {
             self.count_payload(rest);
             self.head = 0;
             // INVARIANT: something waits, so this was not the last chunk.
-            let Some(done) = self.earlier.pop_front() else {
+            let earlier = self.earlier.as_mut();
+            let Some(done) = earlier.and_then(|earlier| earlier.pop()) else {
                 return;
             };
-            self.dropped -= usize::from(done.was_dropped());
             done.free(pool);
-            if self.earlier.is_empty() {
-                self.earlier = VecDeque::new();
-            }
+            self.forget_empty_earlier();
         }
     }
 
     /// Walks over the frames in the next `taken` bytes of the first chunk and counts their payload.
     fn count_payload(&mut self, taken: usize) {
-        let chunk = self.earlier.front().map_or(&self.last[..], Chunk::bytes);
+        let front = self.earlier.as_ref();
+        let front = front.and_then(|earlier| earlier.chunks.front());
+        let chunk = front.map_or(&self.last[..], Chunk::bytes);
         let (mut at, end) = (self.head, self.head + taken);
         let (mut header, mut payload) = self.partial;
         while at < end {
@@ -384,7 +454,7 @@ impl SendQueue {
     /// Gives most of a pooled chunk back: the queue of a peer that does not read needs no more memory than
     /// its bytes.
     pub fn trim(&mut self, pool: &mut ChunkPool) {
-        if self.earlier.is_empty() && self.last.capacity() == CHUNK {
+        if self.earlier.is_none() && self.last.capacity() == CHUNK {
             let rest = self.last.len() - self.head;
             if rest <= CHUNK / 4 {
                 let Some(mut exact) = allocate(rest) else {

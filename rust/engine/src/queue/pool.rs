@@ -12,6 +12,8 @@ const SMALL_CHUNK: usize = 256;
 pub struct ChunkPool {
     pub(super) free: Vec<Vec<u8>>,
     pub(super) lent: usize,
+    /// How many numbers were given.
+    numbers: u64,
 }
 
 impl ChunkPool {
@@ -36,6 +38,13 @@ impl ChunkPool {
                 self.free.push(chunk);
             }
         }
+    }
+
+    /// A number that no chunk has had, higher than all before. It is the pool that counts, so that a queue which was empty has
+    /// nothing to keep.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Gives the memory of the waiting chunks back to the system.

@@ -101,7 +101,7 @@ fn a_frame_that_does_not_fit_into_memory_is_refused_and_the_queue_goes_on() {
     assert_eq!(waiting.room(&mut pool, usize::MAX - 1), Err(NoMemory));
     queue(&mut waiting, &mut pool, &[2; 100]);
     assert_eq!(waiting.payload(), 200);
-    assert!(waiting.earlier.is_empty() && waiting.last.len() == 204);
+    assert!(waiting.earlier.is_none() && waiting.last.len() == 204);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn shared_frames_lie_between_others_and_are_counted_to_the_end() {
         } else {
             let frame = shared(number, size);
             waiting
-                .append_frame(&mut pool, frame, Droppable::No)
+                .append_frame(&mut pool, frame, Droppable::No, 300)
                 .unwrap();
         }
         encode(
@@ -212,22 +212,25 @@ fn the_oldest_that_may_be_dropped_goes_first_and_nothing_that_has_begun() {
     for number in 1..=4 {
         let frame = shared(number, 300);
         waiting
-            .append_frame(&mut pool, frame, Droppable::Old)
+            .append_frame(&mut pool, frame, Droppable::Old, 300)
             .unwrap();
     }
     queue(&mut waiting, &mut pool, &[5; 300]);
     waiting
-        .append_frame(&mut pool, shared(6, 300), Droppable::Old)
+        .append_frame(&mut pool, shared(6, 300), Droppable::Old, 300)
         .unwrap();
     waiting.advance(1, &mut pool);
-    assert!(waiting.drop_oldest(0, &mut pool));
+    assert!(waiting.drop_oldest(0, &mut pool).is_some());
     assert_eq!(waiting.payload(), 5 * 300);
-    // The rest of the first frame and the next one are encrypted already.
-    assert!(waiting.drop_oldest(303 + 1, &mut pool));
-    waiting.advance(303, &mut pool);
-    assert_eq!(waiting_frames(&waiting), [3, 5, 6]);
-    assert!(waiting.drop_oldest(0, &mut pool) && waiting.drop_oldest(0, &mut pool));
-    assert!(!waiting.drop_oldest(0, &mut pool), "the fifth may not be");
+    // The rest of the first frame and the next one that is there are encrypted already.
+    assert_eq!(waiting.drop_oldest(303 + 1, &mut pool), Some(300));
+    assert_eq!(waiting.droppable().messages, 3);
+    waiting.advance(303 + 304, &mut pool);
+    assert_eq!(waiting_frames(&waiting), [5, 6]);
+    assert_eq!(waiting.droppable().messages, 1);
+    assert_eq!(waiting.drop_oldest(0, &mut pool), Some(300));
+    let none = waiting.drop_oldest(0, &mut pool);
+    assert_eq!(none, None, "the fifth may not be");
     assert_eq!(waiting_frames(&waiting), [5]);
     assert_eq!((waiting.payload(), waiting.waiting()), (300, 304));
 }
@@ -240,23 +243,25 @@ fn outdated_frames_are_found_by_their_numbers_however_many_have_gone() {
         .map(|at| {
             let frame = shared(at, 300);
             waiting
-                .append_frame(&mut pool, frame, Droppable::Outdated)
+                .append_frame(&mut pool, frame, Droppable::Outdated, 300)
                 .unwrap()
         })
         .collect();
     for at in (0..200).filter(|at| at % 5 != 0) {
-        assert!(waiting.drop_frame(numbers[at], 0, &mut pool), "{at}");
-        assert!(!waiting.drop_frame(numbers[at], 0, &mut pool), "twice");
+        let dropped = [0; 2].map(|kept| waiting.drop_frame(numbers[at], kept, &mut pool));
+        assert_eq!(dropped, [Some(300), None], "{at}, and not twice");
     }
     let left: Vec<u8> = (0..200).filter(|at| at % 5 == 0).collect();
     assert_eq!(waiting_frames(&waiting), left);
-    assert!(waiting.earlier.len() < 100, "what has gone is cleared away");
-    let stays = |number| number == numbers[195] || number == numbers[0];
-    assert_eq!(waiting.drop_others(stays, 0, &mut pool), 38);
+    let chunks = waiting.earlier.as_ref().unwrap().chunks.len();
+    assert!(chunks < 100, "what has gone is cleared away");
+    for at in (5..195).step_by(5) {
+        assert!(waiting.drop_frame(numbers[at], 0, &mut pool).is_some());
+    }
     assert_eq!(waiting_frames(&waiting), [0, 195]);
     waiting.advance(304, &mut pool);
-    assert!(waiting.drop_frame(numbers[195], 0, &mut pool));
-    assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
+    assert!(waiting.drop_frame(numbers[195], 0, &mut pool).is_some());
+    assert!(waiting.is_empty() && waiting.earlier.is_none());
 }
 
 // A chunk that went out as another one was dropped left its number in the list of the newest ones. The queue was empty
@@ -268,16 +273,16 @@ fn a_number_is_not_used_again_when_everything_was_dropped() {
     let append = |waiting: &mut SendQueue, pool: &mut ChunkPool| {
         let frame = shared(1, 300);
         waiting
-            .append_frame(pool, frame, Droppable::Outdated)
+            .append_frame(pool, frame, Droppable::Outdated, 300)
             .unwrap()
     };
     let gone = append(&mut waiting, &mut pool);
     let dropped = append(&mut waiting, &mut pool);
     waiting.advance(304, &mut pool);
-    assert!(waiting.drop_frame(dropped, 0, &mut pool) && waiting.is_empty());
+    assert!(waiting.drop_frame(dropped, 0, &mut pool).is_some() && waiting.is_empty());
     let next = append(&mut waiting, &mut pool);
     assert!(next != gone && next != dropped);
-    assert!(!waiting.drop_frame(gone, 0, &mut pool));
+    assert!(waiting.drop_frame(gone, 0, &mut pool).is_none());
 }
 
 // A frame that was written behind each of a few bytes kept a chunk of 132 KiB for these, four times, and after that a
@@ -289,7 +294,7 @@ fn what_shared_frames_cut_short_does_not_hold_large_chunks() {
     for _ in 0..10 {
         queue(&mut waiting, &mut pool, &[1; 10]);
         waiting
-            .append_frame(&mut pool, shared(2, 300), Droppable::No)
+            .append_frame(&mut pool, shared(2, 300), Droppable::No, 300)
             .unwrap();
     }
     assert_eq!((pool.lent, pool.free.len()), (0, 1));
@@ -297,7 +302,8 @@ fn what_shared_frames_cut_short_does_not_hold_large_chunks() {
         Bytes::Own(bytes) => bytes.capacity(),
         Bytes::Shared(_) => 0,
     };
-    assert_eq!(waiting.earlier.iter().map(capacity).sum::<usize>(), 120);
+    let chunks = &waiting.earlier.as_ref().unwrap().chunks;
+    assert_eq!(chunks.iter().map(capacity).sum::<usize>(), 120);
     assert_eq!(waiting.payload(), 10 * 310);
 }
 
@@ -309,16 +315,16 @@ fn an_empty_queue_has_no_memory_whatever_was_dropped() {
     let mut waiting = SendQueue::default();
     let frame = shared(1, 300);
     waiting
-        .append_frame(&mut pool, frame, Droppable::Old)
+        .append_frame(&mut pool, frame, Droppable::Old, 300)
         .unwrap();
     queue(&mut waiting, &mut pool, &[1; 10]);
-    assert!(waiting.drop_oldest(0, &mut pool));
+    assert!(waiting.drop_oldest(0, &mut pool).is_some());
     waiting.advance(12, &mut pool);
-    assert!(waiting.is_empty() && waiting.earlier.capacity() == 0);
+    assert!(waiting.is_empty() && waiting.earlier.is_none());
 }
 
 #[test]
-fn what_may_not_be_outdated_stays_and_so_does_what_has_begun() {
+fn what_may_not_be_dropped_stays_and_so_does_what_has_begun() {
     let mut pool = ChunkPool::default();
     let mut waiting = SendQueue::default();
     let kinds = [
@@ -328,15 +334,99 @@ fn what_may_not_be_outdated_stays_and_so_does_what_has_begun() {
         Droppable::No,
         Droppable::Old,
     ];
-    for (number, droppable) in (1..).zip(kinds) {
-        waiting
-            .append_frame(&mut pool, shared(number, 300), droppable)
-            .unwrap();
-    }
+    let numbers: Vec<u64> = (1..)
+        .zip(kinds)
+        .map(|(number, droppable)| {
+            waiting
+                .append_frame(&mut pool, shared(number, 300), droppable, 300)
+                .unwrap()
+        })
+        .collect();
     waiting.advance(1, &mut pool);
     // The rest of the first frame and a part of the second one are encrypted already.
-    assert_eq!(waiting.drop_others(|_| false, 304, &mut pool), 1);
-    assert_eq!(waiting.drop_others(|_| false, 304, &mut pool), 0);
+    let dropped = [0, 1, 2, 2].map(|at| waiting.drop_frame(numbers[at], 304, &mut pool));
+    assert_eq!(dropped, [None, None, Some(300), None]);
     waiting.advance(303, &mut pool);
     assert_eq!(waiting_frames(&waiting), [2, 4, 5]);
+    assert_eq!(waiting.drop_frame(numbers[1], 1, &mut pool), None);
+    assert_eq!(waiting.drop_frame(numbers[1], 0, &mut pool), Some(300));
+    assert_eq!(waiting_frames(&waiting), [4, 5]);
+}
+
+// To find the oldest frame that may be dropped, each one looked at all that may not be, and at all that are encrypted.
+#[test]
+fn what_drops_a_frame_looks_at_few_others() {
+    let mut pool = ChunkPool::default();
+    let mut waiting = SendQueue::default();
+    let append = |waiting: &mut SendQueue, pool: &mut ChunkPool, droppable| {
+        let frame = shared(1, 300);
+        waiting.append_frame(pool, frame, droppable, 300).unwrap()
+    };
+    for _ in 0..1000 {
+        append(&mut waiting, &mut pool, Droppable::No);
+    }
+    for _ in 0..1000 {
+        append(&mut waiting, &mut pool, Droppable::Old);
+    }
+    let before = waiting.looked_at();
+    for round in 0..10_000 {
+        append(&mut waiting, &mut pool, Droppable::Old);
+        assert!(
+            waiting.drop_oldest(500 * 304, &mut pool).is_some(),
+            "{round}"
+        );
+    }
+    let looks = waiting.looked_at() - before;
+    assert!(looks < 10_000 * 6, "{looks} chunks were looked at");
+    let before = waiting.looked_at();
+    for _ in 0..10_000 {
+        let number = append(&mut waiting, &mut pool, Droppable::Outdated);
+        assert!(waiting.drop_frame(number, 500 * 304, &mut pool).is_some());
+    }
+    let looks = waiting.looked_at() - before;
+    assert!(looks < 10_000 * 6, "{looks} chunks were looked at");
+    for droppable in [Droppable::Outdated, Droppable::No] {
+        let before = waiting.looked_at();
+        while waiting.drop_oldest(0, &mut pool).is_some() {}
+        for _ in 0..1000 {
+            append(&mut waiting, &mut pool, droppable);
+            assert_eq!(waiting.drop_oldest(0, &mut pool), None);
+        }
+        let looks = waiting.looked_at() - before;
+        assert!(
+            looks < 20_000,
+            "{looks} chunks were looked at, to find none"
+        );
+    }
+}
+
+// The frames that wait to be dropped or written are counted to the end, whichever way they go.
+#[test]
+fn frames_that_may_be_dropped_are_counted_until_they_are_gone() {
+    let mut pool = ChunkPool::default();
+    let mut waiting = SendQueue::default();
+    let counts = |queue: &SendQueue| {
+        let Droppables { messages, payload } = queue.droppable();
+        (messages, payload, queue.load())
+    };
+    for number in 0..50 {
+        let frame = shared(number, 10);
+        waiting
+            .append_frame(&mut pool, frame, Droppable::Old, 100)
+            .unwrap();
+    }
+    queue(&mut waiting, &mut pool, &[1; 10]);
+    assert_eq!(counts(&waiting), (50, 5000, 51 * 12 + 50 * DROPPABLE_COST));
+    waiting.advance(12 + 1, &mut pool);
+    assert_eq!(counts(&waiting).0, 49);
+    for _ in 0..30 {
+        assert_eq!(waiting.drop_oldest(0, &mut pool), Some(100));
+    }
+    assert_eq!(counts(&waiting).0, 19);
+    waiting.advance(11 + 17 * 12, &mut pool);
+    assert_eq!(counts(&waiting), (1, 100, 2 * 12 + DROPPABLE_COST));
+    assert!(waiting.drop_oldest(0, &mut pool).is_some());
+    assert_eq!(counts(&waiting), (0, 0, 12));
+    waiting.advance(12, &mut pool);
+    assert!(waiting.is_empty() && waiting.earlier.is_none());
 }

@@ -164,10 +164,22 @@ impl Link {
         subscriber.behind.get_or_insert_default()
     }
 
-    /// How many bytes wait to be sent, those that wait for the end of a fragmented message included.
-    pub fn waiting_and_held(&self) -> u64 {
+    /// What the limit of the queue counts, with what waits for the end of a fragmented message.
+    pub fn load_and_held(&self) -> u64 {
         let behind = self.subscriber.as_ref().and_then(|of| of.behind.as_ref());
-        self.queue.waiting() + behind.map_or(0, |behind| behind.held_octets())
+        self.queue.load() + behind.map_or(0, |behind| behind.held_load())
+    }
+
+    /// How many messages wait for the end of a fragmented message.
+    pub fn held(&self) -> u64 {
+        let behind = self.subscriber.as_ref().and_then(|of| of.behind.as_ref());
+        behind.map_or(0, |behind| behind.held())
+    }
+
+    /// A message of so many octets that had been queued was dropped.
+    pub fn note_unsent(&mut self, octets: u64) {
+        self.dropped += 1;
+        self.counters.unsent(octets);
     }
 
     /// Everything that was queued has gone out.

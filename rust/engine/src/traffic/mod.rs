@@ -272,7 +272,7 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) else {
             return false;
         };
-        let is_short = link.limits.send_queue.is_short(link.queue.waiting());
+        let is_short = link.limits.send_queue.is_short(link.queue.load());
         link.is_drain_due |= !is_short;
         is_short
     }
@@ -326,7 +326,7 @@ impl Traffic {
     /// Whether a program that goes by the marks of the send queue would send on a connection.
     pub fn is_writable(&self, id: Id) -> bool {
         self.links.get(id).is_some_and(|link| {
-            link.state.is_open() && link.limits.send_queue.is_writable(link.queue.waiting())
+            link.state.is_open() && link.limits.send_queue.is_writable(link.queue.load())
         })
     }
 

@@ -121,7 +121,7 @@ impl Traffic {
             .get_mut(id)
             .filter(|link| link.state.is_open())
             .ok_or(SendError::NotOpen)?;
-        if link.is_dropping || link.limits.send_queue.is_full(link.queue.waiting()) {
+        if link.is_dropping || link.limits.send_queue.is_full(link.queue.load()) {
             if let Err(refusal) = make_room(link, kind) {
                 return Err(self.refuse(id, refusal, shared));
             }
@@ -145,7 +145,7 @@ impl Traffic {
             let end = link.queue.end();
             link.idleness.queued(end, shared.reactor.clock());
         }
-        link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
+        link.is_drain_due |= link.limits.send_queue.is_long(link.queue.load());
         if change(log, link, LinkState::queue) {
             to_write.push(id);
         }
@@ -208,7 +208,7 @@ impl Traffic {
             link.pongs.queued(length, link.queue.end());
         }
         // A program that sees that it should not send waits to hear when it may.
-        link.is_drain_due |= !link.limits.send_queue.is_writable(link.queue.waiting());
+        link.is_drain_due |= !link.limits.send_queue.is_writable(link.queue.load());
         if self.log.is_on() {
             log_frame(&self.log, id, "sent", &frame.header());
         }
@@ -325,7 +325,7 @@ impl Traffic {
         if is_empty {
             link.queue_is_empty();
         }
-        let is_short = link.limits.send_queue.is_short(link.queue.waiting());
+        let is_short = link.limits.send_queue.is_short(link.queue.load());
         // Frames that were thrown away were not sent, so the program is not told that the queue is empty.
         if is_short && std::mem::take(&mut link.is_drain_due) && is_drain_told(link) {
             outbox.push(Event::Drain { id });

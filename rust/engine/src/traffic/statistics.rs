@@ -8,6 +8,7 @@ use evws_proto::connection::FrameKind;
 
 use super::link::Link;
 use crate::event::Id;
+use crate::queue::Droppables;
 
 /// One direction of a connection, or of many. All octets are those of the WebSocket stream: frames with their headers, and
 /// neither the upgrade nor the records of TLS.
@@ -82,6 +83,13 @@ impl Counters {
         self.queue_peak = self.queue_peak.max(queued);
     }
 
+    /// A prepared message that was queued was dropped.
+    pub fn unsent(&mut self, payload: u64) {
+        self.frames_sent -= 1;
+        self.messages_sent -= 1;
+        self.payload_sent -= payload;
+    }
+
     /// Frames of our own were queued.
     #[inline]
     pub fn sent_control(&mut self, frames: u64) {
@@ -94,7 +102,7 @@ impl Counters {
 pub struct ConnectionStatistics {
     /// What has come.
     pub received: Flow,
-    /// What was sent. `wire` is what the kernel has taken, everything else what was queued.
+    /// What was sent. `wire` is what the kernel has taken, everything else what was queued and cannot be dropped.
     pub sent: Flow,
     /// Octets of payload that wait to be written.
     pub queue: u64,
@@ -102,12 +110,22 @@ pub struct ConnectionStatistics {
     pub queue_peak: u64,
     /// Messages that were dropped because the queue was full.
     pub dropped: u64,
+    /// Messages that wait now, and may still be dropped. Once it is decided they are among those that were sent or dropped, so
+    /// that every message is counted once.
+    pub droppable: u64,
 }
 
 impl ConnectionStatistics {
     /// Those of a connection as it is now.
     pub fn of(link: &Link) -> Self {
         let counters = &link.counters;
+        // What waits when a connection closes is not dropped any more.
+        let is_open = link.state.is_open();
+        let waiting = if is_open {
+            link.queue.droppable()
+        } else {
+            Droppables::default()
+        };
         ConnectionStatistics {
             received: Flow {
                 messages: counters.messages_received,
@@ -116,14 +134,15 @@ impl ConnectionStatistics {
                 wire: counters.wire_received,
             },
             sent: Flow {
-                messages: counters.messages_sent,
-                frames: counters.frames_sent,
-                payload: counters.payload_sent,
+                messages: counters.messages_sent - waiting.messages,
+                frames: counters.frames_sent - waiting.messages,
+                payload: counters.payload_sent - waiting.payload,
                 wire: link.queue.taken(),
             },
             queue: link.queue.payload(),
             queue_peak: counters.queue_peak,
             dropped: link.dropped,
+            droppable: waiting.messages + link.held(),
         }
     }
 }
@@ -145,6 +164,8 @@ pub struct Totals {
     pub queue_peak: u64,
     /// Messages that were dropped because a queue was full.
     pub dropped: u64,
+    /// Messages that wait now, and may still be dropped.
+    pub droppable: u64,
     /// How many were closed with which code, 1005 and 1006 included, by the order of the codes. There are no more than the
     /// codes of RFC 6455 section 7.4, some 4000, so that peers cannot make it grow without bound.
     pub closed: Vec<(u16, u64)>,
@@ -162,6 +183,7 @@ impl Totals {
     fn count_open(&mut self, connection: &ConnectionStatistics) {
         self.count(connection);
         self.queue += connection.queue;
+        self.droppable += connection.droppable;
     }
 
     fn count_closed(&mut self, code: u16, times: u64) {
@@ -180,6 +202,7 @@ impl Totals {
         self.queue += other.queue;
         self.queue_peak = self.queue_peak.max(other.queue_peak);
         self.dropped += other.dropped;
+        self.droppable += other.droppable;
         for &(code, times) in &other.closed {
             self.count_closed(code, times);
         }

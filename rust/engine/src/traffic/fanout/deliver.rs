@@ -217,8 +217,10 @@ impl Traffic {
                     continue;
                 }
             }
-            let dropped_before = link.dropped;
-            for (publication, frame) in run.publications.iter().zip(&encoded.frames) {
+            let (dropped_before, mut lost) = (link.dropped, 0);
+            for (at, (publication, frame)) in
+                run.publications.iter().zip(&encoded.frames).enumerate()
+            {
                 let outcome = if begun > 0 {
                     post.queue_begun(link, &publication.offer, frame, &mut begun)
                 } else {
@@ -227,12 +229,15 @@ impl Traffic {
                     let on_slow = on_slow.unwrap_or(OnSlow::of_subscriber(when_full));
                     post.offer(link, &publication.offer, Some(on_slow), frame)
                 };
-                if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
+                if outcome.is_end() {
                     to_tell.push((id, outcome));
+                    lost = run.publications.len() - at;
                     break;
                 }
             }
             note_dropped(link, dropped_before, to_tell);
+            // It is told of its end, and not that it has lost these.
+            link.dropped += lost as u64;
         }
     }
 
@@ -246,16 +251,18 @@ impl Traffic {
         let Some(held) = behind.map(|behind| behind.take_held()) else {
             return;
         };
-        let dropped_before = link.dropped;
+        let (dropped_before, mut left) = (link.dropped, held.len());
         for (offer, on_slow) in held {
             let outcome = self.offer_one(id, &offer, on_slow, reactor);
-            if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
+            if outcome.is_end() {
                 self.fanout.to_tell.push((id, outcome));
                 break;
             }
+            left -= 1;
         }
         if let Some(link) = self.links.get_mut(id) {
             note_dropped(link, dropped_before, &mut self.fanout.to_tell);
+            link.dropped += left as u64;
         }
     }
 }

@@ -147,7 +147,7 @@ impl Traffic {
             return Err(SendError::FragmentInProgress);
         }
         let when_full = link.limits.send_queue.when_full;
-        let is_full = link.limits.send_queue.is_full(link.queue.waiting());
+        let is_full = link.limits.send_queue.is_full(link.queue.load());
         if is_full && when_full == WhenFull::Refuse {
             return Err(SendError::QueueFull);
         }
@@ -158,6 +158,9 @@ impl Traffic {
             OfferOutcome::NoMemory => Err(SendError::NoMemory),
             OfferOutcome::Dropped => Err(SendError::Dropped),
             OfferOutcome::TooSlow => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.dropped += 1;
+                }
                 self.fail_slow(id, shared);
                 Err(SendError::Dropped)
             }
@@ -188,7 +191,8 @@ impl Traffic {
             if let (OfferOutcome::Dropped, Some(link)) = (outcome, self.links.get_mut(id)) {
                 note_dropped(link, link.dropped - 1, &mut self.fanout.to_tell);
             }
-            if matches!(outcome, OfferOutcome::TooSlow | OfferOutcome::NoMemory) {
+            if let (true, Some(link)) = (outcome.is_end(), self.links.get_mut(id)) {
+                link.dropped += 1;
                 self.fanout.to_tell.push((id, outcome));
             }
         }

@@ -8,7 +8,7 @@ use evws_proto::connection::{masked, Encoding, FrameError, Prepared, SharedFrame
 use super::topics::Membership;
 use crate::limits::WhenFull;
 use crate::log::Log;
-use crate::queue::{ChunkPool, Droppable, NoMemory};
+use crate::queue::{ChunkPool, Droppable, NoMemory, DROPPABLE_COST};
 use crate::reactor::Clock;
 use crate::traffic::change;
 use crate::traffic::link::Link;
@@ -89,12 +89,14 @@ pub struct Behind {
     newest: HashMap<Key, u64>,
     /// How many of these there may be before those are forgotten that have gone out.
     many: usize,
-    /// How many frames there may be in its queue besides these that have a key.
-    outdated: usize,
+    /// The numbers of frames of a key that came before its newest one, and how many of these there may be before those are
+    /// forgotten that have gone out.
+    outdated: Vec<u64>,
+    many_outdated: usize,
     /// What waits for the end of a fragmented message.
     held: VecDeque<Held>,
-    /// Octets of the frames in `held`.
-    held_octets: u64,
+    /// What these count for.
+    held_load: u64,
     /// How many messages were dropped that the program has not been told of.
     pub untold: u64,
 }
@@ -104,14 +106,21 @@ impl Behind {
     pub fn queue_is_empty(&mut self) -> bool {
         self.newest = HashMap::new();
         self.many = 0;
-        self.outdated = 0;
+        self.outdated = Vec::new();
+        self.many_outdated = 0;
         self.held.is_empty() && self.untold == 0
     }
 
     /// The frame of this number is the newest one of its key, in a queue that begins with `first`.
     fn note_newest(&mut self, key: &Key, number: u64, first: u64) {
         let before = self.newest.insert(key.clone(), number);
-        self.outdated += usize::from(before.is_some_and(|before| before >= first));
+        if let Some(before) = before.filter(|&before| before >= first) {
+            self.outdated.push(before);
+            if self.outdated.len() > self.many_outdated {
+                self.outdated.retain(|&number| number >= first);
+                self.many_outdated = MANY.max(2 * self.outdated.len());
+            }
+        }
         if self.newest.len() > self.many {
             // A queue that is never empty would have this grow by each key that there ever was.
             self.newest.retain(|_, number| *number >= first);
@@ -130,14 +139,14 @@ impl Behind {
         self.newest.len()
     }
 
-    /// Octets of their frames.
-    pub fn held_octets(&self) -> u64 {
-        self.held_octets
+    /// What these count for towards the limit of the queue.
+    pub fn held_load(&self) -> u64 {
+        self.held_load
     }
 
     /// Takes what waits for the end of a fragmented message.
     pub fn take_held(&mut self) -> VecDeque<Held> {
-        self.held_octets = 0;
+        self.held_load = 0;
         std::mem::take(&mut self.held)
     }
 }
@@ -171,6 +180,13 @@ pub struct Post<'a> {
     pub clock: &'a Clock,
 }
 
+impl OfferOutcome {
+    /// Whether the connection is to end. Its message was not counted as dropped.
+    pub fn is_end(self) -> bool {
+        matches!(self, OfferOutcome::TooSlow | OfferOutcome::NoMemory)
+    }
+}
+
 impl Post<'_> {
     /// Offers a connection a message, `frame`, which suits its encoding. `on_slow`: what happens if there is no room; `None`:
     /// it is queued all the same.
@@ -189,14 +205,14 @@ impl Post<'_> {
             Err(FrameError::FragmentInProgress) => return hold(link, offer, on_slow, frame),
             Err(_) => return OfferOutcome::NotOpen,
         }
-        if link.limits.send_queue.is_full(link.queue.waiting()) {
+        if link.limits.send_queue.is_full(link.queue.load()) {
             match on_slow {
                 None => {}
                 Some(OnSlow::Close) => return OfferOutcome::TooSlow,
                 Some(OnSlow::DropNew) => return drop_new(link),
                 Some(OnSlow::DropOld) => {
                     self.drop_old(link);
-                    if link.limits.send_queue.is_full(link.queue.waiting()) {
+                    if link.limits.send_queue.is_full(link.queue.load()) {
                         return drop_new(link);
                     }
                 }
@@ -226,7 +242,7 @@ impl Post<'_> {
         }
         if link
             .queue
-            .append_frame(self.pool, Rc::clone(frame), Droppable::No)
+            .append_frame(self.pool, Rc::clone(frame), Droppable::No, 0)
             .is_err()
         {
             return OfferOutcome::NoMemory;
@@ -266,11 +282,12 @@ impl Post<'_> {
         if droppable == Droppable::No && frame.len() < shared_from {
             link.queue.append_copy(self.pool, frame)?;
         } else {
-            let number = link
-                .queue
-                .append_frame(self.pool, Rc::clone(frame), droppable)?;
+            let message = offer.message.payload().len() as u64;
+            let number =
+                link.queue
+                    .append_frame(self.pool, Rc::clone(frame), droppable, message)?;
             if let (Droppable::Outdated, Some(key)) = (droppable, &offer.key) {
-                let first = link.queue.first_number();
+                let first = link.queue.first_number().unwrap_or(0);
                 link.behind().note_newest(key, number, first);
             }
         }
@@ -293,7 +310,7 @@ impl Post<'_> {
 
     /// There is something new to write.
     fn note_queued(&mut self, link: &mut Link) {
-        link.is_drain_due |= link.limits.send_queue.is_long(link.queue.waiting());
+        link.is_drain_due |= link.limits.send_queue.is_long(link.queue.load());
         if change(self.log, link, LinkState::queue) {
             self.to_write.push(link.id);
         }
@@ -302,11 +319,11 @@ impl Post<'_> {
     /// Drops the oldest messages that may be dropped, until there is room.
     fn drop_old(&mut self, link: &mut Link) {
         let kept = in_flight(link);
-        while link.limits.send_queue.is_full(link.queue.waiting()) {
-            if !link.queue.drop_oldest(kept, self.pool) {
+        while link.limits.send_queue.is_full(link.queue.load()) {
+            let Some(message) = link.queue.drop_oldest(kept, self.pool) else {
                 return;
-            }
-            link.dropped += 1;
+            };
+            link.note_unsent(message);
         }
     }
 
@@ -317,17 +334,13 @@ impl Post<'_> {
             return;
         };
         let known = offer.key.as_ref().and_then(|key| behind.newest.remove(key));
-        let mut dropped = known.map_or(0, |number| {
-            u64::from(link.queue.drop_frame(number, kept, self.pool))
-        });
-        if behind.outdated > 0 {
-            behind.outdated = 0;
-            let mut newest: Vec<u64> = behind.newest.values().copied().collect();
-            newest.sort_unstable();
-            let is_newest = |number| newest.binary_search(&number).is_ok();
-            dropped += link.queue.drop_others(is_newest, kept, self.pool);
+        let outdated = std::mem::take(&mut behind.outdated);
+        behind.many_outdated = 0;
+        for number in outdated.into_iter().chain(known) {
+            if let Some(message) = link.queue.drop_frame(number, kept, self.pool) {
+                link.note_unsent(message);
+            }
         }
-        link.dropped += dropped;
     }
 }
 
@@ -343,7 +356,7 @@ fn hold(
     on_slow: Option<OnSlow>,
     frame: &SharedFrame,
 ) -> OfferOutcome {
-    let waits = link.waiting_and_held();
+    let waits = link.load_and_held();
     let is_full = link.limits.send_queue.is_full(waits);
     match on_slow {
         Some(OnSlow::Close) if is_full => return OfferOutcome::TooSlow,
@@ -354,7 +367,7 @@ fn hold(
     if behind.held.try_reserve(1).is_err() {
         return OfferOutcome::NoMemory;
     }
-    behind.held_octets += frame.len() as u64;
+    behind.held_load += frame.len() as u64 + DROPPABLE_COST;
     behind.held.push_back((offer.clone(), on_slow));
     OfferOutcome::Queued
 }
@@ -363,3 +376,6 @@ fn drop_new(link: &mut Link) -> OfferOutcome {
     link.dropped += 1;
     OfferOutcome::Dropped
 }
+
+#[cfg(test)]
+mod tests;

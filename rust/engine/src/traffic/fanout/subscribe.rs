@@ -45,7 +45,7 @@ impl Traffic {
     /// is shared, so that it may go beyond the send queue's limit. It is not sent to who is there already, since a peer
     /// that comes back again and again, and reads nothing, would have it as often in its queue.
     fn replay(&mut self, id: Id, index: TopicIndex, since: Position, reactor: &Reactor) -> bool {
-        let is_full = |link: &Link| link.limits.send_queue.is_full(link.waiting_and_held());
+        let is_full = |link: &Link| link.limits.send_queue.is_full(link.load_and_held());
         if self.links.get(id).is_some_and(is_full) {
             return false;
         }

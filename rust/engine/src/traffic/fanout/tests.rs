@@ -12,9 +12,9 @@ use crate::event::Event;
 use crate::limits::QueueLimits;
 use crate::traffic::bench::{Bench, SECOND};
 
-const TOPIC: &[u8] = b"t";
+pub(super) const TOPIC: &[u8] = b"t";
 
-fn crowd(bench: &mut Bench, count: usize) -> Vec<(Id, UnixStream)> {
+pub(super) fn crowd(bench: &mut Bench, count: usize) -> Vec<(Id, UnixStream)> {
     (0..count)
         .map(|_| {
             let (id, peer) = bench.connected(Role::Server);
@@ -28,7 +28,7 @@ fn crowd(bench: &mut Bench, count: usize) -> Vec<(Id, UnixStream)> {
         .collect()
 }
 
-fn publish(bench: &mut Bench, payload: &[u8]) -> usize {
+pub(super) fn publish(bench: &mut Bench, payload: &[u8]) -> usize {
     let message = Rc::new(Prepared::new(true, true, payload).unwrap());
     let options = PublishOptions {
         is_recorded: true,
@@ -37,12 +37,12 @@ fn publish(bench: &mut Bench, payload: &[u8]) -> usize {
     bench.with(|traffic, shared| traffic.publish(TOPIC, &message, &options, shared.reactor))
 }
 
-fn flush(bench: &mut Bench) {
+pub(super) fn flush(bench: &mut Bench) {
     bench.traffic.begin_turn();
     bench.with(|traffic, shared| traffic.flush(shared));
 }
 
-fn read(peer: &mut UnixStream) -> Vec<u8> {
+pub(super) fn read(peer: &mut UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The stream has no end: it is read up to where nothing waits.
     let _ = peer.read_to_end(&mut bytes);
