@@ -979,9 +979,9 @@ typedef struct evws_flow {
 } evws_flow;
 
 /**
- * What one connection has counted.
+ * What one connection has counted, or many together.
  */
-typedef struct evws_connection_statistics {
+typedef struct evws_traffic {
   /**
    * What has come.
    */
@@ -995,7 +995,7 @@ typedef struct evws_connection_statistics {
    */
   uint64_t queue;
   /**
-   * The most that have waited at a time.
+   * The most that have waited at a time, on one connection.
    */
   uint64_t queue_peak;
   /**
@@ -1006,36 +1006,16 @@ typedef struct evws_connection_statistics {
    * Messages that wait now and may still be dropped. They are not among those that were sent.
    */
   uint64_t droppable;
-} evws_connection_statistics;
+} evws_traffic;
 
 /**
  * The sums of many connections, past and present.
  */
 typedef struct evws_totals {
   /**
-   * What has come.
+   * What they have counted together.
    */
-  struct evws_flow received;
-  /**
-   * What was queued; of `wire` what the kernel has taken.
-   */
-  struct evws_flow sent;
-  /**
-   * Octets of payload that wait to be written now, on all of them together.
-   */
-  uint64_t queue;
-  /**
-   * The most that have waited on one connection at a time.
-   */
-  uint64_t queue_peak;
-  /**
-   * Messages that were dropped because a queue was full.
-   */
-  uint64_t dropped;
-  /**
-   * Messages that wait now and may still be dropped.
-   */
-  uint64_t droppable;
+  struct evws_traffic traffic;
   /**
    * Connections that had `EVWS_EVENT_CONNECT`.
    */
@@ -1072,6 +1052,20 @@ typedef struct evws_closed {
    */
   uint64_t connections;
 } evws_closed;
+
+/**
+ * How many connections were closed with which code, by the order of the codes.
+ */
+typedef struct evws_closed_list {
+  /**
+   * The first one, if `count` is not 0.
+   */
+  const struct evws_closed *item;
+  /**
+   * How many there are.
+   */
+  size_t count;
+} evws_closed_list;
 
 /**
  * What the TLS of a connection has agreed on. What it points to is lent until the next call on the
@@ -1545,21 +1539,20 @@ evws_status evws_request_answer(struct evws_context *context,
  * `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown kind.
  *
  * Safety:
- * `context` is live or null; `data` is null or has `length` bytes that may be read.
+ * `context` is live or null; `data` may be read.
  */
 evws_status evws_send(struct evws_context *context,
                       uint64_t id,
                       evws_send_kind kind,
-                      const uint8_t *data,
-                      size_t length);
+                      struct evws_bytes data);
 
 /**
- * Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
+ * Whether bytes are UTF-8 as a whole, as a text message has to be.
  *
  * Safety:
- * `data` is null or has `length` bytes that may be read.
+ * `data` may be read.
  */
-bool evws_is_utf8(const uint8_t *data, size_t length);
+bool evws_is_utf8(struct evws_bytes data);
 
 /**
  * Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
@@ -1568,14 +1561,13 @@ bool evws_is_utf8(const uint8_t *data, size_t length);
  * alone.
  *
  * Safety:
- * `context` is live or null; `data` is null or has `length` bytes that may be read.
+ * `context` is live or null; `data` may be read.
  */
 evws_status evws_send_fragment(struct evws_context *context,
                                uint64_t id,
                                bool is_binary,
                                bool is_final,
-                               const uint8_t *data,
-                               size_t length);
+                               struct evws_bytes data);
 
 /**
  * Begins the closing handshake; no effect unless the connection is connected. `EVWS_STATUS_INVALID`, in any state and for
@@ -1583,13 +1575,12 @@ evws_status evws_send_fragment(struct evws_context *context,
  * bytes at a character boundary.
  *
  * Safety:
- * `context` is live or null; `reason` is null or has `length` bytes that may be read.
+ * `context` is live or null; `reason` may be read.
  */
 evws_status evws_close(struct evws_context *context,
                        uint64_t id,
                        int64_t code,
-                       const uint8_t *reason,
-                       size_t length);
+                       struct evws_bytes reason);
 
 /**
  * Ends a connection at once, in whatever state: what is queued is thrown away, and the TCP
@@ -1599,7 +1590,7 @@ evws_status evws_close(struct evws_context *context,
  * Safety:
  * `context` is live or null.
  */
-evws_status evws_abort(struct evws_context *context, uint64_t id);
+void evws_abort(struct evws_context *context, uint64_t id);
 
 /**
  * Stops reading and delivering; no effect unless the connection is connected.
@@ -1607,7 +1598,7 @@ evws_status evws_abort(struct evws_context *context, uint64_t id);
  * Safety:
  * `context` is live or null.
  */
-evws_status evws_pause(struct evws_context *context, uint64_t id);
+void evws_pause(struct evws_context *context, uint64_t id);
 
 /**
  * Goes on reading and delivering; no effect unless the connection is connected.
@@ -1615,7 +1606,7 @@ evws_status evws_pause(struct evws_context *context, uint64_t id);
  * Safety:
  * `context` is live or null.
  */
-evws_status evws_resume(struct evws_context *context, uint64_t id);
+void evws_resume(struct evws_context *context, uint64_t id);
 
 /**
  * Payload bytes that are queued and not yet given to the kernel; 0 for a stale id.
@@ -1680,18 +1671,15 @@ struct evws_bytes evws_extensions(const struct evws_context *context, uint64_t i
 uint16_t evws_peer_port(const struct evws_context *context, uint64_t id);
 
 /**
- * Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
- * connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
- * answer, and of the one that the event polled last has rejected.
- * Behind a proxy that is trusted it is the client's, as the proxy says it, and 0 if the proxy does not.
+ * The peer's address as text, lent until the next call on the context; `data` is NULL unless the connection is connected,
+ * waits for an answer, or is the one that the event polled last has rejected. Behind a proxy that is trusted it is the
+ * client's, as the proxy says it, and there is none if the proxy does not.
  *
  * Safety:
- * `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.
+ * `context` is live or null.
  */
-size_t evws_peer_address(const struct evws_context *context,
-                         uint64_t id,
-                         char *buffer,
-                         size_t capacity);
+struct evws_bytes evws_peer_address(struct evws_context *context,
+                                    uint64_t id);
 
 /**
  * Makes a context, which the caller owns. It holds no descriptor and no thread.
@@ -1848,7 +1836,7 @@ evws_status evws_prepare(struct evws_context *context,
  * Safety:
  * `context` is live or null.
  */
-evws_status evws_prepared_free(struct evws_context *context, uint64_t prepared);
+void evws_prepared_free(struct evws_context *context, uint64_t prepared);
 
 /**
  * Queues a prepared message for one connection: as `evws_send`, and `EVWS_STATUS_INVALID` if there is no such message.
@@ -1953,22 +1941,14 @@ bool evws_topic_position(const struct evws_context *context,
 size_t evws_subscribers(const struct evws_context *context, struct evws_bytes topic);
 
 /**
- * Has the library list topics: those that have subscribers or are recorded, or with an id other than 0 those that a
- * connection has subscribed to. Returns how many; `evws_topic_name` has them until the next call of this function.
+ * The topics that have subscribers or are recorded, or with an id other than 0 those that a connection has subscribed to.
+ * Lent until the next call on the context.
  *
  * Safety:
  * `context` is live or null.
  */
-size_t evws_topics(struct evws_context *context,
-                   uint64_t id);
-
-/**
- * A name of that list, lent until the next call of `evws_topics`; `data` is NULL beyond its end.
- *
- * Safety:
- * `context` is live or null.
- */
-struct evws_bytes evws_topic_name(const struct evws_context *context, size_t index);
+struct evws_strings evws_topics(struct evws_context *context,
+                                uint64_t id);
 
 /**
  * Whether `EVWS_EVENT_TOPIC_USED` is wanted. Topics that have subscribers at that time are told of at once.
@@ -1976,8 +1956,8 @@ struct evws_bytes evws_topic_name(const struct evws_context *context, size_t ind
  * Safety:
  * `context` is live or null.
  */
-evws_status evws_topics_watch(struct evws_context *context,
-                              bool is_wanted);
+void evws_topics_watch(struct evws_context *context,
+                       bool is_wanted);
 
 /**
  * Stops a listener: its sockets are closed, the file of a Unix socket is removed. Connections that
@@ -2165,7 +2145,7 @@ evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, ui
  */
 bool evws_statistics(struct evws_context *context,
                      uint64_t id,
-                     struct evws_connection_statistics *out);
+                     struct evws_traffic *out);
 
 /**
  * Writes the sums of the connections that came in at `count` listeners, or with 0 of all connections of the context:
@@ -2182,18 +2162,15 @@ bool evws_sum_statistics(struct evws_context *context,
                          struct evws_totals *out);
 
 /**
- * Writes how many of these connections were closed with which code, by the order of the codes, as far as `capacity`
- * goes, and returns how many codes there are. `listeners` and `count` are those of `evws_sum_statistics`.
+ * How many of these connections were closed with which code. `listeners` and `count` are those of `evws_sum_statistics`.
+ * Lent until the next call on the context.
  *
  * Safety:
- * `context` is live or null; `listeners` is null or has `count` ids that may be read; `out` is null or has room for
- * `capacity` items.
+ * `context` is live or null; `listeners` is null or has `count` ids that may be read.
  */
-size_t evws_closed_by_code(const struct evws_context *context,
-                           const uint64_t *listeners,
-                           size_t count,
-                           struct evws_closed *out,
-                           size_t capacity);
+struct evws_closed_list evws_closed_by_code(struct evws_context *context,
+                                            const uint64_t *listeners,
+                                            size_t count);
 
 /**
  * Reads the files of listeners again, for the connections that come from now on.

@@ -35,10 +35,7 @@ HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
 /* The address of an open connection, or of one that waits for an answer; or undef. */
 SV *ws_address_of(pTHX_ ws_context *ctx, uint64_t id)
 {
-    char text[64];
-    size_t length = evws_peer_address(ctx->engine, id, text, sizeof text);
-
-    return length ? newSVpvn(text, length) : newSV(0);
+    return ws_text_sv(aTHX_ evws_peer_address(ctx->engine, id));
 }
 
 /* Its port; or undef. */

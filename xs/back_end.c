@@ -59,7 +59,7 @@ void ws_set_backplane(pTHX_ ws_context *ctx, SV *object)
     }
     before = ctx->back_end;
     ctx->back_end = SvOK(object) ? newSVsv(object) : NULL;
-    (void)evws_topics_watch(ctx->engine, ctx->back_end != NULL);
+    evws_topics_watch(ctx->engine, ctx->back_end != NULL);
     SvREFCNT_dec(before);
     if (ctx->engine)
         WS_CALLED(ctx);

@@ -82,7 +82,7 @@ static evws_bytes encoded(pTHX_ const char *what, evws_bytes text, bool is_utf8)
         for (i = 0; i < text.length; i++)
             if (text.data[i] >= 0x80)
                 return upgraded(aTHX_ text);
-    } else if (!evws_is_utf8(text.data, text.length)) {
+    } else if (!evws_is_utf8(text)) {
         croak("%s: a character that cannot be sent: a surrogate, or one above U+10FFFF", what);
     }
     return text;
@@ -102,7 +102,7 @@ evws_bytes ws_reason(pTHX_ const char *what, SV *given)
     text = ws_bytes(aTHX_ plain);
     if (SvUTF8(plain))
         text = downgraded(aTHX_ what, text);
-    return evws_is_utf8(text.data, text.length) ? text : upgraded(aTHX_ text);
+    return evws_is_utf8(text) ? text : upgraded(aTHX_ text);
 }
 
 /* What goes out of `data`, whose octets were taken. A text is what perl has it in,
@@ -146,7 +146,7 @@ bool ws_send(pTHX_ SV *self, CV *method, U32 kind, SV *data, bool characters)
     if (characters || (arg[1] && SvUTF8(arg[1])))
         text = ws_outgoing(aTHX_ ws_method_name(aTHX_ method), arg[1], text, kind == EVWS_SEND_TEXT, characters);
     ctx = conn->ctx;
-    queued = ws_sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text.data, text.length));
+    queued = ws_sent(aTHX_ conn, evws_send(ctx->engine, conn->id, kind, text));
     WS_LOG(ctx);
     return queued;
 }
@@ -170,7 +170,7 @@ bool ws_send_fragment(pTHX_ SV *self, CV *method, SV *data, SV *binary, SV *fina
     if (conn->in_fragments)
         is_binary = conn->fragments_binary;
     text = ws_outgoing(aTHX_ ws_method_name(aTHX_ method), arg[1], text, !is_binary, conn->utf8);
-    queued = ws_sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text.data, text.length));
+    queued = ws_sent(aTHX_ conn, evws_send_fragment(conn->ctx->engine, conn->id, is_binary, is_final, text));
     conn->in_fragments = !is_final;
     conn->fragments_binary = is_binary;
     WS_LOG(conn->ctx);
@@ -212,7 +212,7 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
-    status = evws_close(conn->ctx->engine, conn->id, code, text.data, text.length);
+    status = evws_close(conn->ctx->engine, conn->id, code, text);
     if (status != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ conn->ctx, "close", given);
     if (conn->open)
@@ -224,7 +224,7 @@ void ws_abort(pTHX_ ws_connection *conn)
     PERL_UNUSED_CONTEXT;
     if (!conn || !conn->open)
         return;
-    (void)evws_abort(conn->ctx->engine, conn->id);
+    evws_abort(conn->ctx->engine, conn->id);
     ws_callbacks_forget_url(aTHX_ conn->callbacks);
     WS_CALLED(conn->ctx);
 }
@@ -235,9 +235,9 @@ void ws_pause(pTHX_ ws_connection *conn, bool pause)
     if (!conn || !conn->open)
         return;
     if (pause)
-        (void)evws_pause(conn->ctx->engine, conn->id);
+        evws_pause(conn->ctx->engine, conn->id);
     else
-        (void)evws_resume(conn->ctx->engine, conn->id);
+        evws_resume(conn->ctx->engine, conn->id);
     WS_CALLED(conn->ctx);
 }
 
@@ -254,7 +254,7 @@ void ws_forsake(pTHX_ SV *self, CV *method)
     if (!conn->open)
         return;
     (void)sv_2mortal(SvREFCNT_inc_simple_NN(conn->sv));
-    (void)evws_close(conn->ctx->engine, conn->id, 1000, NULL, 0);
+    (void)evws_close(conn->ctx->engine, conn->id, 1000, WS_NO_BYTES);
     WS_WAKE(conn->ctx);
     ws_connection_close(aTHX_ conn);
 }

@@ -42,7 +42,7 @@ ws_connection *ws_connected(pTHX_ ws_frame *f)
         return conn;
     }
     /* DESTROY was called on it while it was connecting: nobody will close it. */
-    (void)evws_close(ctx->engine, f->event.id, 1000, NULL, 0);
+    (void)evws_close(ctx->engine, f->event.id, 1000, WS_NO_BYTES);
     return NULL;
 }
 

@@ -185,11 +185,6 @@ static SV *epoch_sv(pTHX_ uint64_t epoch)
     return newSVpvf("%08x%08x", (unsigned)(epoch >> 32), (unsigned)(epoch & 0xFFFFFFFF));
 }
 
-static SV *offset_sv(pTHX_ uint64_t offset)
-{
-    return offset <= (uint64_t)UV_MAX ? newSVuv((UV)offset) : newSVnv((NV)offset);
-}
-
 /* What comes from a peer as a rule: nonsense is a place that nobody has been to. */
 static evws_position position_of(pTHX_ SV *epoch, SV *offset)
 {
@@ -248,7 +243,7 @@ static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_by
         if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &before))
             croak("%s: frame is for a topic that has a history: see topic()", o->method);
         arg[1] = sv_2mortal(epoch_sv(aTHX_ before.epoch));
-        arg[2] = sv_2mortal(offset_sv(aTHX_ before.offset + 1));
+        arg[2] = sv_2mortal(ws_count_sv(aTHX_ before.offset + 1));
         data = ws_call_scalar(aTHX_ code, arg, 3);
         if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &after)
             || after.epoch != before.epoch || after.offset != before.offset)
@@ -366,7 +361,7 @@ SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
         return newSV(0);
     pair = newAV();
     av_push(pair, epoch_sv(aTHX_ position.epoch));
-    av_push(pair, offset_sv(aTHX_ position.offset));
+    av_push(pair, ws_count_sv(aTHX_ position.offset));
     return newRV_noinc((SV *)pair);
 }
 
@@ -380,14 +375,11 @@ UV ws_subscribers(pTHX_ ws_context *ctx, SV *topic_sv)
 static AV *names(pTHX_ ws_context *ctx, uint64_t id)
 {
     AV *list = (AV *)sv_2mortal((SV *)newAV());
-    size_t count = evws_topics(ctx->engine, id);
+    evws_strings topics = evws_topics(ctx->engine, id);
     size_t i;
 
-    for (i = 0; i < count; i++) {
-        evws_bytes name = evws_topic_name(ctx->engine, i);
-
-        av_push(list, newSVpvn(WS_TEXT(name), name.length));
-    }
+    for (i = 0; i < topics.count; i++)
+        av_push(list, ws_text_sv(aTHX_ topics.item[i]));
     return list;
 }
 

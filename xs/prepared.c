@@ -15,7 +15,7 @@ static int prepared_free(pTHX_ SV *sv, MAGIC *mg)
     if (!prepared || PL_dirty)
         return 0;
     if (prepared->ctx->engine)
-        (void)evws_prepared_free(prepared->ctx->engine, prepared->number);
+        evws_prepared_free(prepared->ctx->engine, prepared->number);
     ws_context_unref(aTHX_ prepared->ctx);
     Safefree(prepared);
     return 0;

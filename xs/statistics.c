@@ -1,13 +1,7 @@
 /* Statistics: what a connection, a listener or a context has counted, as a hash of its own for each call. */
 #include "websockets.h"
 
-/* A count of 64 bits is more than a UV may hold, and never more than it is worth knowing to 53 bits. */
-static SV *count_sv(pTHX_ uint64_t count)
-{
-    return count <= UV_MAX ? newSVuv((UV)count) : newSVnv((NV)count);
-}
-
-#define COUNT(hash, name, count) ((void)hv_stores(hash, name, count_sv(aTHX_ count)))
+#define COUNT(hash, name, count) ((void)hv_stores(hash, name, ws_count_sv(aTHX_ count)))
 
 /* Octets of messages for each octet on the wire; undef: there were none. */
 static SV *ratio_sv(pTHX_ const evws_flow *flow)
@@ -15,8 +9,9 @@ static SV *ratio_sv(pTHX_ const evws_flow *flow)
     return flow->payload && flow->wire ? newSVnv((NV)flow->payload / (NV)flow->wire) : newSV(0);
 }
 
-static HV *flows(pTHX_ const evws_flow *received, const evws_flow *sent)
+static HV *traffic(pTHX_ const evws_traffic *counted)
 {
+    const evws_flow *received = &counted->received, *sent = &counted->sent;
     HV *hash = newHV();
 
     COUNT(hash, "messages_received", received->messages);
@@ -27,6 +22,10 @@ static HV *flows(pTHX_ const evws_flow *received, const evws_flow *sent)
     COUNT(hash, "payload_sent", sent->payload);
     COUNT(hash, "wire_received", received->wire);
     COUNT(hash, "wire_sent", sent->wire);
+    COUNT(hash, "send_queue", counted->queue);
+    COUNT(hash, "send_queue_peak", counted->queue_peak);
+    COUNT(hash, "messages_dropped", counted->dropped);
+    COUNT(hash, "messages_droppable", counted->droppable);
     (void)hv_stores(hash, "compression_received", ratio_sv(aTHX_ received));
     (void)hv_stores(hash, "compression_sent", ratio_sv(aTHX_ sent));
     return hash;
@@ -34,36 +33,28 @@ static HV *flows(pTHX_ const evws_flow *received, const evws_flow *sent)
 
 SV *ws_connection_stats(pTHX_ ws_connection *conn)
 {
-    evws_connection_statistics counted;
+    evws_traffic counted;
     HV *hash;
 
     if (!conn || !evws_statistics(conn->ctx->engine, conn->id, &counted))
         return newSV(0);
-    hash = flows(aTHX_ &counted.received, &counted.sent);
-    COUNT(hash, "send_queue", counted.queue);
-    COUNT(hash, "send_queue_peak", counted.queue_peak);
-    COUNT(hash, "messages_dropped", counted.dropped);
-    COUNT(hash, "messages_droppable", counted.droppable);
+    hash = traffic(aTHX_ &counted);
     (void)hv_stores(hash, "latency", ws_fact(aTHX_ conn, WS_LATENCY));
     return newRV_noinc((SV *)hash);
 }
 
 static HV *closed_by_code(pTHX_ ws_context *ctx, const uint64_t *listener, size_t count)
 {
-    size_t codes = evws_closed_by_code(ctx->engine, listener, count, NULL, 0);
+    evws_closed_list closed = evws_closed_by_code(ctx->engine, listener, count);
     HV *hash = newHV();
-    evws_closed *closed;
     size_t i;
 
-    Newx(closed, codes + 1, evws_closed);
-    codes = evws_closed_by_code(ctx->engine, listener, count, closed, codes);
-    for (i = 0; i < codes; i++) {
+    for (i = 0; i < closed.count; i++) {
         char code[8];
 
-        (void)hv_store(hash, code, my_snprintf(code, sizeof code, "%u", (unsigned)closed[i].code),
-                       count_sv(aTHX_ closed[i].connections), 0);
+        (void)hv_store(hash, code, my_snprintf(code, sizeof code, "%u", (unsigned)closed.item[i].code),
+                       ws_count_sv(aTHX_ closed.item[i].connections), 0);
     }
-    Safefree(closed);
     return hash;
 }
 
@@ -78,7 +69,7 @@ static HV *rejected_by_cause(pTHX_ const uint64_t *rejected)
 
     for (i = 0; i < EVWS_REJECT_CAUSES; i++)
         if (rejected[i])
-            (void)hv_store(hash, cause[i], (I32)strlen(cause[i]), count_sv(aTHX_ rejected[i]), 0);
+            (void)hv_store(hash, cause[i], (I32)strlen(cause[i]), ws_count_sv(aTHX_ rejected[i]), 0);
     return hash;
 }
 
@@ -94,11 +85,7 @@ SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where)
     ws_context_engine(aTHX_ ctx);
     if (!evws_sum_statistics(ctx->engine, listener, count, &totals))
         Zero(&totals, 1, evws_totals);
-    hash = flows(aTHX_ &totals.received, &totals.sent);
-    COUNT(hash, "send_queue", totals.queue);
-    COUNT(hash, "send_queue_peak", totals.queue_peak);
-    COUNT(hash, "messages_dropped", totals.dropped);
-    COUNT(hash, "messages_droppable", totals.droppable);
+    hash = traffic(aTHX_ &totals.traffic);
     COUNT(hash, "opened", totals.opened);
     COUNT(hash, "open", totals.open);
     COUNT(hash, "handshakes", totals.handshakes);

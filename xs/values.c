@@ -154,6 +154,12 @@ SV *ws_text_sv(pTHX_ evws_bytes text)
     return text.length ? newSVpvn((const char *)text.data, text.length) : newSV(0);
 }
 
+/* A count of 64 bits is more than a UV may hold, and never more than it is worth knowing to 53 bits. */
+SV *ws_count_sv(pTHX_ uint64_t count)
+{
+    return count <= UV_MAX ? newSVuv((UV)count) : newSVnv((NV)count);
+}
+
 /* What a peer has sent: tainted under -T, as what perl's own sockets read. */
 SV *ws_peer_sv(pTHX_ evws_bytes bytes)
 {

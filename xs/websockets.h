@@ -149,6 +149,7 @@ SV *ws_element(pTHX_ AV *array, SSize_t index);
 SV *ws_entry(pTHX_ HV *hash, const char *name);
 bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value);
 SV *ws_text_sv(pTHX_ evws_bytes text);
+SV *ws_count_sv(pTHX_ uint64_t count);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
 SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);

@@ -1,24 +1,10 @@
 //! One connection: sending, closing, and what can be asked of it.
 
-use std::ffi::c_char;
-use std::ptr;
-
 use evws_engine::{CallError, ConnectionState, FrameKind};
 
-use crate::context::evws_context;
-use crate::guard::{act, ask, call, drive, Unanswered};
+use crate::context::{evws_context, lend_text};
+use crate::guard::{ask, call, drive};
 use crate::types::*;
-
-/// # Safety
-/// `data` is null, or has `length` bytes that stay as they are while the result is used.
-#[inline]
-unsafe fn octets<'a>(data: *const u8, length: usize) -> Result<&'a [u8], Unanswered> {
-    if data.is_null() && length > 0 {
-        return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
-    }
-    // SAFETY: the caller's promise.
-    Ok(unsafe { slice_or_empty(data, length) })
-}
 
 /// # Safety
 /// What `evws_send` asks for.
@@ -27,13 +13,12 @@ unsafe fn send(
     context: *mut evws_context,
     id: u64,
     kind: FrameKind,
-    data: *const u8,
-    length: usize,
+    data: evws_bytes,
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
         call(context, (), move |engine| {
-            Ok(engine.send(id, kind, octets(data, length)?)?)
+            Ok(engine.send(id, kind, data.borrow())?)
         })
     }
 }
@@ -44,14 +29,13 @@ unsafe fn send(
 /// `EVWS_STATUS_NO_MEMORY` if it does not fit, `EVWS_STATUS_INVALID` for an unknown kind.
 ///
 /// # Safety
-/// `context` is live or null; `data` is null or has `length` bytes that may be read.
+/// `context` is live or null; `data` may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_send(
     context: *mut evws_context,
     id: u64,
     kind: evws_send_kind,
-    data: *const u8,
-    length: usize,
+    data: evws_bytes,
 ) -> evws_status {
     let kind = match kind {
         EVWS_SEND_TEXT => FrameKind::Text,
@@ -61,17 +45,17 @@ pub unsafe extern "C" fn evws_send(
         _ => return EVWS_STATUS_INVALID,
     };
     // SAFETY: as promised above.
-    unsafe { send(context, id, kind, data, length) }
+    unsafe { send(context, id, kind, data) }
 }
 
-/// Whether `length` bytes are UTF-8 as a whole, as a text message has to be.
+/// Whether bytes are UTF-8 as a whole, as a text message has to be.
 ///
 /// # Safety
-/// `data` is null or has `length` bytes that may be read.
+/// `data` may be read.
 #[no_mangle]
-pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
+pub unsafe extern "C" fn evws_is_utf8(data: evws_bytes) -> bool {
     // SAFETY: as promised above.
-    evws_engine::is_utf8(unsafe { slice_or_empty(data, length) })
+    evws_engine::is_utf8(unsafe { data.borrow() })
 }
 
 /// Queues a part of a message, whose bytes are copied. `EVWS_STATUS_NOT_OPEN` if the connection is
@@ -80,22 +64,21 @@ pub unsafe extern "C" fn evws_is_utf8(data: *const u8, length: usize) -> bool {
 /// alone.
 ///
 /// # Safety
-/// `context` is live or null; `data` is null or has `length` bytes that may be read.
+/// `context` is live or null; `data` may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_send_fragment(
     context: *mut evws_context,
     id: u64,
     is_binary: bool,
     is_final: bool,
-    data: *const u8,
-    length: usize,
+    data: evws_bytes,
 ) -> evws_status {
     let kind = FrameKind::Fragment {
         binary: is_binary,
         last: is_final,
     };
     // SAFETY: as promised above.
-    unsafe { send(context, id, kind, data, length) }
+    unsafe { send(context, id, kind, data) }
 }
 
 /// Begins the closing handshake; no effect unless the connection is connected. `EVWS_STATUS_INVALID`, in any state and for
@@ -103,19 +86,18 @@ pub unsafe extern "C" fn evws_send_fragment(
 /// bytes at a character boundary.
 ///
 /// # Safety
-/// `context` is live or null; `reason` is null or has `length` bytes that may be read.
+/// `context` is live or null; `reason` may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_close(
     context: *mut evws_context,
     id: u64,
     code: i64,
-    reason: *const u8,
-    length: usize,
+    reason: evws_bytes,
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
         call(context, (), |engine| {
-            engine.close(id, close_code(code)?, octets(reason, length)?);
+            engine.close(id, close_code(code)?, reason.borrow());
             Ok(())
         })
     }
@@ -133,9 +115,9 @@ pub(crate) fn close_code(code: i64) -> Result<u16, CallError> {
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_abort(context: *mut evws_context, id: u64) -> evws_status {
+pub unsafe extern "C" fn evws_abort(context: *mut evws_context, id: u64) {
     // SAFETY: as promised above.
-    unsafe { act(context, |engine| engine.abort(id)) }
+    unsafe { drive(context, (), |engine| engine.abort(id)) }
 }
 
 /// Stops reading and delivering; no effect unless the connection is connected.
@@ -143,9 +125,9 @@ pub unsafe extern "C" fn evws_abort(context: *mut evws_context, id: u64) -> evws
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) -> evws_status {
+pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) {
     // SAFETY: as promised above.
-    unsafe { act(context, |engine| engine.pause(id)) }
+    unsafe { drive(context, (), |engine| engine.pause(id)) }
 }
 
 /// Goes on reading and delivering; no effect unless the connection is connected.
@@ -153,9 +135,9 @@ pub unsafe extern "C" fn evws_pause(context: *mut evws_context, id: u64) -> evws
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) -> evws_status {
+pub unsafe extern "C" fn evws_resume(context: *mut evws_context, id: u64) {
     // SAFETY: as promised above.
-    unsafe { act(context, |engine| engine.resume(id)) }
+    unsafe { drive(context, (), |engine| engine.resume(id)) }
 }
 
 /// Payload bytes that are queued and not yet given to the kernel; 0 for a stale id.
@@ -244,28 +226,17 @@ pub unsafe extern "C" fn evws_peer_port(context: *const evws_context, id: u64) -
     unsafe { ask(context, |engine| engine.peer(id)?.port()) }.unwrap_or(0)
 }
 
-/// Writes the peer's address as text, without a terminating NUL, and returns its length; 0 if the
-/// connection is not connected or the buffer is too small (64 bytes are enough). Also of a client that waits for an
-/// answer, and of the one that the event polled last has rejected.
-/// Behind a proxy that is trusted it is the client's, as the proxy says it, and 0 if the proxy does not.
+/// The peer's address as text, lent until the next call on the context; `data` is NULL unless the connection is connected,
+/// waits for an answer, or is the one that the event polled last has rejected. Behind a proxy that is trusted it is the
+/// client's, as the proxy says it, and there is none if the proxy does not.
 ///
 /// # Safety
-/// `context` is live or null; `buffer` is null or has `capacity` bytes that may be written to.
+/// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_peer_address(
-    context: *const evws_context,
-    id: u64,
-    buffer: *mut c_char,
-    capacity: usize,
-) -> usize {
-    // SAFETY: as promised above.
-    let address = unsafe { ask(context, |engine| Some(engine.peer(id)?.ip()?.to_string())) };
-    match address {
-        Some(text) if !buffer.is_null() && text.len() <= capacity => {
-            // SAFETY: the text fits into the buffer, and the two are different memory.
-            unsafe { ptr::copy_nonoverlapping(text.as_ptr().cast(), buffer, text.len()) };
-            text.len()
-        }
-        _ => 0,
+pub unsafe extern "C" fn evws_peer_address(context: *mut evws_context, id: u64) -> evws_bytes {
+    // SAFETY: as promised above; the text is kept beside the engine.
+    unsafe {
+        let address = ask(context, |engine| Some(engine.peer(id)?.ip()?.to_string()));
+        lend_text(context, address)
     }
 }

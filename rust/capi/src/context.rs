@@ -8,6 +8,7 @@ use evws_engine::{CallError, Context, Names, UrlError, PLAIN_NAMES};
 
 use crate::guard::{drive, BUG};
 use crate::options::evws_names;
+use crate::statistics::evws_closed;
 use crate::types::*;
 
 /// All connections and listeners of one event loop. Opaque to C.
@@ -15,12 +16,14 @@ pub struct evws_context {
     pub(crate) engine: Context,
     /// Why the last call that has failed did.
     pub(crate) error: Option<Box<CallError>>,
-    /// Its text, as it was asked for last.
-    pub(crate) error_text: String,
-    /// The text of the line of the log that was polled last.
-    pub(crate) logged: String,
+    /// The text that was lent last, if the engine does not keep it.
+    pub(crate) text: String,
     /// The topics that were listed last.
     pub(crate) topics: Vec<Vec<u8>>,
+    /// The same for C.
+    pub(crate) topic_names: Vec<evws_bytes>,
+    /// The close codes that were counted last.
+    pub(crate) closed: Vec<evws_closed>,
     /// A panic was caught; what the engine holds may be half done.
     pub(crate) poisoned: Cell<bool>,
 }
@@ -38,9 +41,10 @@ pub unsafe extern "C" fn evws_context_new(out: *mut *mut evws_context) -> evws_s
         Box::new(evws_context {
             engine: Context::new(),
             error: None,
-            error_text: String::new(),
-            logged: String::new(),
+            text: String::new(),
             topics: Vec::new(),
+            topic_names: Vec::new(),
+            closed: Vec::new(),
             poisoned: Cell::new(false),
         })
     });
@@ -138,9 +142,24 @@ pub unsafe extern "C" fn evws_error_text(
     if let Some(error) = &context.error {
         // SAFETY: as promised above.
         let names = unsafe { names.as_ref().map_or(PLAIN_NAMES, |names| names_of(names)) };
-        context.error_text = error.text(&names);
+        context.text = error.text(&names);
     }
-    evws_bytes::lend(&context.error_text)
+    evws_bytes::lend(&context.text)
+}
+
+/// Lends a text until the next one.
+///
+/// # Safety
+/// `context` is live or null.
+pub(crate) unsafe fn lend_text(context: *mut evws_context, text: Option<String>) -> evws_bytes {
+    // SAFETY: a live context is the caller's alone.
+    match (text, unsafe { context.as_mut() }) {
+        (Some(text), Some(context)) => {
+            context.text = text;
+            evws_bytes::lend(&context.text)
+        }
+        _ => evws_bytes::NONE,
+    }
 }
 
 /// # Safety

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evws_engine::{FanoutMessage, OnSlow, Position, PublishOptions, TopicOptions};
 
 use crate::context::evws_context;
-use crate::guard::{act, ask, call, drive, Unanswered};
+use crate::guard::{ask, call, drive, given, put, Unanswered};
 use crate::types::*;
 
 /// What becomes of published messages that a subscriber is too slow for: one of `EVWS_ON_SLOW_*`.
@@ -83,24 +83,16 @@ fn on_slow(given: evws_on_slow) -> Result<Option<OnSlow>, Unanswered> {
 }
 
 /// # Safety
-/// `bytes` are null, or may be read as long as the result is used.
-unsafe fn lent<'a>(bytes: evws_bytes) -> &'a [u8] {
-    // SAFETY: the caller's promise.
-    unsafe { slice_or_empty(bytes.data, bytes.length) }
-}
-
-/// # Safety
 /// `message` is null, or may be read with its payload as long as the result is used.
 unsafe fn message<'a>(message: *const evws_message) -> Result<FanoutMessage<'a>, Unanswered> {
     // SAFETY: the caller's promise.
-    let message = unsafe { message.as_ref() };
-    let message = message.ok_or(Unanswered::Status(EVWS_STATUS_NULL_POINTER))?;
+    let message = unsafe { given(message) }?;
     Ok(match message.prepared {
         0 => FanoutMessage::New {
             is_binary: message.is_binary,
             is_compressible: message.is_compressible,
             // SAFETY: the caller's promise.
-            payload: unsafe { lent(message.payload) },
+            payload: unsafe { message.payload.borrow() },
         },
         number => FanoutMessage::Prepared(number),
     })
@@ -135,12 +127,9 @@ pub unsafe extern "C" fn evws_prepare(
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_prepared_free(
-    context: *mut evws_context,
-    prepared: u64,
-) -> evws_status {
+pub unsafe extern "C" fn evws_prepared_free(context: *mut evws_context, prepared: u64) {
     // SAFETY: as promised above.
-    unsafe { act(context, |engine| engine.forget_prepared(prepared)) }
+    unsafe { drive(context, (), |engine| engine.forget_prepared(prepared)) }
 }
 
 /// Queues a prepared message for one connection: as `evws_send`, and `EVWS_STATUS_INVALID` if there is no such message.
@@ -203,7 +192,7 @@ pub unsafe extern "C" fn evws_broadcast_to(
     // SAFETY: as promised above.
     unsafe {
         call(context, out, |engine| {
-            Ok(engine.broadcast_to(message(data)?, lent(topic), except)?)
+            Ok(engine.broadcast_to(message(data)?, topic.borrow(), except)?)
         })
     }
 }
@@ -224,15 +213,13 @@ pub unsafe extern "C" fn evws_publish(
     // SAFETY: as promised above.
     unsafe {
         call(context, out, |engine| {
-            let Some(options) = options.as_ref() else {
-                return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
-            };
+            let options = given(options)?;
             let options = PublishOptions {
                 except: options.except,
-                key: lent(options.key),
+                key: options.key.borrow(),
                 is_recorded: options.is_recorded,
             };
-            Ok(engine.publish(lent(topic), message(data)?, &options)?)
+            Ok(engine.publish(topic.borrow(), message(data)?, &options)?)
         })
     }
 }
@@ -260,7 +247,7 @@ pub unsafe extern "C" fn evws_subscribe(
                 epoch: since.epoch,
                 offset: since.offset,
             });
-            Ok(engine.subscribe(id, lent(topic), on_slow(slow)?, since)?)
+            Ok(engine.subscribe(id, topic.borrow(), on_slow(slow)?, since)?)
         })
     }
 }
@@ -276,7 +263,11 @@ pub unsafe extern "C" fn evws_unsubscribe(
     topic: evws_bytes,
 ) -> bool {
     // SAFETY: as promised above.
-    unsafe { drive(context, false, |engine| engine.unsubscribe(id, lent(topic))) }
+    unsafe {
+        drive(context, false, |engine| {
+            engine.unsubscribe(id, topic.borrow())
+        })
+    }
 }
 
 /// Says what a topic does besides having subscribers. Without subscribers and without being recorded it is forgotten.
@@ -292,9 +283,7 @@ pub unsafe extern "C" fn evws_topic_set(
     // SAFETY: as promised above.
     unsafe {
         call(context, (), |engine| {
-            let Some(options) = options.as_ref() else {
-                return Err(Unanswered::Status(EVWS_STATUS_NULL_POINTER));
-            };
+            let options = given(options)?;
             let max_age = Duration::try_from_secs_f64(options.max_age).ok();
             let options = TopicOptions {
                 is_recorded: options.is_recorded,
@@ -302,7 +291,7 @@ pub unsafe extern "C" fn evws_topic_set(
                 max_age: max_age.filter(|age| !age.is_zero()),
                 on_slow: on_slow(options.on_slow)?,
             };
-            engine.set_topic(lent(topic), &options);
+            engine.set_topic(topic.borrow(), &options);
             Ok(())
         })
     }
@@ -320,12 +309,12 @@ pub unsafe extern "C" fn evws_topic_position(
 ) -> bool {
     // SAFETY: as promised above.
     unsafe {
-        let position = ask(context, |engine| engine.position(lent(topic)));
+        let position = ask(context, |engine| engine.position(topic.borrow()));
         let position = position.map(|at| evws_position {
             epoch: at.epoch,
             offset: at.offset,
         });
-        crate::guard::put(position, out)
+        put(position, out)
     }
 }
 
@@ -339,42 +328,27 @@ pub unsafe extern "C" fn evws_subscribers(
     topic: evws_bytes,
 ) -> usize {
     // SAFETY: as promised above.
-    unsafe { ask(context, |engine| Some(engine.subscribers(lent(topic)))) }.unwrap_or(0)
+    unsafe { ask(context, |engine| Some(engine.subscribers(topic.borrow()))) }.unwrap_or(0)
 }
 
-/// Has the library list topics: those that have subscribers or are recorded, or with an id other than 0 those that a
-/// connection has subscribed to. Returns how many; `evws_topic_name` has them until the next call of this function.
+/// The topics that have subscribers or are recorded, or with an id other than 0 those that a connection has subscribed to.
+/// Lent until the next call on the context.
 ///
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_topics(context: *mut evws_context, id: u64) -> usize {
+pub unsafe extern "C" fn evws_topics(context: *mut evws_context, id: u64) -> evws_strings {
     let of = (id != 0).then_some(id);
-    // SAFETY: as promised above.
-    match unsafe {
-        (
-            ask(context, |engine| Some(engine.topics(of))),
-            context.as_mut(),
-        )
-    } {
-        (Some(topics), Some(context)) => {
-            context.topics = topics;
-            context.topics.len()
-        }
-        _ => 0,
+    // SAFETY: as promised above; what came out of the engine is kept beside it.
+    unsafe {
+        let topics = ask(context, |engine| Some(engine.topics(of)));
+        let (Some(topics), Some(context)) = (topics, context.as_mut()) else {
+            return evws_strings::NONE;
+        };
+        context.topic_names = topics.iter().map(evws_bytes::lend).collect();
+        context.topics = topics;
+        evws_strings::lend(&context.topic_names)
     }
-}
-
-/// A name of that list, lent until the next call of `evws_topics`; `data` is NULL beyond its end.
-///
-/// # Safety
-/// `context` is live or null.
-#[no_mangle]
-pub unsafe extern "C" fn evws_topic_name(context: *const evws_context, index: usize) -> evws_bytes {
-    // SAFETY: as promised above.
-    let context = unsafe { context.as_ref() };
-    let name = context.and_then(|context| context.topics.get(index));
-    name.map_or(evws_bytes::NONE, evws_bytes::lend)
 }
 
 /// Whether `EVWS_EVENT_TOPIC_USED` is wanted. Topics that have subscribers at that time are told of at once.
@@ -382,10 +356,7 @@ pub unsafe extern "C" fn evws_topic_name(context: *const evws_context, index: us
 /// # Safety
 /// `context` is live or null.
 #[no_mangle]
-pub unsafe extern "C" fn evws_topics_watch(
-    context: *mut evws_context,
-    is_wanted: bool,
-) -> evws_status {
+pub unsafe extern "C" fn evws_topics_watch(context: *mut evws_context, is_wanted: bool) {
     // SAFETY: as promised above.
-    unsafe { act(context, |engine| engine.watch_topics(is_wanted)) }
+    unsafe { drive(context, (), |engine| engine.watch_topics(is_wanted)) }
 }

@@ -110,23 +110,6 @@ pub(crate) unsafe fn call<T>(
     }
 }
 
-/// Makes a call without a result, which cannot be refused.
-///
-/// # Safety
-/// `context` is live or null.
-pub(crate) unsafe fn act(
-    context: *mut evws_context,
-    work: impl FnOnce(&mut Context),
-) -> evws_status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        call(context, (), |engine| {
-            work(engine);
-            Ok(())
-        })
-    }
-}
-
 /// Has the engine work, or take something out; `otherwise`, if it must not any more.
 ///
 /// # Safety
@@ -220,7 +203,7 @@ impl evws_context {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::evws_pause;
+    use crate::connection::evws_close;
     use crate::context::*;
     use crate::drive::{evws_handle_prepare, evws_poll_deadline};
 
@@ -234,7 +217,8 @@ mod tests {
             unsafe {
                 assert_eq!(evws_context_new(&raw mut context), EVWS_STATUS_OK);
                 assert!(!evws_is_poisoned(context));
-                assert_eq!(evws_pause(context, 1), EVWS_STATUS_OK);
+                let close = || evws_close(context, 1, 1000, evws_bytes::NONE);
+                assert_eq!(close(), EVWS_STATUS_OK);
                 match way {
                     0 => assert_eq!(
                         ask(context, |_| -> Option<()> { panic!("a bug, on purpose") }),
@@ -247,7 +231,7 @@ mod tests {
                     ),
                 }
                 assert!(evws_is_poisoned(context));
-                assert_eq!(evws_pause(context, 1), EVWS_STATUS_PANICKED);
+                assert_eq!(close(), EVWS_STATUS_PANICKED);
                 evws_handle_prepare(context);
                 assert!(evws_poll_deadline(context) < 0.0);
                 assert_eq!(
@@ -265,7 +249,8 @@ mod tests {
         // SAFETY: null is allowed everywhere.
         unsafe {
             assert!(!evws_is_poisoned(none));
-            assert_eq!(evws_pause(none, 1), EVWS_STATUS_NULL_POINTER);
+            let closed = evws_close(none, 1, 1000, evws_bytes::NONE);
+            assert_eq!(closed, EVWS_STATUS_NULL_POINTER);
             evws_handle_prepare(none);
             evws_context_free(none, false);
         }

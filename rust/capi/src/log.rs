@@ -2,7 +2,7 @@
 
 use evws_engine::Topic;
 
-use crate::context::evws_context;
+use crate::context::{evws_context, lend_text};
 use crate::guard::{drive, put};
 use crate::types::*;
 
@@ -28,11 +28,9 @@ pub unsafe extern "C" fn evws_poll_log(
 ) -> bool {
     // SAFETY: as promised above; what came out of the engine is kept beside it.
     unsafe {
-        let line = drive(context, None, |engine| engine.poll_log());
-        let (Some(line), Some(context)) = (line, context.as_mut()) else {
+        let Some(line) = drive(context, None, |engine| engine.poll_log()) else {
             return false;
         };
-        context.logged = line.text;
         let line = evws_log_line {
             topic: match line.topic {
                 Topic::State => EVWS_LOG_STATE,
@@ -43,7 +41,7 @@ pub unsafe extern "C" fn evws_poll_log(
                 Topic::Descriptor => EVWS_LOG_DESCRIPTOR,
             },
             id: line.id,
-            text: evws_bytes::lend(&context.logged),
+            text: lend_text(context, Some(line.text)),
         };
         put(Some(line), out)
     }

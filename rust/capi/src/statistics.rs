@@ -21,17 +21,17 @@ pub struct evws_flow {
     pub wire: u64,
 }
 
-/// What one connection has counted.
+/// What one connection has counted, or many together.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct evws_connection_statistics {
+pub struct evws_traffic {
     /// What has come.
     pub received: evws_flow,
     /// What was queued; of `wire` what the kernel has taken.
     pub sent: evws_flow,
     /// Octets of payload that wait to be written now.
     pub queue: u64,
-    /// The most that have waited at a time.
+    /// The most that have waited at a time, on one connection.
     pub queue_peak: u64,
     /// Messages that were dropped because the queue was full.
     pub dropped: u64,
@@ -46,18 +46,8 @@ pub const EVWS_REJECT_CAUSES: usize = 10;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct evws_totals {
-    /// What has come.
-    pub received: evws_flow,
-    /// What was queued; of `wire` what the kernel has taken.
-    pub sent: evws_flow,
-    /// Octets of payload that wait to be written now, on all of them together.
-    pub queue: u64,
-    /// The most that have waited on one connection at a time.
-    pub queue_peak: u64,
-    /// Messages that were dropped because a queue was full.
-    pub dropped: u64,
-    /// Messages that wait now and may still be dropped.
-    pub droppable: u64,
+    /// What they have counted together.
+    pub traffic: evws_traffic,
     /// Connections that had `EVWS_EVENT_CONNECT`.
     pub opened: u64,
     /// Of those, how many are now without `EVWS_EVENT_CLOSE`.
@@ -82,17 +72,11 @@ pub struct evws_closed {
 }
 
 fn flow(flow: Flow) -> evws_flow {
-    let Flow {
-        messages,
-        frames,
-        payload,
-        wire,
-    } = flow;
     evws_flow {
-        messages,
-        frames,
-        payload,
-        wire,
+        messages: flow.messages,
+        frames: flow.frames,
+        payload: flow.payload,
+        wire: flow.wire,
     }
 }
 
@@ -105,11 +89,11 @@ fn flow(flow: Flow) -> evws_flow {
 pub unsafe extern "C" fn evws_statistics(
     context: *mut evws_context,
     id: u64,
-    out: *mut evws_connection_statistics,
+    out: *mut evws_traffic,
 ) -> bool {
     let work = |engine: &mut Context| {
         let counted = engine.statistics(id)?;
-        Some(evws_connection_statistics {
+        Some(evws_traffic {
             received: flow(counted.received),
             sent: flow(counted.sent),
             queue: counted.queue,
@@ -141,12 +125,14 @@ pub unsafe extern "C" fn evws_sum_statistics(
     let work = |engine: &mut Context| {
         let totals = engine.totals(listeners);
         Some(evws_totals {
-            received: flow(totals.received),
-            sent: flow(totals.sent),
-            queue: totals.queue,
-            queue_peak: totals.queue_peak,
-            dropped: totals.dropped,
-            droppable: totals.droppable,
+            traffic: evws_traffic {
+                received: flow(totals.received),
+                sent: flow(totals.sent),
+                queue: totals.queue,
+                queue_peak: totals.queue_peak,
+                dropped: totals.dropped,
+                droppable: totals.droppable,
+            },
             opened: totals.opened,
             open: totals.open,
             rejected: engine.rejected(listeners),
@@ -158,32 +144,39 @@ pub unsafe extern "C" fn evws_sum_statistics(
     unsafe { put(drive(context, None, work), out) }
 }
 
-/// Writes how many of these connections were closed with which code, by the order of the codes, as far as `capacity`
-/// goes, and returns how many codes there are. `listeners` and `count` are those of `evws_sum_statistics`.
+/// How many connections were closed with which code, by the order of the codes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_closed_list {
+    /// The first one, if `count` is not 0.
+    pub item: *const evws_closed,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// How many of these connections were closed with which code. `listeners` and `count` are those of `evws_sum_statistics`.
+/// Lent until the next call on the context.
 ///
 /// # Safety
-/// `context` is live or null; `listeners` is null or has `count` ids that may be read; `out` is null or has room for
-/// `capacity` items.
+/// `context` is live or null; `listeners` is null or has `count` ids that may be read.
 #[no_mangle]
 pub unsafe extern "C" fn evws_closed_by_code(
-    context: *const evws_context,
+    context: *mut evws_context,
     listeners: *const u64,
     count: usize,
-    out: *mut evws_closed,
-    capacity: usize,
-) -> usize {
-    // SAFETY: as promised above.
-    let listeners = unsafe { some_listeners(listeners, count) };
-    let work = |engine: &Context| Some(engine.closed_by_code(listeners));
-    // SAFETY: as promised above.
-    let closed = unsafe { ask(context, work) }.unwrap_or_default();
-    if !out.is_null() {
-        for (index, &(code, connections)) in closed.iter().take(capacity).enumerate() {
-            // SAFETY: the index is below the capacity that the caller vouches for.
-            unsafe { out.add(index).write(evws_closed { code, connections }) };
+) -> evws_closed_list {
+    // SAFETY: as promised above; what came out of the engine is kept beside it.
+    unsafe {
+        let listeners = some_listeners(listeners, count);
+        let counts = ask(context, |engine| Some(engine.closed_by_code(listeners)));
+        let closed = |(code, connections)| evws_closed { code, connections };
+        let list: Vec<_> = counts.into_iter().flatten().map(closed).collect();
+        let (item, count) = (list.as_ptr(), list.len());
+        if let Some(context) = context.as_mut() {
+            context.closed = list;
         }
+        evws_closed_list { item, count }
     }
-    closed.len()
 }
 
 /// Listeners; none: all connections are meant.

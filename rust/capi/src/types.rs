@@ -87,6 +87,19 @@ pub struct evws_strings {
 }
 
 impl evws_strings {
+    /// No strings.
+    pub(crate) const NONE: evws_strings = evws_strings {
+        item: ptr::null(),
+        count: 0,
+    };
+
+    pub(crate) fn lend(strings: &[evws_bytes]) -> Self {
+        evws_strings {
+            item: strings.as_ptr(),
+            count: strings.len(),
+        }
+    }
+
     /// # Safety
     /// The list may be read.
     pub(crate) unsafe fn to_vec(self) -> Vec<String> {
