@@ -354,6 +354,20 @@ typedef struct evws_watch {
 } evws_watch;
 
 /**
+ * Where a topic stands.
+ */
+typedef struct evws_position {
+  /**
+   * Which count it is; never 0.
+   */
+  uint64_t epoch;
+  /**
+   * The number of the newest message; 0: there was none.
+   */
+  uint64_t offset;
+} evws_position;
+
+/**
  * A message for many connections. Its octets are copied.
  */
 typedef struct evws_message {
@@ -397,20 +411,6 @@ typedef struct evws_publish_options {
  * What becomes of published messages that a subscriber is too slow for: one of `EVWS_ON_SLOW_*`.
  */
 typedef uint32_t evws_on_slow;
-
-/**
- * Where a topic stands.
- */
-typedef struct evws_position {
-  /**
-   * Which count it is; never 0.
-   */
-  uint64_t epoch;
-  /**
-   * The number of the newest message; 0: there was none.
-   */
-  uint64_t offset;
-} evws_position;
 
 /**
  * What a topic does, besides having subscribers.
@@ -1820,6 +1820,16 @@ bool evws_poll_watch(struct evws_context *context, struct evws_watch *out);
 double evws_poll_deadline(struct evws_context *context);
 
 /**
+ * A position as a program has it from somebody else: the epoch in 16 hexadecimal digits, the offset in decimal ones. Of
+ * anything else a place that nobody has been to.
+ *
+ * Safety:
+ * `epoch` and `offset` may be read.
+ */
+struct evws_position evws_position_of(struct evws_bytes epoch,
+                                      struct evws_bytes offset);
+
+/**
  * Frames a message once for many connections, and writes its number, which is never 0, to `out`. The library keeps it until
  * `evws_prepared_free` or the end of the context. `EVWS_STATUS_NO_MEMORY` if it does not fit.
  *
@@ -2062,19 +2072,17 @@ evws_status evws_connect(struct evws_context *context,
 
 /**
  * Listens at a descriptor, at a path, or at a port: the first of these that the options have.
- * Writes the listener's id, which connection events carry and which is no token, and its port, 0 if
- * it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
+ * Writes the listener's id, which connection events carry and which is no token; `evws_listener_describe` has its port.
+ * `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
  * `EVWS_STATUS_SYSTEM` if the place cannot be bound. The options are copied, the files read at once.
  * The descriptor stays the caller's.
  *
  * Safety:
- * `context` is live or null; `options` is null or may be read; `listener` and
- * `port` are null or may be written to.
+ * `context` is live or null; `options` is null or may be read; `listener` is null or may be written to.
  */
 evws_status evws_listen(struct evws_context *context,
                         const struct evws_listen_options *options,
-                        uint64_t *listener,
-                        uint16_t *port);
+                        uint64_t *listener);
 
 /**
  * Whether `evws_adopt` would refuse these options, whatever the descriptor: `EVWS_STATUS_INVALID`
@@ -2127,14 +2135,14 @@ evws_status evws_context_set_proxy_environment(struct evws_context *context,
                                                const struct evws_proxy_environment *environment);
 
 /**
- * Finds host and port in the text of a proxy: `[scheme://][userinfo@]host[:port]`. `host` is a
- * part of `text`, without brackets. `EVWS_STATUS_INVALID` if it names no host, or a port that
- * cannot be.
+ * The host in the text of a proxy, `[scheme://][userinfo@]host[:port]`: a part of `text`, without brackets; `data` is NULL if
+ * it names no host, or a port that cannot be. Writes the port.
  *
  * Safety:
- * `text` may be read; `host` and `port` are null or may be written to.
+ * `text` may be read; `port` is null or may be written to.
  */
-evws_status evws_proxy_parse(struct evws_bytes text, struct evws_bytes *host, uint16_t *port);
+struct evws_bytes evws_proxy_parse(struct evws_bytes text,
+                                   uint16_t *port);
 
 /**
  * Writes what a connection has counted. Returns false unless it is connected or closing, or the one that the last

@@ -195,13 +195,12 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
 # ---- a loss that can be counted ----
 
 {
-    my @nodes = map { node('OwnRedis', prefix => 'count:') } 1 .. 2;
+    my @nodes = map { node('OwnRedis', prefix => 'count:', retry => $_) } 0.5, 0.05;
     run_until(sub { 2 == grep { happened($_, 'up') } @nodes }, 'two are up');
     my $ann = enter($nodes[0], 'plain');
     $nodes[1]{context}->publish('plain', 1);
     run_until(sub { $ann->{events}->messages }, 'the first one is there');
     # Its connection is cut, and comes again when seven more were published.
-    $nodes[0]{backplane}{retry} = 0.5;
     redis(qw(CLIENT KILL TYPE pubsub));
     run_until(sub { happened($nodes[0], 'down') }, 'the connection is lost');
     run_until(sub { $nodes[1]{backplane}->is_up }, 'the other one is back sooner');

@@ -94,16 +94,10 @@ C_ARGS:
 
 void
 topics(ws_connection *self)
-PREINIT:
-    AV *list;
-    SSize_t i;
 PPCODE:
-    list = ws_connection_topics(aTHX_ self);
-    if (GIMME_V == G_SCALAR)
-        XSRETURN_IV(av_len(list) + 1);
-    EXTEND(SP, av_len(list) + 1);
-    for (i = 0; i <= av_len(list); i++)
-        PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
+    PUTBACK;
+    ws_return_list(aTHX_ ws_connection_topics(aTHX_ self));
+    return;
 
 void
 DESTROY(SV *self)

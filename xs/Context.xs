@@ -12,12 +12,14 @@ OUTPUT:
 void
 _parse_proxy(SV *proxy)
 PREINIT:
-    evws_bytes host;
+    evws_bytes host = WS_NO_BYTES;
     uint16_t port;
 PPCODE:
     PUTBACK;
     proxy = sv_mortalcopy(proxy);
-    if (SvOK(proxy) && evws_proxy_parse(ws_bytes(aTHX_ proxy), &host, &port) == EVWS_STATUS_OK) {
+    if (SvOK(proxy))
+        host = evws_proxy_parse(ws_bytes(aTHX_ proxy), &port);
+    if (host.length) {
         SPAGAIN;
         EXTEND(SP, 2);
         mPUSHp(WS_TEXT(host), host.length);
@@ -110,16 +112,10 @@ connections(ws_context *self)
 ALIAS:
     listeners = 1
     topics = 2
-PREINIT:
-    AV *list;
-    SSize_t i;
 PPCODE:
-    list = ix == 2 ? ws_topics(aTHX_ self) : ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self);
-    if (GIMME_V == G_SCALAR)
-        XSRETURN_IV(av_len(list) + 1);
-    EXTEND(SP, av_len(list) + 1);
-    for (i = 0; i <= av_len(list); i++)
-        PUSHs(*av_fetch(list, i, 0));  /* the list is mortal */
+    PUTBACK;
+    ws_return_list(aTHX_ ix == 2 ? ws_topics(aTHX_ self) : ix ? ws_listeners(aTHX_ self) : ws_connections(aTHX_ self));
+    return;
 
 void
 DESTROY(SV *self)

@@ -17,12 +17,10 @@ C_ARGS:
 
 void
 protocols(ws_handshake *self)
-PREINIT:
-    SSize_t i;
 PPCODE:
-    EXTEND(SP, av_len(self->protocols) + 1);
-    for (i = 0; i <= av_len(self->protocols); i++)
-        PUSHs(sv_mortalcopy(*av_fetch(self->protocols, i, 0)));
+    PUTBACK;
+    ws_return_list(aTHX_ self->protocols);
+    return;
 
 SV *
 headers(ws_handshake *self)

@@ -10,36 +10,32 @@ bool ws_has_back_end(pTHX_ ws_context *ctx, const ws_options *o)
     return ctx->back_end && !is_local;
 }
 
-/* Asks the back end: $object->$method(@arg, \%options). Mortal. */
+/* Asks the back end, if there is one and it has that method: $object->$method(@arg, \%options), without options if `o` is
+ * NULL. Mortal; NULL: it was not asked. */
 SV *ws_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o)
 {
-    SV *all[6];
-    GV *found;
-    int i;
-
-    all[0] = sv_mortalcopy(ctx->back_end);
-    found = gv_fetchmethod(SvSTASH(SvRV(all[0])), method);
-    if (!found || !GvCV(found))
-        croak("%s: the back end cannot %s", o->method, method);
-    for (i = 0; i < args; i++)
-        all[i + 1] = arg[i];
-    all[args + 1] = sv_2mortal(newRV_inc((SV *)ws_options_settings(aTHX_ o)));
-    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, args + 2);
-}
-
-/* The same for a method that it need not have: then NULL. */
-SV *ws_ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings)
-{
-    SV *all[3];
+    SV *all[5];
     GV *found = ctx->back_end ? gv_fetchmethod(SvSTASH(SvRV(ctx->back_end)), method) : NULL;
+    int count = 0, i;
 
     if (!found || !GvCV(found))
         return NULL;
-    all[0] = sv_mortalcopy(ctx->back_end);
-    all[1] = topic;
-    if (settings)
-        all[2] = sv_2mortal(newRV_inc((SV *)settings));
-    return ws_call_scalar(aTHX_ (SV *)GvCV(found), all, settings ? 3 : 2);
+    all[count++] = sv_mortalcopy(ctx->back_end);
+    for (i = 0; i < args; i++)
+        all[count++] = sv_mortalcopy(arg[i]);
+    if (o)
+        all[count++] = sv_2mortal(newRV_inc((SV *)ws_options_settings(aTHX_ o)));
+    return ws_call(aTHX_ (SV *)GvCV(found), all, count, G_SCALAR);
+}
+
+/* The same of one that is to have the method. */
+SV *ws_must_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o)
+{
+    SV *answer = ws_ask_back_end(aTHX_ ctx, method, arg, args, o);
+
+    if (!answer)
+        croak("%s: the back end cannot %s", o->method, method);
+    return answer;
 }
 
 void ws_set_backplane(pTHX_ ws_context *ctx, SV *object)

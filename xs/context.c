@@ -117,8 +117,8 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     evws_listen_options options;
     ws_listener *listener;
     AV *origins;
+    evws_listener_info info;
     uint64_t id;
-    uint16_t port;
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_LISTEN, args, count);
@@ -130,14 +130,16 @@ UV ws_listen(pTHX_ ws_context *ctx, SV **args, I32 count)
     origins = ws_option_upgrade(aTHX_ &o, &options.upgrade);
     ws_tls_listen(aTHX_ &o, &options.tls);
     options.serve_requests = ws_option_given(aTHX_ &o, WS_OPT_ON_REQUEST);
-    ws_options_or_croak(aTHX_ ctx, &o, evws_listen(ws_context_engine(aTHX_ ctx), &options, &id, &port));
+    ws_options_or_croak(aTHX_ ctx, &o, evws_listen(ws_context_engine(aTHX_ ctx), &options, &id));
     Newxz(listener, 1, ws_listener);
     listener->id = id;
     listener->name = ws_option_given(aTHX_ &o, WS_OPT_NAME) ? newSVsv(o.value[WS_OPT_NAME]) : newSVpvs("server");
     listener->callbacks = ws_options_callbacks(aTHX_ &o, origins);
     ws_watch_set_listener(aTHX_ ctx->watch, id, listener);
+    Zero(&info, 1, evws_listener_info);
+    (void)evws_listener_describe(ctx->engine, id, &info);
     WS_CALLED(ctx);
-    return port;
+    return info.port;
 }
 
 /* ---- connections ---- */

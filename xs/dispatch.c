@@ -234,7 +234,7 @@ static void call_for_answer(pTHX_ ws_frame *f)
         refuse(aTHX_ f);
     } else {
         if (f->code)
-            returned = ws_call_scalar(aTHX_ f->code, f->arg, f->args);
+            returned = ws_call(aTHX_ f->code, f->arg, f->args, G_SCALAR);
         /* From here on a die is about what was returned. */
         f->refusal = 500;
         if (f->handshake)

@@ -59,6 +59,8 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given)
 
 void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status)
 {
+    if (status == EVWS_STATUS_NO_MEMORY)
+        croak("%s: out of memory: nothing was sent", method);
     if (status != EVWS_STATUS_OK)
         ws_context_croak(aTHX_ ctx, method, NULL);
 }

@@ -20,25 +20,23 @@ static SV *settled(pTHX_ SV *value)
     return is_plain(value) ? value : sv_mortalcopy(value);
 }
 
-/* The octets of a topic's name. They are those of `value` itself if it `stays` as it is, since no Perl code runs before they
- * are used. */
-static evws_bytes topic_name(pTHX_ const char *what, SV *value, bool stays)
+/* A topic's name, as octets: `value` itself if it `stays` as it is, since no Perl code runs before it is used. */
+static SV *topic_name(pTHX_ const char *what, SV *value, bool stays)
 {
     SV *plain = value;
-    evws_bytes name;
 
     if (!stays || !SvPOK(value) || SvUTF8(value) || !is_plain(value)) {
         plain = ws_plain_string(aTHX_ sv_mortalcopy(value));
         if (!plain)
             ws_must_be(aTHX_ what, "topic", "a defined string", value);
         plain = sv_mortalcopy(plain);
+        (void)SvPV_force(plain, PL_na);
         if (!sv_utf8_downgrade(plain, TRUE))
             croak("%s: topic must be bytes, and has characters beyond 255", what);
     }
-    name = ws_bytes(aTHX_ plain);
-    if (!name.length || name.length > MAX_TOPIC)
-        croak("%s: topic must be 1 to %d octets, not %" UVuf, what, MAX_TOPIC, (UV)name.length);
-    return name;
+    if (!SvCUR(plain) || SvCUR(plain) > MAX_TOPIC)
+        croak("%s: topic must be 1 to %d octets, not %" UVuf, what, MAX_TOPIC, (UV)SvCUR(plain));
+    return plain;
 }
 
 /* What is to be sent: a prepared message, or data. `value` is settled. */
@@ -87,13 +85,6 @@ static uint64_t except(pTHX_ const ws_options *o, ws_context *ctx)
     return ws_option_given(aTHX_ o, WS_OPT_EXCEPT) ? id_of(aTHX_ o->method, "except", ctx, o->value[WS_OPT_EXCEPT]) : 0;
 }
 
-static void done(pTHX_ ws_context *ctx, const char *what, evws_status status)
-{
-    if (status == EVWS_STATUS_NO_MEMORY)
-        croak("%s: out of memory: nothing was sent", what);
-    ws_or_croak(aTHX_ ctx, what, status);
-}
-
 /* ---- prepared messages and broadcasts ---- */
 
 SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
@@ -108,7 +99,7 @@ SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     if (ws_is_prepared(aTHX_ data))
         croak("prepare: the message is prepared already");
     read_message(aTHX_ &o, ctx, data, &message);
-    done(aTHX_ ctx, "prepare", evws_prepare(ws_context_engine(aTHX_ ctx), &message, &number));
+    ws_or_croak(aTHX_ ctx, "prepare", evws_prepare(ws_context_engine(aTHX_ ctx), &message, &number));
     return ws_prepared_new(aTHX_ ctx, number);
 }
 
@@ -136,7 +127,7 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     const bool has_list = count % 2;
     SV *to = has_list ? sv_2mortal(SvREFCNT_inc_simple_NN(args[0])) : NULL;
     SV *ids = NULL;
-    evws_bytes topic = WS_NO_BYTES;
+    SV *topic = NULL;
     uint64_t excluded;
     size_t queued;
 
@@ -162,11 +153,11 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
         ids = ids_of(aTHX_ ctx, ws_array(to));
     read_message(aTHX_ &o, ctx, settled(aTHX_ data), &message);
     if (ids) {
-        done(aTHX_ ctx, "broadcast", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
+        ws_or_croak(aTHX_ ctx, "broadcast", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
                                                     WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
     } else {
-        done(aTHX_ ctx, "broadcast",
-             evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, topic, excluded, &queued));
+        ws_or_croak(aTHX_ ctx, "broadcast",
+             evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, ws_bytes(aTHX_ topic), excluded, &queued));
     }
     WS_CALLED(ctx);
     return queued;
@@ -185,33 +176,7 @@ static SV *epoch_sv(pTHX_ uint64_t epoch)
     return newSVpvf("%08x%08x", (unsigned)(epoch >> 32), (unsigned)(epoch & 0xFFFFFFFF));
 }
 
-/* What comes from a peer as a rule: nonsense is a place that nobody has been to. */
-static evws_position position_of(pTHX_ SV *epoch, SV *offset)
-{
-    static const char digits[] = "0123456789abcdef";
-    evws_position position = { 0, 0 };
-    evws_bytes text = SvOK(epoch) ? ws_bytes(aTHX_ epoch) : WS_NO_BYTES;
-    size_t i;
-
-    for (i = 0; i < text.length; i++) {
-        const char *digit = text.data[i] ? strchr(digits, text.data[i]) : NULL;
-
-        if (!digit || text.length != 16)
-            return (evws_position){ 0, 0 };
-        position.epoch = position.epoch << 4 | (uint64_t)(digit - digits);
-    }
-    text = SvOK(offset) ? ws_bytes(aTHX_ offset) : WS_NO_BYTES;
-    if (!text.length || text.length > 18)
-        return (evws_position){ 0, 0 };
-    for (i = 0; i < text.length; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return (evws_position){ 0, 0 };
-        position.offset = position.offset * 10 + (text.data[i] - '0');
-    }
-    return position;
-}
-
-/* [$epoch, $offset], both as mortal strings. */
+/* [$epoch, $offset], both as mortal strings, which may be empty. */
 static void read_pair(pTHX_ const ws_options *o, ws_option which, SV **epoch, SV **offset)
 {
     AV *pair = ws_array(o->value[which]);
@@ -220,16 +185,16 @@ static void read_pair(pTHX_ const ws_options *o, ws_option which, SV **epoch, SV
     if (!pair || av_len(pair) != 1)
         ws_option_must_be(aTHX_ o, which, "a reference to an array of an epoch and an offset");
     for (i = 0; i < 2; i++) {
-        SV *element = ws_element(aTHX_ pair, i);
-        SV *plain = ws_plain_scalar(aTHX_ element);
+        SV *plain = ws_plain_string(aTHX_ ws_element(aTHX_ pair, i));
 
-        *(i ? offset : epoch) = plain ? plain : sv_newmortal();
+        *(i ? offset : epoch) = plain ? plain : sv_2mortal(newSVpvs(""));
     }
 }
 
 /* What a topic's, or this publication's, `frame` makes of the data. Mortal. */
-static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_bytes topic, SV *data, SV **place)
+static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, SV *topic_sv, SV *data, SV **place)
 {
+    const evws_bytes topic = ws_bytes(aTHX_ topic_sv);
     SV *arg[3];
     SV *code = SvROK(frame) ? SvRV(frame) : frame;
     evws_position before, after;
@@ -238,13 +203,13 @@ static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_by
     if (place[0]) {
         arg[1] = place[0];
         arg[2] = place[1];
-        data = ws_call_scalar(aTHX_ code, arg, 3);
+        data = ws_call(aTHX_ code, arg, 3, G_SCALAR);
     } else {
         if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &before))
             croak("%s: frame is for a topic that has a history: see topic()", o->method);
         arg[1] = sv_2mortal(epoch_sv(aTHX_ before.epoch));
         arg[2] = sv_2mortal(ws_count_sv(aTHX_ before.offset + 1));
-        data = ws_call_scalar(aTHX_ code, arg, 3);
+        data = ws_call(aTHX_ code, arg, 3, G_SCALAR);
         if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &after)
             || after.epoch != before.epoch || after.offset != before.offset)
             croak("%s: frame has published to the same topic, or changed it", o->method);
@@ -254,14 +219,14 @@ static SV *framed(pTHX_ ws_context *ctx, const ws_options *o, SV *frame, evws_by
     return data;
 }
 
-static SV *frame_of(pTHX_ ws_context *ctx, const ws_options *o, evws_bytes topic)
+static SV *frame_of(pTHX_ ws_context *ctx, const ws_options *o, SV *topic)
 {
-    SV **slot;
+    HE *entry;
 
     if (ws_option_given(aTHX_ o, WS_OPT_FRAME))
         return sv_2mortal(newRV_inc(ws_option_code(aTHX_ o, WS_OPT_FRAME)));
-    slot = ctx->frames ? hv_fetch(ctx->frames, (const char *)topic.data, (I32)topic.length, 0) : NULL;
-    return slot ? sv_mortalcopy(*slot) : NULL;
+    entry = ctx->frames ? hv_fetch_ent(ctx->frames, topic, 0, 0) : NULL;
+    return entry ? sv_mortalcopy(HeVAL(entry)) : NULL;
 }
 
 /* How many subscribers it is for; a back end answers as it likes. */
@@ -270,9 +235,8 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     ws_options o;
     evws_message message;
     evws_publish_options options;
-    evws_bytes topic;
     SV *place[2] = { NULL, NULL };          /* what its count is, if it is counted elsewhere */
-    SV *frame;
+    SV *topic, *frame;
     size_t subscribers;
 
     ws_context_engine(aTHX_ ctx);
@@ -282,9 +246,9 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     if (ws_has_back_end(aTHX_ ctx, &o)) {
         SV *arg[2];
 
-        arg[0] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
-        arg[1] = sv_mortalcopy(data);
-        return SvREFCNT_inc(ws_ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
+        arg[0] = topic;
+        arg[1] = data;
+        return SvREFCNT_inc(ws_must_ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
     }
     Zero(&options, 1, evws_publish_options);
     options.key = ws_option_octets(aTHX_ &o, WS_OPT_KEY);
@@ -304,13 +268,13 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     if (ws_option_given(aTHX_ &o, WS_OPT_ONLY)) {
         const uint64_t only = id_of(aTHX_ "publish", "only", ctx, o.value[WS_OPT_ONLY]);
 
-        done(aTHX_ ctx, "publish", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, &only, only ? 1 : 0,
+        ws_or_croak(aTHX_ ctx, "publish", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, &only, only ? 1 : 0,
                                                   options.except, &subscribers));
         WS_CALLED(ctx);
         return newSVuv(subscribers);
     }
-    done(aTHX_ ctx, "publish",
-         evws_publish(ws_context_engine(aTHX_ ctx), topic, &message, &options, &subscribers));
+    ws_or_croak(aTHX_ ctx, "publish",
+         evws_publish(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &message, &options, &subscribers));
     WS_CALLED(ctx);
     return newSVuv(subscribers);
 }
@@ -319,8 +283,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
 {
     ws_options o;
     evws_topic_options options;
-    evws_bytes topic;
-    SV *frame;
+    SV *topic, *frame;
 
     ws_context_engine(aTHX_ ctx);
     ws_options_parse(aTHX_ &o, WS_FOR_TOPIC, args, count);
@@ -332,32 +295,29 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
     options.on_slow = on_slow(aTHX_ &o);
     if (!ws_option_given(aTHX_ &o, WS_OPT_HISTORY) && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
         croak("topic: max_age is for what history keeps, and there is no history");
-    ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), topic, &options));
+    ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &options));
     /* What was there before is freed when this has returned: that can run code. */
     if (ctx->frames)
-        (void)hv_delete(ctx->frames, (const char *)topic.data, (I32)topic.length, 0);
+        (void)hv_delete_ent(ctx->frames, topic, 0, 0);
     if (frame) {
         if (!ctx->frames)
             ctx->frames = newHV();
-        (void)hv_store(ctx->frames, (const char *)topic.data, (I32)topic.length, newRV_inc(frame), 0);
+        (void)hv_store_ent(ctx->frames, topic, newRV_inc(frame), 0);
     }
-    if (ctx->back_end)
-        (void)ws_ask_if_it_can(aTHX_ ctx, "topic_set", newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP),
-                            ws_options_settings(aTHX_ &o));
+    (void)ws_ask_back_end(aTHX_ ctx, "topic_set", &topic, 1, &o);
 }
 
 /* [$epoch, $offset]; undef: nobody counts. */
 SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 {
-    evws_bytes topic = topic_name(aTHX_ "position", topic_sv, TRUE);
+    SV *topic = topic_name(aTHX_ "position", topic_sv, TRUE);
+    SV *answer = ctx ? ws_ask_back_end(aTHX_ ctx, "position", &topic, 1, NULL) : NULL;
     evws_position position;
-    SV *answer = ctx->back_end ? ws_ask_if_it_can(aTHX_ ctx, "position", newSVpvn_flags((const char *)topic.data, topic.length,
-                                                                                     SVs_TEMP), NULL) : NULL;
     AV *pair;
 
     if (answer)
         return SvREFCNT_inc_simple_NN(answer);
-    if (!evws_topic_position(ws_context_engine(aTHX_ ctx), topic, &position))
+    if (!evws_topic_position(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &position))
         return newSV(0);
     pair = newAV();
     av_push(pair, epoch_sv(aTHX_ position.epoch));
@@ -367,9 +327,9 @@ SV *ws_topic_position(pTHX_ ws_context *ctx, SV *topic_sv)
 
 UV ws_subscribers(pTHX_ ws_context *ctx, SV *topic_sv)
 {
-    evws_bytes topic = topic_name(aTHX_ "subscribers", topic_sv, TRUE);
+    SV *topic = topic_name(aTHX_ "subscribers", topic_sv, TRUE);
 
-    return evws_subscribers(ws_context_engine(aTHX_ ctx), topic);
+    return evws_subscribers(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic));
 }
 
 static AV *names(pTHX_ ws_context *ctx, uint64_t id)
@@ -394,22 +354,25 @@ AV *ws_connection_topics(pTHX_ ws_connection *conn)
     return conn && conn->open ? names(aTHX_ conn->ctx, conn->id) : (AV *)sv_2mortal((SV *)newAV());
 }
 
+/* The code behind one argument can take the others away. The invocant, for as long as the call. */
+static SV *held(pTHX_ SV *self, SV *topic)
+{
+    (void)sv_2mortal(SvREFCNT_inc_simple_NN(topic));
+    return sv_mortalcopy(self);
+}
+
 /* TRUE: nothing that it is to have was lost. */
 bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count)
 {
     ws_options o;
     ws_connection *conn;
-    evws_bytes topic;
     evws_position since;
     evws_on_slow slow;
-    SV *epoch, *offset;
+    SV *topic, *epoch, *offset;
     bool has_since, is_local, is_complete;
 
-    /* The code behind one argument can take the others away. */
-    if (count || SvGMAGICAL(self) || !is_plain(topic_sv)) {
-        (void)sv_2mortal(SvREFCNT_inc_simple_NN(topic_sv));
-        self = sv_mortalcopy(self);
-    }
+    if (count || SvGMAGICAL(self) || !is_plain(topic_sv))
+        self = held(aTHX_ self, topic_sv);
     ws_options_parse(aTHX_ &o, WS_FOR_SUBSCRIBE, args, count);
     topic = topic_name(aTHX_ "subscribe", topic_sv, !count);
     slow = on_slow(aTHX_ &o);
@@ -417,39 +380,37 @@ bool ws_subscribe(pTHX_ SV *self, CV *method, SV *topic_sv, SV **args, I32 count
     has_since = ws_option_given(aTHX_ &o, WS_OPT_SINCE);
     if (has_since) {
         read_pair(aTHX_ &o, WS_OPT_SINCE, &epoch, &offset);
-        since = position_of(aTHX_ epoch, offset);
+        since = evws_position_of(ws_bytes(aTHX_ epoch), ws_bytes(aTHX_ offset));
     }
     conn = ws_open_connection(aTHX_ self, method);
     if (has_since && conn->ctx->back_end && !is_local) {
         SV *arg[3], *answer;
 
         arg[0] = self;
-        arg[1] = newSVpvn_flags((const char *)topic.data, topic.length, SVs_TEMP);
+        arg[1] = topic;
         arg[2] = o.value[WS_OPT_SINCE];
         /* Old perls' SvTRUE reads its argument several times. */
-        answer = ws_ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o);
+        answer = ws_must_ask_back_end(aTHX_ conn->ctx, "resume", arg, 3, &o);
         return cBOOL(SvTRUE(answer));
     }
-    ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, topic, slow, has_since ? &since : NULL,
+    ws_sent(aTHX_ conn, evws_subscribe(conn->ctx->engine, conn->id, ws_bytes(aTHX_ topic), slow, has_since ? &since : NULL,
                                        &is_complete));
     return is_complete;
 }
 
 bool ws_unsubscribe(pTHX_ SV *self, CV *method, SV *topic_sv)
 {
-    evws_bytes topic;
+    SV *topic;
     ws_connection *conn;
     bool was;
 
-    if (SvGMAGICAL(self) || !is_plain(topic_sv)) {
-        (void)sv_2mortal(SvREFCNT_inc_simple_NN(topic_sv));
-        self = sv_mortalcopy(self);
-    }
+    if (SvGMAGICAL(self) || !is_plain(topic_sv))
+        self = held(aTHX_ self, topic_sv);
     topic = topic_name(aTHX_ "unsubscribe", topic_sv, TRUE);
     conn = ws_connection_from_sv(aTHX_ self, method);
     if (!conn || !conn->open)
         return FALSE;
-    was = evws_unsubscribe(conn->ctx->engine, conn->id, topic);
+    was = evws_unsubscribe(conn->ctx->engine, conn->id, ws_bytes(aTHX_ topic));
     WS_CALLED(conn->ctx);
     return was;
 }

@@ -8,30 +8,6 @@ SV *ws_list(pTHX)
     return sv_2mortal(newSVpvs(""));
 }
 
-/* Only blanks are cut off: a line break is for the engine to refuse. */
-static void add_names(pTHX_ SV *list, evws_bytes names)
-{
-    const char *start = (const char *)names.data;
-    const char *const end = start + names.length;
-
-    while (start < end) {
-        const char *comma = (const char *)memchr(start, ',', end - start);
-        const char *stop = comma ? comma : end;
-        const char *next = stop + 1;
-        evws_bytes name;
-
-        while (start < stop && isBLANK_A(*start))
-            start++;
-        while (stop > start && isBLANK_A(stop[-1]))
-            stop--;
-        name.data = (const uint8_t *)start;
-        name.length = stop - start;
-        if (name.length)
-            WS_LIST_ADD(list, name);
-        start = next;
-    }
-}
-
 /* The strings of an array; regular expressions go to `patterns`, if that is not NULL. */
 static void add_elements(pTHX_ SV *list, const char *what, const char *name, AV *array, AV *patterns)
 {
@@ -61,12 +37,11 @@ SV *ws_names(pTHX_ const char *what, const char *name, SV *value)
     AV *array = ws_plain_array(aTHX_ value);
     SV *plain = array ? NULL : ws_plain_scalar(aTHX_ value);
 
-    if (array)
-        add_elements(aTHX_ list, what, name, array, NULL);
-    else if (plain)
-        add_names(aTHX_ list, ws_bytes(aTHX_ plain));
-    else
+    if (plain)
+        array = ws_array(ws_call_helper(aTHX_ "EV::Websockets::Options::names_of", &plain, 1));
+    if (!array)
         ws_must_be(aTHX_ what, name, "a string", value);
+    add_elements(aTHX_ list, what, name, array, NULL);
     return list;
 }
 

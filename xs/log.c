@@ -109,27 +109,6 @@ XS(ws_log_failed_xsub)
     XSRETURN_EMPTY;
 }
 
-static bool failed(pTHX)
-{
-    return SvROK(ERRSV) || (SvPOK(ERRSV) && SvCUR(ERRSV));
-}
-
-/* Calls with the mortals in `arg`, under an eval and on a stack of its own. */
-static void call(pTHX_ SV *code, SV **arg, int args)
-{
-    dSP;
-    int i;
-
-    PUSHSTACKi(PERLSI_UNKNOWN);
-    PUSHMARK(SP);
-    EXTEND(SP, args);
-    for (i = 0; i < args; i++)
-        PUSHs(arg[i]);
-    PUTBACK;
-    call_sv(code, G_EVAL | G_VOID | G_DISCARD);
-    POPSTACK;
-}
-
 static void callback_over(pTHX_ void *globals)
 {
     ((ws_globals *)globals)->in_log = FALSE;
@@ -155,11 +134,11 @@ static void hand_over(pTHX_ const ws_context *ctx, const evws_log_line *line)
     SAVEDESTRUCTOR_X(callback_over, globals);
     globals->in_log = TRUE;
     apply(globals);
-    call(aTHX_ code, arg, 3);
-    if (failed(aTHX)) {
+    (void)ws_call(aTHX_ code, arg, 3, G_EVAL | G_VOID);
+    if (ws_died(aTHX)) {
         arg[0] = sv_mortalcopy(ERRSV);
-        call(aTHX_ (SV *)globals->log_failed, arg, 1);
-        if (failed(aTHX))
+        (void)ws_call(aTHX_ (SV *)globals->log_failed, arg, 1, G_EVAL | G_VOID);
+        if (ws_died(aTHX))
             PerlIO_printf(PerlIO_stderr(), "EV::Websockets: exception in on_log (and one while warning about it)\n");
     }
     FREETMPS;

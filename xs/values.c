@@ -169,14 +169,31 @@ SV *ws_peer_sv(pTHX_ evws_bytes bytes)
     return sv;
 }
 
-/* ---- calls into Perl: these may die ---- */
-
-/* What is returned, as a mortal copy. A stack of its own keeps `last` and `next` in the code from leaving a loop of the
- * program around the call: what follows that loop would run in here. */
-SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
+/* Puts what a method returns onto the stack: copies of a list, or in scalar context how many there are. */
+void ws_return_list(pTHX_ AV *list)
 {
     dSP;
-    SV *returned;
+    SSize_t i;
+
+    if (GIMME_V == G_SCALAR) {
+        mXPUSHi(av_len(list) + 1);
+    } else {
+        EXTEND(SP, av_len(list) + 1);
+        for (i = 0; i <= av_len(list); i++)
+            PUSHs(sv_mortalcopy(*av_fetch(list, i, 0)));
+    }
+    PUTBACK;
+}
+
+/* ---- calls into Perl: these may die ---- */
+
+/* What is returned, as a mortal copy; NULL with G_VOID among the flags. A stack of its own keeps `last` and `next` in the
+ * code from leaving a loop of the program around the call: what follows that loop would run in here. */
+SV *ws_call(pTHX_ SV *code, SV **arg, int args, I32 flags)
+{
+    const bool is_void = (flags & G_WANT) == G_VOID;
+    SV *returned = NULL;
+    dSP;
     int i;
 
     PUSHSTACKi(PERLSI_UNKNOWN);
@@ -185,16 +202,24 @@ SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args)
     for (i = 0; i < args; i++)
         PUSHs(arg[i]);
     PUTBACK;
-    call_sv(code, G_SCALAR);
-    SPAGAIN;
-    returned = sv_mortalcopy(POPs);
-    PUTBACK;
+    call_sv(code, is_void ? flags | G_DISCARD : flags);
+    if (!is_void) {
+        SPAGAIN;
+        returned = sv_mortalcopy(POPs);
+        PUTBACK;
+    }
     POPSTACK;
     return returned;
+}
+
+/* Whether the code under an eval has died. */
+bool ws_died(pTHX)
+{
+    return SvROK(ERRSV) || (SvPOK(ERRSV) && SvCUR(ERRSV));
 }
 
 /* One of the functions in lib/EV/Websockets.pm and lib/EV/Websockets/Options.pm. */
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args)
 {
-    return ws_call_scalar(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args);
+    return ws_call(aTHX_ (SV *)get_cv(name, GV_ADD), arg, args, G_SCALAR);
 }

@@ -7,7 +7,7 @@
  * whoever needs the interpreter's state asks Websockets.xs (ws_globals_here).
  *
  * The program's Perl code runs where a callback is called: in dispatch.c, in log.c,
- * and for an answer through ws_call_scalar of values.c. It also runs wherever a value is
+ * and for an answer through ws_call of values.c. It also runs wherever a value is
  * read (tie, overloading) or let go of (DESTROY). libev is known to watch.c
  * alone. Nothing here keeps state in C statics: it is in ws_globals (one an
  * interpreter) or in an object.
@@ -151,7 +151,9 @@ bool ws_next_entry(pTHX_ HV *hash, SV **name, SV **value);
 SV *ws_text_sv(pTHX_ evws_bytes text);
 SV *ws_count_sv(pTHX_ uint64_t count);
 SV *ws_peer_sv(pTHX_ evws_bytes bytes);
-SV *ws_call_scalar(pTHX_ SV *code, SV **arg, int args);
+void ws_return_list(pTHX_ AV *list);
+SV *ws_call(pTHX_ SV *code, SV **arg, int args, I32 flags);
+bool ws_died(pTHX);
 SV *ws_call_helper(pTHX_ const char *name, SV **arg, int args);
 
 /* ---- lists.c ---- */
@@ -330,7 +332,7 @@ SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where);
 /* ---- back_end.c ---- */
 bool ws_has_back_end(pTHX_ ws_context *ctx, const ws_options *o);
 SV *ws_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o);
-SV *ws_ask_if_it_can(pTHX_ ws_context *ctx, const char *method, SV *topic, HV *settings);
+SV *ws_must_ask_back_end(pTHX_ ws_context *ctx, const char *method, SV **arg, int args, const ws_options *o);
 void ws_set_backplane(pTHX_ ws_context *ctx, SV *object);
 
 /* ---- listener.c ---- */

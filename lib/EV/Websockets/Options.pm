@@ -14,6 +14,12 @@ sub has_text {
     return scalar grep { overload::Method($value, $_) } '""', '0+', 'bool', 'nomethod';
 }
 
+# The names in a text with commas. Only blanks are cut off: a line break is for the engine to refuse.
+sub names_of {
+    my ($text) = @_;
+    return [ grep { length } map { /\A[ \t]*(.*?)[ \t]*\z/s } split /,/, "$text" ];
+}
+
 # ---- the environment of adopt ----
 
 # A value of a PSGI environment, in the octets that perl has it in.

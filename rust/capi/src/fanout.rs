@@ -45,6 +45,23 @@ pub struct evws_position {
     pub offset: u64,
 }
 
+impl From<Position> for evws_position {
+    fn from(Position { epoch, offset }: Position) -> Self {
+        evws_position { epoch, offset }
+    }
+}
+
+/// A position as a program has it from somebody else: the epoch in 16 hexadecimal digits, the offset in decimal ones. Of
+/// anything else a place that nobody has been to.
+///
+/// # Safety
+/// `epoch` and `offset` may be read.
+#[no_mangle]
+pub unsafe extern "C" fn evws_position_of(epoch: evws_bytes, offset: evws_bytes) -> evws_position {
+    // SAFETY: as promised above.
+    unsafe { Position::parse(epoch.borrow(), offset.borrow()) }.into()
+}
+
 /// What is said of one publication.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -310,11 +327,7 @@ pub unsafe extern "C" fn evws_topic_position(
     // SAFETY: as promised above.
     unsafe {
         let position = ask(context, |engine| engine.position(topic.borrow()));
-        let position = position.map(|at| evws_position {
-            epoch: at.epoch,
-            offset: at.offset,
-        });
-        put(position, out)
+        put(position.map(evws_position::from), out)
     }
 }
 

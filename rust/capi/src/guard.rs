@@ -40,7 +40,7 @@ impl From<SendError> for Unanswered {
     }
 }
 
-/// Where a call writes its result: nowhere, to one place, to two.
+/// Where a call writes its result: nowhere, or to a place.
 pub(crate) trait Out<T> {
     /// Whether there is a place for all of it.
     fn is_there(&self) -> bool;
@@ -63,19 +63,6 @@ impl<T> Out<T> for *mut T {
     unsafe fn write(self, value: T) {
         // SAFETY: the caller's promise.
         unsafe { <*mut T>::write(self, value) }
-    }
-}
-
-impl<A, B> Out<(A, B)> for (*mut A, *mut B) {
-    fn is_there(&self) -> bool {
-        self.0.is_there() && self.1.is_there()
-    }
-    unsafe fn write(self, (first, second): (A, B)) {
-        // SAFETY: the caller's promise, for both.
-        unsafe {
-            self.0.write(first);
-            self.1.write(second);
-        }
     }
 }
 

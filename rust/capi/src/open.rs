@@ -170,25 +170,24 @@ pub unsafe extern "C" fn evws_connect(
 }
 
 /// Listens at a descriptor, at a path, or at a port: the first of these that the options have.
-/// Writes the listener's id, which connection events carry and which is no token, and its port, 0 if
-/// it has none. `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
+/// Writes the listener's id, which connection events carry and which is no token; `evws_listener_describe` has its port.
+/// `EVWS_STATUS_INVALID` if a subprotocol, a header, a host or a file cannot be used,
 /// `EVWS_STATUS_SYSTEM` if the place cannot be bound. The options are copied, the files read at once.
 /// The descriptor stays the caller's.
 ///
 /// # Safety
-/// `context` is live or null; `options` is null or may be read; `listener` and
-/// `port` are null or may be written to.
+/// `context` is live or null; `options` is null or may be read; `listener` is null or may be written to.
 #[no_mangle]
 pub unsafe extern "C" fn evws_listen(
     context: *mut evws_context,
     options: *const evws_listen_options,
     listener: *mut u64,
-    port: *mut u16,
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (listener, port), |engine| {
-            Ok(engine.listen(listen(options)?)?)
+        call(context, listener, |engine| {
+            let (id, _) = engine.listen(listen(options)?)?;
+            Ok(id)
         })
     }
 }

@@ -7,7 +7,7 @@ use evws_engine::proxy::{Parts, Proxy, DEFAULT_PORT};
 use evws_engine::CallError;
 
 use crate::context::evws_context;
-use crate::guard::{call, given, Out};
+use crate::guard::{call, given, put};
 use crate::types::*;
 
 /// Sends every client of the context through one proxy, or through none if `proxy` is empty.
@@ -62,36 +62,18 @@ pub unsafe extern "C" fn evws_context_set_proxy_environment(
     }
 }
 
-/// Finds host and port in the text of a proxy: `[scheme://][userinfo@]host[:port]`. `host` is a
-/// part of `text`, without brackets. `EVWS_STATUS_INVALID` if it names no host, or a port that
-/// cannot be.
+/// The host in the text of a proxy, `[scheme://][userinfo@]host[:port]`: a part of `text`, without brackets; `data` is NULL if
+/// it names no host, or a port that cannot be. Writes the port.
 ///
 /// # Safety
-/// `text` may be read; `host` and `port` are null or may be written to.
+/// `text` may be read; `port` is null or may be written to.
 #[no_mangle]
-pub unsafe extern "C" fn evws_proxy_parse(
-    text: evws_bytes,
-    host: *mut evws_bytes,
-    port: *mut u16,
-) -> evws_status {
-    let out = (host, port);
-    if !out.is_there() {
-        return EVWS_STATUS_NULL_POINTER;
-    }
+pub unsafe extern "C" fn evws_proxy_parse(text: evws_bytes, port: *mut u16) -> evws_bytes {
     // SAFETY: as promised above.
     let text = unsafe { text.borrow() };
-    let Ok(Some(parts)) = catch_unwind(|| Parts::parse(text)) else {
-        return EVWS_STATUS_INVALID;
-    };
-    // SAFETY: not null, and as promised above.
-    unsafe {
-        Out::write(
-            out,
-            (
-                evws_bytes::lend(parts.host.as_bytes()),
-                parts.port.unwrap_or(DEFAULT_PORT),
-            ),
-        )
-    };
-    EVWS_STATUS_OK
+    let parts = catch_unwind(|| Parts::parse(text)).ok().flatten();
+    let host = parts.as_ref().map(|parts| evws_bytes::lend(parts.host));
+    // SAFETY: as promised above.
+    unsafe { put(parts.map(|parts| parts.port.unwrap_or(DEFAULT_PORT)), port) };
+    host.unwrap_or(evws_bytes::NONE)
 }

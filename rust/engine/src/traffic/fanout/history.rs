@@ -17,6 +17,26 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// A position as a program has it from a peer: the epoch in 16 hexadecimal digits, the offset in decimal ones. Of
+    /// anything else one that no topic has been at.
+    pub fn parse(epoch: &[u8], offset: &[u8]) -> Position {
+        let number = |text: &[u8], radix| {
+            let is_digit = |&octet: &u8| octet.is_ascii_digit() || octet.is_ascii_lowercase();
+            let text = std::str::from_utf8(text).ok()?;
+            let number = u64::from_str_radix(text, radix).ok()?;
+            text.as_bytes().iter().all(is_digit).then_some(number)
+        };
+        match (number(epoch, 16), number(offset, 10)) {
+            (Some(at), Some(offset)) if epoch.len() == 16 => Position { epoch: at, offset },
+            _ => Position {
+                epoch: 0,
+                offset: 0,
+            },
+        }
+    }
+}
+
 /// A message that is kept.
 pub struct Kept {
     /// What was published.
