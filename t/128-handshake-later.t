@@ -223,6 +223,8 @@ for my $case (
     my ($name, $pick, $expected) = @$case;
     my ($peer, $handshake) = waiting($name, headers => { 'Sec-WebSocket-Protocol' => 'four, two, three' });
     is_deeply([ $handshake->protocols ], [qw(four two three)], "$name: what the client asks for");
+    # In scalar context it was the last one.
+    is(scalar $handshake->protocols, 3, "$name: and how much that is");
     is($handshake->protocol, undef, "$name: none is picked yet");
     croaks_like { $handshake->protocol('one') }
         qr/\Aprotocol: the client did not ask for 'one', but for 'four', 'two', 'three'/, "$name: only of those";
