@@ -11,6 +11,7 @@ pub mod connect;
 mod establish;
 pub mod listeners;
 mod pending;
+mod questions;
 mod socket_file;
 pub mod upgrade;
 
