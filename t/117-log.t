@@ -3,6 +3,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Config;
+use Crowd;
 use EV;
 use EV::Websockets;
 use Events;
@@ -95,6 +96,45 @@ my $SECRET = qr/opensesame/;
     my %id = map { $_->[1] => 1 } grep { $_->[0] eq 'frame' } @lines;
     is(scalar keys %id, 1, 'the lines of a connection have its id');
     like((keys %id)[0], qr/\A[1-9]\d*\z/, 'a number that is a key of a hash');
+}
+
+# What is sent to many is logged for each of them, whether it goes out alone or behind something else.
+{
+    my $crowd = Crowd->new(peers => 2);
+    my ($ctx, @conn) = ($crowd->ctx, $crowd->conns);
+    $_->subscribe('t') for @conn;
+    logged('two publications and a broadcast', sub {
+        $ctx->publish('t', 'one');
+        $conn[0]->send('alone');
+        $ctx->broadcast('three', \@conn);
+        EV::run(EV::RUN_NOWAIT);
+        $ctx->publish('t', 'and', binary => 1);
+    }, sub { @{ $crowd->peer(0)->frames } == 4 && @{ $crowd->peer(1)->frames } == 3 });
+    my %sent;
+    push @{ $sent{ $_->[1] } }, $_->[2] for grep { $_->[0] eq 'frame' && $_->[2] =~ /\Asent/ } @lines;
+    is_deeply([ sort map { join '; ', @$_ } values %sent ], [
+        'sent text, FIN, 3 bytes; sent text, FIN, 5 bytes; sent binary, FIN, 3 bytes',
+        'sent text, FIN, 3 bytes; sent text, FIN, 5 bytes; sent text, FIN, 5 bytes; sent binary, FIN, 3 bytes',
+    ], 'as its frames');
+}
+
+# Whose connection it is, where a proxy says so.
+{
+    my $events = Events->new;
+    my $context = EV::Websockets::Context->new;
+    my $port = $context->listen(host => '127.0.0.1', proxy_protocol => 1, $events->handlers);
+    my $second = "\r\n\r\n\0\r\nQUIT\n\x21";
+    for (
+        ['192.0.2.1:1000', "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n"],
+        ['[2001:db8::1]:1000', $second . pack 'C n H32 H32 n n', 0x21, 36, '20010db8' . '0' x 23 . '1', '0' x 32, 1000, 80],
+        ['at a Unix socket', $second . pack 'C n a108 a108', 0x31, 216, '/client', '/proxy'],
+    ) {
+        my ($whose, $head) = @$_;
+        my $before = $events->count('connect');
+        logged("a client of a proxy, $whose", sub { RawPeer->connect($port)->put($head . RawPeer->request) },
+            sub { $events->count('connect') > $before });
+        ok(scalar(grep { /\bPROXY: the client is \Q$whose\E\z/ } texts()), 'the log says who') || diag(join "\n", texts());
+    }
 }
 
 # ---- a client, and raw servers ----

@@ -81,6 +81,11 @@ rejected('gone with half a request', $plain, $half, 'gone', sub { $_[0]->finish_
 rejected('gone without a word', $plain, '', 'gone', sub { $_[0]->finish_writing });
 rejected('reset', $plain, $half, qr/\Agone(?:: \w.*)?\z/, sub { my ($peer) = @_; settle(); $peer->hang_up(reset => 1) });
 
+my $behind = listener(proxy_protocol => 1);
+rejected('gone without the head of a proxy', $behind, '', 'gone', sub { $_[0]->finish_writing });
+rejected('gone with half of it', $behind, "PROXY TCP4 192.0.2.1 ", 'gone', sub { $_[0]->finish_writing });
+rejected('reset within it', $behind, "PROXY TCP4 ", qr/\Agone(?:: \w.*)?\z/, sub { my ($peer) = @_; settle(); $peer->hang_up(reset => 1) });
+
 # ---- time ----
 
 my @undecided;

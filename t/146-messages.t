@@ -79,6 +79,22 @@ my $conn = $pair->context->connect(url => 'ws://127.0.0.1:' . $raw->port, $event
 run_until(sub { $conn->is_connected }, 'our client');
 all_shapes('client', $raw->last_peer, $events);
 
+# Without on_message: all of them are read, checked and counted, and what follows is understood.
+{
+    my @pongs;
+    my $deaf = EV::Websockets::Context->new;
+    my $port = $deaf->listen(on_pong => sub { push @pongs, $_[1] });
+    my $one = RawPeer->connect($port)->upgrade;
+    my @shapes = shapes($one);
+    $one->put(join('', map { @$_[ 2 .. $#$_ ] } @shapes) . $one->make(PONG, 'at the end'));
+    run_until(sub { $pongs[-1] && $pongs[-1] eq 'at the end' }, 'messages that nobody wants are passed over');
+    my ($it) = $deaf->connections;
+    is($it->stats->{messages_received}, scalar @shapes, 'and counted');
+    $one->put($one->make(TEXT, "\xff", fin => 0) . $one->make(CONT, ''));
+    run_until(sub { $one->close_read }, 'bad UTF-8 among them');
+    is(($one->close_read)[0], 1007, 'is refused as ever');
+}
+
 # Many messages in few reads, from many peers at once: each connection has its
 # own, in order.
 {

@@ -40,6 +40,8 @@ my @plans = (
     # Ready, but then it is not.
     (map { ['whole', "$_=EAGAIN/2"] } qw(accept4 recv recvmsg send sendmsg read)),
     ['whole', 'recv=EAGAIN/3,recvmsg=EAGAIN/3,send=EAGAIN/3,sendmsg=EAGAIN/3'],
+    # What ends a TLS stream is the last that is sent, and alone: it meets one of these.
+    ['whole', 'send=EAGAIN/4'],
     # Few bytes at a time.
     (map { ['whole', "$_=short/2"] } qw(recv recvmsg send sendmsg)),
     ['whole', 'recv=short/2,recvmsg=short/3,send=short/3,sendmsg=short/2'],

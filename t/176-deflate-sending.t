@@ -193,4 +193,31 @@ for my $role (qw(server client)) {
     }
 }
 
+# A connection that takes its context over and is idle for some seconds gives its inflater back, but for the window: what
+# the peer refers to then is there, to the last octet of 32 KiB.
+{
+    my ($idle, @pairs) = (0);
+    EV::Websockets::on_log(sub { $idle++ if $_[2] eq 'IdleCodecs has run out' });
+    for my $role (qw(server client)) {
+        my $us = DeflatePeer->open(role => $role, deflate => {%open}, ext => $P);
+        push @pairs, [$role, $us, Deflate->new(takeover => 1)];
+    }
+    my $noise = join '', map { chr int rand 256 } 1 .. 32_000;
+    for my $pair (@pairs) {
+        my ($role, $us, $d) = @$pair;
+        $us->send_compressed(BINARY, $d->message($noise));
+        run_until(sub { $us->events->messages == 1 }, "$role: what there is to remember");
+    }
+    run_until(sub { $idle >= 2 * @pairs }, 'they are idle');
+    EV::Websockets::on_log(undef);
+    for my $pair (@pairs) {
+        my ($role, $us, $d) = @$pair;
+        my $again = $d->message($noise);
+        cmp_ok(length $again, '<', 2000, "$role: the same again, in few octets");
+        $us->send_compressed(BINARY, $again);
+        run_until(sub { $us->events->messages == 2 || $us->events->count('close') }, "$role: it arrives");
+        ok((($us->events->messages)[-1]) eq $noise, "$role: as it was");
+    }
+}
+
 finish();

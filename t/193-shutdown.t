@@ -141,6 +141,22 @@ sub raw {
     is($server->{events}->order, '', 'the server heard of nobody');
 }
 
+# In the middle of a request that on_request has yet to answer: it gets a 503, and the answer comes too late.
+{
+    my ($server, $done);
+    $server = server(on_request => sub {
+        $server->{context}->shutdown(timeout => 3600, cb => sub { $done = "cut $_[0]" });
+        return [ 200, [], ['too late'] ];
+    });
+    my $asks = RawPeer->connect($server->{port})->put("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    run_until(sub { $asks->eof }, 'a shutdown while a request is answered');
+    is($asks->status, 503, 'answers it itself');
+    unlike($asks->rest, qr/too late/, 'and nothing follows');
+    $asks->hang_up;
+    run_until(sub { $done }, 'it is over');
+    is($done, 'cut 0', 'and nobody was cut');
+}
+
 # Sockets that were adopted are no different.
 {
     my $listening = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 5) or die "listen: $!";

@@ -172,6 +172,30 @@ for my $takeover (0, 1) {
     is_deeply($crowd->got(2, 3), [ 'all', 'some', "\0" ], 'the third');
 }
 
+# The same for a topic. No test had ever asked for it: its subscribers as they are now get the message, between what
+# else they get; and it is no publication, which a topic would keep.
+{
+    my $crowd = Crowd->new(peers => 4);
+    my ($ctx, @conn) = ($crowd->ctx, $crowd->conns);
+    $ctx->topic('news', history => 10);
+    $_->subscribe('news') for @conn[ 0 .. 2 ];
+    $conn[2]->close;
+    my $before = $ctx->position('news');
+    is($ctx->broadcast('all', to => 'news'), 2, 'each subscriber that is open');
+    is($ctx->broadcast('nobody', to => 'olds'), 0, 'a topic that nobody has subscribed to');
+    is_deeply($ctx->position('news'), $before, 'the topic does not keep it');
+    is($ctx->publish('news', 'published'), 2, 'a publication');
+    is($ctx->broadcast('some', to => 'news', except => $conn[1]), 1, 'but for one');
+    is($ctx->broadcast($ctx->prepare("\0", binary => 1), to => 'news'), 2, 'a prepared one');
+    $conn[0]->unsubscribe('news');
+    is($ctx->broadcast('later', to => 'news'), 1, 'nor does one get it that has gone');
+    is_deeply($crowd->got(0, 4), [ 'all', 'published', 'some', "\0" ], 'the first');
+    is_deeply($crowd->got(1, 4), [ 'all', 'published', "\0", 'later' ], 'the second');
+    is_deeply($crowd->got(3, 0), [], 'who has not subscribed');
+    croaks_like(sub { $ctx->broadcast('x', to => '') }, qr/^broadcast: (?:topic|to) must be 1 to 65535 octets, not 0/, 'no topic');
+    croaks_like(sub { $ctx->broadcast('x', to => []) }, qr/^broadcast: (?:topic|to) must be a defined string/, 'a reference');
+}
+
 # max_send_queue counts, each connection's own way.
 {
     my $crowd = Crowd->new(peers => 1, listen => { max_send_queue => 1000, send_queue_policy => 'croak' });

@@ -63,6 +63,24 @@ use Test::More;
     croaks_like(sub { $conn->unsubscribe([]) }, qr/^unsubscribe: topic must be a defined string/, 'a reference');
 }
 
+# Very many topics, prepared messages and publications at once: tables grow, become small again, and lose nothing.
+{
+    my $crowd = Crowd->new(peers => 1);
+    my ($ctx, $conn) = ($crowd->ctx, $crowd->conn(0));
+    my @names = map { "topic $_" } 1 .. 2000;
+    $conn->subscribe($_) for @names;
+    my @prepared = map { $ctx->prepare("prepared $_") } 1 .. 2000;
+    is(scalar $ctx->topics, 2000, 'all topics are there');
+    $ctx->publish($names[$_], $prepared[$_]) for 0 .. $#names;
+    is_deeply($crowd->got(0, 2000), [ map { "prepared $_" } 1 .. 2000 ], 'each has its message');
+    $conn->unsubscribe($_) for @names[ 1 .. $#names - 1 ];
+    splice @prepared, 1, -1;
+    is_deeply([ sort $ctx->topics ], [ sort @names[ 0, -1 ] ], 'two are left');
+    $ctx->publish($names[0], $prepared[0]);
+    $ctx->publish($names[-1], $prepared[-1]);
+    is_deeply($crowd->got(0, 2), [ 'prepared 1', 'prepared 2000' ], 'and get what is theirs');
+}
+
 # Order: publications lie where they were made between everything else that a connection is sent.
 {
     my $crowd = Crowd->new(peers => 2);

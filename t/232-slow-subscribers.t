@@ -128,6 +128,57 @@ for my $how ('default', 'close', 'croak') {
     is_deeply(\@got, [ 1 .. @got ], "$how: and before it everything up to there");
 }
 
+# What is said to a slow one otherwise than by publishing ends it as well: a broadcast, and a prepared message that is sent.
+for my $how (qw(broadcast send)) {
+    my @errors;
+    my $crowd = Crowd->new(peers => 1, listen => { max_send_queue => 1000, on_error => sub { push @errors, $_[1] } });
+    my ($ctx, $conn) = ($crowd->ctx, $crowd->conn(0));
+    my $message = $ctx->prepare('x' x 600);
+    my $queue = sub { return $how eq 'send' ? $conn->send($message) : $ctx->broadcast($message, [$conn]) };
+    ok($queue->(), "$how: room for it") for 1, 2;
+    ok(!$queue->(), "$how: and then there is none");
+    run_until(sub { @errors && $crowd->peer(0)->close_read }, "$how: the end");
+    is_deeply(\@errors, ['send queue is full'], "$how: on_error says why");
+    is_deeply([ $crowd->peer(0)->close_read ], [ 1013, 'send queue is full' ], "$how: and so does the Close");
+    is(scalar $crowd->peer(0)->frames_of(TEXT), 2, "$how: behind what was queued");
+}
+
+# What waits for the end of a fragmented message counts towards the limit, and is dropped or ends the connection, too.
+for my $policy (qw(drop close)) {
+    my (@errors, $dropped);
+    my $crowd = Crowd->new(peers => 1, listen => {
+        max_send_queue => 1000, send_queue_policy => $policy,
+        on_error => sub { push @errors, $_[1] }, on_drop => sub { $dropped += $_[1] },
+    });
+    my ($ctx, $conn) = ($crowd->ctx, $crowd->conn(0));
+    $conn->send_fragment('first ', 0, 0);
+    is($ctx->broadcast('x' x 600, [$conn]), 1, "$policy: waits for the last fragment") for 1, 2;
+    is($ctx->broadcast('y' x 600, [$conn]), 0, "$policy: no room to wait");
+    if ($policy eq 'drop') {
+        $conn->send_fragment('last', 0, 1);
+        is_deeply($crowd->got(0, 4), [ 'first ', 'last', ('x' x 600) x 2 ], 'drop: the others come behind it');
+        is($dropped, 1, 'drop: on_drop tells of the one');
+    }
+    else {
+        run_until(sub { @errors && $crowd->peer(0)->eof }, 'close: the connection ends');
+        is_deeply(\@errors, ['send queue is full'], 'close: on_error says why');
+    }
+}
+
+# The rest of a message whose first fragment was dropped is dropped, and nothing may be sent in between.
+{
+    my $crowd = Crowd->new(peers => 1, listen => { max_send_queue => 1000, send_queue_policy => 'drop' });
+    my ($ctx, $conn) = ($crowd->ctx, $crowd->conn(0));
+    my $message = $ctx->prepare('between');
+    $conn->send('x' x 600) for 1, 2;
+    ok(!$conn->send_fragment('first ', 0, 0), 'a fragment is dropped');
+    croaks_like(sub { $conn->send($message) }, qr/fragmented message is in progress/, 'a prepared message is refused until');
+    $conn->send_fragment('last', 0, 1);
+    is(scalar @{ $crowd->got(0, 2) }, 2, 'what was queued arrives');
+    ok($conn->send($message), 'the message has ended');
+    is_deeply($crowd->got(0, 1), ['between'], 'and so the prepared one arrives');
+}
+
 # send_queue_policy 'drop' means drop_new; a topic can say something else, and a subscriber something else again.
 {
     my ($crowd, $slow, $number, $dropped) = stalled(listen => { send_queue_policy => 'drop' });

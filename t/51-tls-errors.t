@@ -19,13 +19,14 @@ $made->ca($_) for qw(ca other);
 $made->issue('good',  issuer => 'ca');
 $made->issue('named', issuer => 'ca', san => 'DNS:example.org,DNS:www.example.org');
 $made->issue('old',   issuer => 'ca', days => -1);
+$made->issue('young', issuer => 'ca', from => '20990101000000Z', to => '20991231000000Z');
 $made->issue('self',  issuer => 'self', san => 'IP:127.0.0.1', extensions => "basicConstraints=critical,CA:TRUE\n");
 $made->issue('alone', issuer => 'alone', extensions => "basicConstraints=critical,CA:FALSE\n");
 $made->issue('self_old', issuer => 'self_old', days => -1, extensions => "basicConstraints=critical,CA:TRUE\n");
 
 my $ca = $made->file('ca.pem');
 my $context = EV::Websockets::Context->new;
-my %port = map { $_ => $context->listen($made->listen_with($_)) } qw(good named old self alone self_old);
+my %port = map { $_ => $context->listen($made->listen_with($_)) } qw(good named old young self alone self_old);
 
 subtest 'who is believed' => sub {
     my $at = sub { "wss://$_[0]:$port{$_[1]}/" };
@@ -41,6 +42,7 @@ subtest 'who is believed' => sub {
     is outcome($context, $at->('127.0.0.1', 'named'), ssl_ca => $ca, ssl_server_name => 'www.example.org'), undef,
         'ssl_server_name is the name that counts';
     like outcome($context, $at->('127.0.0.1', 'old'), ssl_ca => $ca), qr/certificate expired/, 'expired';
+    like outcome($context, $at->('127.0.0.1', 'young'), ssl_ca => $ca), qr/certificate not valid yet/, 'too early';
     like outcome($context, $at->('127.0.0.1', 'good'), ssl_ca => $made->file('other.pem')), qr/unknown issuer/, 'another CA';
     like outcome($context, $at->('127.0.0.1', $_), ssl_ca => $ca), qr/unknown issuer/, "self-signed ($_)" for qw(self alone);
     is outcome($context, $at->('127.0.0.1', $_), ssl_ca => $made->file("$_.pem")), undef, "self-signed, and named as root ($_)"
@@ -77,6 +79,7 @@ $made->openssl(qw(pkey -in good.key -aes256 -passout pass:x -out locked.key));
 $made->openssl(qw(ec -in good.key -aes256 -passout pass:x -out locked_sec1.key));
 my $garbled = $made->write('garbled.pem', "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n");
 my $cut     = $made->write('cut.pem', "-----BEGIN CERTIFICATE-----\nMIIB\n");
+my $headless = $made->write('headless.pem', "-----BEGIN CERTIFICATE\nMIIB\n-----END CERTIFICATE-----\n");
 my $not_der = $made->write('not_der.pem', "-----BEGIN CERTIFICATE-----\nQUJDRA==\n-----END CERTIFICATE-----\n");
 my $bad_key = $made->write('bad.key', "-----BEGIN PRIVATE KEY-----\nQUJDRA==\n-----END PRIVATE KEY-----\n");
 my $empty   = $made->write('empty.pem', '');
@@ -92,6 +95,7 @@ my @unusable = (
     ['a certificate as key',  [ssl_cert => $cert, ssl_key => $cert], qr{ssl_key '.*good\.pem': there is no PEM private key}],
     ['no base64',             [ssl_cert => $garbled, ssl_key => $key], qr{ssl_cert '.*garbled\.pem': a PEM section is not base64}],
     ['a file that was cut',   [ssl_cert => $cut, ssl_key => $key], qr{ssl_cert '.*cut\.pem': a PEM section has no end}],
+    ['half a first line',     [ssl_cert => $headless, ssl_key => $key], qr{ssl_cert '.*headless\.pem': a PEM section has a malformed first line}],
     ['no DER',                [ssl_cert => $not_der, ssl_key => $key], qr{ssl_cert '.*not_der\.pem': certificate number 1 is malformed}],
     ['no key in the section', [ssl_cert => $cert, ssl_key => $bad_key], qr{ssl_key '.*bad\.key': .*parse}],
     ["another one's key",     [ssl_cert => $cert, ssl_key => $made->file('other.key')], qr{ssl_key '.*other\.key': the key does not belong to the certificate in ssl_cert '.*good\.pem'}],

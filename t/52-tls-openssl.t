@@ -25,6 +25,7 @@ $made->issue("server_$_", issuer => 'ca', kind => $_) for qw(ec rsa ed25519);
 $made->ca('middle', issuer => 'ca');
 $made->issue('below', issuer => 'middle');
 $made->issue('client', issuer => 'ca');
+$made->issue('self', issuer => 'self');
 my $ca = $made->file('ca.pem');
 
 # Upgrades, and says something both ways.
@@ -180,6 +181,21 @@ subtest 'versions, openssl as server' => sub {
         $peer->stop;
         run_until(sub { $client->count('close') }, 'the server is killed');
         is $client->last_of('close')->[0], 1006, '1006, without a Close';
+    }
+};
+
+# What a certificate says does not matter then, but that the peer has its key does, and each version asks in a way of its own.
+subtest 'ssl_verify => 0, openssl as server' => sub {
+    for my $version ('-tls1_2', '-tls1_3') {
+        my ($peer, $port) = OpenSSLPeer->server($made, 'self', $version);
+        my $context = EV::Websockets::Context->new;
+        my $client = Events->new;
+        my $conn = $context->connect(url => "wss://127.0.0.1:$port/", ssl_verify => 0, $client->handlers);
+        run_until(sub { defined $peer->{raw}->head || $client->count('error') }, "$version: a request");
+        is $client->count('error'), 0, 'no error' or diag $client->last_of('error')->[0];
+        $peer->{raw}->accept;
+        run_until(sub { $client->count('connect') }, 'connected');
+        $peer->stop;
     }
 };
 

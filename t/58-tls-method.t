@@ -123,6 +123,13 @@ subtest 'openssl at the other end' => sub {
         is $tls->{alpn}, 'http/1.1', 'ALPN';
         is $tls->{server_name}, 'localhost', 'name';
     }
+    for my $suite (qw(TLS_CHACHA20_POLY1305_SHA256 TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384)) {
+        my $pair = Pair->listen(listen => {%listen});
+        my $peer = OpenSSLPeer->client($made, $pair->port, $ca, '-ciphersuites', $suite);
+        $peer->raw->upgrade;
+        run_until(sub { $pair->server->count('connect') }, "$suite: connected") or next;
+        is $pair->server->conn->tls->{cipher}, $suite, 'is named as the standard does';
+    }
 };
 
 # [error, ALPN of the client, ALPN of the server]

@@ -61,11 +61,6 @@ impl Prepared {
         })
     }
 
-    /// Whether it is binary, or else text.
-    pub fn is_binary(&self) -> bool {
-        self.is_binary
-    }
-
     /// The message.
     pub fn payload(&self) -> &[u8] {
         &self.plain[self.header..]

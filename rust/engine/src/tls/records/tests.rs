@@ -210,6 +210,26 @@ fn close_notify_goes_both_ways_once() {
     assert!(pair.tls.has_ended() && pair.tls.take_failure().is_none());
 }
 
+/// The last record of a closed connection was taken by the kernel, and then there is no room for what says that it is
+/// the last: it is said once there is, and once.
+#[test]
+fn close_notify_waits_for_room() {
+    let mut pair = Pair::new(&TLS13, 100);
+    let mut filled = 0;
+    while let Ok(count) = pair.ours.write(&[0; 1000]) {
+        filled += count;
+    }
+    assert!(!pair.tls.notify_end(pair.ours.as_fd()));
+    assert!(!pair.tls.notify_end(pair.ours.as_fd()), "still no room");
+    pair.theirs.read_exact(&mut vec![0; filled]).unwrap();
+    assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    pair.client.read_tls(&mut pair.theirs).unwrap();
+    let state = pair.client.process_new_packets().unwrap();
+    assert!(state.peer_has_closed());
+    assert_eq!(pair.tls.unsent.capacity(), 0, "nothing is kept");
+}
+
 #[test]
 fn a_forged_record_ends_the_session_with_an_alert() {
     let mut pair = Pair::new(&TLS13, 100);
