@@ -14,6 +14,7 @@ use EV;
 use EV::Websockets;
 use EV::Websockets::Backplane;
 use Events;
+use InChild;
 use OwnRedis;
 use Run;
 use Scalar::Util qw(weaken);
@@ -320,6 +321,16 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
     croaks_like { $context->publish('t', 'x', frame => sub { }) } qr/\Apublish: a frame of one message needs local => 1/, 'a frame of one message';
     croaks_like { $context->publish('t', $context->prepare('x')) } qr/\Apublish: a message that is prepared is for this process alone/, 'a prepared message';
     croaks_like { $context->publish('t', 'x', key => 'k' x 70_000) } qr/\Apublish: the key must have at most 65535 octets/, 'a long key';
+}
+
+# A child that lets go of its copy. The bug: it ended its parent's connection to Redis, of which it had the socket.
+for my $client (grep { $_ ne 'OwnRedis' } Cluster::clients()) {
+    my $node = node($client);
+    run_until(sub { happened($node, 'up') }, "$client: up");
+    in_child("$client: a child drops its copy", sub { delete @$node{qw(backplane context)}; 1 });
+    settle();
+    is(happened($node, 'down'), 0, "$client: its parent's connection is there still");
+    $node->{backplane}->close;
 }
 
 finish();

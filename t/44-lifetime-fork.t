@@ -8,6 +8,7 @@ use Test::More;
 use EV;
 use EV::Websockets;
 use HttpPeer;
+use InChild;
 use Pair;
 use POSIX ();
 use RawPeer;
@@ -15,33 +16,6 @@ use Run;
 
 # fork(2) with open connections. What the child does to its copies must not be
 # seen on the wire: they are the parent's.
-
-# Runs $code in a child; its true value is the child's success. The child
-# leaves by _exit, or by exit when $how says so: then its objects are destroyed.
-sub in_child {
-    my ($name, $code, $how) = @_;
-    pipe my $in, my $out or die "pipe: $!";
-    my $pid = fork;
-    die "fork: $!" unless defined $pid;
-    if (!$pid) {
-        close $in;
-        # Of the harness only the end is the child's, and that without a word.
-        Test::More->builder->no_ending(1);
-        open STDERR, '>&', $out;
-        alarm 60;
-        my $fine = eval { $code->() };
-        print STDERR $@ if $@;
-        $how && $how eq 'exit' ? exit($fine ? 0 : 1) : POSIX::_exit($fine ? 0 : 1);
-    }
-    close $out;
-    # The parent does not run its loop meanwhile: what the child writes to a
-    # shared socket stays there to be found.
-    my $said = do { local $/; <$in> };
-    waitpid $pid, 0;
-    is $?, 0, "$name: the child succeeds";
-    is $said, '', "$name: and prints nothing";
-    return;
-}
 
 # Both sides of the pair go on as if nothing had been.
 sub goes_on {

@@ -12,11 +12,6 @@ our $VERSION = '0.11';
 
 XSLoader::load('EV::Websockets', $VERSION);
 
-# perl asks these: a new thread gets none of the objects.
-sub EV::Websockets::Context::CLONE_SKIP    { return 1 }
-sub EV::Websockets::Connection::CLONE_SKIP { return 1 }
-sub EV::Websockets::Handshake::CLONE_SKIP  { return 1 }
-
 # The XS code calls the functions that follow, and those in EV::Websockets::Options, for what
 # Perl says in fewer words.
 
@@ -398,8 +393,9 @@ processors. All signals are blocked in these threads. Your callbacks always run 
 that runs the loop. A program that connects to addresses, and never has more than four
 handshakes at a time, has one thread.
 
-With Perl's own threads, contexts and connections belong to the thread that made
-them. They are not copied into new threads.
+With Perl's own threads, contexts, connections and all other objects of this module belong to the
+thread that made them. What a new thread gets of them are copies that lead nowhere: their methods
+croak as those of a destroyed object do.
 
 =head1 SECURITY
 

@@ -18,7 +18,7 @@ use constant LAST_CHECK  => 0.05;
 
 sub new {
     my ($class, %args) = @_;
-    return bless { at => \%args, attempt => 0 }, $class;
+    return bless { at => \%args, attempt => 0, process => $$ }, $class;
 }
 
 sub connect {
@@ -203,6 +203,8 @@ sub disconnect {
 sub DESTROY {
     my ($self) = @_;
     return if defined ${^GLOBAL_PHASE} && ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    # In a forked process it is its parent's connection that would end.
+    return if $self->{process} != $$;
     local ($@, $!);
     $self->disconnect;
     return;
