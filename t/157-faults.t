@@ -80,6 +80,19 @@ for my $plan (@plans) {
 }
 note sprintf '%.1f s of CPU', $seconds;
 
+# One message for many: of a topic with a history everyone gets each message, whatever breaks.
+for my $plan (@ARGV ? () : (
+    ['whole', ''],
+    (map { ['whole', $_] } 'send=EINTR/2,sendmsg=EINTR/2', 'send=EAGAIN/2', 'sendmsg=EAGAIN/2', 'send=short/2', 'sendmsg=short/2',
+        'send=short/2,sendmsg=short/2,recv=short/3', 'send=EAGAIN/3,sendmsg=short/3'),
+    (map { ['may_break', "send=$_/200,sendmsg=$_/200"] } qw(EPIPE ECONNRESET ENOBUFS ENOMEM ETIMEDOUT)),
+    ['may_break', 'sendmsg=EPIPE/50'], ['may_break', 'sendmsg=ECONNRESET/300,send=short/3'], ['may_break', 'recv=ECONNRESET/200,recvmsg=ECONNRESET/200'],
+    ['may_break', 'all=ENOMEM/300'],
+)) {
+    my ($outcome, $faults) = @$plan;
+    subtest "published: " . ($faults || 'no fault') => sub { publish($outcome, $faults) };
+}
+
 # A listener that is stopped takes those who wait already. It took a batch in which an accept had failed for the last.
 if (!@ARGV) {
     local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, 'accept4=ECONNABORTED/2', $seed);
@@ -151,5 +164,25 @@ sub try {
     $seconds += $got{seconds} || 0;
     note join ' ', map { "$_=$got{$_}" } sort keys %got;
     note join ' ', map { "$_=$calls{$_}" } grep { $calls{$_} } sort keys %calls;
+    return;
+}
+
+sub publish {
+    my ($outcome, $faults) = @_;
+    my ($subscribers, $messages) = (12, 60);
+    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, $faults, $seed);
+    alarm 0;
+    my $run = run_program(60, '-MFaultyFanout', '-e', 'FaultyFanout::run(@ARGV)', $subscribers, $messages);
+    alarm 170;
+    my %got = $run->{out} =~ /^(\w+) ([\d.]+)$/mg;
+    ok(!$run->{timed_out}, 'it ends');
+    is($run->{status}, 0, 'with status 0');
+    is($run->{err}, '', 'nothing on STDERR');
+    is(join('', grep { /\Awrong/ } $run->{out} =~ /^(.*\n)/mg), '', 'nothing is wrong');
+    is($got{whole}, $subscribers, 'everyone has got to the end');
+    is($got{kept}, $subscribers * $messages, 'with every message, once');
+    is($got{broken} + $got{refused}, 0, 'nobody had to come back') if $outcome eq 'whole';
+    cmp_ok($got{turns} || 0, '<', 30_000, 'turns of the loop');
+    note join ' ', map { "$_=$got{$_}" } sort keys %got;
     return;
 }
