@@ -279,7 +279,8 @@ mod tests {
             "11112222333344445\r\n",
             &long,
         ] {
-            for step in [1, input.len()] {
+            let least = if cfg!(miri) { 1 + input.len() / 100 } else { 1 };
+            for step in [least, input.len()] {
                 let padded = format!("{input}{}", "\r\n".repeat(2));
                 assert_eq!(
                     read(&Body::chunked(), padded.as_bytes(), step),
@@ -306,6 +307,9 @@ mod tests {
         assert_eq!(Body::chunked().take(&mut begun.clone()), Ok(false));
         begun.push(b'e');
         assert!(Body::chunked().take(&mut begun).is_err());
+        if cfg!(miri) {
+            return;
+        }
         let most = MAX_BODY * ENCODED_TIMES;
         let chunks = format!("1;{}\r\nx\r\n", "e".repeat(1000)).repeat(most / 1007);
         let end = "0\r\n\r\n";
@@ -324,6 +328,9 @@ mod tests {
     #[test]
     fn too_much_is_refused_before_it_is_there() {
         assert_eq!(read(&Body::chunked(), b"10001\r\n", 1), Err(413));
+        if cfg!(miri) {
+            return;
+        }
         let all = format!("10000\r\n{}\r\n", "x".repeat(MAX_BODY));
         let one_more = format!("{all}1\r\n");
         assert_eq!(read(&Body::chunked(), one_more.as_bytes(), 4096), Err(413));
