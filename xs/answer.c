@@ -26,6 +26,7 @@ HV *ws_event_headers(pTHX_ ws_context *ctx, const evws_event *event)
     evws_header header;
     size_t i;
 
+    hv_ksplit(hash, (IV)(2 * event->header_count)); /* It does not grow while it is filled. */
     for (i = 0; i < event->header_count; i++)
         if (evws_event_header(ctx->engine, i, &header))
             (void)hv_store(hash, WS_TEXT(header.name), (I32)header.name.length, ws_peer_sv(aTHX_ header.value), 0);

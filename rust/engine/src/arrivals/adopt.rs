@@ -99,7 +99,7 @@ impl Arrivals {
         let settings = options.upgrade.settings.clone();
         let policy = Rc::new(options.upgrade.policy(allowed));
         let received = AlreadyRead {
-            request,
+            request: request.map(Box::new),
             input: options.initial_data,
             door: Door::of(&policy, sys::peer_address(fd.as_fd())),
         };
@@ -141,8 +141,7 @@ impl Arrivals {
         };
         let listener = None;
         shared.outbox.push(Event::Connect { id, listener });
-        self.arrived
-            .push((id, Arrived::Upgraded(Box::new(upgraded))));
+        self.arrived.push((id, Arrived::Upgraded(upgraded)));
         id
     }
 }

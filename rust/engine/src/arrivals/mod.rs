@@ -67,7 +67,7 @@ enum Arrival {
 /// What has become of a connection that was on its way.
 pub enum Arrived {
     /// Its upgrade is done.
-    Upgraded(Box<Upgraded>),
+    Upgraded(Upgraded),
     /// It was answered without an upgrade.
     Answered {
         /// Its socket, whose stream we have ended.
@@ -150,10 +150,10 @@ impl Arrivals {
         found.map(|(&id, _)| id).collect()
     }
 
-    /// Takes what has become of connections since the last time.
+    /// Takes what has become of one connection after the other.
     #[inline]
-    pub fn take_arrived(&mut self) -> Vec<(Id, Arrived)> {
-        std::mem::take(&mut self.arrived)
+    pub fn take_arrived(&mut self) -> Option<(Id, Arrived)> {
+        self.arrived.pop()
     }
 
     /// A connection is given up that its program does not know as open: the event that says so has

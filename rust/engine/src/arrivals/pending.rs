@@ -257,8 +257,7 @@ impl Arrivals {
         shared
             .outbox
             .push_with(Event::Connect { id, listener }, data);
-        self.arrived
-            .push((id, Arrived::Upgraded(Box::new(upgraded))));
+        self.arrived.push((id, Arrived::Upgraded(upgraded)));
         self.leave_listener(listener, shared);
     }
 

@@ -82,9 +82,9 @@ impl Context {
             outbox: &mut self.outbox,
         };
         let result = act(&mut self.arrivals, shared);
-        for (id, arrived) in self.arrivals.take_arrived() {
+        while let Some((id, arrived)) = self.arrivals.take_arrived() {
             match arrived {
-                Arrived::Upgraded(upgraded) => self.traffic.add(id, *upgraded, &mut self.reactor),
+                Arrived::Upgraded(upgraded) => self.traffic.add(id, upgraded, &mut self.reactor),
                 Arrived::Answered { fd, is_shared } => {
                     let reactor = &mut self.reactor;
                     self.traffic.add_answered(id, fd, is_shared, reactor);
@@ -149,8 +149,6 @@ impl Context {
         if !self.outbox.is_empty() || self.traffic.is_busy() || self.shutdown_is_over() {
             return Some(Duration::ZERO);
         }
-        // Not from when this turn began: it may have taken long.
-        self.reactor.clock().begin_turn();
         self.reactor.until_due()
     }
 

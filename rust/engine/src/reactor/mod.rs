@@ -5,6 +5,7 @@ mod clock;
 mod departures;
 mod timers;
 
+use std::cell::Cell;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Reactor {
     touched: Vec<Id>,
     departures: Departures,
     timers: Timers,
+    /// The time that the caller waits for, to be told of it by [`pop_due`](Self::pop_due).
+    awaited: Cell<Option<Time>>,
     /// The timers of the context itself.
     own: TimerList,
     clock: Clock,
@@ -310,6 +313,7 @@ impl Reactor {
 
     /// Takes the next timer that has run out.
     pub fn pop_due(&mut self) -> Option<(Id, Timer)> {
+        self.awaited.set(None);
         let now = self.clock.now();
         let Reactor {
             slots, timers, own, ..
@@ -326,9 +330,15 @@ impl Reactor {
         None
     }
 
-    /// Time until timers are to be looked at; `None`: none runs.
+    /// Time until timers are to be looked at; `None`: none runs. Counted from when this turn began, if the caller waits
+    /// for an earlier time already; otherwise from now, since the turn may have taken long.
     pub fn until_due(&self) -> Option<Duration> {
-        self.timers.until_first(&self.clock)
+        let at = self.timers.first_time();
+        if at.is_none() || self.awaited.get().is_none_or(|awaited| at < Some(awaited)) {
+            self.clock.begin_turn();
+            self.awaited.set(at);
+        }
+        Some(self.clock.until(at?))
     }
 }
 
@@ -413,7 +423,10 @@ mod tests {
         reactor.start(id, Timer::Pongs, Some(Duration::MAX));
         assert_eq!(reactor.remaining(id, Timer::Pongs), None);
         assert_eq!(reactor.remaining(id, Timer::Closing), Some(2 * second));
-        assert_eq!(reactor.until_due(), Some(second));
+        let until = reactor.until_due().unwrap();
+        assert!(until <= second);
+        // The clock is not read again for who waits for that already.
+        assert_eq!(reactor.until_due(), Some(until));
         assert_eq!(reactor.pop_due(), None);
         reactor.advance(2 * second);
         assert_eq!(reactor.pop_due(), Some((CONTEXT, Timer::Shutdown)));

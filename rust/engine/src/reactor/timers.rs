@@ -7,9 +7,8 @@
 
 use std::collections::BTreeSet;
 use std::slice;
-use std::time::Duration;
 
-use super::{Clock, Time};
+use super::Time;
 use crate::event::Id;
 
 /// What a timer is for.
@@ -248,16 +247,16 @@ impl Timers {
         false
     }
 
-    /// Time until the first stands to be looked at.
-    pub fn until_first(&self, clock: &Clock) -> Option<Duration> {
-        let place = self.queue.first()?;
-        Some(clock.until(place.time()))
+    /// The time when the first stands to be looked at.
+    pub fn first_time(&self) -> Option<Time> {
+        self.queue.first().map(|place| place.time())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -25,7 +25,7 @@ pub use socket::{
     shutdown_write, take_error, unacknowledged, UNIX_PATH_MAX,
 };
 pub use thread::{process_id, with_signals_blocked};
-pub use transfer::{receive, receive_two, send_gathered, MAX_GATHERED};
+pub use transfer::{receive, receive_into, receive_two, send_gathered, MAX_GATHERED};
 pub use wakeup::{drain_wakeup, wake, wakeup_pair};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

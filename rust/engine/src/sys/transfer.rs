@@ -5,6 +5,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use tokio::io::ReadBuf;
+
 /// The most buffers that one gathered write takes.
 pub const MAX_GATHERED: usize = 64;
 
@@ -30,6 +32,27 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let (start, length) = (buffer.as_mut_ptr().cast(), buffer.len());
     // SAFETY: the pointer and length are those of a live, writable slice.
     retry(|| unsafe { libc::recv(fd.as_raw_fd(), start, length, libc::MSG_DONTWAIT) })
+}
+
+/// Reads at most `most` bytes into the free part of a buffer, which need not be filled with zeros for that. Returns how many
+/// there were.
+///
+/// # Errors
+/// The errors of recv(2).
+pub fn receive_into(
+    fd: BorrowedFd<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: usize,
+) -> io::Result<usize> {
+    // SAFETY: nothing but recv writes there, and it takes nothing out of what was filled before.
+    let free = unsafe { buffer.unfilled_mut() };
+    let (start, length) = (free.as_mut_ptr().cast(), free.len().min(most));
+    // SAFETY: the pointer and length are those of a live, writable slice.
+    let count = retry(|| unsafe { libc::recv(fd.as_raw_fd(), start, length, libc::MSG_DONTWAIT) })?;
+    // SAFETY: recv has written so many bytes.
+    unsafe { buffer.assume_init(count) };
+    buffer.advance(count);
+    Ok(count)
 }
 
 /// Reads first into at most `wanted` bytes of the spare capacity of `first`, which grows by what

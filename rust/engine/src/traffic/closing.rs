@@ -99,12 +99,7 @@ impl Traffic {
         if code == 1006 {
             change(&self.log, link, LinkState::die);
         }
-        for timer in [Timer::Closing, Timer::ClosingLimit]
-            .into_iter()
-            .chain(LIVING)
-        {
-            shared.reactor.stop(id, timer);
-        }
+        shared.reactor.stop_all(id);
         self.leave_topics(id, shared.reactor);
         shared.outbox.push(Event::Close { id, code });
         shared.reactor.touch(id);

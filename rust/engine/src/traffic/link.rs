@@ -96,15 +96,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// An idle connection whose upgrade is done.
-    pub fn new(id: Id, fd: OwnedFd, role: Role, settings: &Settings) -> Self {
+    /// An idle connection whose upgrade is done, in the place where it stays.
+    pub fn new(id: Id, fd: OwnedFd, role: Role, settings: &Settings) -> Box<Self> {
         let config = Config {
             role,
             max_message_size: settings.max_message_size,
             max_fragments: settings.limits.max_fragments,
             validate_utf8: settings.validate_utf8,
         };
-        Link {
+        Box::new(Link {
             id,
             fd,
             tls: None,
@@ -134,7 +134,7 @@ impl Link {
             is_dropping: false,
             dropped: 0,
             subscriber: None,
-        }
+        })
     }
 
     /// The negotiated subprotocol.
@@ -302,12 +302,12 @@ pub struct Links {
 
 impl Links {
     /// Adds one, whose slot holds no other.
-    pub fn insert(&mut self, link: Link) {
+    pub fn insert(&mut self, link: Box<Link>) {
         let index = index(link.id);
         if index >= self.table.len() {
             self.table.resize_with(index + 1, || None);
         }
-        self.table[index] = Some(Box::new(link));
+        self.table[index] = Some(link);
         self.count += 1;
     }
 
@@ -326,14 +326,14 @@ impl Links {
     }
 
     /// Takes one out.
-    pub fn remove(&mut self, id: Id) -> Option<Link> {
+    pub fn remove(&mut self, id: Id) -> Option<Box<Link>> {
         self.get(id)?;
         let link = self.table[index(id)].take()?;
         self.count -= 1;
         if self.count == 0 {
             self.table = Vec::new();
         }
-        Some(*link)
+        Some(link)
     }
 
     /// How many there are.
@@ -352,9 +352,9 @@ impl Links {
     }
 
     /// Takes all of them out.
-    pub fn drain(&mut self) -> impl Iterator<Item = Link> {
+    pub fn drain(&mut self) -> impl Iterator<Item = Box<Link>> {
         self.count = 0;
         let table = std::mem::take(&mut self.table);
-        table.into_iter().flatten().map(|link| *link)
+        table.into_iter().flatten()
     }
 }

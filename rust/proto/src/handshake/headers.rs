@@ -106,34 +106,41 @@ pub(crate) fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// The spelling of a header's name that programs see: each word with a capital, the rest small, except for
 /// names that are registered otherwise.
 pub fn canonical_name(name: &str) -> String {
-    const WHOLE: [&str; 3] = ["ETag", "TE", "DNT"];
-    const WORDS: [&str; 2] = ["WebSocket", "WWW"];
-    if let Some(known) = WHOLE.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+    const KNOWN: [&str; 10] = [
+        "Host",
+        "Upgrade",
+        "Connection",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Extensions",
+        "Sec-WebSocket-Protocol",
+        "ETag",
+        "TE",
+        "DNT",
+    ];
+    const WORDS: [&[u8]; 2] = [b"WebSocket", b"WWW"];
+    if let Some(known) = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(name)) {
         return (*known).to_owned();
     }
-    let mut canonical = String::with_capacity(name.len());
-    for (index, word) in name.split('-').enumerate() {
-        if index > 0 {
-            canonical.push('-');
-        }
+    let mut canonical = name.to_ascii_lowercase().into_bytes();
+    for word in canonical.split_mut(|byte| *byte == b'-') {
         match WORDS.iter().find(|known| known.eq_ignore_ascii_case(word)) {
-            Some(known) => canonical.push_str(known),
+            Some(known) => word.copy_from_slice(known),
             None => {
-                let start = canonical.len();
-                canonical.push_str(word);
-                let word = &mut canonical[start..];
-                word.make_ascii_lowercase();
-                if let Some(first) = word.get_mut(..1) {
+                if let Some(first) = word.first_mut() {
                     first.make_ascii_uppercase();
                 }
             }
         }
     }
-    canonical
+    String::from_utf8(canonical).expect("only letters of ASCII have changed")
 }
 
 /// Adds the headers of a parsed head to `view`.
-pub(crate) fn add_to_view(view: &mut Headers, parsed: &[Header<'_>]) {
+pub(crate) fn add_to_view<'a>(
+    view: &mut Headers,
+    parsed: impl IntoIterator<Item = &'a Header<'a>>,
+) {
     for header in parsed {
         let name = canonical_name(header.name);
         match view.iter_mut().find(|(seen, _)| *seen == name) {

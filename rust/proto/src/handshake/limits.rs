@@ -1,6 +1,8 @@
 //! How large an HTTP head may be.
 
-use httparse::{Header, EMPTY_HEADER};
+use std::mem::MaybeUninit;
+
+use httparse::Header;
 
 /// Headers that are read without memory of their own.
 const FEW: usize = 100;
@@ -30,14 +32,14 @@ impl HeadLimits {
         self,
         length: usize,
         few: &'h mut FewHeaders<'b>,
-        many: &'h mut Vec<Header<'b>>,
-    ) -> &'h mut [Header<'b>] {
+        many: &'h mut Vec<MaybeUninit<Header<'b>>>,
+    ) -> &'h mut [MaybeUninit<Header<'b>>] {
         // None is shorter than a letter, a colon and the end of the line; one may have begun.
         let count = self.headers.min(length / 3 + 2);
         match few.0.get_mut(..count) {
             Some(places) => places,
             None => {
-                many.resize(count, EMPTY_HEADER);
+                many.resize_with(count, MaybeUninit::uninit);
                 many
             }
         }
@@ -45,11 +47,11 @@ impl HeadLimits {
 }
 
 /// Places for the headers of nearly every head.
-pub(super) struct FewHeaders<'b>([Header<'b>; FEW]);
+pub(super) struct FewHeaders<'b>([MaybeUninit<Header<'b>>; FEW]);
 
 impl FewHeaders<'_> {
     pub(super) fn new() -> Self {
-        FewHeaders([EMPTY_HEADER; FEW])
+        FewHeaders([const { MaybeUninit::uninit() }; FEW])
     }
 }
 

@@ -36,7 +36,7 @@ impl UpgradeRefusal {
     pub fn parse(buf: &[u8], limits: HeadLimits) -> Option<(usize, UpgradeRefusal)> {
         let found = final_response(buf, limits, true, |parsed, end| {
             let mut headers = Headers::new();
-            add_to_view(&mut headers, parsed.headers);
+            add_to_view(&mut headers, parsed.headers.iter());
             let refusal = UpgradeRefusal {
                 status: parsed.code.unwrap_or(0),
                 headers,

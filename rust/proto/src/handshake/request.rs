@@ -44,8 +44,9 @@ pub(crate) fn parse_head<T>(
     // Nothing beyond is looked at: whether it has come already must not make a difference.
     let head = &buf[..buf.len().min(limits.size)];
     let (mut few, mut many) = (FewHeaders::new(), Vec::new());
-    let mut parsed = httparse::Request::new(limits.places(head.len(), &mut few, &mut many));
-    let length = match parsed.parse(head) {
+    let places = limits.places(head.len(), &mut few, &mut many);
+    let mut parsed = httparse::Request::new(&mut []);
+    let length = match parsed.parse_with_uninit_headers(head, places) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if buf.len() < limits.size => return Ok(None),
         Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Err(Rejection::new(431)),
@@ -61,7 +62,7 @@ pub fn readable_headers(buf: &[u8], limits: HeadLimits) -> Headers {
         let whole = target_view(parsed.path.unwrap_or(""), parsed.headers);
         Ok(whole.unwrap_or_else(|_| {
             let mut view = Headers::new();
-            add_to_view(&mut view, parsed.headers);
+            add_to_view(&mut view, parsed.headers.iter());
             view
         }))
     });

@@ -4,7 +4,7 @@ use super::extensions::{check_choice, ExtensionError, Negotiated};
 use super::headers::{add_to_view, has_token, joined, lossy, values};
 use super::limits::FewHeaders;
 use super::{accept_key, ClientRequest, HeadLimits, Headers};
-use httparse::{Error, Status};
+use httparse::{Error, ParserConfig, Status};
 
 /// Bytes of something unexpected that are shown.
 const MAX_SHOWN: usize = 80;
@@ -101,8 +101,11 @@ pub(crate) fn final_response<T>(
         // Nothing beyond the limit is looked at: whether it has come already must not make a difference.
         let rest = &buf[start..buf.len().min(limits.size)];
         let (mut few, mut many) = (FewHeaders::new(), Vec::new());
-        let mut parsed = httparse::Response::new(limits.places(rest.len(), &mut few, &mut many));
-        let end = match parsed.parse(rest) {
+        let places = limits.places(rest.len(), &mut few, &mut many);
+        let mut parsed = httparse::Response::new(&mut []);
+        let read =
+            ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, rest, places);
+        let end = match read {
             Ok(Status::Complete(length)) => start + length,
             Ok(Status::Partial) if buf.len() < limits.size => return Ok(None),
             Ok(Status::Partial) => return Err(UpgradeResponseError::TooLarge(limits.size)),

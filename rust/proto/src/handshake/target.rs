@@ -55,12 +55,8 @@ pub(crate) fn target_view(target: &str, headers: &[Header<'_>]) -> Result<Header
     // Our own entries speak about the request line, and a peer must not be able to change what they say.
     let is_ours =
         |name: &str| name.eq_ignore_ascii_case("Path") || name.eq_ignore_ascii_case("Query");
-    let theirs: Vec<_> = headers
-        .iter()
-        .filter(|header| !is_ours(header.name))
-        .copied()
-        .collect();
-    add_to_view(&mut view, &theirs);
+    let theirs = headers.iter().filter(|header| !is_ours(header.name));
+    add_to_view(&mut view, theirs);
     Ok(view)
 }
 

@@ -6,10 +6,9 @@ use evws_proto::forwarded::{self, FieldError, Peer, ProxyHead, Trusted};
 use evws_proto::handshake::{Headers, Rejection};
 use evws_proto::http::HttpResponse;
 
-use super::mailbox::Mailbox;
+use super::mailbox::Elapsed;
 use super::rejected::Rejected;
-use super::server::{Policy, Server};
-use super::stream::Stream;
+use super::server::{Policy, Seldom, Server};
 use super::{read_more, EstablishError};
 use crate::event::RejectCause;
 use crate::guest::{Full, Guest};
@@ -93,51 +92,51 @@ impl Door {
     }
 }
 
-/// Reads the head of the PROXY protocol from the front of the stream, and leaves what follows it in `input`.
-pub(super) async fn read_proxy_head(
-    stream: &mut Stream,
-    mailbox: &Mailbox,
-    policy: &Policy,
-    input: &mut Vec<u8>,
-    door: &mut Door,
-) -> Result<(), Rejected> {
-    let is_required = policy.proxy_heads == ProxyHeads::Required;
-    let believes = |trusted: &Trusted| trusted.has(door.peer);
-    let is_believed = policy.trusted.as_ref().is_none_or(believes);
-    if is_required && !is_believed {
-        return Err(Rejected::proxy("the client is no trusted proxy"));
-    }
-    let (length, head) = loop {
-        match forwarded::parse_head(input) {
-            Ok(Some(found)) => break found,
-            Ok(None) => {}
-            Err(error) => return Err(Rejected::proxy(&error.to_string())),
-        }
-        match read_more(stream, input).await {
-            Ok(1..) => {}
-            Ok(0) => return Err(Rejected::gone(None)),
-            Err(error) => return Err(Rejected::gone(Some(error))),
-        }
-    };
-    match head {
-        ProxyHead::Absent if is_required => return Err(Rejected::proxy("there is no head")),
-        ProxyHead::Absent => {}
-        _ if !is_believed => return Err(Rejected::proxy("the client is no trusted proxy")),
-        // The real connection counts, as the PROXY protocol says.
-        ProxyHead::Local => door.is_nameless = true,
-        ProxyHead::Client(peer) => {
-            mailbox.log(format_args!("PROXY: the client is {peer}"));
-            door.peer = peer;
-            door.guest.claimed = Some(peer);
-            mailbox.claimed.set(Some(peer));
-        }
-    }
-    input.drain(..length);
-    door.arrive(policy);
-    Ok(())
-}
-
 impl Server {
+    /// Reads the head of the PROXY protocol from the front of the stream, and leaves what follows it in `input`.
+    pub(super) async fn read_proxy_head(&mut self) -> Result<(), EstablishError> {
+        let is_required = self.policy.proxy_heads == ProxyHeads::Required;
+        let believes = |trusted: &Trusted| trusted.has(self.door.peer);
+        let is_believed = self.policy.trusted.as_ref().is_none_or(believes);
+        let untrusted = || Rejected::proxy("the client is no trusted proxy");
+        if is_required && !is_believed {
+            return Err(untrusted().into());
+        }
+        let (length, head) = loop {
+            match forwarded::parse_head(&self.input) {
+                Ok(Some(found)) => break found,
+                Ok(None) => {}
+                Err(error) => return Err(Rejected::proxy(&error.to_string()).into()),
+            }
+            let read = read_more(&mut self.socket, &mut self.input);
+            match self.mailbox.in_time(read).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => return Err(Rejected::gone(None).into()),
+                Ok(Err(error)) => return Err(Rejected::gone(Some(error)).into()),
+                Err(Elapsed) => return Err(Rejected::late().into()),
+            }
+        };
+        match head {
+            ProxyHead::Absent if is_required => {
+                return Err(Rejected::proxy("there is no head").into())
+            }
+            ProxyHead::Absent => {}
+            _ if !is_believed => return Err(untrusted().into()),
+            // The real connection counts, as the PROXY protocol says.
+            ProxyHead::Local => self.door.is_nameless = true,
+            ProxyHead::Client(peer) => {
+                self.mailbox
+                    .log(format_args!("PROXY: the client is {peer}"));
+                self.door.peer = peer;
+                self.door.guest.claimed = Some(peer);
+                self.mailbox.claimed.set(Some(peer));
+            }
+        }
+        self.input.drain(..length);
+        self.door.arrive(&self.policy);
+        Ok(())
+    }
+
     /// The request was answered. The next one on the same connection may be another client's.
     pub(super) fn forget_client(&mut self) {
         if self.door.believes_headers(&self.policy).is_some() {
@@ -170,23 +169,17 @@ impl Server {
         let mut response = HttpResponse::from(rejection);
         let retry = ("Retry-After".to_owned(), RETRY_AFTER.into());
         response.headers.push(retry);
-        let encoded = response.encode_last();
-        self.mailbox.log_head("sent", &encoded);
-        self.write(&encoded).await?;
         let rejected = Rejected::refused(RejectCause::Limit, &rejection.to_string());
-        self.end(rejected).await
+        self.end_with(response.encode_last(), rejected).await
     }
 
-    async fn refuse_forwarded<T>(&mut self, error: FieldError) -> Result<T, EstablishError> {
+    fn refuse_forwarded<T>(&mut self, error: FieldError) -> Seldom<'_, T> {
         let text = match error {
             FieldError::Different => "X-Forwarded-For and Forwarded name different clients.",
             FieldError::Malformed(_) => "What a proxy says about its client is malformed.",
         };
         let rejection = Rejection { status: 400, text };
-        let encoded = rejection.encode();
-        self.mailbox.log_head("sent", &encoded);
-        self.write(&encoded).await?;
         let rejected = Rejected::refused(RejectCause::Proxy, &rejection.to_string());
-        self.end(rejected).await
+        self.end_with(rejection.encode(), rejected)
     }
 }

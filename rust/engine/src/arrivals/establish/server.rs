@@ -13,17 +13,18 @@ use std::time::Duration;
 use evws_proto::deflate;
 use evws_proto::forwarded::Trusted;
 use evws_proto::handshake::{
-    self, HeadLimits, Headers, Host, Hosts, Origins, Rejection, UpgradeRequest,
+    self, HeadLimits, Headers, Host, Hosts, Negotiated, Origins, Rejection, UpgradeRequest,
 };
 use evws_proto::http::{self, HttpResponse, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::door::{read_proxy_head, Door, ProxyHeads};
+use super::door::{Door, ProxyHeads};
 use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
 use super::rejected::{unavailable, Rejected};
 use super::stream::Stream;
+use super::tls_stream::TlsStream;
 use super::transport::Transport;
 use super::{poll_more, read_more, tls_stream, EstablishError, Established};
 use crate::event::{Interest, RejectCause};
@@ -87,7 +88,7 @@ impl Policy {
 #[derive(Default)]
 pub struct AlreadyRead {
     /// The request.
-    pub request: Option<UpgradeRequest>,
+    pub request: Option<Box<UpgradeRequest>>,
     /// Bytes behind the request, or the beginning of one.
     pub input: Vec<u8>,
     /// What is known of the client, at a listener.
@@ -109,71 +110,59 @@ pub(super) struct Server {
     pub door: Door,
 }
 
+/// What hardly any connection comes to: a future of its own, so that every connection's has no room for it.
+pub(super) type Seldom<'a, T> = Pin<Box<dyn Future<Output = Result<T, EstablishError>> + 'a>>;
+
 /// Establishes a connection (RFC 6455 section 4.2), after any number of other requests. The deadline of its first one
 /// runs already.
-pub async fn establish(
+pub fn establish(
     stream: Stream,
     mailbox: Rc<Mailbox>,
     policy: Rc<Policy>,
     received: AlreadyRead,
-) -> Result<Established, EstablishError> {
-    let socket = stream.clone();
-    let mut stream = stream;
+) -> impl Future<Output = Result<Established, EstablishError>> {
     let AlreadyRead {
         request,
-        mut input,
-        mut door,
+        input,
+        door,
     } = received;
-    if policy.proxy_heads != ProxyHeads::Unknown {
-        let head = read_proxy_head(&mut stream, &mailbox, &policy, &mut input, &mut door);
-        let read = mailbox.in_time(head).await;
-        read.unwrap_or_else(|Elapsed| Err(Rejected::late()))?;
-    }
-    let configuration = policy.tls.as_ref().map(ListenerTls::current);
-    let transport = match configuration {
-        Some(configuration) => {
-            let secured = mailbox.in_time(begin_tls(
-                stream,
-                &mailbox,
-                configuration,
-                std::mem::take(&mut input),
-            ));
-            secured
-                .await
-                .unwrap_or_else(|Elapsed| Err(Rejected::late().into()))?
-        }
-        None => Transport::Plain(stream),
-    };
-    if let (Transport::Tls(secured), true) = (&transport, policy.ask || policy.serve) {
-        mailbox.keep_info(secured.tls.info().into());
-    }
     let mut server = Server {
-        transport,
-        socket,
+        transport: Transport::Plain(stream.clone()),
+        socket: stream,
         mailbox,
         policy,
         input,
         headers: Headers::new(),
         door,
     };
-    if let Some(request) = request {
-        return server.upgrade(request).await;
-    }
-    loop {
-        match server.read_head().await? {
-            Incoming::Upgrade(request) => return server.upgrade(request).await,
-            Incoming::Plain(request, body) => server.serve(request, body).await?,
+    async move {
+        if server.policy.proxy_heads != ProxyHeads::Unknown {
+            Box::pin(server.read_proxy_head()).await?;
         }
+        if let Some(configuration) = server.policy.tls.as_ref().map(ListenerTls::current) {
+            Box::pin(server.begin_tls(configuration)).await?;
+        }
+        let request = match request {
+            Some(request) => *request,
+            None => loop {
+                match server.read_head().await? {
+                    Incoming::Upgrade(request) => break request,
+                    Incoming::Plain(request, body) => Box::pin(server.serve(request, body)).await?,
+                }
+            },
+        };
+        let (protocol, deflate) = server.upgrade(&request).await?;
+        Ok(server.established(request.headers, protocol, deflate))
     }
 }
 
 /// The server's end of a TLS handshake. A client that speaks plain HTTP gets an answer in it.
-async fn begin_tls(
+async fn secure(
     mut stream: Stream,
     mailbox: &Mailbox,
     configuration: Arc<ServerConfig>,
     mut hello: Vec<u8>,
-) -> Result<Transport, EstablishError> {
+) -> Result<Box<TlsStream>, EstablishError> {
     let read = match hello.len() {
         0 => read_more(&mut stream, &mut hello).await,
         length => Ok(length),
@@ -193,38 +182,60 @@ async fn begin_tls(
         Ok(0) => return Err(Rejected::gone(None).into()),
         Err(error) => return Err(Rejected::gone(Some(error)).into()),
     }
-    match tls_stream::handshake(stream, mailbox, HandshakeStep::Server(configuration, hello)).await
-    {
-        Ok(secured) => Ok(Transport::Tls(secured)),
-        // The alert is sent.
-        Err(error) => Err(Rejected::tls(error).into()),
-    }
+    let step = HandshakeStep::Server(configuration, hello);
+    let secured = tls_stream::handshake(stream, mailbox, step).await;
+    // If it has failed, the alert is sent.
+    secured.map_err(|error| Rejected::tls(error).into())
 }
 
 impl Server {
+    async fn begin_tls(&mut self, configuration: Arc<ServerConfig>) -> Result<(), EstablishError> {
+        let hello = std::mem::take(&mut self.input);
+        let secured = secure(self.socket.clone(), &self.mailbox, configuration, hello);
+        let secured = self.mailbox.in_time(secured).await;
+        let secured = secured.unwrap_or_else(|Elapsed| Err(Rejected::late().into()))?;
+        if self.policy.ask || self.policy.serve {
+            self.mailbox.keep_info(secured.tls.info().into());
+        }
+        self.transport = Transport::Tls(secured);
+        Ok(())
+    }
+
     async fn read_head(&mut self) -> Result<Incoming, EstablishError> {
         loop {
-            let parsed = if self.policy.serve {
-                http::parse(&self.input, self.policy.head)
-            } else {
-                let upgrade = handshake::parse_request(&self.input, self.policy.head);
-                upgrade.map(|found| {
-                    found.map(|(length, request)| (length, Incoming::Upgrade(request)))
-                })
+            let rejection = match self.take_head() {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => None,
+                Err(rejection) => Some(rejection),
             };
-            if !matches!(parsed, Ok(None)) {
-                self.mailbox.log_head("received", &self.input);
-            }
-            match parsed {
-                Ok(Some((length, found))) => {
-                    self.input.drain(..length);
-                    self.input.shrink_to_fit();
-                    return Ok(found);
-                }
-                Ok(None) => self.read_more().await?,
-                Err(rejection) => return self.refuse(rejection).await,
+            match rejection {
+                Some(rejection) => return self.refuse(rejection).await,
+                None => self.read_more().await?,
             }
         }
+    }
+
+    /// Takes the head of a request from what was read, once it is there.
+    fn take_head(&mut self) -> Result<Option<Incoming>, Rejection> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let (input, limits) = (&self.input, self.policy.head);
+        let parsed = if self.policy.serve {
+            http::parse(input, limits)
+        } else {
+            let upgrade = handshake::parse_request(input, limits);
+            upgrade.map(|found| found.map(|(length, request)| (length, Incoming::Upgrade(request))))
+        };
+        if !matches!(parsed, Ok(None)) {
+            self.mailbox.log_head("received", input);
+        }
+        let Some((length, found)) = parsed? else {
+            return Ok(None);
+        };
+        self.input.drain(..length);
+        self.input.shrink_to_fit();
+        Ok(Some(found))
     }
 
     /// Reads once. A client that takes too long is answered with 408.
@@ -246,12 +257,15 @@ impl Server {
         }
     }
 
-    /// Goes through with an upgrade.
-    async fn upgrade(mut self, request: UpgradeRequest) -> Result<Established, EstablishError> {
+    /// Goes through with an upgrade: the subprotocol and the parameters of permessage-deflate, if they were agreed on.
+    async fn upgrade(
+        &mut self,
+        request: &UpgradeRequest,
+    ) -> Result<(Option<String>, Option<Negotiated>), EstablishError> {
         self.note_headers(&request.headers);
         self.check_client(&request.headers).await?;
         self.check_host(Some(&request.host)).await?;
-        let foreign = self.is_foreign(&request);
+        let foreign = self.is_foreign(request);
         if foreign && !self.policy.ask_origin {
             return self.refuse(Rejection::new(403)).await;
         }
@@ -265,16 +279,16 @@ impl Server {
         let mut extra = self.policy.headers.clone();
         let mut chosen = None;
         if self.policy.ask || foreign {
-            match self.ask_decision(&request, foreign).await? {
+            match Box::pin(self.ask_decision(request, foreign)).await? {
                 Decision::Accept { headers, protocol } => {
                     extra.extend(headers);
                     chosen = protocol;
                 }
                 Decision::Reject(response) => {
-                    return self.reject(RejectCause::Program, &response).await
+                    return Box::pin(self.reject(RejectCause::Program, &response)).await
                 }
                 Decision::Unavailable => {
-                    return self.reject(RejectCause::Shutdown, &unavailable()).await
+                    return Box::pin(self.reject(RejectCause::Shutdown, &unavailable())).await
                 }
             }
         }
@@ -282,13 +296,22 @@ impl Server {
         let protocol =
             chosen.or_else(|| handshake::choose_subprotocol(&request.protocols, allowed));
         let extensions = deflate.as_ref().map(|negotiated| &negotiated.text[..]);
-        let response =
-            handshake::encode_response(&request, protocol.as_deref(), extensions, &extra);
+        let response = handshake::encode_response(request, protocol.as_deref(), extensions, &extra);
         self.mailbox.log_head("sent", &response);
         self.write(&response).await?;
+        Ok((protocol, deflate))
+    }
+
+    /// What a connection goes on with whose upgrade is done.
+    fn established(
+        self,
+        headers: Headers,
+        protocol: Option<String>,
+        deflate: Option<Negotiated>,
+    ) -> Established {
         let mut leftover = self.input;
-        Ok(Established {
-            headers: request.headers,
+        Established {
+            headers,
             protocol,
             deflate,
             tls: self.transport.into_session(&mut leftover),
@@ -297,7 +320,7 @@ impl Server {
                 claimed: self.mailbox.claimed.get(),
                 ..self.door.guest
             },
-        })
+        }
     }
 
     /// Refuses a request for a host that is not served here.
@@ -376,11 +399,17 @@ impl Server {
     }
 
     /// Says what is wrong, and ends the connection.
-    pub(super) async fn refuse<T>(&mut self, rejection: Rejection) -> Result<T, EstablishError> {
-        let response = rejection.encode();
-        self.mailbox.log_head("sent", &response);
-        self.write(&response).await?;
-        self.end(Rejected::by_rule(&rejection)).await
+    pub(super) fn refuse<T>(&mut self, rejection: Rejection) -> Seldom<'_, T> {
+        self.end_with(rejection.encode(), Rejected::by_rule(&rejection))
+    }
+
+    /// Sends a last response, and ends the connection.
+    pub(super) fn end_with<T>(&mut self, response: Vec<u8>, why: Rejected) -> Seldom<'_, T> {
+        Box::pin(async move {
+            self.mailbox.log_head("sent", &response);
+            self.write(&response).await?;
+            self.end(why).await
+        })
     }
 
     /// Notes the headers of a request, if the program may want to know whose it was.
@@ -408,11 +437,13 @@ impl Server {
     }
 
     /// Ends our side of the stream; the engine then shuts the connection down.
-    pub(super) async fn end<T>(&mut self, rejected: Rejected) -> Result<T, EstablishError> {
-        self.mailbox.set_deadline(Some(timeouts::LINGER));
-        // The connection ends, whether the peer takes these bytes or not.
-        let _ = self.mailbox.in_time(self.transport.shutdown()).await;
-        Err(self.ended(rejected))
+    pub(super) fn end<T>(&mut self, rejected: Rejected) -> Seldom<'_, T> {
+        Box::pin(async move {
+            self.mailbox.set_deadline(Some(timeouts::LINGER));
+            // The connection ends, whether the peer takes these bytes or not.
+            let _ = self.mailbox.in_time(self.transport.shutdown()).await;
+            Err(self.ended(rejected))
+        })
     }
 
     /// Writes, as long as there is progress.

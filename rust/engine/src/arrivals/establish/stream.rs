@@ -123,13 +123,12 @@ impl Socket {
     /// # Errors
     /// The errors of recv(2); `WouldBlock` also when the share is used up. If the stream could not be written to, the error
     /// of that, once nothing is there to be read: what the peer has not got it will not answer.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn receive(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         let share = self.share.get();
         if share == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let length = buffer.len().min(share);
-        let received = self.with(|fd| sys::receive(fd.as_fd(), &mut buffer[..length]));
+        let received = self.with(|fd| sys::receive_into(fd.as_fd(), buffer, share));
         let count = match (received, self.unwritable.get()) {
             (Err(error), Some(number)) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::Error::from_raw_os_error(number));
@@ -216,9 +215,8 @@ impl AsyncRead for Stream {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = self.0.receive(buffer.initialize_unfilled());
-        let received = self.0.wait_for(Interest::READ, result);
-        received.map_ok(|count| buffer.advance(count))
+        let result = self.0.receive(buffer);
+        self.0.wait_for(Interest::READ, result).map_ok(drop)
     }
 }
 

@@ -98,7 +98,11 @@ impl TlsStream {
         let socket = &stream.0;
         let mut wire = vec![0; tls.buffered() + STEP];
         let mut sink = Sink::new(Some((plaintext, usize::MAX)), &mut []);
-        let received = tls.receive(|bytes| socket.receive(bytes), &mut wire, &mut sink);
+        let received = tls.receive(
+            |bytes| socket.receive(&mut ReadBuf::new(bytes)),
+            &mut wire,
+            &mut sink,
+        );
         socket.wait_for(Interest::READ, received).map_ok(|_| ())
     }
 
