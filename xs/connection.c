@@ -198,7 +198,6 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     int64_t code = 1000;
     evws_bytes text;
     ws_connection *conn;
-    evws_status status;
 
     arg[0] = self;
     arg[1] = code_sv;
@@ -212,9 +211,7 @@ void ws_close(pTHX_ SV *self, CV *method, SV *code_sv, SV *reason)
     conn = ws_connection_from_sv(aTHX_ arg[0], method);
     if (!conn || !conn->ctx->engine)
         return;
-    status = evws_close(conn->ctx->engine, conn->id, code, text);
-    if (status != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ conn->ctx, "close", given);
+    ws_or_croak(aTHX_ conn->ctx, "close", given, evws_close(conn->ctx->engine, conn->id, code, text));
     if (conn->open)
         WS_CALLED(conn->ctx);
 }
@@ -261,14 +258,10 @@ void ws_forsake(pTHX_ SV *self, CV *method)
 
 const char *ws_state(ws_connection *conn)
 {
-    if (!conn)
-        return "destroyed";
-    switch (ws_connection_state(conn)) {
-    case EVWS_STATE_CONNECTING: return "connecting";
-    case EVWS_STATE_CONNECTED:  return "connected";
-    case EVWS_STATE_CLOSING:    return "closing";
-    default:                    return "closed";
-    }
+    /* Indexed by EVWS_STATE_*. */
+    static const char *const names[] = { "", "connecting", "connected", "closing", "closed" };
+
+    return conn ? names[ws_connection_state(conn)] : "destroyed";
 }
 
 SV *ws_stash(pTHX_ ws_connection *conn)

@@ -35,7 +35,7 @@ static void set_proxy(pTHX_ ws_context *ctx, const ws_options *o, uint16_t port)
     evws_proxy_environment variables;
 
     if (ws_option_given(aTHX_ o, WS_OPT_PROXY)) {
-        ws_or_croak(aTHX_ ctx, "new: proxy",
+        ws_or_croak(aTHX_ ctx, "new: proxy", NULL,
                     evws_context_set_proxy(ctx->engine, ws_option_string(aTHX_ o, WS_OPT_PROXY), port));
         return;
     }

@@ -57,12 +57,12 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given)
     croak("%s%s%.*s", method ? method : "", method ? ": " : "", (int)text.length, WS_TEXT(text));
 }
 
-void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status)
+void ws_or_croak(pTHX_ ws_context *ctx, const char *method, SV *given, evws_status status)
 {
     if (status == EVWS_STATUS_NO_MEMORY)
         croak("%s: out of memory: nothing was sent", method);
     if (status != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, method, NULL);
+        ws_context_croak(aTHX_ ctx, method, given);
 }
 
 /* The same for a call with options: for a refused one the value that the program gave is at hand. */
@@ -77,5 +77,5 @@ void ws_options_or_croak(pTHX_ ws_context *ctx, const ws_options *o, evws_status
     case EVWS_ERROR_CLIENT_MAX_WINDOW_BITS: given = o->value[WS_OPT_CLIENT_MAX_WINDOW_BITS]; break;
     case EVWS_ERROR_LEVEL:                  given = o->value[WS_OPT_LEVEL];                  break;
     }
-    ws_context_croak(aTHX_ ctx, o->method, given);
+    ws_or_croak(aTHX_ ctx, o->method, given, status);
 }

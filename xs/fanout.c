@@ -99,7 +99,7 @@ SV *ws_prepare(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
     if (ws_is_prepared(aTHX_ data))
         croak("prepare: the message is prepared already");
     read_message(aTHX_ &o, ctx, data, &message);
-    ws_or_croak(aTHX_ ctx, "prepare", evws_prepare(ws_context_engine(aTHX_ ctx), &message, &number));
+    ws_or_croak(aTHX_ ctx, "prepare", NULL, evws_prepare(ws_context_engine(aTHX_ ctx), &message, &number));
     return ws_prepared_new(aTHX_ ctx, number);
 }
 
@@ -153,10 +153,10 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
         ids = ids_of(aTHX_ ctx, ws_array(to));
     read_message(aTHX_ &o, ctx, settled(aTHX_ data), &message);
     if (ids) {
-        ws_or_croak(aTHX_ ctx, "broadcast", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
+        ws_or_croak(aTHX_ ctx, "broadcast", NULL, evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
                                                     WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
     } else {
-        ws_or_croak(aTHX_ ctx, "broadcast",
+        ws_or_croak(aTHX_ ctx, "broadcast", NULL,
              evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, ws_bytes(aTHX_ topic), excluded, &queued));
     }
     WS_CALLED(ctx);
@@ -268,12 +268,12 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     if (ws_option_given(aTHX_ &o, WS_OPT_ONLY)) {
         const uint64_t only = id_of(aTHX_ "publish", "only", ctx, o.value[WS_OPT_ONLY]);
 
-        ws_or_croak(aTHX_ ctx, "publish", evws_broadcast(ws_context_engine(aTHX_ ctx), &message, &only, only ? 1 : 0,
+        ws_or_croak(aTHX_ ctx, "publish", NULL, evws_broadcast(ws_context_engine(aTHX_ ctx), &message, &only, only ? 1 : 0,
                                                   options.except, &subscribers));
         WS_CALLED(ctx);
         return newSVuv(subscribers);
     }
-    ws_or_croak(aTHX_ ctx, "publish",
+    ws_or_croak(aTHX_ ctx, "publish", NULL,
          evws_publish(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &message, &options, &subscribers));
     WS_CALLED(ctx);
     return newSVuv(subscribers);
@@ -295,7 +295,7 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
     options.on_slow = on_slow(aTHX_ &o);
     if (!ws_option_given(aTHX_ &o, WS_OPT_HISTORY) && ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
         croak("topic: max_age is for what history keeps, and there is no history");
-    ws_or_croak(aTHX_ ctx, "topic", evws_topic_set(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &options));
+    ws_or_croak(aTHX_ ctx, "topic", NULL, evws_topic_set(ws_context_engine(aTHX_ ctx), ws_bytes(aTHX_ topic), &options));
     /* What was there before is freed when this has returned: that can run code. */
     if (ctx->frames)
         (void)hv_delete_ent(ctx->frames, topic, 0, 0);

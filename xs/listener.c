@@ -164,7 +164,7 @@ void ws_reload_tls(pTHX_ ws_context *ctx, SV *where)
             id[secure++] = id[i];
     if (!secure)
         croak("reload_tls: the listener at '%s' has no TLS", ws_shown(aTHX_ sv_mortalcopy(where)));
-    ws_or_croak(aTHX_ ctx, "reload_tls", evws_reload_tls(ctx->engine, id, secure));
+    ws_or_croak(aTHX_ ctx, "reload_tls", NULL, evws_reload_tls(ctx->engine, id, secure));
     WS_LOG(ctx);
 }
 
@@ -175,7 +175,6 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     ws_options o;
     evws_bytes reason;
     int64_t code;
-    evws_status status;
     NV timeout;
     bool wants_cb;
 
@@ -185,9 +184,8 @@ void ws_shutdown(pTHX_ ws_context *ctx, SV **args, I32 count)
     code = ws_option_given(aTHX_ &o, WS_OPT_CODE) ? ws_close_code(aTHX_ o.method, o.value[WS_OPT_CODE]) : 1001;
     reason = ws_reason(aTHX_ "shutdown", o.value[WS_OPT_REASON]);
     wants_cb = ws_option_code(aTHX_ &o, WS_OPT_CB) != NULL;
-    status = evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason);
-    if (status != EVWS_STATUS_OK)
-        ws_context_croak(aTHX_ ctx, "shutdown", o.value[WS_OPT_CODE]);
+    ws_or_croak(aTHX_ ctx, "shutdown", o.value[WS_OPT_CODE],
+                evws_shutdown(ws_context_engine(aTHX_ ctx), timeout, code, reason));
     ctx->told = TRUE;
     if (!ctx->at_shutdown)
         ctx->at_shutdown = newAV();

@@ -317,7 +317,7 @@ bool ws_handshake_is_pending(const ws_handshake *handshake);
 
 /* ---- errors.c ---- */
 void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given) __attribute__noreturn__;
-void ws_or_croak(pTHX_ ws_context *ctx, const char *method, evws_status status);
+void ws_or_croak(pTHX_ ws_context *ctx, const char *method, SV *given, evws_status status);
 void ws_options_or_croak(pTHX_ ws_context *ctx, const ws_options *o, evws_status status);
 
 /* ---- tls.c ---- */

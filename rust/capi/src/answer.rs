@@ -48,7 +48,7 @@ pub unsafe extern "C" fn evws_handshake_accept(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let (headers, protocol) = (headers.to_vec(), protocol.to_text());
             unless_stale(engine.accept_handshake(id, headers, protocol)?)
         })
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn evws_handshake_check_protocol(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let protocol = protocol.to_text().unwrap_or_default();
             Ok(engine.check_protocol(id, &protocol)?)
         })
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn evws_handshake_reject(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             unless_stale(engine.reject_handshake(id, response(answer)?)?)
         })
     }
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn evws_request_answer(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             unless_stale(engine.answer_request(id, response(answer)?)?)
         })
     }

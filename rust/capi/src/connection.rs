@@ -17,7 +17,7 @@ unsafe fn send(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), move |engine| {
+        call(context, None, move |engine| {
             Ok(engine.send(id, kind, data.borrow())?)
         })
     }
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn evws_close(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             engine.close(id, close_code(code)?, reason.borrow());
             Ok(())
         })

@@ -128,7 +128,7 @@ pub unsafe extern "C" fn evws_prepare(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, out, |engine| match message(data)? {
+        call(context, Some(out), |engine| match message(data)? {
             FanoutMessage::Prepared(number) => Ok(number),
             FanoutMessage::New {
                 is_binary,
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn evws_send_prepared(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             match engine.send_prepared(id, prepared)? {
                 true => Ok(()),
                 false => Err(Unanswered::Status(EVWS_STATUS_INVALID)),
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn evws_broadcast(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, out, |engine| {
+        call(context, Some(out), |engine| {
             let ids = slice_or_empty(ids, count);
             Ok(engine.broadcast(message(data)?, ids, except)?)
         })
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn evws_broadcast_to(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, out, |engine| {
+        call(context, Some(out), |engine| {
             Ok(engine.broadcast_to(message(data)?, topic.borrow(), except)?)
         })
     }
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn evws_publish(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, out, |engine| {
+        call(context, Some(out), |engine| {
             let options = given(options)?;
             let options = PublishOptions {
                 except: options.except,
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn evws_subscribe(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, out, |engine| {
+        call(context, Some(out), |engine| {
             let since = since.as_ref().map(|since| Position {
                 epoch: since.epoch,
                 offset: since.offset,
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn evws_topic_set(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let options = given(options)?;
             let max_age = Duration::try_from_secs_f64(options.max_age).ok();
             let options = TopicOptions {

@@ -40,53 +40,32 @@ impl From<SendError> for Unanswered {
     }
 }
 
-/// Where a call writes its result: nowhere, or to a place.
-pub(crate) trait Out<T> {
-    /// Whether there is a place for all of it.
-    fn is_there(&self) -> bool;
-    /// # Safety
-    /// The places that are there can be written to.
-    unsafe fn write(self, value: T);
-}
-
-impl Out<()> for () {
-    fn is_there(&self) -> bool {
-        true
-    }
-    unsafe fn write(self, (): ()) {}
-}
-
-impl<T> Out<T> for *mut T {
-    fn is_there(&self) -> bool {
-        !self.is_null()
-    }
-    unsafe fn write(self, value: T) {
-        // SAFETY: the caller's promise.
-        unsafe { <*mut T>::write(self, value) }
-    }
-}
-
-/// Makes a call: its result goes to `out`, which is written to on success alone.
+/// Makes a call: its result goes to `out`, which is written to on success alone; `None`: there is none.
 ///
 /// # Safety
-/// `context` is live or null (see the crate); `out` is null or can be written to.
+/// `context` is live or null (see the crate); a place in `out` is null or can be written to.
 #[inline]
 pub(crate) unsafe fn call<T>(
     context: *mut evws_context,
-    out: impl Out<T>,
+    out: Option<*mut T>,
     work: impl FnOnce(&mut Context) -> Result<T, Unanswered>,
 ) -> evws_status {
     // SAFETY: a live context is the caller's alone.
-    let (Some(context), true) = (unsafe { context.as_mut() }, out.is_there()) else {
+    let Some(context) = (unsafe { context.as_mut() }) else {
         return EVWS_STATUS_NULL_POINTER;
     };
+    if out.is_some_and(<*mut T>::is_null) {
+        return EVWS_STATUS_NULL_POINTER;
+    }
     if context.poisoned.get() {
         return EVWS_STATUS_PANICKED;
     }
     match catch_unwind(AssertUnwindSafe(|| work(&mut context.engine))) {
         Ok(Ok(value)) => {
-            // SAFETY: the caller's promise, and it is not null.
-            unsafe { out.write(value) };
+            if let Some(out) = out {
+                // SAFETY: the caller's promise, and it is not null.
+                unsafe { out.write(value) };
+            }
             EVWS_STATUS_OK
         }
         Ok(Err(refusal)) => context.refuse(refusal),
@@ -146,7 +125,7 @@ fn settle<T>(poisoned: &Cell<bool>, result: std::thread::Result<T>, otherwise: T
 /// `out` is null or can be written to.
 pub(crate) unsafe fn put<T>(answer: Option<T>, out: *mut T) -> bool {
     match answer {
-        Some(answer) if out.is_there() => {
+        Some(answer) if !out.is_null() => {
             // SAFETY: not null, and the caller's promise.
             unsafe { out.write(answer) };
             true
@@ -213,7 +192,7 @@ mod tests {
                     ),
                     1 => assert_eq!(drive(context, 7, |_| panic!("a bug, on purpose")), 7),
                     _ => assert_eq!(
-                        call(context, (), |_| panic!("a bug, on purpose")),
+                        call::<()>(context, None, |_| panic!("a bug, on purpose")),
                         EVWS_STATUS_PANICKED
                     ),
                 }

@@ -23,7 +23,7 @@ pub unsafe extern "C" fn evws_stop_listening(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             unless_stale(engine.stop_listening(listener))
         })
     }
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn evws_shutdown(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let timeout = Duration::try_from_secs_f64(timeout).ok();
             engine.begin_shutdown(timeout, close_code(code)?, reason.borrow());
             Ok(())

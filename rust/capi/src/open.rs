@@ -48,25 +48,20 @@ fn settings(options: &evws_settings) -> Settings {
 /// `options` may be read.
 unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
     // SAFETY: the caller's promise.
-    let (protocols, headers, origins, hosts, proxies) = unsafe {
-        (
-            options.settings.protocols.to_vec(),
-            options.settings.headers.to_vec(),
-            options.origins.to_vec(),
-            options.allowed_hosts.to_vec(),
-            options.trusted_proxies.to_vec(),
-        )
-    };
-    UpgradeOptions {
-        protocols,
-        headers,
-        origins: options.check_origin.then_some(origins),
-        hosts: options.check_host.then_some(hosts),
-        trusted_proxies: options.check_proxy.then_some(proxies),
-        ask_origin: options.ask_origin,
-        ask: options.ask_handshake,
-        timeout: time(options.handshake_timeout),
-        settings: settings(&options.settings),
+    unsafe {
+        UpgradeOptions {
+            protocols: options.settings.protocols.to_vec(),
+            headers: options.settings.headers.to_vec(),
+            origins: options.check_origin.then(|| options.origins.to_vec()),
+            hosts: options.check_host.then(|| options.allowed_hosts.to_vec()),
+            trusted_proxies: options
+                .check_proxy
+                .then(|| options.trusted_proxies.to_vec()),
+            ask_origin: options.ask_origin,
+            ask: options.ask_handshake,
+            timeout: time(options.handshake_timeout),
+            settings: settings(&options.settings),
+        }
     }
 }
 
@@ -166,7 +161,11 @@ pub unsafe extern "C" fn evws_connect(
     id: *mut u64,
 ) -> evws_status {
     // SAFETY: as promised above.
-    unsafe { call(context, id, |engine| Ok(engine.connect(connect(options)?)?)) }
+    unsafe {
+        call(context, Some(id), |engine| {
+            Ok(engine.connect(connect(options)?)?)
+        })
+    }
 }
 
 /// Listens at a descriptor, at a path, or at a port: the first of these that the options have.
@@ -185,7 +184,7 @@ pub unsafe extern "C" fn evws_listen(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, listener, |engine| {
+        call(context, Some(listener), |engine| {
             let (id, _) = engine.listen(listen(options)?)?;
             Ok(id)
         })
@@ -204,7 +203,7 @@ pub unsafe extern "C" fn evws_adopt_check(
     options: *const evws_adopt_options,
 ) -> evws_status {
     // SAFETY: as promised above.
-    unsafe { call(context, (), |_| Ok(adopt(options)?.check()?)) }
+    unsafe { call(context, None, |_| Ok(adopt(options)?.check()?)) }
 }
 
 /// Takes over a connected stream socket. The id, under which events will tell what came of it, is
@@ -225,5 +224,9 @@ pub unsafe extern "C" fn evws_adopt(
     id: *mut u64,
 ) -> evws_status {
     // SAFETY: as promised above.
-    unsafe { call(context, id, |engine| Ok(engine.adopt(adopt(options)?)?)) }
+    unsafe {
+        call(context, Some(id), |engine| {
+            Ok(engine.adopt(adopt(options)?)?)
+        })
+    }
 }

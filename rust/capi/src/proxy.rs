@@ -24,7 +24,7 @@ pub unsafe extern "C" fn evws_context_set_proxy(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let proxy = match proxy.borrow() {
                 [] => None,
                 text => {
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn evws_context_set_proxy_environment(
 ) -> evws_status {
     // SAFETY: as promised above.
     unsafe {
-        call(context, (), |engine| {
+        call(context, None, |engine| {
             let environment = given(environment)?;
             engine.set_proxies(Rules::Environment(Environment {
                 https_proxy: environment.https_proxy.to_bytes(),

@@ -77,7 +77,7 @@ pub unsafe extern "C" fn evws_reload_tls(
     // SAFETY: as promised above.
     unsafe {
         let listeners = slice_or_empty(listeners, count);
-        call(context, (), |engine| Ok(engine.reload_tls(listeners)?))
+        call(context, None, |engine| Ok(engine.reload_tls(listeners)?))
     }
 }
 
