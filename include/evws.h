@@ -222,49 +222,14 @@ typedef uint32_t evws_state_kind;
 typedef uint32_t evws_error_kind;
 
 /**
- * What you call what stands in the options, for the texts of errors.
+ * What only you know of the options, for the texts of errors.
  */
 typedef struct evws_names {
   /**
-   * `cert` of `evws_client_tls` and `evws_server_tls`.
+   * What stands before the names of `evws_client_tls` and `evws_server_tls` in your own; `data` is NULL: files are called
+   * what they are for.
    */
-  struct evws_bytes cert;
-  /**
-   * Their `key`.
-   */
-  struct evws_bytes key;
-  /**
-   * Their `ca`.
-   */
-  struct evws_bytes ca;
-  /**
-   * `client_ca` of `evws_server_tls`.
-   */
-  struct evws_bytes client_ca;
-  /**
-   * Its `sni`; the name that a client asks for follows.
-   */
-  struct evws_bytes sni;
-  /**
-   * `alpn` of both.
-   */
-  struct evws_bytes alpn;
-  /**
-   * `origins` of `evws_upgrade_options`.
-   */
-  struct evws_bytes origins;
-  /**
-   * Its `allowed_hosts`.
-   */
-  struct evws_bytes hosts;
-  /**
-   * Its `trusted_proxies`.
-   */
-  struct evws_bytes trusted_proxies;
-  /**
-   * `deflate` of `evws_settings`.
-   */
-  struct evws_bytes deflate;
+  struct evws_bytes tls_prefix;
   /**
    * The number that was refused, a close code, a status or one of `deflate`, as you were given it, if it need not have
    * been one. `data` is NULL: as you gave it.
@@ -706,7 +671,7 @@ typedef struct evws_upgrade_options {
   /**
    * The hosts that requests may be for: `host[:port]`, or `*.host[:port]` for what is below a host.
    */
-  struct evws_strings allowed_hosts;
+  struct evws_strings hosts;
   /**
    * Whether it is said which proxies are believed about their clients.
    */
@@ -1288,6 +1253,21 @@ typedef struct evws_tls_info {
 #define EVWS_ERROR_LEVEL 7
 
 /**
+ * One of `origins`.
+ */
+#define EVWS_ERROR_ORIGINS 8
+
+/**
+ * One of the `hosts` of `evws_upgrade_options`.
+ */
+#define EVWS_ERROR_HOSTS 9
+
+/**
+ * One of `trusted_proxies`.
+ */
+#define EVWS_ERROR_TRUSTED_PROXIES 10
+
+/**
  * There is no event.
  */
 #define EVWS_EVENT_NONE 0
@@ -1727,14 +1707,13 @@ evws_error_kind evws_last_error_kind(const struct evws_context *context);
 
 /**
  * Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
- * `EVWS_STATUS_PANICKED`, in UTF-8, with your names for what stands in the options; NULL: plain ones. Lent until the
+ * `EVWS_STATUS_PANICKED`, in UTF-8, with what you say of the options; NULL: nothing. Lent until the
  * next call.
  *
  * Safety:
  * `context` is live or null; `names` is null or may be read.
  */
-struct evws_bytes evws_error_text(struct evws_context *context,
-                                  const struct evws_names *names);
+struct evws_bytes evws_error_text(struct evws_context *context, const struct evws_names *names);
 
 /**
  * Reports that what a token is watched for is there. A stale token is ignored.

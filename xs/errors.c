@@ -3,32 +3,14 @@
  */
 #include "websockets.h"
 
-static evws_bytes name_of(ws_option which)
-{
-    evws_bytes name;
-
-    name.data = (const uint8_t *)ws_option_name(which);
-    name.length = strlen(ws_option_name(which));
-    return name;
-}
-
-/* Why the last call was refused, in the engine's words, with our names, and with the value as the program gave it, which
- * may be NULL. */
+/* Why the last call was refused, in the engine's words, and with the value as the program gave it, which may be NULL. */
 static evws_bytes error_text(pTHX_ evws_context *engine, SV *given)
 {
     const char *shown = given ? ws_shown(aTHX_ given) : NULL;
     evws_names names;
 
-    names.cert = name_of(WS_OPT_SSL_CERT);
-    names.key = name_of(WS_OPT_SSL_KEY);
-    names.ca = name_of(WS_OPT_SSL_CA);
-    names.client_ca = name_of(WS_OPT_SSL_CLIENT_CA);
-    names.sni = name_of(WS_OPT_SSL_SNI);
-    names.alpn = name_of(WS_OPT_SSL_ALPN);
-    names.origins = name_of(WS_OPT_ORIGINS);
-    names.hosts = name_of(WS_OPT_HOSTS);
-    names.trusted_proxies = name_of(WS_OPT_TRUSTED_PROXIES);
-    names.deflate = name_of(WS_OPT_DEFLATE);
+    names.tls_prefix.data = (const uint8_t *)"ssl_";
+    names.tls_prefix.length = 4;
     names.given.data = (const uint8_t *)shown;
     names.given.length = shown ? strlen(shown) : 0;
     return evws_error_text(engine, &names);
@@ -40,6 +22,7 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given)
 {
     evws_context *engine = ws_context_engine(aTHX_ ctx);
     evws_bytes text = error_text(aTHX_ engine, given);
+    const char *option = "";                /* that the words are about, and do not name */
 
     switch (evws_last_error_kind(engine)) {
     case EVWS_ERROR_BUG:
@@ -53,8 +36,22 @@ void ws_context_croak(pTHX_ ws_context *ctx, const char *method, SV *given)
     case EVWS_ERROR_ADOPTED:
         method = "Failed to adopt socket";
         break;
+    case EVWS_ERROR_ORIGINS:
+        option = "origins: ";
+        break;
+    case EVWS_ERROR_HOSTS:
+        option = "hosts: ";
+        break;
+    case EVWS_ERROR_TRUSTED_PROXIES:
+        option = "trusted_proxies: ";
+        break;
+    case EVWS_ERROR_SERVER_MAX_WINDOW_BITS:
+    case EVWS_ERROR_CLIENT_MAX_WINDOW_BITS:
+    case EVWS_ERROR_LEVEL:
+        option = "deflate: ";
+        break;
     }
-    croak("%s%s%.*s", method ? method : "", method ? ": " : "", (int)text.length, WS_TEXT(text));
+    croak("%s%s%s%.*s", method ? method : "", method ? ": " : "", option, (int)text.length, WS_TEXT(text));
 }
 
 void ws_or_croak(pTHX_ ws_context *ctx, const char *method, SV *given, evws_status status)

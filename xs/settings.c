@@ -75,7 +75,7 @@ AV *ws_option_upgrade(pTHX_ ws_options *o, evws_upgrade_options *out)
     out->ask_handshake = ws_option_given(aTHX_ o, WS_OPT_ON_HANDSHAKE);
     out->check_host = o->value[WS_OPT_HOSTS] != NULL;
     if (out->check_host)
-        WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_HOSTS, NULL), out->allowed_hosts);
+        WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_HOSTS, NULL), out->hosts);
     out->check_proxy = o->value[WS_OPT_TRUSTED_PROXIES] != NULL;
     if (out->check_proxy)
         WS_LIST_GIVE(ws_option_entries(aTHX_ o, WS_OPT_TRUSTED_PROXIES, NULL), out->trusted_proxies);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use evws_engine::deflate::RangedOption;
-use evws_engine::{CallError, Context, Names, UrlError, PLAIN_NAMES};
+use evws_engine::{CallError, Context, Names, UrlError};
 
 use crate::guard::{drive, BUG};
 use crate::options::evws_names;
@@ -112,6 +112,9 @@ pub unsafe extern "C" fn evws_last_error_kind(context: *const evws_context) -> e
         Some(CallError::Url(UrlError::Scheme)) => EVWS_ERROR_URL_SCHEME,
         Some(CallError::Certificate(_)) => EVWS_ERROR_CERTIFICATE,
         Some(CallError::Adopted(_) | CallError::Socket(_)) => EVWS_ERROR_ADOPTED,
+        Some(CallError::Origins(_)) => EVWS_ERROR_ORIGINS,
+        Some(CallError::Hosts(_)) => EVWS_ERROR_HOSTS,
+        Some(CallError::TrustedProxies(_)) => EVWS_ERROR_TRUSTED_PROXIES,
         Some(CallError::Deflate(error)) => match error.option {
             RangedOption::ServerMaxWindowBits => EVWS_ERROR_SERVER_MAX_WINDOW_BITS,
             RangedOption::ClientMaxWindowBits => EVWS_ERROR_CLIENT_MAX_WINDOW_BITS,
@@ -122,7 +125,7 @@ pub unsafe extern "C" fn evws_last_error_kind(context: *const evws_context) -> e
 }
 
 /// Why the last call on the context ended with `EVWS_STATUS_INVALID`, `EVWS_STATUS_SYSTEM` or
-/// `EVWS_STATUS_PANICKED`, in UTF-8, with your names for what stands in the options; NULL: plain ones. Lent until the
+/// `EVWS_STATUS_PANICKED`, in UTF-8, with what you say of the options; NULL: nothing. Lent until the
 /// next call.
 ///
 /// # Safety
@@ -141,8 +144,8 @@ pub unsafe extern "C" fn evws_error_text(
     }
     if let Some(error) = &context.error {
         // SAFETY: as promised above.
-        let names = unsafe { names.as_ref().map_or(PLAIN_NAMES, |names| names_of(names)) };
-        context.text = error.text(&names);
+        let names = unsafe { names.as_ref().map(|names| names_of(names)) };
+        context.text = error.text(&names.unwrap_or_default());
     }
     evws_bytes::lend(&context.text)
 }
@@ -165,19 +168,13 @@ pub(crate) unsafe fn lend_text(context: *mut evws_context, text: Option<String>)
 /// # Safety
 /// `names` may be read, and stay as they are while the result is used.
 unsafe fn names_of(names: &evws_names) -> Names<'_> {
-    // SAFETY: the caller's promise.
-    let text = |name: evws_bytes| std::str::from_utf8(unsafe { name.borrow() }).unwrap_or_default();
+    let text = |name: evws_bytes| {
+        // SAFETY: the caller's promise.
+        let text = std::str::from_utf8(unsafe { name.borrow() }).unwrap_or_default();
+        (!name.data.is_null()).then_some(text)
+    };
     Names {
-        cert: text(names.cert),
-        key: text(names.key),
-        ca: text(names.ca),
-        client_ca: text(names.client_ca),
-        sni: text(names.sni),
-        alpn: text(names.alpn),
-        origins: text(names.origins),
-        hosts: text(names.hosts),
-        trusted_proxies: text(names.trusted_proxies),
-        deflate: text(names.deflate),
-        given: (!names.given.data.is_null()).then(|| text(names.given)),
+        tls_prefix: text(names.tls_prefix),
+        given: text(names.given),
     }
 }

@@ -53,7 +53,7 @@ unsafe fn upgrade(options: &evws_upgrade_options) -> UpgradeOptions {
             protocols: options.settings.protocols.to_vec(),
             headers: options.settings.headers.to_vec(),
             origins: options.check_origin.then(|| options.origins.to_vec()),
-            hosts: options.check_host.then(|| options.allowed_hosts.to_vec()),
+            hosts: options.check_host.then(|| options.hosts.to_vec()),
             trusted_proxies: options
                 .check_proxy
                 .then(|| options.trusted_proxies.to_vec()),

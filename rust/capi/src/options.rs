@@ -146,7 +146,7 @@ pub struct evws_upgrade_options {
     /// Whether requests may be for some hosts only. All others are answered with 421.
     pub check_host: bool,
     /// The hosts that requests may be for: `host[:port]`, or `*.host[:port]` for what is below a host.
-    pub allowed_hosts: evws_strings,
+    pub hosts: evws_strings,
     /// Whether it is said which proxies are believed about their clients.
     pub check_proxy: bool,
     /// The proxies that are believed, by their headers `X-Forwarded-For` and `Forwarded`, and by the head of the PROXY
@@ -253,29 +253,12 @@ pub struct evws_adopt_options {
     pub upgrade: evws_upgrade_options,
 }
 
-/// What you call what stands in the options, for the texts of errors.
+/// What only you know of the options, for the texts of errors.
 #[repr(C)]
 pub struct evws_names {
-    /// `cert` of `evws_client_tls` and `evws_server_tls`.
-    pub cert: evws_bytes,
-    /// Their `key`.
-    pub key: evws_bytes,
-    /// Their `ca`.
-    pub ca: evws_bytes,
-    /// `client_ca` of `evws_server_tls`.
-    pub client_ca: evws_bytes,
-    /// Its `sni`; the name that a client asks for follows.
-    pub sni: evws_bytes,
-    /// `alpn` of both.
-    pub alpn: evws_bytes,
-    /// `origins` of `evws_upgrade_options`.
-    pub origins: evws_bytes,
-    /// Its `allowed_hosts`.
-    pub hosts: evws_bytes,
-    /// Its `trusted_proxies`.
-    pub trusted_proxies: evws_bytes,
-    /// `deflate` of `evws_settings`.
-    pub deflate: evws_bytes,
+    /// What stands before the names of `evws_client_tls` and `evws_server_tls` in your own; `data` is NULL: files are called
+    /// what they are for.
+    pub tls_prefix: evws_bytes,
     /// The number that was refused, a close code, a status or one of `deflate`, as you were given it, if it need not have
     /// been one. `data` is NULL: as you gave it.
     pub given: evws_bytes,

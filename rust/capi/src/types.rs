@@ -187,6 +187,12 @@ pub const EVWS_ERROR_SERVER_MAX_WINDOW_BITS: evws_error_kind = 5;
 pub const EVWS_ERROR_CLIENT_MAX_WINDOW_BITS: evws_error_kind = 6;
 /// `level` is out of its range.
 pub const EVWS_ERROR_LEVEL: evws_error_kind = 7;
+/// One of `origins`.
+pub const EVWS_ERROR_ORIGINS: evws_error_kind = 8;
+/// One of the `hosts` of `evws_upgrade_options`.
+pub const EVWS_ERROR_HOSTS: evws_error_kind = 9;
+/// One of `trusted_proxies`.
+pub const EVWS_ERROR_TRUSTED_PROXIES: evws_error_kind = 10;
 
 /// Report `EVWS_EVENT_DRAIN`.
 pub const EVWS_WANT_DRAIN: u32 = 1;

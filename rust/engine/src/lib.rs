@@ -30,7 +30,7 @@ pub use arrivals::connect::{ConnectOptions, ListenOptions};
 pub use arrivals::upgrade::UpgradeOptions;
 pub use arrivals::ProxyHeads;
 pub use context::{usual_response, ConnectionState, Context, FanoutMessage};
-pub use error::{CallError, Names, PLAIN_NAMES};
+pub use error::{CallError, Names};
 pub use event::{Event, Id, Interest, RejectCause, Settings, Wants, Watch};
 pub use evws_proto::close::check_code;
 pub use evws_proto::connection::FrameKind;

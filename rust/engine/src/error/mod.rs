@@ -15,7 +15,7 @@ use evws_proto::url::UrlError;
 pub use tls::{PemFile, PemRole, TlsError};
 
 /// Why a call was refused. The text does not say which call: the caller knows what the program has called, and
-/// [`text`](Self::text) has its names for what stands in the options.
+/// [`text`](Self::text) has what it says of the options.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// A shutdown has begun.
@@ -97,69 +97,30 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The text, with these names for what stands in the options.
+    /// The text for a caller who knows this.
     pub fn text(&self, names: &Names<'_>) -> String {
         match (self, names.given) {
-            (CallError::Origins(error), _) => format!("{}: {error}", names.origins),
-            (CallError::Hosts(error), _) => format!("{}: {error}", names.hosts),
-            (CallError::TrustedProxies(error), _) => {
-                format!("{}: {error}", names.trusted_proxies)
-            }
-            (CallError::Deflate(error), None) => format!("{}: {error}", names.deflate),
-            (CallError::Deflate(error), Some(given)) => {
-                format!("{}: {}", names.deflate, error.option.refusal(given))
-            }
+            (CallError::Deflate(error), Some(given)) => error.option.refusal(given),
             (CallError::CloseCode(_), Some(given)) => close::refusal(given),
             (CallError::Response(HttpResponseError::Status(_)), Some(given)) => {
                 status_refusal(given)
             }
-            (CallError::Tls(error) | CallError::Certificate(error), _) => error.text(names),
+            (CallError::Tls(error) | CallError::Certificate(error), _) => {
+                error.text(names.tls_prefix)
+            }
             (other, _) => other.to_string(),
         }
     }
 }
 
-/// What a caller calls what stands in its options.
-#[derive(Clone, Copy, Debug)]
+/// What only a caller knows of its options.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Names<'a> {
-    /// The file of our own certificate.
-    pub cert: &'a str,
-    /// The file of its key.
-    pub key: &'a str,
-    /// The file of a client's roots, or of further certificates of a listener's chain.
-    pub ca: &'a str,
-    /// The file of the roots of clients' certificates.
-    pub client_ca: &'a str,
-    /// A listener's other certificates, by names.
-    pub sni: &'a str,
-    /// The protocols for ALPN.
-    pub alpn: &'a str,
-    /// The pages that may ask for an upgrade.
-    pub origins: &'a str,
-    /// The hosts that are answered to.
-    pub hosts: &'a str,
-    /// The proxies that are believed.
-    pub trusted_proxies: &'a str,
-    /// The parameters of compression.
-    pub deflate: &'a str,
+    /// What stands before the names of the options of TLS; `None`: they are called what they are for.
+    pub tls_prefix: Option<&'a str>,
     /// The number that was refused, as it was given to the caller, who had to make one of it; `None`: as it came here.
     pub given: Option<&'a str>,
 }
-
-/// The names for a caller that has none of its own.
-pub const PLAIN_NAMES: Names<'_> = Names {
-    cert: "certificate",
-    key: "key",
-    ca: "CA file",
-    client_ca: "client CA file",
-    sni: "certificate for",
-    alpn: "the list for ALPN",
-    origins: "allowed origins",
-    hosts: "allowed hosts",
-    trusted_proxies: "trusted proxies",
-    deflate: "compression",
-    given: None,
-};
 
 fn not_asked(protocol: &str, asked: &[String]) -> String {
     let quoted = |one: &str| format!("'{}'", one.escape_debug());

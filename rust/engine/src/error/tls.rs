@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{system_text, Names, PLAIN_NAMES};
+use super::system_text;
 
 /// What a PEM file is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub enum PemRole {
     Ca,
     /// The roots of clients' certificates.
     ClientCa,
+}
+
+impl PemRole {
+    /// What it is called: with a prefix by its option, and in words if there is none.
+    fn name(self, prefix: Option<&str>) -> String {
+        let (option, words) = match self {
+            PemRole::Cert => ("cert", "certificate"),
+            PemRole::Key => ("key", "key"),
+            PemRole::Ca => ("ca", "CA file"),
+            PemRole::ClientCa => ("client_ca", "client CA file"),
+        };
+        prefix.map_or(words.into(), |prefix| format!("{prefix}{option}"))
+    }
 }
 
 /// A PEM file that the options name.
@@ -35,14 +48,8 @@ impl PemFile {
         PemFile { role, path }
     }
 
-    fn text(&self, names: &Names<'_>) -> String {
-        let name = match self.role {
-            PemRole::Cert => names.cert,
-            PemRole::Key => names.key,
-            PemRole::Ca => names.ca,
-            PemRole::ClientCa => names.client_ca,
-        };
-        format!("{name} '{}'", self.path.display())
+    fn text(&self, prefix: Option<&str>) -> String {
+        format!("{} '{}'", self.role.name(prefix), self.path.display())
     }
 }
 
@@ -83,46 +90,41 @@ pub enum TlsError {
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text(&PLAIN_NAMES))
+        f.write_str(&self.text(None))
     }
 }
 
 impl std::error::Error for TlsError {}
 
 impl TlsError {
-    pub(super) fn text(&self, names: &Names<'_>) -> String {
-        let Names { cert, key, .. } = names;
+    /// The text; the options of TLS are called by their names behind this prefix.
+    pub(super) fn text(&self, prefix: Option<&str>) -> String {
+        let option = |name| format!("{}{name}", prefix.unwrap_or_default());
         match self {
             TlsError::Unreadable(file, error) => {
-                format!("cannot read {}: {}", file.text(names), system_text(error))
+                format!("cannot read {}: {}", file.text(prefix), system_text(error))
             }
-            TlsError::Unusable(file, why) => format!("{}: {why}", file.text(names)),
+            TlsError::Unusable(file, why) => format!("{}: {why}", file.text(prefix)),
             TlsError::Mismatch { key, cert } => {
-                let (key, cert) = (key.text(names), cert.text(names));
+                let (key, cert) = (key.text(prefix), cert.text(prefix));
                 format!("{key}: the key does not belong to the certificate in {cert}")
             }
             TlsError::Alone(given) => {
-                let given = if *given == PemRole::Cert { cert } else { key };
+                let [cert, key, given] =
+                    [PemRole::Cert, PemRole::Key, *given].map(|role| role.name(prefix));
                 format!("{cert} and {key} must both be set (only {given} was given)")
             }
             TlsError::NoClientCa => format!(
                 "clients cannot be verified without {}, the roots of their certificates",
-                names.client_ca
+                PemRole::ClientCa.name(prefix)
             ),
-            TlsError::Alpn => {
-                format!(
-                    "a name in {} must have 1 to 255 bytes (RFC 7301)",
-                    names.alpn
-                )
-            }
+            TlsError::Alpn => format!(
+                "a name in {} must have 1 to 255 bytes (RFC 7301)",
+                option("alpn")
+            ),
             TlsError::Sni { host, error } => {
-                let (cert, key) = (PLAIN_NAMES.cert, PLAIN_NAMES.key);
-                let why = error.text(&Names {
-                    cert,
-                    key,
-                    ..*names
-                });
-                format!("{} '{}': {why}", names.sni, host.escape_debug())
+                let why = error.text(None);
+                format!("{} '{}': {why}", option("sni"), host.escape_debug())
             }
             TlsError::SniName => "it is neither a host name nor '*.' and one".into(),
             TlsError::SniTwice => {
