@@ -100,6 +100,15 @@ if (!@ARGV) {
     is("$run->{out}$run->{err}", "served 100\n", 'a stopped listener serves all who waited');
 }
 
+# The bug: a listener whose port the system did not tell was at port 0, and nobody heard of the error.
+if (!@ARGV) {
+    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, 'getsockname=ENOBUFS/^1', $seed);
+    my $run = run_program(60, '-MEV', '-MEV::Websockets', '-e',
+        'my $c = EV::Websockets::Context->new; print eval { $c->listen(host => "127.0.0.1") } ? "a port\n" : $@ for 1, 2');
+    my $words = do { local $! = Errno::ENOBUFS(); "$!" };
+    like($run->{out}, qr/\Alisten: .*: \Q$words\E at -e line 1\.\na port\n\z/, 'listen croaks if the system does not tell the port');
+}
+
 # The first thing that a client sends cannot be written, and the stream has not ended. It was read on, in case its server had
 # refused early, until connect_timeout was over.
 for my $error (@ARGV ? () : qw(ENOMEM ENOBUFS)) {

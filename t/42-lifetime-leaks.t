@@ -276,6 +276,88 @@ asked('origins', 1, origins => [ 'https://a.example', qr/b/ ]);
 asked('origins: a pattern', 1, origins => [qr/a/]);
 asked('origins: refused by a pattern', 1, origins => [qr/b/], on_handshake => sub { 1 });
 
+# One message for many: whatever is prepared, published, subscribed to and kept, and whoever leaves in whatever way.
+{
+    package BackEnd;
+    sub new { return bless {}, $_[0] }
+    sub publish { return [ $_[1], $_[2] ] }
+    sub topic_used { return 1 }
+    sub topic_unused { return 1 }
+    sub resume { return 1 }
+}
+for my $way (qw(unsubscribe close abort peer drop context)) {
+    leaks_nothing("subscribers that leave by $way", sub {
+        my $context = EV::Websockets::Context->new;
+        my (@conns, $dropped);
+        my $port = $context->listen(max_send_queue => 1000, send_queue_policy => 'drop', on_connect => sub { push @conns, $_[0] }, on_drop => sub { $dropped += $_[1] });
+        my @peers = map { RawPeer->connect($port)->upgrade } 1, 2;
+        wait_until(sub { @conns == 2 });
+        my $message = $context->prepare('x' x 600, compress => 0);
+        $context->topic('h', history => 3, max_age => 60, frame => sub { "$_[0] $_[1] $_[2]" });
+        my $start = $context->position('h');
+        for my $round (1 .. 10) {
+            $_->subscribe("t$round", on_slow => $round % 2 ? 'drop_old' : 'latest') for @conns;
+            $context->publish("t$round", $message, key => "k$round", except => $conns[1]) for 1 .. 3;
+            $context->publish('h', "m$round");
+            $context->broadcast($message, \@conns);
+            $context->broadcast('y', to => "t$round");
+        }
+        $conns[0]->subscribe('h', since => $_) for $start, $context->position('h'), [ 'x', 'y' ];
+        my @asked = ($context->topics, $conns[0]->topics, $context->subscribers('h'), $context->stats, $conns[0]->stats);
+        wait_until(sub { $dropped }) or die "nothing was dropped\n";
+        if    ($way eq 'unsubscribe') { for my $conn (@conns) { $conn->unsubscribe($_) for $conn->topics } }
+        elsif ($way eq 'close')       { $_->close for @conns }
+        elsif ($way eq 'abort')       { $_->abort for @conns }
+        elsif ($way eq 'peer')        { $_->hang_up(reset => 1) for @peers; wait_until(sub { !grep { $_->state eq 'connected' } @conns }) }
+        elsif ($way eq 'drop')        { @conns = () }
+        else                          { $context->publish('t1', $message); $context->DESTROY }
+        $context->topic('h') if $way ne 'context';
+    });
+}
+leaks_nothing('back ends', sub {
+    my $context = EV::Websockets::Context->new;
+    my $conn;
+    my $port = $context->listen(on_connect => sub { $conn = $_[0] });
+    my $peer = RawPeer->connect($port)->upgrade;
+    wait_until(sub { $conn });
+    for (1 .. 3) {
+        $context->set_backplane(BackEnd->new);
+        $conn->subscribe('t', since => [ 'x', 1 ]);
+        $context->publish('t', 'x', key => 'k');
+        $context->publish('t', 'x', local => 1);
+        EV::run(EV::RUN_NOWAIT);
+        $conn->unsubscribe('t');
+        EV::run(EV::RUN_NOWAIT);
+    }
+});
+leaks_nothing('croaks about topics and prepared messages', sub {
+    my $context = EV::Websockets::Context->new;
+    my $conn;
+    my $port = $context->listen(on_connect => sub { $conn = $_[0] });
+    my $peer = RawPeer->connect($port)->upgrade;
+    wait_until(sub { $conn });
+    my ($held, $other) = ([], EV::Websockets::Context->new->prepare('x'));
+    $context->topic('h', history => 2, frame => sub { die [$held] });
+    for my $bad (
+        sub { $context->prepare({ held => $held }) },
+        sub { $context->prepare('x', binary => 1, nothing => $held) },
+        sub { $context->publish('t', $other) },
+        sub { $context->publish('h', 'x') },
+        sub { $context->publish('h', 'x', frame => sub { [$held] }) },
+        sub { $context->publish('t', "\x{100}", binary => 1) },
+        sub { $context->broadcast('x', [ $conn, $held ]) },
+        sub { $context->broadcast($context->prepare('x'), [$conn], binary => 1) },
+        sub { $context->topic('t', history => $held) },
+        sub { $context->topic('t', frame => $held) },
+        sub { $context->set_backplane($held) },
+        sub { $conn->subscribe('t', since => $held, on_slow => 'never') },
+        sub { $conn->subscribe("\x{100}") },
+        sub { $conn->send($other) },
+    ) {
+        die "lived\n" if eval { $bad->(); 1 };
+    }
+});
+
 leaks_nothing('contexts and nothing else', sub {
     for (1 .. 10) {
         my $context = EV::Websockets::Context->new;

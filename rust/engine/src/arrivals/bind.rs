@@ -60,6 +60,8 @@ pub struct ListenerAddress {
 impl Bound {
     fn add(&mut self, fd: OwnedFd, backlog: Option<i32>) -> io::Result<()> {
         sys::start_listening(fd.as_fd(), backlog)?;
+        // Whoever listens at any port has to hear which one it is.
+        sys::local_address(fd.as_fd())?;
         self.push(fd);
         Ok(())
     }
