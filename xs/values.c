@@ -187,11 +187,11 @@ void ws_return_list(pTHX_ AV *list)
 
 /* ---- calls into Perl: these may die ---- */
 
-/* What is returned, as a mortal copy; NULL with G_VOID among the flags. A stack of its own keeps `last` and `next` in the
+/* With G_SCALAR what is returned, as a mortal copy; with G_VOID NULL. A stack of its own keeps `last` and `next` in the
  * code from leaving a loop of the program around the call: what follows that loop would run in here. */
 SV *ws_call(pTHX_ SV *code, SV **arg, int args, I32 flags)
 {
-    const bool is_void = (flags & G_WANT) == G_VOID;
+    const bool is_void = cBOOL(flags & G_VOID);
     SV *returned = NULL;
     dSP;
     int i;
