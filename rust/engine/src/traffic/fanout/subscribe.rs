@@ -1,15 +1,19 @@
 //! Subscriptions that begin and end, and what is said about topics.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::history::{Position, Record};
 use super::slow::{OfferOutcome, OnSlow};
 use super::topics::TopicIndex;
 use super::TopicOptions;
 use crate::event::Id;
-use crate::reactor::{Reactor, Timer, CONTEXT};
+use crate::reactor::{Reactor, Time, Timer, CONTEXT};
 use crate::traffic::link::Link;
 use crate::traffic::{SendError, Traffic};
+
+/// For so long nothing is looked at to be forgotten, for each topic that there is.
+const EXPIRY_PAUSE: Duration = Duration::from_micros(10);
 
 impl Traffic {
     /// Subscribes an open connection, or changes what becomes of messages that it is too slow for. With `since` it is first
@@ -116,11 +120,27 @@ impl Traffic {
                 .record
                 .get_or_insert_with(|| Box::new(Record::new(epoch)));
             record.configure(options.history, options.max_age);
+            record.expire(reactor.clock().now());
+            let next = record.expires_at();
+            self.wake_for_history(next, reactor);
         } else {
             topic.record = None;
         }
         self.fanout.topics.end_if_unused(index);
-        self.expire_history(reactor);
+        if self.fanout.topics.is_empty() {
+            reactor.stop(CONTEXT, Timer::History);
+        }
+    }
+
+    /// A message is to be forgotten at `next`.
+    pub(super) fn wake_for_history(&self, next: Option<Time>, reactor: &mut Reactor) {
+        let Some(next) = next else {
+            return;
+        };
+        let left = reactor.remaining(CONTEXT, Timer::History);
+        if left.is_none_or(|left| reactor.clock().until(next) < left) {
+            reactor.start_at(CONTEXT, Timer::History, Some(next));
+        }
     }
 
     /// Where a topic stands; `None`: nobody counts its messages.
@@ -162,7 +182,8 @@ impl Traffic {
         self.fanout.topics.watch(is_wanted);
     }
 
-    /// Messages that have been kept for as long as they are to be are forgotten.
+    /// Messages that have been kept for as long as they are to be are forgotten. All topics are looked at, so where there are
+    /// many that is not done for each message: who resumes one does not get what is too old in any case.
     pub fn expire_history(&mut self, reactor: &mut Reactor) {
         let now = reactor.clock().now();
         let mut next = None;
@@ -173,7 +194,11 @@ impl Traffic {
             next = at.filter(|&at| next.is_none_or(|next| at < next)).or(next);
         }
         match next {
-            Some(_) => reactor.start_at(CONTEXT, Timer::History, next),
+            Some(next) => {
+                let pause = EXPIRY_PAUSE.saturating_mul(self.fanout.topics.count());
+                let soonest = now.checked_add(pause);
+                reactor.start_at(CONTEXT, Timer::History, soonest.max(Some(next)));
+            }
             None => reactor.stop(CONTEXT, Timer::History),
         }
     }

@@ -356,3 +356,44 @@ fn keys_whose_messages_have_gone_out_are_forgotten() {
     let behind = bench.traffic.links.get_mut(id).unwrap().behind();
     assert!(behind.keys() < 2000, "{}", behind.keys());
 }
+
+// Whoever set up a topic had all others searched for messages that were too old: ten thousand took a hundred million looks. A
+// message that became too old had so, too.
+#[test]
+fn topics_are_not_all_searched_for_each_of_them() {
+    const TOPICS: u32 = 3000;
+    let mut bench = Bench::new();
+    let options = TopicOptions {
+        is_recorded: true,
+        history: 10,
+        max_age: Some(10 * SECOND),
+        on_slow: None,
+    };
+    let message = Rc::new(Prepared::new(true, false, b"x").unwrap());
+    let recorded = PublishOptions {
+        is_recorded: true,
+        ..PublishOptions::default()
+    };
+    for number in 0..TOPICS {
+        let name = number.to_be_bytes();
+        bench.with(|traffic, shared| {
+            traffic.set_topic(&name, &options, shared.reactor);
+            traffic.publish(&name, &message, &recorded, shared.reactor);
+        });
+        bench.reactor.advance(Duration::from_micros(500));
+    }
+    assert_eq!(
+        bench.traffic.fanout.topics.searches(),
+        0,
+        "as they are set up"
+    );
+    let mut fired = 0;
+    while bench.reactor.remaining(CONTEXT, Timer::History).is_some() {
+        bench.reactor.advance(Duration::from_millis(1));
+        if bench.reactor.pop_due().is_some() {
+            fired += 1;
+            bench.with(|traffic, shared| traffic.expire_history(shared.reactor));
+        }
+    }
+    assert!(fired < 100, "{fired} times all were searched");
+}

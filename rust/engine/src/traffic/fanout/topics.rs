@@ -59,6 +59,9 @@ pub struct Topics {
     are_watched: bool,
     /// Topics that got their first subscriber (true) or lost their last one, since the program asked.
     changes: Vec<(Rc<[u8]>, bool)>,
+    /// How many times all topics were looked at.
+    #[cfg(test)]
+    searches: u64,
 }
 
 impl Topics {
@@ -107,7 +110,27 @@ impl Topics {
 
     /// All of them, by their places.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut TopicState> {
+        #[cfg(test)]
+        {
+            self.searches += 1;
+        }
         self.table.iter_mut().flatten()
+    }
+
+    /// How many times all topics were looked at.
+    #[cfg(test)]
+    pub fn searches(&self) -> u64 {
+        self.searches
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How many places there are for them.
+    pub fn count(&self) -> u32 {
+        self.table.len() as u32
     }
 
     /// Their names, in no order.
