@@ -89,6 +89,11 @@ impl Arrivals {
         }
     }
 
+    /// An attempt takes long: the next one begins.
+    pub fn expire_attempt_delay(&mut self, token: Id, shared: &mut Shared<'_>) {
+        self.advance_attempt(token, AttemptState::Late, shared);
+    }
+
     /// Something has happened to an attempt: its connection looks at it.
     pub(super) fn advance_attempt(
         &mut self,

@@ -245,6 +245,14 @@ impl Arrivals {
         is_more
     }
 
+    /// Descriptors had run out a while ago.
+    pub fn end_accept_pause(&mut self, token: Id, reactor: &mut Reactor) {
+        if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&token) {
+            acceptor.exhausted = false;
+            reactor.touch(token);
+        }
+    }
+
     /// Closes the sockets of a listener. What the kernel has accepted for it is taken first, and goes
     /// on with the connections that are being established; those that stand are not touched.
     /// [`Event::ListenerEnded`] comes after the last event that names the listener. Returns whether it
@@ -284,11 +292,11 @@ impl Arrivals {
     fn end_idle(&mut self, listener: Id, shared: &mut Shared<'_>) {
         let is_idle = |source: &Arrival| {
             matches!(source, Arrival::Pending(pending) if pending.source == ConnectionSource::Listener(listener)
-                && pending.establishing.phase() == Phase::Idle)
+                && pending.establishing.mailbox.phase.get() == Phase::Idle)
         };
         for id in self.ids(is_idle) {
             if let Some(pending) = self.pending_mut(id) {
-                pending.establishing.expire();
+                pending.establishing.mailbox.expire();
             }
             self.advance(id, true, shared);
         }

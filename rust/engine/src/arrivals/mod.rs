@@ -26,7 +26,7 @@ use evws_proto::Role;
 use crate::event::{Event, Id, Interest};
 use crate::log::{Log, Topic};
 use crate::outbox::{EventData, Subject};
-use crate::reactor::{Reactor, Timer};
+use crate::reactor::Reactor;
 use crate::resolver::Resolver;
 use crate::shared::Shared;
 use crate::tls::client::ClientConfigs;
@@ -112,7 +112,7 @@ impl Arrivals {
     fn insert(&mut self, source: Arrival, reactor: &mut Reactor) -> Id {
         let id = reactor.claim();
         if let Arrival::Pending(pending) = &source {
-            pending.establishing.set_id(id);
+            pending.establishing.mailbox.set_id(id);
         }
         self.sources.insert(id, source);
         id
@@ -239,7 +239,7 @@ impl Arrivals {
 
     /// What TLS has agreed on with a client whose request waits for an answer.
     pub fn tls(&self, id: Id) -> Option<TlsInfo<'_>> {
-        Some(self.asked(id)?.establishing.info()?.info())
+        Some(self.asked(id)?.establishing.mailbox.info()?.info())
     }
 
     /// The descriptor of a source, and what it is to be watched for; `None` for what has none.
@@ -249,7 +249,7 @@ impl Arrivals {
             Arrival::Acceptor(acceptor) => (acceptor.fd.as_raw_fd(), Some(acceptor.interest())),
             Arrival::Pending(pending) => (
                 pending.establishing.socket.raw_fd()?,
-                Some(pending.establishing.wants()),
+                Some(pending.establishing.socket.wants()),
             ),
             Arrival::Resolver => {
                 let (_, resolver) = self.resolver.as_ref()?;
@@ -274,31 +274,6 @@ impl Arrivals {
         }
     }
 
-    /// A timer has run out.
-    pub fn expire(&mut self, id: Id, timer: Timer, shared: &mut Shared<'_>) {
-        match timer {
-            Timer::Handshake => self.expire_pending(id, shared),
-            Timer::AttemptDelay => self.advance_attempt(id, AttemptState::Late, shared),
-            Timer::AcceptPause => {
-                if let Some(Arrival::Acceptor(acceptor)) = self.sources.get_mut(&id) {
-                    acceptor.exhausted = false;
-                    shared.reactor.touch(id);
-                }
-            }
-            Timer::Closing
-            | Timer::ClosingLimit
-            | Timer::Linger
-            | Timer::Pongs
-            | Timer::Rate
-            | Timer::Keepalive
-            | Timer::Idle
-            | Timer::Lifetime
-            | Timer::IdleCodecs
-            | Timer::History
-            | Timer::Shutdown => {}
-        }
-    }
-
     // ---- the end ----
 
     /// A shutdown has begun: nothing new is.
@@ -306,21 +281,15 @@ impl Arrivals {
         self.is_refusing = true;
     }
 
-    /// Ends a connection that is on its way: its program is told `text`, unless it came in at a
-    /// listener.
-    pub fn give_up(&mut self, id: Id, text: &str, on_demand: bool, shared: &mut Shared<'_>) {
-        self.give_up_for(id, text.into(), on_demand, shared);
-    }
-
-    /// The same for a failure of which more may be known.
-    fn give_up_for(
+    /// Ends a connection that is on its way: its program is told why, unless it came in at a listener.
+    pub fn give_up(
         &mut self,
         id: Id,
-        failure: ConnectFailure,
+        failure: impl Into<ConnectFailure>,
         on_demand: bool,
         shared: &mut Shared<'_>,
     ) {
-        let ConnectFailure { text, refusal } = failure;
+        let ConnectFailure { text, refusal } = failure.into();
         self.cancel_question(id, shared.reactor);
         self.drop_attempts(id, shared.reactor);
         shared.reactor.stop_all(id);

@@ -67,9 +67,9 @@ impl Pending {
     /// The time of a server's connection is over, unless it takes a response. Returns whether its future
     /// has to hear of that.
     pub fn expire_unless_answering(&mut self) -> bool {
-        let expires = self.establishing.phase() != Phase::Answering;
+        let expires = self.establishing.mailbox.phase.get() != Phase::Answering;
         if expires {
-            self.establishing.expire();
+            self.establishing.mailbox.expire();
         }
         expires
     }
@@ -181,15 +181,20 @@ impl Arrivals {
             };
             let poll = pending.establishing.poll(ready);
             let retired = pending.establishing.socket.take_retired();
-            let question = pending.establishing.take_question();
-            let deadline = pending.establishing.take_deadline();
+            let question = pending.establishing.mailbox.take_question();
+            let deadline = pending.establishing.mailbox.take_deadline();
             for fd in retired {
                 shared.reactor.retire(id, fd);
             }
             self.update_attempts(id, shared.reactor);
             match poll {
                 Poll::Ready(Ok(established)) => return self.establish(id, established, shared),
-                Poll::Ready(Err(failure)) => return self.fail_to_establish(id, failure, shared),
+                Poll::Ready(Err(EstablishError::Client(failure))) => {
+                    return self.give_up(id, failure, false, shared)
+                }
+                Poll::Ready(Err(EstablishError::Server(rejected))) => {
+                    return self.end_answered(id, *rejected, shared)
+                }
                 Poll::Pending => {}
             }
             if let Some(after) = deadline {
@@ -261,13 +266,6 @@ impl Arrivals {
         self.leave_listener(listener, shared);
     }
 
-    fn fail_to_establish(&mut self, id: Id, failure: EstablishError, shared: &mut Shared<'_>) {
-        match failure {
-            EstablishError::Client(failure) => self.give_up_for(id, failure, false, shared),
-            EstablishError::Server(rejected) => self.end_answered(id, *rejected, shared),
-        }
-    }
-
     /// The answer of a server is out. A program that knows the connection is told why there will be none.
     fn end_answered(&mut self, id: Id, rejected: Rejected, shared: &mut Shared<'_>) {
         self.log
@@ -295,14 +293,16 @@ impl Arrivals {
     }
 
     /// The time of a connection that is being established is over.
-    pub(super) fn expire_pending(&mut self, id: Id, shared: &mut Shared<'_>) {
+    pub fn expire_handshake(&mut self, id: Id, shared: &mut Shared<'_>) {
         let Some(pending) = self.pending_mut(id) else {
             return;
         };
-        if pending.role() == Role::Client && pending.establishing.phase() != Phase::Refused {
+        if pending.role() == Role::Client
+            && pending.establishing.mailbox.phase.get() != Phase::Refused
+        {
             return self.give_up(id, "connect timeout", false, shared);
         }
-        pending.establishing.expire();
+        pending.establishing.mailbox.expire();
         self.advance(id, false, shared);
     }
 }

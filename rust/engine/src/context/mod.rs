@@ -116,8 +116,12 @@ impl Context {
                 Timer::IdleCodecs => self.traffic.release_idle_codecs(&mut self.reactor),
                 Timer::History => self.traffic.expire_history(&mut self.reactor),
                 Timer::Shutdown => self.expire_shutdown(),
-                Timer::Handshake | Timer::AttemptDelay | Timer::AcceptPause => {
-                    self.arrivals(|arrivals, shared| arrivals.expire(id, timer, shared));
+                Timer::AcceptPause => self.arrivals.end_accept_pause(id, &mut self.reactor),
+                Timer::AttemptDelay => {
+                    self.arrivals(|arrivals, shared| arrivals.expire_attempt_delay(id, shared));
+                }
+                Timer::Handshake => {
+                    self.arrivals(|arrivals, shared| arrivals.expire_handshake(id, shared));
                 }
                 Timer::Closing
                 | Timer::ClosingLimit

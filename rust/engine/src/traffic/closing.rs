@@ -28,7 +28,7 @@ impl Traffic {
     /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
     /// is open.
     pub fn close(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
-        if !self.links.get(id).is_some_and(|link| link.state.is_open()) {
+        if self.links.open(id).is_none() {
             return;
         }
         self.queue_close(id, Some(code), reason, reactor);
@@ -116,14 +116,10 @@ impl Traffic {
 
     /// The peer has sent Pings for too long and not read the Pongs.
     pub(super) fn fail_unread_pongs(&mut self, id: Id, shared: &mut Shared<'_>) {
-        let is_open = self.links.get(id).is_some_and(|link| link.state.is_open());
-        if is_open {
+        if self.links.open(id).is_some() {
             let text = "the peer sends Pings and does not read the Pongs";
-            self.log.write(Topic::Error, id, format_args!("{text}"));
             shared.outbox.push_text(Event::Error { id }, text);
-            let reason = b"Pings are sent, and the Pongs not read";
-            self.queue_close(id, Some(1008), reason, shared.reactor);
-            self.end(id, 1008, shared);
+            self.fail(id, 1008, "Pings are sent, and the Pongs not read", shared);
         }
     }
 
@@ -165,9 +161,7 @@ impl Traffic {
         link.direct = 0;
         link.agreed = None;
         link.guest = None;
-        if change(&self.log, link, LinkState::queue) {
-            self.to_write.push(id);
-        }
+        self.to_write.note(&self.log, link);
         reactor.stop_all(id);
         self.start_linger(id, reactor);
         reactor.touch(id);

@@ -169,13 +169,6 @@ impl Traffic {
         }
     }
 
-    /// A sign of life, or a time that did not count.
-    pub(super) fn hear(&mut self, id: Id, reactor: &Reactor) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.pulse.hear(reactor.clock());
-        }
-    }
-
     /// Nothing may have come from a peer for a while: it is asked for a sign of life, or given up.
     pub(super) fn look_for_life(&mut self, id: Id, shared: &mut Shared<'_>) {
         let now = shared.reactor.clock().now();

@@ -164,16 +164,25 @@ impl Link {
         subscriber.behind.get_or_insert_default()
     }
 
+    /// What it is behind with; `None`: nothing.
+    pub fn find_behind(&self) -> Option<&Behind> {
+        self.subscriber.as_ref()?.behind.as_deref()
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn find_behind_mut(&mut self) -> Option<&mut Behind> {
+        self.subscriber.as_mut()?.behind.as_deref_mut()
+    }
+
     /// What the limit of the queue counts, with what waits for the end of a fragmented message.
     pub fn load_and_held(&self) -> u64 {
-        let behind = self.subscriber.as_ref().and_then(|of| of.behind.as_ref());
-        self.queue.load() + behind.map_or(0, |behind| behind.held_load())
+        self.queue.load() + self.find_behind().map_or(0, Behind::held_load)
     }
 
     /// How many messages wait for the end of a fragmented message.
     pub fn held(&self) -> u64 {
-        let behind = self.subscriber.as_ref().and_then(|of| of.behind.as_ref());
-        behind.map_or(0, |behind| behind.held())
+        self.find_behind().map_or(0, Behind::held)
     }
 
     /// A message of so many octets that had been queued was dropped.
@@ -185,15 +194,9 @@ impl Link {
     /// Everything that was queued has gone out.
     #[inline]
     pub fn queue_is_empty(&mut self) {
-        if let Some(subscriber) = &mut self.subscriber {
-            if subscriber
-                .behind
-                .as_mut()
-                .is_some_and(|behind| behind.queue_is_empty())
-            {
-                subscriber.behind = None;
-                self.forget_empty_subscriber();
-            }
+        if self.find_behind_mut().is_some_and(Behind::queue_is_empty) {
+            self.subscriber.get_or_insert_default().behind = None;
+            self.forget_empty_subscriber();
         }
     }
 
@@ -323,6 +326,18 @@ impl Links {
     pub fn get_mut(&mut self, id: Id) -> Option<&mut Link> {
         let link = self.table.get_mut(index(id))?.as_deref_mut()?;
         (link.id == id).then_some(link)
+    }
+
+    /// The connection of an id, if it is open.
+    #[inline]
+    pub fn open(&self, id: Id) -> Option<&Link> {
+        self.get(id).filter(|link| link.state.is_open())
+    }
+
+    /// The connection of an id, if it is open.
+    #[inline]
+    pub fn open_mut(&mut self, id: Id) -> Option<&mut Link> {
+        self.get_mut(id).filter(|link| link.state.is_open())
     }
 
     /// Takes one out.

@@ -205,12 +205,13 @@ impl Traffic {
 
     /// Stops delivering, or goes on. Does nothing unless the connection is open.
     pub fn pause(&mut self, id: Id, is_paused: bool, reactor: &mut Reactor) {
-        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
-            self.change(id, |state| state.pause(is_paused));
-            self.hear(id, reactor);
-            self.input.resume_parsing(&self.links, id);
-            reactor.touch(id);
-        }
+        let Some(link) = self.links.open_mut(id) else {
+            return;
+        };
+        change(&self.log, link, |state| state.pause(is_paused));
+        link.pulse.hear(reactor.clock());
+        self.input.resume_parsing(&self.links, id);
+        reactor.touch(id);
     }
 
     /// Ends all connections at once and without events. What is queued is offered to the kernel,
@@ -269,7 +270,7 @@ impl Traffic {
 
     /// Whether the queue of an open connection is short still. If not, it will be told of later.
     pub fn is_drained(&mut self, id: Id) -> bool {
-        let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) else {
+        let Some(link) = self.links.open_mut(id) else {
             return false;
         };
         let is_short = link.limits.send_queue.is_short(link.queue.load());
@@ -325,9 +326,9 @@ impl Traffic {
 
     /// Whether a program that goes by the marks of the send queue would send on a connection.
     pub fn is_writable(&self, id: Id) -> bool {
-        self.links.get(id).is_some_and(|link| {
-            link.state.is_open() && link.limits.send_queue.is_writable(link.queue.load())
-        })
+        self.links
+            .open(id)
+            .is_some_and(|link| link.limits.send_queue.is_writable(link.queue.load()))
     }
 
     /// What a connection has counted, also the one whose end the program was told of last.

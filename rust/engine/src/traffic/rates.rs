@@ -123,7 +123,7 @@ impl Traffic {
         shared: &mut Shared<'_>,
     ) {
         let Shared { reactor, outbox } = shared;
-        let Some(link) = self.links.get_mut(id).filter(|link| link.state.is_open()) else {
+        let Some(link) = self.links.open_mut(id) else {
             return;
         };
         let Some(rates) = &mut link.rates else { return };

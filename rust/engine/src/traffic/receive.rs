@@ -12,8 +12,7 @@ use super::control::Control;
 use super::link::{Link, Links};
 use super::rates::ANY;
 use super::send::log_frame;
-use super::state::LinkState;
-use super::{change, Traffic, BUFFER};
+use super::{Traffic, BUFFER};
 use crate::event::{Event, Id};
 use crate::limits::RateLimit;
 use crate::log::{Log, Topic};
@@ -248,8 +247,8 @@ impl Traffic {
             link.counters.read(direct + end);
         }
         let wants_write = link.tls.as_ref().is_some_and(|tls| tls.wants_write());
-        if wants_write && change(&self.log, link, LinkState::queue) {
-            self.to_write.push(id);
+        if wants_write {
+            self.to_write.note(&self.log, link);
         }
         if link.state.is_closing() {
             self.extend_closing(id, false, shared.reactor);

@@ -3,7 +3,6 @@
 
 use std::os::fd::AsFd;
 
-use evws_proto::close;
 use evws_proto::connection::{FrameError, FrameKind};
 use evws_proto::frame::{parse_header, Header};
 
@@ -74,6 +73,14 @@ impl ToWrite {
         }
     }
 
+    /// Something is queued on a connection: it is noted, unless it is already or the kernel will say when it takes more.
+    #[inline]
+    pub fn note(&mut self, log: &Log, link: &mut Link) {
+        if change(log, link, LinkState::queue) {
+            self.push(link.id);
+        }
+    }
+
     /// The loop enters the engine, which will be asked to flush.
     pub fn begin(&mut self) {
         self.is_flushed = false;
@@ -117,10 +124,7 @@ impl Traffic {
             log,
             ..
         } = self;
-        let link = links
-            .get_mut(id)
-            .filter(|link| link.state.is_open())
-            .ok_or(SendError::NotOpen)?;
+        let link = links.open_mut(id).ok_or(SendError::NotOpen)?;
         if link.is_dropping || link.limits.send_queue.is_full(link.queue.load()) {
             if let Err(refusal) = make_room(link, kind) {
                 return Err(self.refuse(id, refusal, shared));
@@ -146,9 +150,7 @@ impl Traffic {
             link.idleness.queued(end, shared.reactor.clock());
         }
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.load());
-        if change(log, link, LinkState::queue) {
-            to_write.push(id);
-        }
+        to_write.note(log, link);
         if matches!(kind, FrameKind::Fragment { last: true, .. }) && link.subscriber.is_some() {
             self.release_held(id, shared.reactor);
         }
@@ -163,8 +165,7 @@ impl Traffic {
             .get(id)
             .is_some_and(|link| link.limits.send_queue.when_full == WhenFull::Close);
         if closes && refusal == SendError::Dropped {
-            shared.outbox.push_text(Event::Error { id }, QUEUE_FULL);
-            self.fail(id, close::TRY_AGAIN_LATER, QUEUE_FULL, shared);
+            self.fail_slow(id, shared);
         }
         refusal
     }
@@ -212,9 +213,7 @@ impl Traffic {
         if self.log.is_on() {
             log_frame(&self.log, id, "sent", &frame.header());
         }
-        if change(&self.log, link, LinkState::queue) {
-            self.to_write.push(id);
-        }
+        self.to_write.note(&self.log, link);
     }
 
     /// Queues a Close frame, after an end to the fragmented message if one is in progress. Nothing
@@ -251,9 +250,7 @@ impl Traffic {
                 log_frames(&self.log, id, &frames);
             }
         }
-        if change(&self.log, link, LinkState::queue) {
-            self.to_write.push(id);
-        }
+        self.to_write.note(&self.log, link);
     }
 
     /// The kernel takes bytes of a connection again.

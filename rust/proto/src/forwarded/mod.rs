@@ -16,13 +16,14 @@ pub use head::{parse_head, HeadError, ProxyHead, MAX_HEAD};
 pub use trusted::{Trusted, TrustedError};
 
 /// Who a client is, as far as a proxy says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Peer {
     /// Its address; port 0: the port is not known.
     Address(SocketAddr),
     /// Somebody on the same machine, by a Unix socket.
     Unix,
     /// The proxy does not say.
+    #[default]
     Unknown,
 }
 

@@ -29,7 +29,7 @@ pub enum ProxyHeads {
 }
 
 /// What a listener has found out about a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Door {
     /// What goes on with the connection.
     pub guest: Guest,
@@ -40,17 +40,6 @@ pub struct Door {
     /// A proxy has passed on somebody whom it does not name. So it is not known who has written the headers of the request,
     /// and they name nobody.
     is_nameless: bool,
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        Door {
-            guest: Guest::default(),
-            full: None,
-            peer: Peer::Unknown,
-            is_nameless: false,
-        }
-    }
 }
 
 impl Door {

@@ -21,17 +21,15 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{ready, Context, Poll, Waker};
-use std::time::Duration;
 
 use evws_proto::forwarded::Peer;
 use evws_proto::handshake::{Headers, Negotiated, UpgradeRefusal};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::event::{Id, Interest};
+use crate::event::Id;
 use crate::guest::Guest;
-use crate::tls::info::OwnedTlsInfo;
 use crate::tls::records::TlsConnection;
-use mailbox::{Awaited, Mailbox, Phase, Question};
+use mailbox::{Awaited, Mailbox};
 use race::Attempt;
 use rejected::Rejected;
 use stream::Socket;
@@ -84,7 +82,8 @@ pub struct Establishing {
     task: Task,
     /// Its socket.
     pub socket: Rc<Socket>,
-    mailbox: Rc<Mailbox>,
+    /// What it asks, and is told.
+    pub mailbox: Rc<Mailbox>,
     /// The question that waits for its answer.
     pub awaited: Option<Awaited>,
     /// The program has accepted it, and expects to hear how that went on.
@@ -113,11 +112,6 @@ impl Establishing {
         }
     }
 
-    /// Names it, for the log.
-    pub fn set_id(&self, id: Id) {
-        self.mailbox.set_id(id);
-    }
-
     /// Polls the future once. `ready`: its descriptor is.
     pub fn poll(&mut self, ready: bool) -> Poll<Result<Established, EstablishError>> {
         self.socket.begin_poll(ready);
@@ -126,40 +120,10 @@ impl Establishing {
             .poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// The question that the last poll has raised.
-    pub fn take_question(&mut self) -> Option<Question> {
-        self.mailbox.take_question()
-    }
-
-    /// The deadline that the last poll has set, if it has.
-    pub fn take_deadline(&mut self) -> Option<Option<Duration>> {
-        self.mailbox.take_deadline()
-    }
-
-    /// What TLS has agreed on, of a connection that the program is asked about.
-    pub fn info(&self) -> Option<&OwnedTlsInfo> {
-        self.mailbox.info()
-    }
-
-    /// How far a server's connection has come.
-    pub fn phase(&self) -> Phase {
-        self.mailbox.phase.get()
-    }
-
-    /// The deadline has passed: the next poll is to know.
-    pub fn expire(&mut self) {
-        self.mailbox.expire();
-    }
-
     /// Who the peer is: as a proxy says it, or the socket.
     pub fn peer(&self) -> Peer {
         let claimed = self.mailbox.claimed.get();
         claimed.unwrap_or_else(|| self.socket.peer_address().into())
-    }
-
-    /// What the descriptor is to be watched for.
-    pub fn wants(&self) -> Interest {
-        self.socket.wants()
     }
 }
 

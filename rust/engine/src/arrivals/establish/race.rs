@@ -72,7 +72,7 @@ pub async fn race(
     let mut untried = addresses.iter();
     let mut running: Vec<(SocketAddr, Rc<Attempt>)> = Vec::new();
     let mut failures = Vec::new();
-    stream.0.disconnect();
+    stream.0.replace(None);
     let mut another = true;
     loop {
         while another || running.is_empty() {
@@ -96,7 +96,7 @@ pub async fn race(
             for (_, attempt) in &running {
                 attempt.progress.set(AttemptState::Over);
             }
-            stream.0.accept(winner);
+            stream.0.replace(Some(winner));
             return Ok(());
         }
         let newest = running.last().map(|(_, attempt)| attempt.progress.get());

@@ -100,17 +100,8 @@ impl Socket {
         self.announced.take()
     }
 
-    /// Makes a connected descriptor the current one.
-    pub fn accept(&self, fd: OwnedFd) {
-        self.replace(Some(fd));
-    }
-
-    /// Gives up the current descriptor, if there is one.
-    pub fn disconnect(&self) {
-        self.replace(None);
-    }
-
-    fn replace(&self, new: Option<OwnedFd>) {
+    /// Has another descriptor as the current one, or none.
+    pub fn replace(&self, new: Option<OwnedFd>) {
         self.unwritable.set(None);
         if let Some(old) = self.fd.replace(new) {
             self.retired.borrow_mut().push(old);

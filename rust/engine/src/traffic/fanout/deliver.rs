@@ -8,7 +8,7 @@ use evws_proto::close;
 use evws_proto::connection::{Encoding, SharedFrame};
 use evws_proto::deflate::{Codecs, DeflateWay};
 
-use super::slow::{OfferOutcome, OnSlow, Post};
+use super::slow::{Behind, OfferOutcome, OnSlow, Post};
 use super::{Fanout, Publication};
 use crate::event::{Event, Id};
 use crate::outbox::EventData;
@@ -128,8 +128,8 @@ impl Traffic {
     }
 
     /// Ends a connection that does not take what it is sent.
-    pub(super) fn fail_slow(&mut self, id: Id, shared: &mut Shared<'_>) {
-        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+    pub(in crate::traffic) fn fail_slow(&mut self, id: Id, shared: &mut Shared<'_>) {
+        if self.links.open(id).is_some() {
             shared.outbox.push_text(Event::Error { id }, QUEUE_FULL);
             self.fail(id, close::TRY_AGAIN_LATER, QUEUE_FULL, shared);
         }
@@ -137,7 +137,7 @@ impl Traffic {
 
     /// Ends a connection for whose messages there is no memory.
     pub(super) fn fail_without_memory(&mut self, id: Id, shared: &mut Shared<'_>) {
-        if self.links.get(id).is_some_and(|link| link.state.is_open()) {
+        if self.links.open(id).is_some() {
             let text = "there is no memory for a message";
             shared.outbox.push_text(Event::Error { id }, text);
             self.reset(id, shared);
@@ -149,7 +149,7 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id) else {
             return 0;
         };
-        let behind = link.subscriber.as_mut().and_then(|of| of.behind.as_mut());
+        let behind = link.find_behind_mut();
         behind.map_or(0, |behind| std::mem::take(&mut behind.untold))
     }
 
@@ -247,8 +247,7 @@ impl Traffic {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        let behind = link.subscriber.as_mut().and_then(|of| of.behind.as_mut());
-        let Some(held) = behind.map(|behind| behind.take_held()) else {
+        let Some(held) = link.find_behind_mut().map(Behind::take_held) else {
             return;
         };
         let (dropped_before, mut left) = (link.dropped, held.len());

@@ -140,7 +140,7 @@ impl Traffic {
         shared: &mut Shared<'_>,
     ) -> Result<(), SendError> {
         self.settle(shared.reactor);
-        let open = self.links.get(id).filter(|link| link.state.is_open());
+        let open = self.links.open(id);
         let link = open.ok_or(SendError::NotOpen)?;
         link.proto.check_message()?;
         if link.is_dropping {

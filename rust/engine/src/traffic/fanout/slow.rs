@@ -10,11 +10,9 @@ use crate::limits::WhenFull;
 use crate::log::Log;
 use crate::queue::{ChunkPool, Droppable, NoMemory, DROPPABLE_COST};
 use crate::reactor::Clock;
-use crate::traffic::change;
 use crate::traffic::link::Link;
 use crate::traffic::masks::Masks;
 use crate::traffic::send::{log_frames, ToWrite};
-use crate::traffic::state::LinkState;
 
 /// Frames that are shorter are copied into a queue: what it takes to refer to one is not less.
 const SHARED_FROM: usize = 256;
@@ -311,9 +309,7 @@ impl Post<'_> {
     /// There is something new to write.
     fn note_queued(&mut self, link: &mut Link) {
         link.is_drain_due |= link.limits.send_queue.is_long(link.queue.load());
-        if change(self.log, link, LinkState::queue) {
-            self.to_write.push(link.id);
-        }
+        self.to_write.note(self.log, link);
     }
 
     /// Drops the oldest messages that may be dropped, until there is room.
@@ -330,7 +326,7 @@ impl Post<'_> {
     /// Drops the message with the key of `offer` that waits, and whatever else is not the latest any more.
     fn drop_outdated(&mut self, link: &mut Link, offer: &Offer) {
         let kept = in_flight(link);
-        let Some(behind) = link.subscriber.as_mut().and_then(|of| of.behind.as_mut()) else {
+        let Some(behind) = link.find_behind_mut() else {
             return;
         };
         let known = offer.key.as_ref().and_then(|key| behind.newest.remove(key));

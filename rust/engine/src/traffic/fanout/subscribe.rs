@@ -32,7 +32,7 @@ impl Traffic {
     ) -> Result<bool, SendError> {
         self.settle(reactor);
         let Traffic { links, fanout, .. } = self;
-        let open = links.get_mut(id).filter(|link| link.state.is_open());
+        let open = links.open_mut(id);
         let link = open.ok_or(SendError::NotOpen)?;
         let index = fanout.topics.find_or_begin(name);
         if let Some(position) = fanout.topics.position(index, link) {
