@@ -190,5 +190,7 @@ mod tests {
     #[test]
     fn a_reason_that_is_no_utf8_is_cut_all_the_same() {
         assert_eq!(cut_reason(&[0x80; 200]).len(), 123);
+        let begun = [&[b'x'; 100][..], &[0x80; 100]].concat();
+        assert_eq!(cut_reason(&begun), &begun[..123]);
     }
 }

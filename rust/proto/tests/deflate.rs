@@ -4,8 +4,9 @@ mod common;
 
 use common::deflate::*;
 use common::*;
+use evws_proto::deflate::Codecs;
 use evws_proto::frame::{self, Opcode, RSV1};
-use evws_proto::Role;
+use evws_proto::{Config, Role};
 
 /// A frame to a client.
 fn frame_of(fin: bool, rsv: u8, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
@@ -104,6 +105,7 @@ fn what_is_no_deflate_data_fails_with_1007() {
             b"\x00\x05\x00\xfa\xfeHello\x00",
         ),
         ("a stored block that is cut", b"\x00\x05\x00\xfa\xffHel"),
+        ("nothing but a tail", &TAIL),
         ("a distance before the first byte", b"\xf2\x00\x11\x00\x00"),
         (
             "code lengths that are too many",
@@ -114,6 +116,9 @@ fn what_is_no_deflate_data_fails_with_1007() {
         let events = received(&frame_of(true, RSV1, Opcode::Binary, payload));
         assert_eq!(events, [Event::Failed(1007, INVALID)], "{what}");
     }
+    // The tail is no part of the text, though a block that was cut takes it for its bytes.
+    let cut = message(b"\x00\x06\x00\xf9\xffHel");
+    assert_eq!(received(&cut), [Event::Failed(1007, INVALID)]);
     let not_utf8 = [0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xC0, 0x00];
     for wire in [
         message(&not_utf8),
@@ -125,6 +130,27 @@ fn what_is_no_deflate_data_fails_with_1007() {
     }
     let binary = frame_of(true, RSV1, Opcode::Binary, &not_utf8);
     assert_eq!(received(&binary), [Event::Binary(vec![b'a', 0xC0])]);
+}
+
+/// What a frame of a compressed message has is not what the message comes to: the limit is one of that.
+#[test]
+fn a_frame_may_be_larger_than_what_is_left_of_the_limit() {
+    let limited = Config {
+        max_message_size: 10,
+        ..config(Role::Client)
+    };
+    let mut client = deflating(&limited, &agreement(false, 15), &Codecs::default());
+    let stored = b"\x00\x05\x00\xfa\xffHello";
+    let wire = [
+        frame_of(false, RSV1, Opcode::Text, stored),
+        frame_of(
+            true,
+            0,
+            Opcode::Continuation,
+            &[&stored[..], b"\0"].concat(),
+        ),
+    ];
+    assert_eq!(feed(&mut client, &wire.concat()), [text("HelloHello")]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use common::deflate::*;
 use common::*;
 use evws_proto::connection::FrameKind;
 use evws_proto::deflate::Codecs;
+use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::Role;
+use flate2::{Compress, Compression, FlushCompress};
 
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]
@@ -119,4 +121,37 @@ fn shared_codecs_serve_many_connections_in_turn() {
     assert!(ends
         .iter()
         .all(|(server, client)| !server.holds_codec() && !client.holds_codec()));
+}
+
+/// Who ends streams all the time is not given the window each time, and then less is there to refer to, and to keep, than
+/// the message has. The next one is understood all the same.
+#[test]
+fn a_window_that_was_not_given_is_not_kept_either() {
+    let stream = |payload: &[u8]| {
+        let mut compressor = Compress::new(Compression::best(), false);
+        let mut out = Vec::with_capacity(1000);
+        compressor
+            .compress_vec(payload, &mut out, FlushCompress::Sync)
+            .unwrap();
+        out
+    };
+    let message = |compressed: &[u8]| {
+        let mut wire = Vec::new();
+        frame::encode_with(true, RSV1, Opcode::Binary, compressed, None, &mut wire);
+        wire
+    };
+    let cut = |mut compressed: Vec<u8>| {
+        compressed.truncate(compressed.len() - TAIL.len());
+        compressed
+    };
+    let mut client = connection(Role::Client, &agreement(false, 15));
+    // Empty blocks with BFINAL.
+    let ends = b"\x03\x00".repeat(4);
+    let first = [stream(&[b'a'; 32768]), ends, cut(stream(b"x"))].concat();
+    let expected = [&[b'a'; 32768][..], b"x"].concat();
+    assert!(feed(&mut client, &message(&first)) == [Event::Binary(expected)]);
+    client.release_idle_codecs();
+    assert!(!client.release_idle_codecs());
+    let second = message(&cut(stream(b"y")));
+    assert_eq!(feed(&mut client, &second), [binary(b"y")]);
 }

@@ -291,6 +291,60 @@ mod tests {
         assert_eq!(client.take_message(), None);
     }
 
+    /// The short way is taken by all that it can be taken by: as large as the limit, and up to the end of the input.
+    #[test]
+    fn a_message_as_large_as_the_limit_is_found_whole() {
+        let mut client = Connection::new(&Config {
+            role: Role::Client,
+            max_message_size: 3,
+            max_fragments: 0,
+            validate_utf8: true,
+        });
+        let whole = WholeMessage {
+            binary: false,
+            payload: 2..5,
+        };
+        assert_eq!(
+            client.receive_whole(&mut b"\x81\x03abc".to_vec()),
+            Some((5, Ok(whole)))
+        );
+        assert_eq!(client.receive_whole(&mut b"\x81\x03ab".to_vec()), None);
+        assert_eq!(client.receive_whole(&mut b"\x81\x04abcd".to_vec()), None);
+    }
+
+    #[test]
+    fn frames_are_counted_whichever_way_they_come() {
+        let mut client = connection(Role::Client);
+        let mut count = |mut wire: Vec<u8>| {
+            let mut at = 0;
+            while at < wire.len() {
+                at += client.receive(&mut wire[at..]).0;
+            }
+            client.frames_received()
+        };
+        assert_eq!(count(b"\x81\x01a".to_vec()), 1);
+        // Two fragments and a Ping between them, and the rest of the first one's header.
+        assert_eq!(count(b"\x01".to_vec()), 1);
+        assert_eq!(count(b"\x01a\x89\x00\x80\x01c".to_vec()), 4);
+        assert_eq!(count(b"\x82\x00\x82\x00".to_vec()), 6);
+    }
+
+    #[test]
+    fn a_direct_read_of_nothing_is_no_progress() {
+        let mut client = connection(Role::Client);
+        client.receive(&mut b"\x81\x05a".to_vec());
+        assert!(client.take_progress());
+        assert_eq!(client.payload_received(0), Received::NeedMore);
+        assert!(!client.take_progress());
+        client.payload_buffer().unwrap().push(0xFF);
+        assert!(matches!(client.payload_received(1), Received::Failed(_)));
+        // Whatever is read afterwards has no place.
+        assert_eq!(client.payload_received(1), Received::NeedMore);
+        let mut idle = connection(Role::Client);
+        assert_eq!(idle.payload_received(0), Received::NeedMore);
+        assert!(idle.partial.is_none());
+    }
+
     #[test]
     fn whole_messages_wait_for_the_last_fragment() {
         let mut server = connection(Role::Server);

@@ -221,6 +221,26 @@ mod tests {
         }
     }
 
+    /// What came before a prepared message stands farther back for the peer than for the compressor, which must not refer to
+    /// it.
+    #[test]
+    fn nothing_refers_over_a_prepared_message() {
+        let own: String = (0..200u32).map(|at| format!("{};", at * at * 31)).collect();
+        let prepared = Prepared::new(false, true, &[b'a'; 1000]).unwrap();
+        let mut server = connection(Role::Server, true, 1);
+        let mut client = connection(Role::Client, true, 1);
+        for _ in 0..3 {
+            let mut frame = Vec::new();
+            server
+                .send(FrameKind::Text, own.as_bytes(), [0; 4], &mut frame)
+                .unwrap();
+            assert_eq!(receive(&mut client, &frame), own.as_bytes());
+            let frame = prepared.frame(server.encoding().way, &Codecs::default());
+            assert_eq!(receive(&mut client, &frame), [b'a'; 1000]);
+            server.note_prepared();
+        }
+    }
+
     #[test]
     fn what_is_short_or_does_not_shrink_or_must_not_be_compressed_goes_out_plain() {
         let codecs = Codecs::default();

@@ -285,10 +285,7 @@ impl Connection {
                 .as_ref()
                 .and_then(|partial| partial.message.as_ref());
             let so_far = message.map_or(0, |message| message.payload.len() as u64);
-            let compressed = match message {
-                Some(message) if !message.complete => message.compressed,
-                _ => header.rsv & RSV1 != 0,
-            };
+            let compressed = message.map_or(header.rsv & RSV1 != 0, |message| message.compressed);
             // What a compressed message comes to is seen as it is inflated.
             if !compressed && header.payload_len > self.max_message_size - so_far {
                 return Err(Failure::too_big("message exceeds max_message_size"));

@@ -140,3 +140,77 @@ fn is_there_room(bytes: u64) -> bool {
     usize::try_from(bytes + slack)
         .is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Setting = Setting {
+        window_bits: 9,
+        level: 1,
+    };
+    const LARGE: Setting = Setting {
+        window_bits: 15,
+        level: 6,
+    };
+
+    fn compressors(codecs: &Codecs) -> Vec<Setting> {
+        let pool = codecs.0.borrow();
+        pool.compressors.iter().map(|(made, _)| *made).collect()
+    }
+
+    #[test]
+    fn a_compressor_is_kept_for_those_who_compress_alike() {
+        let codecs = Codecs::default();
+        let large = codecs.compressor(LARGE).unwrap();
+        codecs.keep_compressor(LARGE, large);
+        let small = codecs.compressor(SMALL).unwrap();
+        assert_eq!(compressors(&codecs), [LARGE]);
+        codecs.keep_compressor(SMALL, small);
+        let large = codecs.compressor(LARGE).unwrap();
+        assert_eq!(compressors(&codecs), [SMALL]);
+        // The one that was given back first makes room.
+        codecs.keep_compressor(LARGE, large);
+        let another = codecs.compressor(LARGE).unwrap();
+        codecs.keep_compressor(LARGE, another);
+        codecs.keep_compressor(LARGE, Box::new(Compress::new(Compression::fast(), false)));
+        assert_eq!(compressors(&codecs), [LARGE, LARGE]);
+    }
+
+    #[test]
+    fn as_many_inflaters_are_kept_as_are_seldom_in_use() {
+        let codecs = Codecs::default();
+        let taken: Vec<_> = (0..=INFLATERS)
+            .map(|_| codecs.inflater().unwrap())
+            .collect();
+        for (index, inflater) in taken.into_iter().enumerate() {
+            codecs.keep_inflater(inflater);
+            let kept = codecs.0.borrow().inflaters.len();
+            assert_eq!(kept, (index + 1).min(INFLATERS));
+        }
+        drop(codecs.inflater().unwrap());
+        assert_eq!(codecs.0.borrow().inflaters.len(), INFLATERS - 1);
+    }
+
+    #[test]
+    fn what_is_inflated_goes_to_one_buffer() {
+        let codecs = Codecs::default();
+        let mut output = codecs.output().unwrap();
+        output[0] = 7;
+        drop(output);
+        assert_eq!(codecs.output().unwrap()[0], 7);
+    }
+
+    #[test]
+    fn nothing_is_left_when_unused_codecs_are_freed() {
+        let codecs = Codecs::default();
+        let compressor = codecs.compressor(SMALL).unwrap();
+        codecs.keep_compressor(SMALL, compressor);
+        let inflater = codecs.inflater().unwrap();
+        codecs.keep_inflater(inflater);
+        drop(codecs.output().unwrap());
+        codecs.shrink();
+        let pool = codecs.0.borrow();
+        assert!(pool.compressors.is_empty() && pool.inflaters.is_empty() && pool.output.is_none());
+    }
+}

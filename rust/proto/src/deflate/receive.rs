@@ -230,14 +230,14 @@ impl Receiver {
             append(message, &output[..step.made], limit)?;
             match step.end {
                 End::Stream => self.restart(message)?,
-                End::Paused if at < input.len() => {}
-                // A block goes on behind the tail.
-                _ => return Err(Failure::encoding(INVALID)),
+                End::Paused => {}
+                End::Invalid => return Err(Failure::encoding(INVALID)),
             }
             let is_last = at == end && header.contains(&block);
             if is_last || (step.end == End::Stream && at == waiting.len()) {
                 return Ok(());
             }
+            // Another block goes on in the tail, or behind it.
             if at > body.len() {
                 return Err(Failure::encoding(INVALID));
             }
@@ -325,4 +325,25 @@ fn make_room(message: &mut Vec<u8>, needed: usize, limit: u64) -> Result<(), Fai
     message
         .try_reserve_exact(step)
         .map_err(|_| Failure::too_big(NO_MEMORY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_an_eighth_more_than_is_needed_or_all_up_to_the_limit() {
+        let room = |needed, limit| {
+            let mut message = Vec::new();
+            make_room(&mut message, needed, limit).unwrap();
+            message.capacity()
+        };
+        assert_eq!(room(800, u64::MAX), 800 + 100 + 64);
+        // Twice as much would be allowed, and is for what follows.
+        assert_eq!(room(800, 2 * 964), 964);
+        assert_eq!(room(800, 964 + 482 - 1), 964);
+        // What would be left to the limit is too little for a step of its own.
+        assert_eq!(room(800, 964 + 482 - 2), 964 + 482 - 1);
+        assert_eq!(room(800, 800), 801);
+    }
 }

@@ -223,7 +223,7 @@ fn make_room(payload: usize, scratch: &mut Vec<u8>) -> Result<(), FrameError> {
 fn flush(compressor: &mut Compress, payload: &[u8], out: &mut Vec<u8>) {
     let mut rest = payload;
     loop {
-        out.reserve(rest.len() / 2 + FLUSH_ROOM);
+        out.reserve(FLUSH_ROOM);
         let before = compressor.total_in();
         compressor
             .compress_vec(rest, out, FlushCompress::Sync)
@@ -244,5 +244,71 @@ fn cut_tail(compressed: &mut Vec<u8>) {
     }
     if compressed.is_empty() {
         compressed.push(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that do not become fewer.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    const SETTING: Setting = Setting {
+        window_bits: 15,
+        level: 6,
+    };
+
+    #[test]
+    fn room_is_made_for_nine_bits_of_each_byte_and_little_more() {
+        let mut room = Vec::new();
+        make_room(6400, &mut room).unwrap();
+        let worst = 6400 / 8 * 9 + FLUSH_ROOM;
+        assert!(
+            (worst + 1..worst + 6400 / 32).contains(&room.capacity()),
+            "{}",
+            room.capacity()
+        );
+    }
+
+    /// Whoever has made no room gets all of it, in steps.
+    #[test]
+    fn a_flush_goes_on_until_all_of_it_is_there() {
+        let codecs = Codecs::default();
+        let payload = noise(5000);
+        let mut compressor = codecs.compressor(SETTING).unwrap();
+        let mut out = Vec::new();
+        flush(&mut compressor, &payload, &mut out);
+        assert!(out.ends_with(&TAIL));
+        let mut inflated = vec![0; 6000];
+        let step = codecs.inflater().unwrap().inflate(&out, &mut inflated);
+        assert!(inflated[..step.made] == payload);
+    }
+
+    #[test]
+    fn what_comes_out_as_long_as_it_was_goes_out_as_it_is() {
+        let codecs = Codecs::default();
+        let way = |may_give_up| DeflateWay {
+            setting: SETTING,
+            threshold: 1,
+            may_give_up,
+        };
+        let (mut shorter, mut as_long) = (0, 0);
+        for repeated in 0..60 {
+            let payload = [noise(20), vec![b'a'; repeated]].concat();
+            let compressed = compress_alone(way(false), &payload, &codecs).unwrap();
+            let sent = compress_alone(way(true), &payload, &codecs);
+            assert_eq!(sent.is_some(), compressed.len() < payload.len());
+            shorter += usize::from(compressed.len() < payload.len());
+            as_long += usize::from(compressed.len() == payload.len());
+        }
+        assert!(shorter > 0 && as_long > 0, "{shorter}, {as_long}");
     }
 }

@@ -9,13 +9,13 @@ use super::inflater::Inflater;
 const LONGEST: usize = 258;
 
 /// The last `length` bytes (1 to 32768) that `inflater` has put out. It must stand between two blocks, on a byte's
-/// boundary, and is at its stream's end afterwards. `None` if it did not.
+/// boundary, and is of no use afterwards until it is reset. `None` if it did not.
 pub(super) fn extract(inflater: &mut Inflater, length: usize) -> Option<Box<[u8]>> {
     let matches = length.div_ceil(LONGEST);
     let size = matches * LONGEST;
     let mut window = Vec::new();
-    window.try_reserve_exact(size + 1).ok()?;
-    window.resize(size + 1, 0);
+    window.try_reserve_exact(size).ok()?;
+    window.resize(size, 0);
     let block = copying_block(length, matches);
     if inflater.inflate(&block, &mut window).made != size {
         return None;

@@ -107,7 +107,7 @@ fn forwarded_node(text: &str) -> Option<Peer> {
         Some((name, port)) => (name, node_port(port)?),
         None => (text, 0),
     };
-    if name.is_empty() && port == 0 && text.is_empty() {
+    if text.is_empty() {
         return Some(Peer::Unknown);
     }
     if name.eq_ignore_ascii_case("unknown") || is_obfuscated(name) {
@@ -121,7 +121,6 @@ fn forwarded_node(text: &str) -> Option<Peer> {
 fn node_port(text: &str) -> Option<u16> {
     match is_obfuscated(text) {
         true => Some(0),
-        false if text.is_empty() => None,
         false => port(text),
     }
 }

@@ -310,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_both_versions_are_exact() {
+        let begun = [&WORD[..], &[b'x'; MAX_LINE]].concat();
+        assert_eq!(parse_head(&begun[..MAX_LINE - 1]), Ok(None));
+        // No further byte can make a line of it.
+        assert_eq!(parse_head(&begun[..MAX_LINE]), Err(HeadError::Line));
+        let longest = head(0x20, 0x00, &[0; MAX_HEAD - 16]);
+        assert_eq!(found(&longest), Ok((MAX_HEAD, ProxyHead::Local)));
+    }
+
+    #[test]
     fn anything_else_is_no_head() {
         for bytes in [
             &b"GET / HTTP/1.1\r\n"[..],

@@ -165,8 +165,34 @@ mod tests {
     }
 
     #[test]
+    fn nothing_beyond_what_is_kept_is_waited_for() {
+        for head in [
+            "Content-Length: 100000\r\n\r\n",
+            "\r\n",
+            "Transfer-Encoding: chunked\r\n\r\nfffff\r\n",
+        ] {
+            let text = format!("HTTP/1.1 403 No\r\n{head}");
+            let (length, mut refusal) =
+                UpgradeRefusal::parse(text.as_bytes(), HeadLimits::default()).unwrap();
+            let mut input = text.as_bytes()[length..].to_vec();
+            input.resize(input.len() + MAX_KEPT - 1, b'x');
+            assert!(!refusal.take(&mut input), "{head}");
+            assert!(refusal.take(&mut vec![b'x']), "{head}");
+        }
+    }
+
+    /// A line of a chunk that comes in pieces is looked at again with each, and counts once.
+    #[test]
+    fn what_is_looked_at_again_is_not_counted_again() {
+        let line = format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(900));
+        let text = format!("HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n{line}");
+        assert_eq!(read(text.as_bytes(), 1), (403, b"hello".to_vec(), true));
+    }
+
+    #[test]
     fn a_length_that_is_none_means_up_to_the_end() {
         for fields in [
+            "Content-Length: +3\r\n",
             "Content-Length: 1\r\nContent-Length: 2\r\n",
             "Content-Length: x\r\n",
             "Content-Length: \r\n",

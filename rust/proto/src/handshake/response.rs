@@ -355,6 +355,11 @@ mod tests {
             error(&format!("{GOOD}X: {}", "x".repeat(limits.size))),
             too_large
         );
+        // Not before there are so many.
+        let begun = format!("{GOOD}X: {}", "x".repeat(limits.size - GOOD.len() - 3));
+        assert_eq!(begun.len(), limits.size);
+        assert_eq!(error(&begun), too_large);
+        assert_eq!(parse(&begun[..limits.size - 1]), Ok(None));
         // The same when all of it, and its end, has come in one piece.
         assert_eq!(
             error(&format!("{GOOD}X: {}\r\n\r\n", "x".repeat(limits.size))),

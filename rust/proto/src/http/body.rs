@@ -185,7 +185,7 @@ fn line(input: &[u8]) -> Result<Option<&[u8]>, Rejection> {
 /// make a folded line of the one above.
 fn is_field(line: &[u8]) -> bool {
     match line.iter().position(|&byte| byte == b':') {
-        Some(colon) => is_token(&line[..colon]) && is_text(&line[colon + 1..]),
+        Some(colon) => is_token(&line[..colon]) && is_text(line),
         None => false,
     }
 }

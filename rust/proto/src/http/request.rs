@@ -297,6 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_come_in_chunks() {
+        let (_, mut body) = read("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n");
+        let mut input = b"5\r\nhello\r\n0\r\n\r\nGET".to_vec();
+        assert_eq!(body.take(&mut input), Ok(true));
+        assert_eq!(
+            (body.into_bytes(), input),
+            (b"hello".to_vec(), b"GET".to_vec())
+        );
+    }
+
+    #[test]
     fn a_body_may_have_64_kib() {
         let text = |length: usize| {
             format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n")

@@ -69,3 +69,34 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_of_the_registry_has_a_phrase_of_its_own() {
+        let named: Vec<u16> = (0..=u16::MAX)
+            .filter(|status| !reason_phrase(*status).is_empty())
+            .collect();
+        // 306 and 418 are reserved there, 104 and 509 are none.
+        let registered: Vec<u16> = (100..=103)
+            .chain(200..=208)
+            .chain([226])
+            .chain(300..=305)
+            .chain(307..=308)
+            .chain(400..=418)
+            .chain(421..=426)
+            .chain([428, 429, 431, 451])
+            .chain(500..=508)
+            .chain(510..=511)
+            .collect();
+        assert_eq!(named, registered);
+        let mut phrases: Vec<&str> = named.iter().map(|status| reason_phrase(*status)).collect();
+        phrases.sort_unstable();
+        phrases.dedup();
+        assert_eq!(phrases.len(), registered.len());
+        let page = [200, 404, 503].map(reason_phrase);
+        assert_eq!(page, ["OK", "Not Found", "Service Unavailable"]);
+    }
+}

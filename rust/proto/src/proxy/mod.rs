@@ -249,6 +249,7 @@ mod tests {
         );
         assert_eq!(Proxy::parse(b"h", Some(3128)).unwrap().port, 3128);
         assert_eq!(Proxy::parse(b"h:81", Some(3128)).unwrap().port, 81);
+        assert_eq!(Proxy::parse(b"h:65535", None).unwrap().port, 65535);
         assert_eq!(Proxy::parse(b"fe80::1", None).unwrap().host, "fe80::1");
         for zoned in ["[fe80::1%eth0]:1080", "fe80::1%eth0"] {
             let proxy = Proxy::parse(zoned.as_bytes(), None).unwrap();
@@ -277,6 +278,9 @@ mod tests {
             "h:000080",
             "h:65536",
             "h:x",
+            // What stands before the slashes is no scheme.
+            "://h",
+            "a b://h",
             "[::1",
             "[]:1",
             "a b:1",

@@ -207,6 +207,10 @@ fn malformed_requests_get_400() {
         "dGhlIHNhbXBsZSBub25jZR==",
         "dGhlIHNhbXBsZSBub25jZQ=",
         "dGhlIHNhbXBsZSBub25jZ???",
+        // Digits and padding, but of fewer bytes, of more, and no digits.
+        "dGhlIA==",
+        "dGhlIHNhbXBsZSBub25jZHNhbXBsZQ==",
+        "dGhl!HNhbXBsZSBub25jZQ==",
     ] {
         assert_eq!(with_key(key), 400, "key {key:?}");
     }
