@@ -438,4 +438,25 @@ mod tests {
             Err(FrameHeaderError::NonMinimalLength)
         );
     }
+
+    #[test]
+    fn a_header_is_shown_with_all_that_is_set() {
+        let shown = |fin, rsv, opcode, mask| {
+            let header = Header {
+                fin,
+                rsv,
+                opcode,
+                mask,
+                payload_len: 5,
+            };
+            header.to_string()
+        };
+        assert_eq!(shown(true, 0, Opcode::Text, None), "text, FIN, 5 bytes");
+        let masked = shown(false, 0, Opcode::Continuation, Some([1; 4]));
+        assert_eq!(masked, "continuation, masked, 5 bytes");
+        for (rsv, name) in [(4, "RSV1"), (2, "RSV2"), (1, "RSV3")] {
+            let expected = format!("ping, {name}, 5 bytes");
+            assert_eq!(shown(false, rsv, Opcode::Ping, None), expected);
+        }
+    }
 }

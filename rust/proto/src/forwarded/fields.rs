@@ -393,4 +393,21 @@ mod tests {
             Err(FieldError::Malformed(FORWARDED))
         );
     }
+
+    #[test]
+    fn a_peer_is_shown_and_has_what_is_known_of_it() {
+        let known = at("192.0.2.1:80");
+        assert_eq!(
+            (known.to_string().as_str(), known.port()),
+            ("192.0.2.1:80", Some(80))
+        );
+        assert_eq!(at("192.0.2.1:0").port(), None);
+        assert_eq!(at("[::ffff:192.0.2.1]:1").ip(), at("192.0.2.1:1").ip());
+        for (peer, shown) in [(Peer::Unix, "at a Unix socket"), (Peer::Unknown, "unknown")] {
+            assert_eq!(
+                (peer.to_string().as_str(), peer.port(), peer.ip()),
+                (shown, None, None)
+            );
+        }
+    }
 }

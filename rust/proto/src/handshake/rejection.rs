@@ -86,4 +86,10 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_rejection_is_shown_with_its_status() {
+        let rejection = Rejection::with_text(400, "No host.");
+        assert_eq!(rejection.to_string(), "400 Bad Request: No host.");
+    }
 }

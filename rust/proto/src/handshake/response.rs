@@ -336,6 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_is_not_waited_for() {
+        let request = ClientRequest::default();
+        assert_eq!(parse("SSH-2.0"), Ok(None));
+        let error = check_ended_response(b"SSH-2.0", &request).unwrap_err();
+        assert!(matches!(error, UpgradeResponseError::Malformed(..)));
+        assert_eq!(
+            check_ended_response(&GOOD.as_bytes()[..20], &request),
+            Ok(())
+        );
+    }
+
+    #[test]
     fn an_upgrade_in_http_1_0_is_refused() {
         let answer = format!("{}\r\n", GOOD.replace("HTTP/1.1", "HTTP/1.0"));
         assert_eq!(parse(&answer), Err(UpgradeResponseError::Version));

@@ -81,6 +81,12 @@ mod tests {
         for cut in 0..good.len() - 1 {
             assert_eq!(parse_response(&good[..cut]), Ok(None), "{cut} bytes");
         }
+        // One that has ended is not waited for.
+        let ended = |text: &[u8]| check_ended_response(text, HeadLimits::default());
+        assert_eq!(ended(b"HTTP/1.1 200 OK"), Ok(()));
+        assert_eq!(parse_response(b"\x05\x00"), Ok(None));
+        let error = ended(b"\x05\x00").unwrap_err();
+        assert!(error.starts_with("sent a malformed HTTP response: "));
         let refused = |text: &str| parse_response(text.as_bytes()).unwrap_err();
         assert_eq!(
             refused("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),

@@ -222,6 +222,10 @@ mod tests {
         for (reply, text) in [
             (1, "general failure"),
             (2, "not allowed"),
+            (3, "network unreachable"),
+            (6, "time to live expired"),
+            (7, "command not supported"),
+            (8, "address type not supported"),
             (4, "host unreachable"),
             (5, "connection refused"),
             (99, "unknown reason (SOCKS5 reply 99)"),
