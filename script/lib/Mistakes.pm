@@ -6,21 +6,26 @@ use warnings;
 use 5.010;
 
 use Cwd qw(getcwd);
+use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use JSON::PP ();
 
 my $SWITCHES = 'rust/mutants';
+# What tells the process which mistake it makes.
+my $MODULE   = "\n/// Which mistake is made.\npub mod mistake;\n";
+my $SWITCHED = qr{\Arust/(?:proto|engine)/src/};
 
 # In a copy of the checkout: what is compiled there is kept for the next time.
 sub new {
     my ($class, %self) = @_;
     my $self = bless {%self, tree => "$self{dir}/tree"}, $class;
     make_path($self->{tree});
-    my @files = grep { -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`;
-    open my $out, '|-', 'xargs', '-0', 'cp', '--parents', '--preserve=timestamps', '--no-dereference', '-t', $self->{tree}
-        or die "xargs: $!\n";
-    print $out map { "$_\0" } @files;
-    close $out or die "the copy failed\n";
+    for my $file (grep { -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`) {
+        # These are written when the switches are put in.
+        next if $file =~ $SWITCHED;
+        my $copied = spew("$self->{tree}/$file", slurp($file));
+        chmod((stat $file)[2] & 07777, "$self->{tree}/$file") if $copied;
+    }
     my $target = "$self->{dir}/switches";
     system('cargo', 'build', '--quiet', '--locked', '--release', '--manifest-path', "$SWITCHES/Cargo.toml", '--target-dir', $target) == 0
         or die "$SWITCHES cannot be built\n";
@@ -66,16 +71,18 @@ sub put {
     $self->{without} = \%without;
     my $proto = "$self->{tree}/rust/proto/src";
     spew("$proto/mistake.rs", slurp("$SWITCHES/mistake.rs"));
-    # Whether or not there are mistakes in it.
-    spew("$proto/lib.rs", slurp('rust/proto/src/lib.rs'));
+    my %has_mistakes = map { $_->{file} => 1 } @{ $self->{mistakes} };
+    for my $file (grep { $_ =~ $SWITCHED && !$has_mistakes{$_} && -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`) {
+        my $text = slurp($file);
+        $text .= $MODULE if $file eq 'rust/proto/src/lib.rs';
+        spew("$self->{tree}/$file", $text);
+    }
     while (1) {
         spew("$self->{dir}/left_out", join '', map { "$_\n" } sort { $a <=> $b } keys %without);
         open my $in, '-|', $self->{program}, "$self->{dir}/list.json", "$self->{dir}/left_out", '.', $self->{tree}
             or die "$self->{program}: $!\n";
         while (<$in>) { chomp; $without{$_} = 'no place' }
         close $in or die "the switches cannot be put in\n";
-        my $lib = slurp("$proto/lib.rs");
-        spew("$proto/lib.rs", "$lib\n/// Which mistake is made.\npub mod mistake;\n") if $lib !~ /^pub mod mistake;/m;
         # What is compiled for tests alone comes last: it takes longest.
         my @errors = $self->errors('check');
         @errors = $self->errors('test --no-run') if !@errors;
@@ -153,11 +160,12 @@ sub slurp {
 # What is the same keeps its time, and is not compiled again.
 sub spew {
     my ($path, $text) = @_;
-    return if -f $path && slurp($path) eq $text;
+    return 0 if -f $path && slurp($path) eq $text;
+    make_path(dirname($path));
     open my $out, '>:raw', $path or die "$path: $!\n";
     print $out $text;
     close $out or die "$path: $!\n";
-    return;
+    return 1;
 }
 
 1;
