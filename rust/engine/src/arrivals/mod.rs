@@ -204,9 +204,9 @@ impl Arrivals {
         self.listening > 0
     }
 
-    /// Where a connection came in, of one that is on its way.
-    pub fn listener_of(&self, id: Id) -> Option<Option<Id>> {
-        Some(self.pending(id)?.source.listener())
+    /// Whether a connection is on its way.
+    pub fn is_pending(&self, id: Id) -> bool {
+        self.pending(id).is_some()
     }
 
     /// Whether it was asked for that a connection ends which has not been told as open; `None`: it is

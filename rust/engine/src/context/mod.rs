@@ -190,9 +190,7 @@ impl Context {
         let Queued { mut event, data } = queued;
         let reactor = &mut self.reactor;
         let is_true = match event {
-            Event::Handshake { id, .. } | Event::Request { id, .. } => {
-                self.arrivals.listener_of(id).is_some()
-            }
+            Event::Handshake { id, .. } | Event::Request { id, .. } => self.arrivals.is_pending(id),
             Event::Connect { id, listener } if !self.traffic.open(id, reactor) => {
                 return listener.map(|_| Event::HandshakeEnded { id });
             }

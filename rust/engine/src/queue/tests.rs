@@ -1,6 +1,6 @@
 //! What waits, what goes out, and what is dropped, with a socket that takes as much as it is told to.
 
-use super::pool::POOLED;
+use super::pool::{make_room, POOLED};
 use super::*;
 use evws_proto::connection::{Config, Connection, FrameKind};
 use evws_proto::frame::{encode, Opcode};
@@ -119,6 +119,24 @@ fn many_that_wait_do_not_hold_large_chunks() {
     for one in &mut waiting {
         one.clear(&mut pool);
     }
+    assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
+}
+
+/// A chunk that comes back is known by its capacity: none of those that are not pooled may have it.
+#[test]
+fn what_is_not_pooled_has_another_capacity() {
+    let mut pool = ChunkPool::default();
+    let lent: Vec<Vec<u8>> = (0..POOLED).map(|_| pool.take(1).unwrap()).collect();
+    for length in [1, CHUNK - 1, CHUNK, CHUNK + 1] {
+        let chunk = pool.take(length).unwrap();
+        assert!(chunk.capacity() >= length && chunk.capacity() != CHUNK);
+        pool.put(chunk);
+        assert_eq!((pool.lent, pool.free.len()), (POOLED, 0));
+    }
+    let mut grown = vec![0; CHUNK * 3 / 5];
+    assert!(make_room(&mut grown, CHUNK * 2 / 5));
+    assert_eq!(grown.capacity(), CHUNK - 1);
+    lent.into_iter().for_each(|chunk| pool.put(chunk));
     assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
 }
 

@@ -223,6 +223,33 @@ fn whoever_wants_to_know_hears_which_topics_are_used() {
 
 /// A connection that was subscribed and is not any more costs nothing.
 #[test]
+fn a_prepared_message_that_is_forgotten_is_kept_by_nobody() {
+    let mut bench = Bench::new();
+    let number = bench.traffic.prepare(true, false, b"once").unwrap();
+    let kept = Rc::downgrade(&bench.traffic.prepared(number).unwrap());
+    assert!(kept.upgrade().is_some());
+    bench.traffic.forget_prepared(number);
+    assert!(kept.upgrade().is_none() && bench.traffic.prepared(number).is_none());
+}
+
+/// The last connection takes the receive buffer with it, and no one before.
+#[test]
+fn shared_memory_goes_with_the_last_connection() {
+    let mut bench = Bench::new();
+    let mut all = crowd(&mut bench, 2);
+    std::io::Write::write_all(&mut all[0].1, b"\x82\x81\0\0\0\0x").unwrap();
+    let id = all[0].0;
+    bench.receive(id);
+    bench.traffic.release_memory();
+    assert!(!bench.traffic.input.is_free());
+    for (id, _) in &all {
+        bench.with(|traffic, shared| traffic.release(*id, shared.reactor));
+    }
+    bench.traffic.release_memory();
+    assert!(bench.traffic.input.is_free());
+}
+
+#[test]
 fn nothing_is_left_of_who_has_left() {
     let mut bench = Bench::new();
     let all = crowd(&mut bench, 3);
