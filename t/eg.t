@@ -167,7 +167,7 @@ my %shows = (
     'ticker.pl' => [
         qr/^market: fails a client: send queue is full$/m,
         qr/^fast,close +[0-9]+ +0 .* 20 of 20  1001 \(the market has closed\)$/m,
-        qr/^slow,close +[0-9]+ +0 .* 1013 \(send queue is full\)$/m,
+        qr/^slow,close +[0-9]+ +[0-9]+ .* 1013 \(send queue is full\)$/m,
         (map { qr/^slow,$_ +[0-9]+ +1[0-9]{4} .* 1001 \(the market has closed\)$/m } qw(drop_new drop_old)),
         qr/^slow,latest +[0-9]+ +1[0-9]{4} .* 20 of 20  1001 \(the market has closed\)$/m,
     ],
