@@ -2,8 +2,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Config;
-use File::Spec;
+use Faults qw(faults_library);
 use File::Temp;
 use Program;
 use Test::More;
@@ -13,13 +12,9 @@ use Test::More;
 # this machine. No test of the module had ever had a name with more than one.
 
 plan skip_all => 'addresses of a whole network are there on Linux only' if $^O ne 'linux';
-plan skip_all => 'another library is preloaded' if $ENV{LD_PRELOAD};
 
 my $folder  = File::Temp->newdir;
-my $library = "$folder/faults.so";
-my $null    = File::Spec->devnull;
-system("$Config{cc} -O1 -shared -fPIC -o '$library' '$FindBin::Bin/lib/faults.c' -ldl -lpthread >$null 2>&1") == 0
-    or plan skip_all => "there is no compiler ($Config{cc})";
+my $library = faults_library($folder);
 delete @ENV{qw(http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY)};
 
 my $program = <<'PROGRAM';

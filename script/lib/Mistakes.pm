@@ -10,6 +10,8 @@ use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use JSON::PP ();
 
+use Crates qw(slurp);
+
 my $SWITCHES = 'rust/mutants';
 # What tells the process which mistake it makes.
 my $MODULE   = "\n/// Which mistake is made.\npub mod mistake;\n";
@@ -148,13 +150,6 @@ sub mistakes_at {
         return @numbers if @numbers;
     }
     return;
-}
-
-sub slurp {
-    my ($path) = @_;
-    open my $in, '<:raw', $path or die "$path: $!\n";
-    local $/;
-    return scalar <$in>;
 }
 
 # What is the same keeps its time, and is not compiled again.

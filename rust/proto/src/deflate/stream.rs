@@ -250,16 +250,7 @@ fn cut_tail(compressed: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Bytes that do not become fewer.
-    fn noise(length: usize) -> Vec<u8> {
-        let mut state = 1u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        (0..length).map(|_| next()).collect()
-    }
+    use crate::deflate::window::tests::noise;
 
     const SETTING: Setting = Setting {
         window_bits: 15,

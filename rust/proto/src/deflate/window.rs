@@ -82,12 +82,12 @@ impl Bits {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use flate2::{Compress, Compression, FlushCompress};
 
     /// Bytes without a period.
-    fn noise(length: usize) -> Vec<u8> {
+    pub fn noise(length: usize) -> Vec<u8> {
         let mut state = 1u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
