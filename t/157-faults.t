@@ -136,18 +136,25 @@ if (!@ARGV) {
 
 finish();
 
-sub try {
-    my ($outcome, $faults) = @_;
-    unlink "$folder/report";
-    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED EVWS_FAULTS_REPORT)} = ($library, $faults, $seed, "$folder/report");
+# Runs a program, which ends and finds nothing wrong; the figures that it prints.
+sub run_well {
+    my @program = @_;
     alarm 0;
-    my $run = run_program(60, '-MFaultyTalk', '-e', 'FaultyTalk::run(\@ARGV)', $EACH, $MESSAGES, "$folder");
+    my $run = run_program(60, @program);
     alarm 170;
     my %got = $run->{out} =~ /^(\w+) ([\d.]+)$/mg;
     ok(!$run->{timed_out}, 'it ends');
     is($run->{status}, 0, 'with status 0');
     is($run->{err}, '', 'nothing on STDERR');
     is(join('', grep { /\Awrong/ } $run->{out} =~ /^(.*\n)/mg), '', 'nothing is wrong');
+    return %got;
+}
+
+sub try {
+    my ($outcome, $faults) = @_;
+    unlink "$folder/report";
+    local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED EVWS_FAULTS_REPORT)} = ($library, $faults, $seed, "$folder/report");
+    my %got = run_well('-MFaultyTalk', '-e', 'FaultyTalk::run(\@ARGV)', $EACH, $MESSAGES, "$folder");
     my %calls;
     if (open my $in, '<', "$folder/report") {
         while (<$in>) {
@@ -177,14 +184,7 @@ sub publish {
     my ($outcome, $faults) = @_;
     my ($subscribers, $messages) = (12, 60);
     local @ENV{qw(LD_PRELOAD EVWS_FAULTS EVWS_FAULTS_SEED)} = ($library, $faults, $seed);
-    alarm 0;
-    my $run = run_program(60, '-MFaultyFanout', '-e', 'FaultyFanout::run(@ARGV)', $subscribers, $messages);
-    alarm 170;
-    my %got = $run->{out} =~ /^(\w+) ([\d.]+)$/mg;
-    ok(!$run->{timed_out}, 'it ends');
-    is($run->{status}, 0, 'with status 0');
-    is($run->{err}, '', 'nothing on STDERR');
-    is(join('', grep { /\Awrong/ } $run->{out} =~ /^(.*\n)/mg), '', 'nothing is wrong');
+    my %got = run_well('-MFaultyFanout', '-e', 'FaultyFanout::run(@ARGV)', $subscribers, $messages);
     is($got{whole}, $subscribers, 'everyone has got to the end');
     is($got{kept}, $subscribers * $messages, 'with every message, once');
     is($got{broken} + $got{refused}, 0, 'nobody had to come back') if $outcome eq 'whole';

@@ -153,11 +153,12 @@ UV ws_broadcast(pTHX_ ws_context *ctx, SV *data, SV **args, I32 count)
         ids = ids_of(aTHX_ ctx, ws_array(to));
     read_message(aTHX_ &o, ctx, settled(aTHX_ data), &message);
     if (ids) {
-        ws_or_croak(aTHX_ ctx, "broadcast", NULL, evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
-                                                    WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
+        ws_or_croak(aTHX_ ctx, "broadcast", NULL,
+                    evws_broadcast(ws_context_engine(aTHX_ ctx), &message, (const uint64_t *)SvPVX(ids),
+                                   WS_LIST_COUNT(ids, uint64_t), excluded, &queued));
     } else {
         ws_or_croak(aTHX_ ctx, "broadcast", NULL,
-             evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, ws_bytes(aTHX_ topic), excluded, &queued));
+                    evws_broadcast_to(ws_context_engine(aTHX_ ctx), &message, ws_bytes(aTHX_ topic), excluded, &queued));
     }
     WS_CALLED(ctx);
     return queued;

@@ -4,6 +4,7 @@ mod common;
 #[path = "common/puff.rs"]
 mod puff;
 
+use common::deflate::{noise, numbers};
 use common::*;
 use evws_proto::deflate::{Agreement, Codecs, Direction};
 use evws_proto::frame::{self, Opcode, RSV1};
@@ -42,24 +43,11 @@ fn compressed(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Numbers without a pattern.
-fn numbers(seed: u32) -> impl Iterator<Item = u32> {
-    let mut state = seed;
-    std::iter::repeat_with(move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state >> 16
-    })
-}
-
 /// Letters and punctuation, which need dynamic codes of many lengths.
 fn letters(length: usize) -> Vec<u8> {
     let alphabet = b"abcdefghijkl, .";
     let pick = |number: u32| alphabet[number as usize % alphabet.len()];
     numbers(1).map(pick).take(length).collect()
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    numbers(2).map(|number| number as u8).take(length).collect()
 }
 
 /// Each part of `parts`, compressed up to `flush`.

@@ -66,16 +66,6 @@ fn many_small_fragments_take_few_steps() {
     assert!(capacities.len() < 50, "{capacities:?}");
 }
 
-/// Bytes that do not become fewer.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
 /// More than a quarter beyond the message is given back; less is not worth to move it for.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]

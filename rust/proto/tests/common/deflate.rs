@@ -33,6 +33,20 @@ pub fn deflating(config: &Config, agreement: &Agreement, codecs: &Codecs) -> Con
     connection
 }
 
+/// Numbers without a pattern.
+pub fn numbers(seed: u32) -> impl Iterator<Item = u32> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 16
+    })
+}
+
+/// Bytes that do not become fewer.
+pub fn noise(length: usize) -> Vec<u8> {
+    numbers(2).map(|number| number as u8).take(length).collect()
+}
+
 /// Text that compresses, but not to nothing.
 pub fn json(length: usize) -> Vec<u8> {
     let mut state = 9u32;

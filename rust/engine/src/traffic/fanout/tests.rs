@@ -163,15 +163,20 @@ fn dropped_messages_are_told_of_once_until_somebody_has_asked() {
     assert_eq!(bench.events().len(), 1, "the next one is told of again");
 }
 
-#[test]
-fn what_was_kept_goes_when_its_time_is_over_and_no_timer_stays() {
-    let mut bench = Bench::new();
-    let options = TopicOptions {
+/// A history of ten messages, each for ten seconds.
+fn ten_of_ten_seconds() -> TopicOptions {
+    TopicOptions {
         is_recorded: true,
         history: 10,
         max_age: Some(10 * SECOND),
         on_slow: None,
-    };
+    }
+}
+
+#[test]
+fn what_was_kept_goes_when_its_time_is_over_and_no_timer_stays() {
+    let mut bench = Bench::new();
+    let options = ten_of_ten_seconds();
     bench.with(|traffic, shared| traffic.set_topic(TOPIC, &options, shared.reactor));
     publish(&mut bench, b"a");
     let left = bench.reactor.remaining(CONTEXT, Timer::History);
@@ -390,12 +395,7 @@ fn keys_whose_messages_have_gone_out_are_forgotten() {
 fn topics_are_not_all_searched_for_each_of_them() {
     const TOPICS: u32 = 3000;
     let mut bench = Bench::new();
-    let options = TopicOptions {
-        is_recorded: true,
-        history: 10,
-        max_age: Some(10 * SECOND),
-        on_slow: None,
-    };
+    let options = ten_of_ten_seconds();
     let message = Rc::new(Prepared::new(true, false, b"x").unwrap());
     let recorded = PublishOptions {
         is_recorded: true,
