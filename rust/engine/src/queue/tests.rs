@@ -122,6 +122,33 @@ fn many_that_wait_do_not_hold_large_chunks() {
     assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
 }
 
+/// Peers that do not read would each keep one of the few large chunks, and the others of the context had small ones.
+#[test]
+fn a_queue_that_waits_for_its_peer_has_no_large_chunk_for_a_few_bytes() {
+    let (ours, mut theirs) = pair();
+    let mut pool = ChunkPool::default();
+    let mut waiting = SendQueue::default();
+    let mut sent = 0;
+    while waiting.is_empty() {
+        queue(&mut waiting, &mut pool, &[1; 1000]);
+        sent += 1004;
+        waiting.write(ours.as_fd(), &mut pool).unwrap();
+    }
+    assert_eq!((pool.lent, pool.free.len()), (0, 1));
+    assert_eq!(waiting.last.capacity() as u64, waiting.waiting());
+    // For more than a quarter of it, copying is not worth it.
+    let mut other = SendQueue::default();
+    queue(&mut other, &mut pool, &[2; CHUNK / 4]);
+    let written = other.write(ours.as_fd(), &mut pool).unwrap();
+    assert_eq!((written, pool.lent), (Written::Part, 1));
+    let mut got = 0;
+    while got < sent {
+        got += read(&mut theirs, sent).len();
+        waiting.write(ours.as_fd(), &mut pool).unwrap();
+    }
+    assert_eq!((waiting.is_empty(), got), (true, sent));
+}
+
 /// A chunk that comes back is known by its capacity: none of those that are not pooled may have it.
 #[test]
 fn what_is_not_pooled_has_another_capacity() {
