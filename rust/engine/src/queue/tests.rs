@@ -163,8 +163,11 @@ fn what_is_not_pooled_has_another_capacity() {
     let mut grown = vec![0; CHUNK * 3 / 5];
     assert!(make_room(&mut grown, CHUNK * 2 / 5));
     assert_eq!(grown.capacity(), CHUNK - 1);
+    assert!(!make_room(&mut vec![0; CHUNK / 2], CHUNK / 2));
     lent.into_iter().for_each(|chunk| pool.put(chunk));
     assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
+    pool.shrink();
+    assert_eq!(pool.free.capacity(), 0);
 }
 
 // The kernel took a part of a Close frame, whose payload is not counted: the size of the
