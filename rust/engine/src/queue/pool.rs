@@ -77,3 +77,29 @@ pub(super) fn make_room(chunk: &mut Vec<u8>, length: usize) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk that comes back is known by its capacity: none of those that are not pooled may have it.
+    #[test]
+    fn what_is_not_pooled_has_another_capacity() {
+        let mut pool = ChunkPool::default();
+        let lent: Vec<Vec<u8>> = (0..POOLED).map(|_| pool.take(1).unwrap()).collect();
+        for length in [1, CHUNK - 1, CHUNK, CHUNK + 1] {
+            let chunk = pool.take(length).unwrap();
+            assert!(chunk.capacity() >= length && chunk.capacity() != CHUNK);
+            pool.put(chunk);
+            assert_eq!((pool.lent, pool.free.len()), (POOLED, 0));
+        }
+        let mut grown = vec![0; CHUNK * 3 / 5];
+        assert!(make_room(&mut grown, CHUNK * 2 / 5));
+        assert_eq!(grown.capacity(), CHUNK - 1);
+        assert!(!make_room(&mut vec![0; CHUNK / 2], CHUNK / 2));
+        lent.into_iter().for_each(|chunk| pool.put(chunk));
+        assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
+        pool.shrink();
+        assert_eq!(pool.free.capacity(), 0);
+    }
+}

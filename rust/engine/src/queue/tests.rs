@@ -1,6 +1,6 @@
 //! What waits, what goes out, and what is dropped, with a socket that takes as much as it is told to.
 
-use super::pool::{make_room, POOLED};
+use super::pool::POOLED;
 use super::*;
 use evws_proto::connection::{Config, Connection, FrameKind};
 use evws_proto::frame::{encode, Opcode};
@@ -122,6 +122,31 @@ fn many_that_wait_do_not_hold_large_chunks() {
     assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
 }
 
+/// A chunk that did not come back was one fewer for all connections, for ever.
+#[test]
+fn chunks_that_have_gone_out_are_there_for_the_next_queue() {
+    let mut pool = ChunkPool::default();
+    let mut waiting = SendQueue::default();
+    for _ in 0..4 {
+        queue(&mut waiting, &mut pool, &[1; CHUNK / 2]);
+    }
+    assert!(pool.lent > 1);
+    waiting.advance(waiting.waiting() as usize, &mut pool);
+    assert_eq!((waiting.is_empty(), pool.lent), (true, 0));
+}
+
+/// A full socket is waited for. One whose peer has gone would be waited for without end.
+#[test]
+fn a_peer_that_has_gone_is_an_error() {
+    let (ours, theirs) = pair();
+    drop(theirs);
+    let mut pool = ChunkPool::default();
+    let mut waiting = SendQueue::default();
+    queue(&mut waiting, &mut pool, &[1; 10]);
+    let error = waiting.write(ours.as_fd(), &mut pool).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
 /// Peers that do not read would each keep one of the few large chunks, and the others of the context had small ones.
 #[test]
 fn a_queue_that_waits_for_its_peer_has_no_large_chunk_for_a_few_bytes() {
@@ -147,27 +172,6 @@ fn a_queue_that_waits_for_its_peer_has_no_large_chunk_for_a_few_bytes() {
         waiting.write(ours.as_fd(), &mut pool).unwrap();
     }
     assert_eq!((waiting.is_empty(), got), (true, sent));
-}
-
-/// A chunk that comes back is known by its capacity: none of those that are not pooled may have it.
-#[test]
-fn what_is_not_pooled_has_another_capacity() {
-    let mut pool = ChunkPool::default();
-    let lent: Vec<Vec<u8>> = (0..POOLED).map(|_| pool.take(1).unwrap()).collect();
-    for length in [1, CHUNK - 1, CHUNK, CHUNK + 1] {
-        let chunk = pool.take(length).unwrap();
-        assert!(chunk.capacity() >= length && chunk.capacity() != CHUNK);
-        pool.put(chunk);
-        assert_eq!((pool.lent, pool.free.len()), (POOLED, 0));
-    }
-    let mut grown = vec![0; CHUNK * 3 / 5];
-    assert!(make_room(&mut grown, CHUNK * 2 / 5));
-    assert_eq!(grown.capacity(), CHUNK - 1);
-    assert!(!make_room(&mut vec![0; CHUNK / 2], CHUNK / 2));
-    lent.into_iter().for_each(|chunk| pool.put(chunk));
-    assert_eq!((pool.lent, pool.free.len()), (0, POOLED));
-    pool.shrink();
-    assert_eq!(pool.free.capacity(), 0);
 }
 
 // The kernel took a part of a Close frame, whose payload is not counted: the size of the
