@@ -238,3 +238,39 @@ fn a_queue_that_is_long_again_is_not_told_of_as_empty() {
     assert_eq!(context.poll_event(), Some(Event::Drain { id }));
     assert_eq!(context.poll_event(), None);
 }
+
+/// A large message of its own memory is handed over and not copied; what a copy is cheaper for stays.
+#[test]
+fn a_large_message_is_given_away_and_a_small_one_is_not() {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(listen_options()).unwrap();
+    let (mut peer, _) = peer(&mut ours, port);
+    let message = [7; 300_000];
+    let mut bytes = vec![0x82, 0xff];
+    bytes.extend_from_slice(&(message.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&message);
+    bytes.extend_from_slice(&frame(2, b"small"));
+    let writer = std::thread::spawn(move || peer.write_all(&bytes).map(|()| peer));
+    let mut taken = Vec::new();
+    ours.run(|context, seen| {
+        taken.push((seen.payload.len(), context.take_payload()));
+        taken.len() == 2
+    });
+    assert!(taken[0] == (message.len(), Some(message.to_vec())));
+    assert_eq!(taken[1], (5, None));
+    drop(writer.join().unwrap());
+}
+
+/// A program that ends a connection between two turns waits in its loop next: it has to be woken for what that leads to.
+#[test]
+fn events_that_wait_are_a_reason_not_to_sleep() {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(listen_options()).unwrap();
+    let (_peer, id) = peer(&mut ours, port);
+    assert_eq!(events(&mut ours.context), []);
+    assert_ne!(ours.context.poll_deadline(), Some(Duration::ZERO));
+    ours.context.abort(id);
+    assert_eq!(ours.context.poll_deadline(), Some(Duration::ZERO));
+    assert_eq!(events(&mut ours.context), [Event::Close { id, code: 1006 }]);
+}
