@@ -124,8 +124,13 @@ impl std::ops::Add<Duration> for Time {
 impl Clock {
     /// Lets time go by.
     pub fn advance(&mut self, time: Duration) {
+        self.advance_in_a_turn(time);
+        self.begin_turn();
+    }
+
+    /// Lets time go by that nobody has noticed yet.
+    pub fn advance_in_a_turn(&mut self, time: Duration) {
         self.advanced += time;
-        self.now.set(None);
     }
 }
 

@@ -400,6 +400,26 @@ mod tests {
         assert_ne!(next, id);
     }
 
+    /// The second one would be told of under an id that another source has by now.
+    #[test]
+    fn a_slot_is_not_free_before_all_descriptors_of_its_source_have_left() {
+        let mut reactor = Reactor::default();
+        let id = reactor.claim();
+        let both = [descriptor(), descriptor()];
+        let numbers = [both[0].as_raw_fd(), both[1].as_raw_fd()];
+        let [first, second] = both;
+        reactor.compare(id, numbers[0], Some(Interest::READ));
+        reactor.retire(id, first);
+        reactor.compare(id, numbers[1], Some(Interest::READ));
+        reactor.release(id, Some(second));
+        for number in numbers {
+            assert_eq!(reactor.poll_departure().map(|told| told.fd), Some(number));
+            assert!(reactor.is_current(id));
+        }
+        assert_eq!(reactor.poll_departure(), None);
+        assert!(!reactor.is_current(id));
+    }
+
     #[test]
     fn one_that_nobody_watches_leaves_without_a_word() {
         let mut reactor = Reactor::default();
@@ -432,6 +452,24 @@ mod tests {
         assert_eq!(reactor.pop_due(), Some((CONTEXT, Timer::Shutdown)));
         assert_eq!(reactor.pop_due(), Some((id, Timer::Closing)));
         assert_eq!((reactor.pop_due(), reactor.until_due()), (None, None));
+    }
+
+    /// A callback had taken four seconds: the timer that it started last was waited for from when its turn had begun.
+    #[test]
+    fn what_is_waited_for_is_counted_from_now_when_it_is_earlier_than_before() {
+        let mut reactor = Reactor::default();
+        let id = reactor.claim();
+        let second = Duration::from_secs(1);
+        reactor.start(id, Timer::Closing, Some(20 * second));
+        assert!(reactor.until_due().unwrap() > 19 * second);
+        reactor.start(id, Timer::Linger, Some(10 * second));
+        reactor.clock.advance_in_a_turn(4 * second);
+        assert!(reactor.until_due().unwrap() <= 6 * second);
+        reactor.clock.advance_in_a_turn(second);
+        assert!(
+            reactor.until_due().unwrap() > 5 * second,
+            "nobody waits anew"
+        );
     }
 
     #[test]
