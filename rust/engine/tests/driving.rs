@@ -251,14 +251,18 @@ fn a_large_message_is_given_away_and_a_small_one_is_not() {
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&message);
     bytes.extend_from_slice(&frame(2, b"small"));
+    // In two frames it has memory of its own, too.
+    let mut halves = frame(2, b"sm");
+    halves[0] = 2;
+    bytes.extend_from_slice(&[halves, frame(0, b"all")].concat());
     let writer = std::thread::spawn(move || peer.write_all(&bytes).map(|()| peer));
     let mut taken = Vec::new();
     ours.run(|context, seen| {
         taken.push((seen.payload.len(), context.take_payload()));
-        taken.len() == 2
+        taken.len() == 3
     });
     assert!(taken[0] == (message.len(), Some(message.to_vec())));
-    assert_eq!(taken[1], (5, None));
+    assert_eq!(taken[1..], [(5, None), (5, None)]);
     drop(writer.join().unwrap());
 }
 

@@ -478,6 +478,7 @@ mod tests {
         let (ended, other) = (reactor.claim(), reactor.claim());
         reactor.release(ended, Some(descriptor()));
         reactor.start(ended, Timer::Linger, Some(Duration::ZERO));
+        assert_eq!(reactor.until_due(), None);
         reactor.start(other, Timer::Linger, Some(Duration::ZERO));
         assert_eq!(reactor.poll_departure(), None);
         assert!(!reactor.is_current(ended));
