@@ -259,3 +259,24 @@ pub enum Event {
         timed_out: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Interest;
+
+    /// As a line of the log has it.
+    #[test]
+    fn the_log_says_what_a_descriptor_is_watched_for() {
+        let all = [
+            Interest::NONE,
+            Interest::READ,
+            Interest::WRITE,
+            Interest::READ | Interest::WRITE,
+        ];
+        let said = all.map(|interest| interest.to_string());
+        assert_eq!(
+            said,
+            ["nothing", "reading", "writing", "reading and writing"]
+        );
+    }
+}
