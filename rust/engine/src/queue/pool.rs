@@ -14,12 +14,19 @@ pub struct ChunkPool {
     pub(super) lent: usize,
     /// How many numbers were given.
     numbers: u64,
+    /// There is no memory for another one.
+    #[cfg(test)]
+    pub is_exhausted: bool,
 }
 
 impl ChunkPool {
     /// An empty chunk with room for `length` bytes. Only a few pooled chunks are lent at a time:
     /// ten thousand connections that each wait to be written must not hold 132 KiB each.
     pub(super) fn take(&mut self, length: usize) -> Result<Vec<u8>, NoMemory> {
+        #[cfg(test)]
+        if self.is_exhausted {
+            return Err(NoMemory);
+        }
         if length <= CHUNK && self.lent < POOLED {
             if let Some(chunk) = self.free.pop().or_else(|| allocate(CHUNK)) {
                 self.lent += 1;

@@ -41,7 +41,7 @@ pub struct TlsConnection {
 
 /// Where plaintext goes: first into the message that is being assembled, then into the receive buffer.
 pub struct Sink<'a> {
-    /// The message, and how many bytes it lacks.
+    /// The message, and how many bytes it lacks. Those that it has no memory for go into the buffer.
     pub first: Option<(&'a mut Vec<u8>, usize)>,
     /// The receive buffer.
     pub second: &'a mut [u8],
@@ -63,7 +63,8 @@ impl<'a> Sink<'a> {
     fn take(&mut self, bytes: &[u8]) {
         let mut taken = 0;
         if let Some((target, wanted)) = &mut self.first {
-            taken = bytes.len().min(*wanted);
+            let room = target.capacity() - target.len();
+            taken = bytes.len().min(*wanted).min(room);
             target.extend_from_slice(&bytes[..taken]);
             *wanted -= taken;
             self.filled.0 += taken;

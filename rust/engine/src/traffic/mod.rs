@@ -22,7 +22,10 @@ mod fanout;
 mod keepalive;
 mod lifetime;
 mod link;
+mod lists;
 mod masks;
+#[cfg(test)]
+mod memory_tests;
 mod pongs;
 mod rates;
 mod receive;

@@ -124,15 +124,11 @@ impl Input {
     fn set_aside(&mut self, links: &mut Links) -> (Id, bool) {
         let batch = std::mem::take(&mut self.batch);
         if let Some(link) = links.get_mut(batch.id) {
-            if batch.direct > 0 {
-                // A nested loop came between reading and the first event.
-                link.direct = batch.direct;
-            }
-            if batch.start < batch.end {
-                let rest = &self.buffer[batch.start..batch.end];
-                if !link.unparsed.give_back(rest) {
-                    return (batch.id, false);
-                }
+            // If a nested loop came between reading and the first event.
+            link.direct = batch.direct;
+            let rest = &self.buffer[batch.start..batch.end];
+            if !link.unparsed.give_back(rest) {
+                return (batch.id, false);
             }
         }
         (batch.id, true)
@@ -183,10 +179,6 @@ fn read_once(
         (Some(tls), target) => {
             // Records are longer than their plaintext, so there is room for it.
             wire.resize(BUFFER, 0);
-            let target = target.map(|(target, wanted)| {
-                let room = target.capacity() - target.len();
-                (target, wanted.min(room))
-            });
             let read = |bytes: &mut [u8]| {
                 let most = most.min(bytes.len());
                 sys::receive(fd.as_fd(), &mut bytes[..most])

@@ -95,7 +95,7 @@ impl Pair {
         let (mut wire, mut buffer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         let mut received = Vec::new();
         loop {
-            let mut first = Vec::new();
+            let mut first = Vec::with_capacity(5);
             // A part of it goes into a message, the rest into the buffer.
             let mut sink = Sink::new(Some((&mut first, 5)), &mut buffer);
             let mut dry = false;
@@ -245,4 +245,20 @@ fn a_forged_record_ends_the_session_with_an_alert() {
     let told = pair.client.process_new_packets().unwrap_err();
     assert!(told.to_string().contains("BadRecordMac"), "{told}");
     assert!(pair.tls.append(b"no more").is_err());
+}
+
+/// Memory for a message is taken as it comes. What has arrived for which there is none yet must not grow it, as large as the peer
+/// says that it will be.
+#[test]
+fn a_message_takes_what_it_has_memory_for() {
+    let mut message = Vec::with_capacity(100);
+    message.extend([1; 30]);
+    let room = message.capacity() - 30;
+    let mut buffer = [0; 200];
+    let mut sink = Sink::new(Some((&mut message, 10_000)), &mut buffer);
+    sink.take(&[2; 50]);
+    sink.take(&[3; 60]);
+    assert_eq!(sink.filled, (room, 110 - room));
+    assert_eq!(message.len(), message.capacity());
+    assert_eq!((buffer[109 - room], buffer[110 - room]), (3, 0));
 }

@@ -26,13 +26,15 @@ use std::time::Duration;
 
 use evws_proto::connection::Prepared;
 
+use super::lists::shrink_table;
 use super::{SendError, Traffic};
 use crate::event::Id;
 use crate::limits::WhenFull;
-use crate::reactor::{Reactor, Timer, CONTEXT};
+use crate::reactor::Reactor;
 use crate::shared::Shared;
 use deliver::note_dropped;
 use slow::{Offer, OfferOutcome, Post};
+use subscribe::wake_for_history;
 use topics::{TopicIndex, Topics};
 
 pub use history::Position;
@@ -122,11 +124,8 @@ impl Traffic {
 
     /// A prepared message will not be named any more. Queues that have it keep it as long as they need it.
     pub fn forget_prepared(&mut self, number: u64) {
-        let prepared = &mut self.fanout.prepared;
-        prepared.remove(&number);
-        if prepared.capacity() > 64 && prepared.capacity() / 8 > prepared.len() {
-            prepared.shrink_to(2 * prepared.len());
-        }
+        self.fanout.prepared.remove(&number);
+        shrink_table(&mut self.fanout.prepared);
     }
 
     /// Queues a prepared message for one connection.
@@ -258,14 +257,8 @@ impl Traffic {
         if let Some(record) = topic.record.as_mut().filter(|_| options.is_recorded) {
             let was_empty = record.expires_at().is_none();
             record.add(Rc::clone(message), reactor.clock().now());
-            if was_empty && record.expires_at().is_some() {
-                let at = record.expires_at();
-                let is_sooner = reactor
-                    .remaining(CONTEXT, Timer::History)
-                    .is_none_or(|left| at.is_some_and(|at| reactor.clock().until(at) < left));
-                if is_sooner {
-                    reactor.start_at(CONTEXT, Timer::History, at);
-                }
+            if was_empty {
+                wake_for_history(record.expires_at(), reactor);
             }
         }
         let count = topic.subscribers.len() - usize::from(excluded.is_some());

@@ -109,7 +109,7 @@ impl Traffic {
     /// Says what a topic does besides having subscribers.
     pub fn set_topic(&mut self, name: &[u8], options: &TopicOptions, reactor: &mut Reactor) {
         self.settle(reactor);
-        let epoch = self.masks.number() | 1;
+        let epoch = self.masks.number().max(1);
         let index = self.fanout.topics.find_or_begin(name);
         let Some(topic) = self.fanout.topics.get_mut(index) else {
             return;
@@ -121,25 +121,13 @@ impl Traffic {
                 .get_or_insert_with(|| Box::new(Record::new(epoch)));
             record.configure(options.history, options.max_age);
             record.expire(reactor.clock().now());
-            let next = record.expires_at();
-            self.wake_for_history(next, reactor);
+            wake_for_history(record.expires_at(), reactor);
         } else {
             topic.record = None;
         }
         self.fanout.topics.end_if_unused(index);
         if self.fanout.topics.is_empty() {
             reactor.stop(CONTEXT, Timer::History);
-        }
-    }
-
-    /// A message is to be forgotten at `next`.
-    pub(super) fn wake_for_history(&self, next: Option<Time>, reactor: &mut Reactor) {
-        let Some(next) = next else {
-            return;
-        };
-        let left = reactor.remaining(CONTEXT, Timer::History);
-        if left.is_none_or(|left| reactor.clock().until(next) < left) {
-            reactor.start_at(CONTEXT, Timer::History, Some(next));
         }
     }
 
@@ -186,14 +174,13 @@ impl Traffic {
     /// many that is not done for each message: who resumes one does not get what is too old in any case.
     pub fn expire_history(&mut self, reactor: &mut Reactor) {
         let now = reactor.clock().now();
-        let mut next = None;
         let records = self.fanout.topics.iter_mut();
-        for record in records.filter_map(|topic| topic.record.as_mut()) {
+        let records = records.filter_map(|topic| topic.record.as_mut());
+        let next = records.filter_map(|record| {
             record.expire(now);
-            let at = record.expires_at();
-            next = at.filter(|&at| next.is_none_or(|next| at < next)).or(next);
-        }
-        match next {
+            record.expires_at()
+        });
+        match next.min() {
             Some(next) => {
                 let pause = EXPIRY_PAUSE.saturating_mul(self.fanout.topics.count());
                 let soonest = now.checked_add(pause);
@@ -201,5 +188,100 @@ impl Traffic {
             }
             None => reactor.stop(CONTEXT, Timer::History),
         }
+    }
+}
+
+/// A message is to be forgotten at `next`.
+pub(super) fn wake_for_history(next: Option<Time>, reactor: &mut Reactor) {
+    let Some(next) = next else {
+        return;
+    };
+    let left = reactor.remaining(CONTEXT, Timer::History);
+    if left.is_none_or(|left| reactor.clock().until(next) < left) {
+        reactor.start_at(CONTEXT, Timer::History, Some(next));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use evws_proto::connection::Prepared;
+    use evws_proto::Role;
+
+    use super::*;
+    use crate::traffic::bench::{Bench, SECOND};
+    use crate::traffic::fanout::PublishOptions;
+
+    fn set(bench: &mut Bench, name: &[u8], seconds: u32) {
+        let options = TopicOptions {
+            is_recorded: true,
+            history: 10,
+            max_age: Some(seconds * SECOND),
+            on_slow: None,
+        };
+        bench.with(|traffic, shared| traffic.set_topic(name, &options, shared.reactor));
+    }
+
+    fn publish(bench: &mut Bench, name: &[u8]) {
+        let message = Rc::new(Prepared::new(true, false, b"x").unwrap());
+        let options = PublishOptions {
+            is_recorded: true,
+            ..PublishOptions::default()
+        };
+        bench.with(|traffic, shared| traffic.publish(name, &message, &options, shared.reactor));
+    }
+
+    /// The seconds until histories are looked at.
+    fn left(bench: &Bench) -> Option<f64> {
+        let left = bench.reactor.remaining(CONTEXT, Timer::History);
+        left.map(|left| left.as_secs_f64().ceil())
+    }
+
+    /// There is one timer for all topics: what is kept for a short time must not stay for that of another.
+    #[test]
+    fn histories_are_looked_at_when_the_first_message_is_too_old() {
+        let mut bench = Bench::new();
+        set(&mut bench, b"a", 10);
+        publish(&mut bench, b"a");
+        assert_eq!(left(&bench), Some(10.0));
+        bench.reactor.advance(SECOND);
+        set(&mut bench, b"b", 30);
+        publish(&mut bench, b"b");
+        assert_eq!(left(&bench), Some(9.0), "a later one puts nothing off");
+        set(&mut bench, b"c", 5);
+        publish(&mut bench, b"c");
+        assert_eq!(left(&bench), Some(5.0));
+        set(&mut bench, b"b", 3);
+        assert_eq!(left(&bench), Some(3.0), "it is kept for a shorter time now");
+        set(&mut bench, b"c", 20);
+        assert_eq!(left(&bench), Some(3.0));
+        // Each that goes leaves the next one: a, and then c.
+        for next in [Some(6.0), Some(11.0), None] {
+            bench.reactor.advance(left(&bench).unwrap() as u32 * SECOND);
+            assert_eq!(bench.reactor.pop_due(), Some((CONTEXT, Timer::History)));
+            bench.with(|traffic, shared| traffic.expire_history(shared.reactor));
+            assert_eq!(left(&bench), next);
+        }
+    }
+
+    /// Whoever has more topics than a topic has subscribers is looked for among these.
+    #[test]
+    fn who_has_many_topics_leaves_the_one_that_it_leaves() {
+        let mut bench = Bench::new();
+        let (many, _peer) = bench.connected(Role::Server);
+        let (one, _its_peer) = bench.connected(Role::Server);
+        for (id, name) in [(one, b"a"), (many, b"a"), (many, b"b"), (many, b"c")] {
+            bench.with(|traffic, shared| {
+                let subscribed = traffic.subscribe(id, name, None, None, shared.reactor);
+                assert_eq!(subscribed, Ok(true));
+            });
+        }
+        assert!(bench.with(|traffic, shared| traffic.unsubscribe(many, b"a", shared.reactor)));
+        assert_eq!(bench.traffic.subscriber_ids(b"a"), [one]);
+        let mut topics = bench.traffic.topics_of(many);
+        topics.sort_unstable();
+        assert_eq!(topics, [b"b", b"c"]);
+        assert!(!bench.with(|traffic, shared| traffic.unsubscribe(many, b"a", shared.reactor)));
     }
 }

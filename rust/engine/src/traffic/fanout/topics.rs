@@ -10,6 +10,7 @@ use super::history::Record;
 use super::slow::OnSlow;
 use crate::event::Id;
 use crate::traffic::link::{Link, Links};
+use crate::traffic::lists::{grow, shrink, shrink_table};
 
 /// The place of a topic in the table, until it ends.
 pub type TopicIndex = u32;
@@ -250,9 +251,7 @@ impl Topics {
             return;
         }
         self.free.push(index);
-        if self.names.capacity() > 64 && self.names.capacity() / 8 > self.names.len() {
-            self.names.shrink_to(2 * self.names.len());
-        }
+        shrink_table(&mut self.names);
     }
 
     /// Whether the program wants to know which topics have subscribers. Those that have some now have changed.
@@ -280,19 +279,6 @@ impl Topics {
     /// Whether there are such.
     pub fn have_changed(&self) -> bool {
         !self.changes.is_empty()
-    }
-}
-
-/// Makes room for one more. A list of ten thousand that has doubled its memory at each growth wastes half of it.
-fn grow<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(1 + list.len() / 4);
-    }
-}
-
-fn shrink<T>(list: &mut Vec<T>) {
-    if list.capacity() > 8 && list.capacity() / 4 > list.len() {
-        list.shrink_to(2 * list.len());
     }
 }
 
