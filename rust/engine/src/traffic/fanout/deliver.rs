@@ -290,3 +290,165 @@ pub(super) fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, 
     }
     behind.untold += dropped;
 }
+
+#[cfg(test)]
+mod tests {
+    use evws_proto::connection::{FrameKind, Prepared};
+    use evws_proto::deflate::{Agreement, Direction};
+    use evws_proto::handshake::Negotiated;
+
+    use super::*;
+    use crate::limits::{QueueLimits, WhenFull};
+    use crate::traffic::bench::Bench;
+    use crate::traffic::fanout::slow::Offer;
+    use crate::traffic::fanout::tests::{crowd, flush, publish, read, TOPIC};
+
+    /// How many publications each run has, of a topic, a connection that does not get it, and a length.
+    fn lengths(publications: &[(u32, Id, usize)]) -> Vec<usize> {
+        let publication = |&(topic, except, length): &(u32, Id, usize)| Publication {
+            topic,
+            except,
+            offer: Offer {
+                message: Rc::new(Prepared::new(true, false, &vec![0; length]).unwrap()),
+                key: None,
+                on_slow: None,
+            },
+        };
+        let pending: Vec<_> = publications.iter().map(publication).collect();
+        runs(&pending).map(<[_]>::len).collect()
+    }
+
+    /// What is joined is copied once for all subscribers, so it has a bound; and what is for others goes by itself.
+    #[test]
+    fn publications_for_the_same_connections_are_joined_up_to_a_bound() {
+        assert_eq!(lengths(&[(0, 0, RUN / 2); 5]), [2, 2, 1]);
+        // The count begins anew.
+        assert_eq!(
+            lengths(&[(0, 0, RUN), (0, 0, 10), (0, 0, 10), (0, 0, 10)]),
+            [1, 3]
+        );
+        let few = [
+            (0, 0, 1),
+            (0, 0, 1),
+            (1, 0, 1),
+            (1, 9, 1),
+            (1, 9, 1),
+            (0, 9, 1),
+        ];
+        assert_eq!(lengths(&few), [2, 1, 2, 1]);
+    }
+
+    // A socket that has room again before the loop says so must not get what was published last before what waits.
+    #[test]
+    fn what_waits_is_not_overtaken_by_what_could_be_written_at_once() {
+        let mut bench = Bench::new();
+        let (id, mut peer) = crowd(&mut bench, 1).remove(0);
+        publish(&mut bench, &[1; 1_000_000]);
+        flush(&mut bench);
+        let mut got = read(&mut peer);
+        assert!((1..1_000_000).contains(&got.len()));
+        publish(&mut bench, b"x");
+        flush(&mut bench);
+        while bench.traffic.send_queue_size(id) > 0 {
+            bench.with(|traffic, shared| traffic.handle_io(id, false, true, shared));
+            got.extend(read(&mut peer));
+        }
+        got.extend(read(&mut peer));
+        assert!(got.ends_with(b"\x01\x01\x82\x01x"));
+        assert_eq!(got.len(), 10 + 1_000_000 + 3);
+    }
+
+    /// Between the parts of a message no other may lie, also where nothing waits to be written.
+    #[test]
+    fn what_is_published_within_a_fragmented_message_comes_behind_it() {
+        let mut bench = Bench::new();
+        let (id, mut peer) = crowd(&mut bench, 1).remove(0);
+        let mut send = |bench: &mut Bench, payload, last| {
+            let kind = FrameKind::Fragment { binary: true, last };
+            bench.with(|traffic, shared| traffic.send(id, kind, payload, shared).unwrap());
+            flush(bench);
+            read(&mut peer)
+        };
+        assert_eq!(send(&mut bench, b"a", false), b"\x02\x01a");
+        publish(&mut bench, b"x");
+        flush(&mut bench);
+        assert_eq!(send(&mut bench, b"b", true), b"\x80\x01b\x82\x01x");
+    }
+
+    /// A program that goes by its queues hears of those that publications have filled.
+    #[test]
+    fn a_queue_that_publications_have_made_long_is_told_of_when_it_is_short() {
+        let mut bench = Bench::new();
+        bench.wants.drain = true;
+        bench.limits.send_queue = QueueLimits::new(0, 1000, 0, WhenFull::default());
+        let (id, _peer) = crowd(&mut bench, 1).remove(0);
+        publish(&mut bench, b"short");
+        flush(&mut bench);
+        assert_eq!(bench.events(), []);
+        publish(&mut bench, &[0; 1000]);
+        flush(&mut bench);
+        assert_eq!(bench.events(), [Event::Drain { id }]);
+    }
+
+    #[test]
+    fn each_subscriber_gets_what_its_extension_says() {
+        let direction = Direction {
+            no_context_takeover: true,
+            window_bits: 15,
+        };
+        let mut bench = Bench::new();
+        let mut plain = crowd(&mut bench, 1);
+        bench.deflate = Some(Negotiated {
+            text: "permessage-deflate".into(),
+            agreement: Agreement {
+                client: direction,
+                server: direction,
+                threshold: 0,
+                level: 1,
+            },
+        });
+        let mut compressed = crowd(&mut bench, 2);
+        bench.deflate = None;
+        plain.append(&mut crowd(&mut bench, 1));
+        assert_eq!(publish(&mut bench, &[7; 100]), 4);
+        flush(&mut bench);
+        let frame = [&b"\x82\x64"[..], &[7; 100]].concat();
+        for (_, peer) in &mut plain {
+            assert_eq!(read(peer), frame);
+        }
+        for (_, peer) in &mut compressed {
+            let got = read(peer);
+            assert_eq!(got[0], 0xC2);
+            assert!(got.len() < 20, "{got:?}");
+        }
+    }
+
+    /// Each of a turn's publications is counted once, also those behind the one that was too much.
+    #[test]
+    fn what_comes_behind_the_message_that_was_too_much_is_dropped() {
+        let mut bench = Bench::new();
+        bench.limits.send_queue = QueueLimits::new(1000, 0, 0, WhenFull::Close);
+        let (id, _peer) = crowd(&mut bench, 1).remove(0);
+        for _ in 0..5 {
+            publish(&mut bench, &[0; 600]);
+        }
+        bench.with(|traffic, shared| traffic.settle(shared.reactor));
+        let counted = bench.traffic.statistics(id).unwrap();
+        assert_eq!((counted.sent.messages, counted.dropped), (2, 3));
+    }
+
+    /// A burst's memory does not stay, and what every turn needs is not allocated in each.
+    #[test]
+    fn the_list_of_publications_does_not_stay_large() {
+        let mut bench = Bench::new();
+        let _crowd = crowd(&mut bench, 1);
+        for (count, kept) in [(1024, 1024), (1025, 0), (10, 16)] {
+            for _ in 0..count {
+                publish(&mut bench, b"x");
+            }
+            flush(&mut bench);
+            assert_eq!(bench.traffic.fanout.pending.capacity(), kept);
+        }
+        assert_eq!(bench.traffic.subscribers(TOPIC), 1);
+    }
+}

@@ -190,4 +190,28 @@ mod tests {
         assert_eq!(after(&record, 7, 2), None);
         assert_eq!(record.expires_at(), None);
     }
+
+    /// What a peer says is only believed in the form in which a program has told it.
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        let read = |epoch: &[u8], offset: &[u8]| {
+            let Position { epoch, offset } = Position::parse(epoch, offset);
+            (epoch, offset)
+        };
+        let epoch = b"00f0123456789abc";
+        assert_eq!(read(epoch, b"120"), (0x00f0_1234_5678_9abc, 120));
+        for (epoch, offset) in [
+            (&b"00F0123456789abc"[..], &b"1"[..]),
+            (b"0f0123456789abc", b"1"),
+            (b"000f0123456789abc", b"1"),
+            (b"+0f0123456789abc", b"1"),
+            (epoch, b"+1"),
+            (epoch, b"-1"),
+            (epoch, b""),
+            (epoch, b"a"),
+            (epoch, b"99999999999999999999"),
+        ] {
+            assert_eq!(read(epoch, offset), (0, 0), "{epoch:?} {offset:?}");
+        }
+    }
 }

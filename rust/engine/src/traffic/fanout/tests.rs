@@ -10,6 +10,7 @@ use evws_proto::Role;
 use super::*;
 use crate::event::Event;
 use crate::limits::QueueLimits;
+use crate::reactor::{Timer, CONTEXT};
 use crate::traffic::bench::{Bench, SECOND};
 
 pub(super) const TOPIC: &[u8] = b"t";
@@ -173,6 +174,17 @@ fn ten_of_ten_seconds() -> TopicOptions {
     }
 }
 
+/// A topic without subscribers gives the loop nothing to do.
+#[test]
+fn what_is_published_for_nobody_wakes_nobody() {
+    let mut bench = Bench::new();
+    let options = ten_of_ten_seconds();
+    bench.with(|traffic, shared| traffic.set_topic(TOPIC, &options, shared.reactor));
+    assert_eq!(publish(&mut bench, b"x"), 0);
+    assert!(!bench.traffic.is_busy());
+    assert_eq!(bench.traffic.position(TOPIC).unwrap().offset, 1);
+}
+
 #[test]
 fn what_was_kept_goes_when_its_time_is_over_and_no_timer_stays() {
     let mut bench = Bench::new();
@@ -231,6 +243,8 @@ fn whoever_wants_to_know_hears_which_topics_are_used() {
 fn a_prepared_message_that_is_forgotten_is_kept_by_nobody() {
     let mut bench = Bench::new();
     let number = bench.traffic.prepare(true, false, b"once").unwrap();
+    let other = bench.traffic.prepare(true, false, b"again").unwrap();
+    assert!(number != 0 && other != number);
     let kept = Rc::downgrade(&bench.traffic.prepared(number).unwrap());
     assert!(kept.upgrade().is_some());
     bench.traffic.forget_prepared(number);
@@ -422,5 +436,6 @@ fn topics_are_not_all_searched_for_each_of_them() {
             bench.with(|traffic, shared| traffic.expire_history(shared.reactor));
         }
     }
+    assert_eq!(bench.traffic.fanout.topics.searches(), fired);
     assert!(fired < 100, "{fired} times all were searched");
 }
