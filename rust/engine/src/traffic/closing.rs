@@ -226,6 +226,8 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use evws_proto::connection::FrameKind;
+
     use super::*;
     use crate::timeouts;
     use crate::traffic::bench::{Bench, CLOSE_TIMEOUT, SECOND};
@@ -342,5 +344,41 @@ mod tests {
             bench.pass(SECOND);
             assert_eq!(bench.traffic.count(), 0, "{role:?}");
         }
+    }
+
+    /// The peer of a connection that is closed gets all that was sent before, however often it has to be asked.
+    #[test]
+    fn what_waits_when_a_connection_is_closed_goes_out_before_the_end() {
+        const LENGTH: usize = 1_000_000;
+        let mut bench = Bench::new();
+        let (id, mut peer) = bench.connected(Role::Server);
+        bench.with(|traffic, shared| {
+            let kind = FrameKind::message(true);
+            traffic.send(id, kind, &vec![1; LENGTH], shared).unwrap();
+            traffic.flush(shared);
+        });
+        peer.write_all(b"\x88\x80\0\0\0\0").unwrap();
+        assert_eq!(bench.receive(id), [Event::Close { id, code: 1005 }]);
+        let (mut got, mut part) = (Vec::new(), vec![0; LENGTH]);
+        while got.len() < 10 + LENGTH + 2 {
+            bench.with(|traffic, shared| traffic.handle_io(id, false, true, shared));
+            let count = peer.read(&mut part).unwrap();
+            assert!(count > 0, "{} octets", got.len());
+            got.extend_from_slice(&part[..count]);
+        }
+        bench.with(|traffic, shared| traffic.handle_io(id, false, true, shared));
+        assert!(got.ends_with(b"\x01\x88\0"), "ours comes last");
+        assert_eq!(bench.traffic.count(), 0);
+    }
+
+    /// A shutdown whose time is over does not wait for a connection that lingers, and does not count it.
+    #[test]
+    fn who_lingers_when_the_time_is_over_goes_and_has_not_been_cut() {
+        let mut bench = Bench::new();
+        let (id, mut peer) = bench.connected(Role::Client);
+        peer.write_all(b"\x88\0").unwrap();
+        assert_eq!(bench.receive(id), [Event::Close { id, code: 1005 }]);
+        assert!(!bench.with(|traffic, shared| traffic.end_after_timeout(id, shared)));
+        assert_eq!(bench.traffic.count(), 0);
     }
 }

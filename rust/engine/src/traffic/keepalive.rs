@@ -265,14 +265,11 @@ fn outstanding(link: &Link) -> u32 {
 }
 
 fn doubt(link: &mut Link, now: Time) -> Option<Doubt> {
-    let before = link.pulse.outstanding;
-    if before > 0 {
-        let left = outstanding(link);
-        if left < before {
-            link.pulse.ask(now, left);
-            link.pulse_doubts = 0;
-            return Some(Doubt::Progress);
-        }
+    let left = outstanding(link);
+    if left < link.pulse.outstanding {
+        link.pulse.ask(now, left);
+        link.pulse_doubts = 0;
+        return Some(Doubt::Progress);
     }
     link.pulse_doubts += 1;
     (link.pulse_doubts <= DOUBTS).then_some(Doubt::Unread)

@@ -370,4 +370,38 @@ mod tests {
         assert!((1..50).contains(&early), "{early}");
         assert_eq!(ended(&mut bench, 5 * SECOND), 50 - early);
     }
+
+    /// The time is over when it is over, and not at the next look.
+    #[test]
+    fn who_has_been_idle_for_just_the_time_is_doubted_then() {
+        let mut bench = Bench::new();
+        bench.limits.idle_timeout = Some(SECOND);
+        let (_, mut peer) = bench.connected(Role::Server);
+        pass(&mut bench, SECOND);
+        assert_eq!(closed(&mut peer), None);
+        doubts(&mut bench);
+        assert_eq!(closed(&mut peer).unwrap(), b"\x03\xe9idle");
+    }
+
+    /// A pause that ends has nobody looked at who is not watched, and nobody sooner than is to be.
+    #[test]
+    fn a_pause_that_ends_moves_no_timer_of_idleness() {
+        for timeout in [None, Some(TIMEOUT)] {
+            let mut bench = Bench::new();
+            bench.limits.idle_timeout = timeout;
+            bench.limits.message_rate = Rate::new(1.0, 1.0);
+            let (id, mut peer) = bench.connected(Role::Server);
+            receive(&mut bench, id, &mut peer, b"\x82\x80\0\0\0\0");
+            let left = |bench: &Bench| {
+                let left = bench.reactor.remaining(id, Timer::Idle);
+                left.map(|left| left.as_secs_f64().round())
+            };
+            assert!(bench.reactor.remaining(id, Timer::Rate).is_some());
+            let before = left(&bench);
+            assert_eq!(before.is_some(), timeout.is_some());
+            pass(&mut bench, SECOND);
+            assert!(bench.reactor.remaining(id, Timer::Rate).is_none());
+            assert_eq!(left(&bench), before.map(|before| before - 1.0));
+        }
+    }
 }

@@ -193,16 +193,14 @@ impl Totals {
         }
     }
 
-    /// Adds the sums of others.
+    /// Adds the sums of others, to which no open connection has been added.
     fn add(&mut self, other: &Totals) {
         self.received.add(&other.received);
         self.sent.add(&other.sent);
         self.opened += other.opened;
         self.open += other.open;
-        self.queue += other.queue;
         self.queue_peak = self.queue_peak.max(other.queue_peak);
         self.dropped += other.dropped;
-        self.droppable += other.droppable;
         for &(code, times) in &other.closed {
             self.count_closed(code, times);
         }
@@ -349,7 +347,15 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use evws_proto::connection::Prepared;
+    use evws_proto::Role;
+
     use super::*;
+    use crate::limits::{QueueLimits, WhenFull};
+    use crate::traffic::bench::Bench;
+    use crate::traffic::{OnSlow, PublishOptions};
 
     fn connection(messages: u64) -> ConnectionStatistics {
         ConnectionStatistics {
@@ -411,5 +417,92 @@ mod tests {
             (messages(&groups, Some(8)), messages(&groups, None)),
             (0, 5)
         );
+    }
+
+    fn flow(first: u64) -> Flow {
+        Flow {
+            messages: first,
+            frames: 10 * first,
+            payload: 100 * first,
+            wire: 1000 * first,
+        }
+    }
+
+    #[test]
+    fn a_sum_has_all_that_was_counted_before() {
+        let mut groups = Groups::default();
+        let one = ConnectionStatistics {
+            received: flow(1),
+            sent: flow(2),
+            queue_peak: 3,
+            dropped: 4,
+            ..ConnectionStatistics::default()
+        };
+        for listener in [None, Some(7), Some(8)] {
+            let number = groups.join(listener);
+            for code in [1001, 1000] {
+                groups.opened(number);
+                groups.closed(number, code, &one);
+            }
+            groups.opened(number);
+        }
+        let sums = |count: u64| Totals {
+            received: flow(2 * count),
+            sent: flow(4 * count),
+            opened: 3 * count,
+            open: count,
+            queue_peak: 3,
+            dropped: 8 * count,
+            closed: vec![(1000, count), (1001, count)],
+            ..Totals::default()
+        };
+        assert_eq!(groups.sum(None, std::iter::empty()), sums(3));
+        assert_eq!(groups.sum(Some(&[7, 8]), std::iter::empty()), sums(2));
+    }
+
+    /// What waits is that of connections that are open now.
+    #[test]
+    fn a_sum_has_what_waits_on_open_connections() {
+        let mut bench = Bench::new();
+        bench.limits.send_queue = QueueLimits::new(1000, 0, 0, WhenFull::Refuse);
+        let message = Rc::new(Prepared::new(true, false, &[0; 300]).unwrap());
+        let all: Vec<_> = (0..3).map(|_| bench.connected(Role::Server)).collect();
+        bench.with(|traffic, shared| {
+            for (id, _) in &all {
+                let on_slow = Some(OnSlow::DropOld);
+                let subscribed = traffic.subscribe(*id, b"t", on_slow, None, shared.reactor);
+                assert_eq!(subscribed, Ok(true));
+            }
+            let options = PublishOptions::default();
+            traffic.publish(b"t", &message, &options, shared.reactor);
+            traffic.settle(shared.reactor);
+        });
+        let totals = bench.traffic.totals(None);
+        assert_eq!((totals.droppable, totals.queue), (3, 900));
+        assert_eq!((totals.sent.messages, totals.queue_peak), (0, 300));
+    }
+
+    /// A listener that is there keeps what its connections have counted, also when all of them have gone.
+    #[test]
+    fn a_listener_has_its_sums_without_connections() {
+        let mut groups = Groups::default();
+        let number = groups.join(Some(7));
+        groups.opened(number);
+        groups.closed(number, 1000, &connection(5));
+        groups.leave(number);
+        assert_eq!(messages(&groups, Some(7)), 5);
+    }
+
+    /// Connections of a listener that is no more must not be counted for the next one.
+    #[test]
+    fn a_number_is_free_after_the_last_connection_that_has_it() {
+        let mut groups = Groups::default();
+        let number = groups.join(Some(7));
+        groups.opened(number);
+        groups.end(7);
+        assert_ne!(groups.join(Some(8)), number);
+        groups.closed(number, 1000, &connection(5));
+        assert_eq!(messages(&groups, Some(8)), 0);
+        assert_eq!(messages(&groups, None), 5);
     }
 }
