@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use common::{listen_options, Loop};
-use evws_engine::{ConnectionState, Context, Event, FrameKind, Id};
+use evws_engine::{ConnectionState, Context, Event, FanoutMessage, FrameKind, Id, PublishOptions};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -277,4 +277,47 @@ fn events_that_wait_are_a_reason_not_to_sleep() {
     ours.context.abort(id);
     assert_eq!(ours.context.poll_deadline(), Some(Duration::ZERO));
     assert_eq!(events(&mut ours.context), [Event::Close { id, code: 1006 }]);
+}
+
+/// What a program has published before it ends goes out with what it has sent. A forked child that ends its copy says
+/// nothing to its parent's peers.
+#[test]
+fn what_was_published_goes_out_with_the_end_and_a_silent_end_sends_nothing() {
+    for (silent, expected) in [(false, &b"\x82\x04last"[..]), (true, b"")] {
+        let mut ours = Loop::new();
+        let (_, port) = ours.context.listen(listen_options()).unwrap();
+        let (mut peer, id) = peer(&mut ours, port);
+        let context = &mut ours.context;
+        assert_eq!(context.subscribe(id, b"topic", None, None), Ok(true));
+        let message = FanoutMessage::New {
+            is_binary: true,
+            is_compressible: false,
+            payload: b"last",
+        };
+        let told = context.publish(b"topic", message, &PublishOptions::default());
+        assert_eq!(told, Ok(1));
+        context.shut_down(silent);
+        let mut got = Vec::new();
+        // A stream that ends with a reset has the same bytes before it.
+        let _ = peer.read_to_end(&mut got);
+        assert_eq!(got, expected);
+    }
+}
+
+/// A program that prepares a message for each price, and drops it, would grow without end.
+#[test]
+fn a_prepared_message_is_gone_when_it_was_forgotten() {
+    let mut ours = Loop::new();
+    let (_, port) = ours.context.listen(listen_options()).unwrap();
+    let (mut peer, id) = peer(&mut ours, port);
+    let context = &mut ours.context;
+    let [first, second] = [&b"1"[..], b"2"].map(|text| context.prepare(true, false, text).unwrap());
+    context.forget_prepared(first);
+    assert_eq!(context.send_prepared(id, first), Ok(false));
+    assert_eq!(context.send_prepared(id, second), Ok(true));
+    context.forget_prepared(second);
+    context.flush();
+    let mut got = [0; 3];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"\x82\x012");
 }
