@@ -195,6 +195,25 @@ mod tests {
         assert!((COUNT..=COUNT * 1024).contains(&moved), "{moved}");
     }
 
+    /// After a pause of the program what has come is parsed as a whole: a message in pieces is copied.
+    #[test]
+    fn a_pause_of_the_program_cuts_nothing_into_pieces() {
+        let mut bench = Bench::new();
+        bench.limits.byte_rate = Rate::new(1e9, 1e9);
+        bench.wants.message = true;
+        let (id, mut peer) = bench.connected(Role::Client);
+        peer.write_all(&[&b"\x82\x7e\x20\0"[..], &[7; 0x2000]].concat())
+            .unwrap();
+        bench.with(|traffic, shared| {
+            traffic.handle_io(id, true, false, shared);
+            traffic.pause(id, true, shared.reactor);
+        });
+        assert_eq!(bench.parse(), []);
+        bench.with(|traffic, shared| traffic.pause(id, false, shared.reactor));
+        assert_eq!(bench.parse(), [Event::Message { id, binary: true }]);
+        assert!(bench.outbox.received().is_some(), "it is not copied");
+    }
+
     fn bucket(per_second: f64, burst: f64) -> (Bucket, Time) {
         let rate = Rate::new(per_second, burst).unwrap();
         (Bucket::new(rate), Time::BEGINNING)

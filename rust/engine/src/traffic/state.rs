@@ -303,6 +303,8 @@ mod tests {
     /// A program must not ask about what it has not been told of yet, or has been told the end of.
     #[test]
     fn a_program_knows_what_it_was_told_of() {
+        let others = [Life::Announced, Life::Closing, Life::Ended, CLEAN];
+        assert!(!others.iter().any(|&life| at(life).is_open()) && at(Life::Open).is_open());
         let known = [Life::Open, Life::Closing, Life::Ended];
         assert!(known.iter().all(|&life| at(life).is_known()));
         assert!(!at(Life::Announced).is_known() && !at(CLEAN).is_known());

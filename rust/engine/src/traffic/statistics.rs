@@ -493,6 +493,20 @@ mod tests {
         assert_eq!(messages(&groups, Some(7)), 5);
     }
 
+    /// A listener that has been stopped is not kept for ever.
+    #[test]
+    fn a_listener_that_is_forgotten_has_no_sums() {
+        let mut bench = Bench::new();
+        let groups = &mut bench.traffic.groups;
+        let number = groups.join(Some(7));
+        groups.opened(number);
+        groups.closed(number, 1000, &connection(5));
+        groups.leave(number);
+        bench.traffic.forget_listener(7);
+        let sums = |listeners| bench.traffic.totals(listeners).received.messages;
+        assert_eq!((sums(Some(&[7])), sums(None)), (0, 5));
+    }
+
     /// Connections of a listener that is no more must not be counted for the next one.
     #[test]
     fn a_number_is_free_after_the_last_connection_that_has_it() {

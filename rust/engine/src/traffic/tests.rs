@@ -125,6 +125,9 @@ fn messages_are_the_same_when_the_log_is_on() {
             }
         }
         assert_eq!(payloads, [&b"abc"[..], b"defgh", b"ij"], "{is_on}");
+        let lines = std::iter::from_fn(|| bench.traffic.log.take());
+        let frames = lines.filter(|line| line.topic == Topic::Frame);
+        assert_eq!(frames.count(), if is_on { 4 } else { 0 });
     }
 }
 
@@ -496,4 +499,37 @@ fn a_flush_writes_what_was_sent_since_the_loop_has_come() {
     assert_eq!(bench.traffic.send_queue_size(id), 0);
     bench.traffic.begin();
     assert_eq!(sent(&mut bench), 0);
+}
+
+/// What comes behind a Close, or what has failed a connection, is nothing to parse: the loop must not go on for it.
+#[test]
+fn nothing_is_parsed_behind_the_end() {
+    for wire in [&b"\x88\0\x81\x01x"[..], b"\xff\0\x81\x01x"] {
+        let mut bench = Bench::new();
+        bench.wants.message = true;
+        let (id, mut peer) = bench.connected(Role::Client);
+        peer.write_all(wire).unwrap();
+        bench.with(|traffic, shared| traffic.handle_io(id, true, false, shared));
+        assert!(bench.with(Traffic::parse_next).is_some());
+        assert!(!bench.traffic.has_input());
+    }
+}
+
+/// Where another process has the same socket, closing our descriptor ends nothing.
+#[test]
+fn a_socket_that_others_have_is_shut_down_at_the_end() {
+    for is_context in [false, true] {
+        let mut bench = Bench::new();
+        let (id, mut peer) = bench.connected(Role::Server);
+        let link = bench.traffic.links.get_mut(id).unwrap();
+        link.is_shared = true;
+        let _others = link.fd.try_clone().unwrap();
+        if is_context {
+            bench.traffic.shut_down(false);
+        } else {
+            bench.with(|traffic, shared| traffic.release(id, shared.reactor));
+        }
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    }
 }
