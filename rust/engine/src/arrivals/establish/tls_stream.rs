@@ -97,13 +97,15 @@ impl TlsStream {
         } = self;
         let socket = &stream.0;
         let mut wire = vec![0; tls.buffered() + STEP];
-        let mut sink = Sink::new(Some((plaintext, usize::MAX)), &mut []);
+        let mut room = vec![0; wire.len()];
+        let mut sink = Sink::new(None, &mut room);
         let received = tls.receive(
             |bytes| socket.receive(&mut ReadBuf::new(bytes)),
             &mut wire,
             &mut sink,
         );
-        socket.wait_for(Interest::READ, received).map_ok(|_| ())
+        let received = socket.wait_for(Interest::READ, received);
+        received.map_ok(|(_, length)| plaintext.extend_from_slice(&room[..length]))
     }
 
     fn poll_send(&mut self) -> Poll<io::Result<()>> {
