@@ -94,12 +94,11 @@ pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallErro
             hosts,
             port,
             reuse_port,
-        } if hosts.is_empty() => {
-            bind_all(*port, *reuse_port, backlog).map_err(|error| CallError::Bind {
+        } if hosts.is_empty() => bind_all(Ipv6Addr::UNSPECIFIED, *port, *reuse_port, backlog)
+            .map_err(|error| CallError::Bind {
                 what: "failed to bind port".into(),
                 error,
-            })
-        }
+            }),
         BindAddress::Port {
             hosts,
             port,
@@ -113,14 +112,14 @@ pub fn bind(place: &BindAddress, backlog: Option<i32>) -> Result<Bound, CallErro
     }
 }
 
-/// All addresses of both families, or of IPv4 alone where there is no IPv6.
-fn bind_all(port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bound> {
+/// All addresses of both families, which is what `all` means, or of IPv4 alone where there is no IPv6.
+fn bind_all(all: Ipv6Addr, port: u16, reuse_port: bool, backlog: Option<i32>) -> io::Result<Bound> {
     let mut bound = Bound::default();
     let mut options = BindOptions {
         dual_stack: true,
         reuse_port,
     };
-    match sys::bind(&(Ipv6Addr::UNSPECIFIED, port).into(), options) {
+    match sys::bind(&(all, port).into(), options) {
         Err(error) if sys::is_address_absent(&error) => {
             options.dual_stack = false;
             let fd = sys::bind(&(Ipv4Addr::UNSPECIFIED, port).into(), options)?;
@@ -334,6 +333,10 @@ mod tests {
         let present: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let bound = bind_resolved(&[("both", vec![absent, present])], 0, false, None);
         assert_eq!(bound.ok().unwrap().address.hosts, ["127.0.0.1"]);
+        // The other may be there on behalf of another host already.
+        let hosts = [("one", vec![present]), ("both", vec![present, absent])];
+        let bound = bind_resolved(&hosts, 0, false, None);
+        assert_eq!(bound.ok().unwrap().address.hosts, ["127.0.0.1"]);
         let failure = bind_resolved(
             &[("there", vec![present]), ("gone", vec![absent])],
             0,
@@ -343,5 +346,54 @@ mod tests {
         let (host, _, error) = failure.err().unwrap();
         assert_eq!(host, "gone");
         assert!(sys::is_address_absent(&error));
+    }
+
+    /// Only what the machine does not have is left out: a server that is reached at one of two addresses alone, because
+    /// another program has the other, would be found by half of its clients.
+    #[cfg(target_os = "linux")] // where 127.0.0.2 is an address
+    #[test]
+    fn an_address_in_use_is_not_left_out() {
+        let other = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let port = other.local_addr().unwrap().port();
+        let both = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap());
+        let failure = bind_resolved(&[("both", both.to_vec())], port, false, None);
+        let (host, at, error) = failure.err().unwrap();
+        assert_eq!((host, at), ("both", port));
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn where_there_is_no_ipv6_all_addresses_are_those_of_ipv4() {
+        let absent = "2001:db8::1".parse().unwrap();
+        let bound = bind_all(absent, 0, false, None).unwrap();
+        assert_eq!(bound.address.hosts, ["0.0.0.0"]);
+        assert_ne!(bound.address.port, 0);
+    }
+
+    /// Clients of IPv6 would come to whoever has the port there.
+    #[test]
+    fn a_port_that_another_has_for_ipv6_is_in_use() {
+        let all = Ipv6Addr::UNSPECIFIED;
+        let Ok(other) = sys::bind(&(all, 0).into(), BindOptions::default()) else {
+            return; // There is no IPv6 here.
+        };
+        sys::start_listening(other.as_fd(), None).unwrap();
+        let port = sys::local_address(other.as_fd()).unwrap().port();
+        let failure = bind_all(all, port, false, None).err().unwrap();
+        assert_eq!(failure.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// An address of one interface alone is none without its name, which may be its number.
+    #[cfg(target_os = "linux")] // which calls it lo
+    #[test]
+    fn an_interface_has_a_name_and_a_number() {
+        let number = sys::interface_index("lo").unwrap();
+        assert_eq!(
+            text(resolve("fe80::1%lo")),
+            format!("[[fe80::1%{number}]:0]")
+        );
+        let host = |text: &str| host_text(&text.parse().unwrap());
+        assert_eq!(host("[fe80::1%7]:80"), "fe80::1%7");
+        assert_eq!(host("[::1]:80"), "::1");
     }
 }

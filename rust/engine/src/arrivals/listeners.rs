@@ -431,4 +431,16 @@ impl Arrivals {
             }
         }
     }
+
+    /// Whether the sockets of a listener are watched.
+    #[cfg(test)]
+    pub fn accepts(&self, id: Id) -> bool {
+        let acceptors = self
+            .listener(id)
+            .map_or(&[][..], |listener| &listener.acceptors);
+        acceptors.iter().any(|&token| {
+            self.interest(token)
+                .is_some_and(|(_, wanted)| wanted == Some(Interest::READ))
+        })
+    }
 }

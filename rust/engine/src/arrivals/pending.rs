@@ -149,7 +149,9 @@ impl Arrivals {
             return;
         };
         let socket = &pending.establishing.socket;
-        let fd = socket.raw_fd().unwrap_or(-1);
+        let Some(fd) = socket.raw_fd() else {
+            return;
+        };
         let how = match pending.source {
             ConnectionSource::Listener(_) => "accepted",
             ConnectionSource::Client | ConnectionSource::Adopted => "adopted",

@@ -248,4 +248,16 @@ impl Arrivals {
             reactor.touch(*token);
         }
     }
+
+    /// How many TLS handshakes are under way.
+    #[cfg(test)]
+    pub fn handshaking(&self) -> usize {
+        Rc::strong_count(&self.handshaking) - 1
+    }
+
+    /// Whether anything was ever done on another thread.
+    #[cfg(test)]
+    pub fn has_threads(&self) -> bool {
+        self.resolver.is_some()
+    }
 }

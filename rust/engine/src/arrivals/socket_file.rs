@@ -83,3 +83,57 @@ fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
         _ => Err(in_use),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("evws-{}-{name}", std::process::id()))
+    }
+
+    fn refused(path: &Path) -> io::Error {
+        SocketFile::listen(path, None, None).err().unwrap()
+    }
+
+    /// A server that has so much to do that it refuses us for the moment is there all the same.
+    #[cfg(target_os = "linux")] // which refuses in other words than for a socket that nobody has
+    #[test]
+    fn a_socket_that_is_busy_is_in_use() {
+        let path = place("busy");
+        let (_fd, file) = SocketFile::listen(&path, None, Some(0)).unwrap();
+        let mut clients = Vec::new();
+        let full = loop {
+            match sys::connect_unix(&path) {
+                Ok(client) => clients.push(client),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(refused(&path).kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_nobody_has_is_replaced_and_a_file_is_not() {
+        let path = place("stale");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let (_fd, file) = SocketFile::listen(&path, Some(0o600), None).unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
+        drop(file);
+        fs::write(&path, "text").unwrap();
+        let text = refused(&path).to_string();
+        assert_eq!(text, "the file exists and is not a socket");
+        assert_eq!(fs::read(&path).unwrap(), b"text");
+        fs::remove_file(&path).unwrap();
+    }
+
+    /// It is told as what it is, and not as a file that is missing.
+    #[test]
+    fn a_path_that_is_too_long_is_no_place() {
+        let long = place(&"x".repeat(150));
+        assert_eq!(refused(&long).kind(), io::ErrorKind::InvalidInput);
+    }
+}

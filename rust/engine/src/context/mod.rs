@@ -8,11 +8,18 @@
 //! This is the only place that knows all parts. Each owns its fields; what one of them leads to in
 //! another goes through here.
 
+#[cfg(test)]
+mod arrival_tests;
 mod calls;
+#[cfg(test)]
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod fanout;
 mod shutdown;
 #[cfg(test)]
 mod time_tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::time::Duration;
 

@@ -1,17 +1,14 @@
 //! What happens when time has gone by, without waiting for it: the clock is set forward.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::common::{connect_options, limits, listen_options, Loop};
 use crate::limits::{Limits, Rate, RateLimit};
 use crate::timeouts;
-use crate::{ConnectionState, Context, Event, Id, Interest, ListenOptions};
-use common::{connect_options, limits, listen_options, Loop};
+use crate::{ConnectionState, Context, Event, Id, Interest, ListenOptions, RejectCause};
 
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -324,5 +321,87 @@ fn a_client_that_waits_for_a_decision_is_read_up_to_a_limit() {
         }
         ours.context.handle_io(id, true, false);
     }
-    assert!(sent >= LIMIT, "{sent}");
+    assert_eq!(sent, LIMIT);
+}
+
+/// A client that said nothing more after its answer kept its connection for ever; and it was counted as one that went away,
+/// or was told that it was too slow.
+#[test]
+fn a_client_that_was_answered_has_30_seconds_for_its_next_request() {
+    let mut options = listen_options();
+    options.serve = true;
+    let (mut ours, port) = listening(options);
+    let mut peer = connect(port);
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    let mut id = 0;
+    ours.run(|_, seen| {
+        if let Event::Request { id: asked, .. } = seen.event {
+            id = asked;
+        }
+        id != 0
+    });
+    // The program may take its time.
+    assert_eq!(pass(&mut ours, REQUEST_TIMEOUT * 2), []);
+    let answer = crate::usual_response(200);
+    assert!(ours.context.answer_request(id, answer).unwrap());
+    ours.turn();
+    assert_eq!(pass(&mut ours, REQUEST_TIMEOUT - SECOND), []);
+    let (answer, ended) = received(&mut peer);
+    assert!(answer.starts_with(b"HTTP/1.1 200 ") && !ended);
+    assert_eq!(pass(&mut ours, SECOND), []);
+    assert_eq!(received(&mut peer), (Vec::new(), true));
+    // And one that leaves has got what it has asked for.
+    let mut peer = connect(port);
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    ours.run(|context, seen| match seen.event {
+        Event::Request { id, .. } => context
+            .answer_request(id, crate::usual_response(200))
+            .unwrap(),
+        _ => false,
+    });
+    drop(peer);
+    ours.run_until(|context| pending(context) == 0);
+    assert_eq!(ours.context.rejected(None), [0; RejectCause::ALL.len()]);
+}
+
+/// A listener whose system has no descriptor left would have the loop called again and again for the same client.
+#[test]
+fn accepting_that_fails_is_tried_again_a_while_later() {
+    let mut ours = Loop::new();
+    let (listener, _) = ours.context.listen(listen_options()).unwrap();
+    let watch = ours.context.poll_watch().unwrap();
+    // accept(2) fails from now on, as it does for a descriptor that the program has closed.
+    // SAFETY: shutdown takes integers only.
+    assert_eq!(unsafe { libc::shutdown(watch.fd, libc::SHUT_RDWR) }, 0);
+    assert!(ours.context.arrivals.accepts(listener));
+    ours.context.handle_io(watch.token, true, false);
+    assert!(!ours.context.arrivals.accepts(listener));
+    pass(&mut ours, timeouts::ACCEPT_PAUSE);
+    assert!(ours.context.arrivals.accepts(listener));
+}
+
+/// A server could make the wait for a connection longer than its program allows, by a body that it never sends in full.
+#[test]
+fn a_refusal_is_read_within_the_time_of_the_whole() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    for (left, time) in [
+        (timeouts::REFUSAL / 2, timeouts::REFUSAL / 2),
+        (SECOND * 9, timeouts::REFUSAL),
+    ] {
+        let mut ours = Loop::new();
+        let mut options = connect_options(port);
+        options.timeout = Some(left + SECOND);
+        let id = ours.context.connect(options).unwrap();
+        let (mut peer, _) = server.accept().unwrap();
+        ours.run_until(|context| context.arrivals.interest(id).unwrap().1 == Some(Interest::READ));
+        assert_eq!(pass(&mut ours, SECOND), []);
+        peer.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno")
+            .unwrap();
+        ours.context.handle_io(id, true, false);
+        assert_eq!(pass(&mut ours, time - SECOND / 100), []);
+        assert_eq!(pass(&mut ours, SECOND / 100), [Event::ConnectFailed { id }]);
+    }
 }

@@ -116,16 +116,13 @@ pub fn is_lasting(error: &io::Error) -> bool {
 /// is for its other owners too, and closed on exec.
 ///
 /// # Errors
-/// A text if it is no listening stream socket, and the errors of fcntl(2) and getsockopt(2).
+/// A text if it is no listening stream socket, and the errors of fcntl(2).
 pub fn take_listening(fd: RawFd) -> io::Result<OwnedFd> {
     let own = duplicate(fd)?;
     match SockRef::from(&own).r#type() {
         Ok(Type::STREAM) => {}
         Ok(_) => return Err(io::Error::other("it is no stream socket")),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
-            return Err(io::Error::other("it is no socket"))
-        }
-        Err(error) => return Err(error),
+        Err(_) => return Err(io::Error::other("it is no socket")),
     }
     if !is_listening(own.as_fd())? {
         return Err(io::Error::other("the socket does not listen"));
@@ -140,4 +137,45 @@ pub fn interface_index(name: &str) -> Option<u32> {
     // SAFETY: the pointer is that of a live string with a NUL at its end.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After an error that stays the loop must not be called again at once; one that is a single client's must not keep the
+    /// others waiting.
+    #[test]
+    fn what_ends_accepting_for_a_while_is_no_error_of_one_client() {
+        for (number, lasts) in [
+            (libc::EMFILE, true),
+            (libc::ENFILE, true),
+            (libc::ENOMEM, true),
+            (libc::EBADF, true),
+            (libc::ECONNABORTED, false),
+            (libc::EPROTO, false),
+            (libc::EPERM, false),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(is_lasting(&error), lasts, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_over_listens_already() {
+        let (client, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (fd, expected) in [
+            (client.as_raw_fd(), "the socket does not listen"),
+            (datagrams.as_raw_fd(), "it is no stream socket"),
+            (file.as_raw_fd(), "it is no socket"),
+        ] {
+            assert_eq!(take_listening(fd).unwrap_err().to_string(), expected);
+        }
+        let ours = take_listening(listener.as_raw_fd()).unwrap();
+        let waits = accept(ours.as_fd()).unwrap_err();
+        assert_eq!(waits.kind(), io::ErrorKind::WouldBlock);
+    }
 }

@@ -43,11 +43,15 @@ pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
 
 fn begin_to_connect(socket: Socket, address: &SockAddr) -> io::Result<OwnedFd> {
     match socket.connect(address) {
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) if is_under_way(&error) => {}
         result => result?,
     }
     Ok(socket.into())
+}
+
+/// Whether connecting goes on although connect(2) has failed: a signal does not end it, either.
+fn is_under_way(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR))
 }
 
 /// Takes the pending error of a socket (`SO_ERROR`), which says how connecting has ended.
@@ -207,4 +211,45 @@ pub fn shutdown_unwritable(fd: BorrowedFd<'_>) {
 pub fn reset_on_close(fd: BorrowedFd<'_>) {
     // Where the option is not known, closing ends the connection without a reset.
     let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection was given up because a signal came at the wrong moment, and its error was that of no server.
+    #[test]
+    fn a_signal_does_not_end_an_attempt_to_connect() {
+        for (number, expected) in [
+            (libc::EINPROGRESS, true),
+            (libc::EINTR, true),
+            (libc::ECONNREFUSED, false),
+            (libc::ENETUNREACH, false),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(is_under_way(&error), expected, "{error}");
+        }
+    }
+
+    /// A short message behind another one waited for the acknowledgement of that.
+    #[test]
+    fn what_connects_sends_short_messages_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = connect(&listener.local_addr().unwrap()).unwrap();
+        assert!(SockRef::from(&ours).tcp_nodelay().unwrap());
+    }
+
+    /// Its last words, a Close as a rule, are worth more than the answer that it cannot get.
+    #[test]
+    fn who_cannot_be_written_to_sees_the_end_and_is_read_to_it() {
+        use std::io::{Read, Write};
+        let (mut ours, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        peer.write_all(b"bye").unwrap();
+        peer.set_nonblocking(true).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        shutdown_unwritable(ours.as_fd());
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        let mut last = [0; 8];
+        assert_eq!(ours.read(&mut last).unwrap(), 3);
+    }
 }

@@ -45,3 +45,23 @@ pub fn wake(mut writer: &File) {
 pub fn drain_wakeup(mut reader: &File) {
     let _ = reader.read(&mut [0; 64]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A descriptor that stays readable has the loop called again and again for nothing.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_loop_is_woken_once_for_all_that_has_come() {
+        let (mut reader, writer) = wakeup_pair().unwrap();
+        for _ in 0..3 {
+            wake(&writer);
+        }
+        drain_wakeup(&reader);
+        let waits = reader.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(waits.kind(), io::ErrorKind::WouldBlock);
+        wake(&writer);
+        assert_eq!(reader.read(&mut [0; 8]).unwrap(), 8);
+    }
+}

@@ -212,3 +212,29 @@ impl ServerCertVerifier for UncheckedVerifier {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration that is made anew has none of the sessions that could be resumed; and a program that never uses one
+    /// twice must not fill the memory with them.
+    #[test]
+    fn equal_options_share_their_sessions_and_not_without_end() {
+        let mut configs = ClientConfigs::default();
+        let options = |number: usize| ClientTls {
+            alpn: vec![number.to_string()],
+            ..ClientTls::default()
+        };
+        let first = configs.configuration(&options(1)).unwrap();
+        configs.configuration(&options(2)).unwrap();
+        let again = configs.configuration(&options(1)).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        for number in 3..=MAX_CONFIGS {
+            configs.configuration(&options(number)).unwrap();
+        }
+        assert_eq!(configs.configurations.len(), MAX_CONFIGS);
+        configs.configuration(&options(0)).unwrap();
+        assert!(configs.configurations.len() <= MAX_CONFIGS);
+    }
+}

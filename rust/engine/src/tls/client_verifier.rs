@@ -58,10 +58,6 @@ struct RootsVerifier {
 }
 
 impl ClientCertVerifier for RootsVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.chain.offer_client_auth()
-    }
-
     fn client_auth_mandatory(&self) -> bool {
         self.chain.client_auth_mandatory()
     }

@@ -191,4 +191,15 @@ mod tests {
             format!("{start}not valid for any names (it has no subjectAltName)")
         );
     }
+
+    #[test]
+    fn abbreviations_are_words_that_keep_their_capitals() {
+        for (name, text) in [
+            ("InvalidDNSName", "invalid DNS name"),
+            ("SuchAMessage", "such a message"),
+            ("CA", "CA"),
+        ] {
+            assert_eq!(variant_text(&format_args!("{name}")), text);
+        }
+    }
 }

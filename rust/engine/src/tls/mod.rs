@@ -61,3 +61,16 @@ fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     }
     Ok(names.iter().map(|name| name.clone().into_bytes()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_of_alpn_has_a_name_of_1_to_255_octets() {
+        for (length, fits) in [(0, false), (1, true), (255, true), (256, false)] {
+            let names = ["http/1.1".to_owned(), "x".repeat(length)];
+            assert_eq!(protocols(&names).is_ok(), fits, "{length}");
+        }
+    }
+}

@@ -54,10 +54,6 @@ impl ResolvesServerCert for NameRecorder {
         }
         self.inner.resolve(hello)
     }
-
-    fn only_raw_public_keys(&self) -> bool {
-        self.inner.only_raw_public_keys()
-    }
 }
 
 impl Session {

@@ -57,10 +57,7 @@ impl SniResolver {
 
 impl ResolvesServerCert for SniResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let found = match hello.server_name() {
-            Some(asked) if !self.named.is_empty() => self.find(asked),
-            _ => &self.own,
-        };
-        Some(Arc::clone(found))
+        let found = hello.server_name().map(|asked| self.find(asked));
+        Some(Arc::clone(found.unwrap_or(&self.own)))
     }
 }

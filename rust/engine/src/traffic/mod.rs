@@ -245,6 +245,12 @@ impl Traffic {
         }
     }
 
+    /// Whether there is a buffer that connections share.
+    #[cfg(test)]
+    pub fn holds_memory(&self) -> bool {
+        !self.input.is_free()
+    }
+
     // ---- questions ----
 
     /// How many connections there are, lingering ones included.

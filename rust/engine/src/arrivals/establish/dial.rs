@@ -148,6 +148,9 @@ pub async fn connect_unix(stream: &Stream, mailbox: &Mailbox, path: &Path) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     #[test]
     fn families_take_turns_and_nothing_comes_twice() {
@@ -168,5 +171,22 @@ mod tests {
         ] {
             assert_eq!(interleave(&parse(given)), parse(expected));
         }
+    }
+
+    /// The system may say of a name that it is there and has no address of the families that are asked for. An attempt at
+    /// none of them would fail without a reason.
+    #[test]
+    fn a_name_without_addresses_is_told_as_that() {
+        let mailbox = Mailbox::default();
+        let mut found = pin!(resolve(&mailbox, "example.org", 80));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(found.as_mut().poll(&mut context).is_pending());
+        let Some(Question::Lookup { host, port, answer }) = mailbox.take_question() else {
+            panic!("nothing was asked");
+        };
+        assert_eq!((&host[..], port), ("example.org", 80));
+        assert!(answer.send(Ok(Vec::new())).is_ok());
+        let text = "cannot resolve example.org: the name has no address";
+        assert_eq!(found.poll(&mut context), Poll::Ready(Err(text.to_owned())));
     }
 }

@@ -138,10 +138,10 @@ impl Server {
     pub(super) async fn check_client(&mut self, headers: &Headers) -> Result<(), EstablishError> {
         if let Some(trusted) = self.door.believes_headers(&self.policy) {
             match forwarded::client(self.door.peer, headers, trusted) {
-                Ok(peer) if peer == self.door.peer => {
-                    self.mailbox.claimed.set(self.door.guest.claimed);
+                Ok(peer) => {
+                    let named = Some(peer).filter(|&peer| peer != self.door.peer);
+                    self.mailbox.claimed.set(named.or(self.door.guest.claimed));
                 }
-                Ok(peer) => self.mailbox.claimed.set(Some(peer)),
                 Err(error) => return self.refuse_forwarded(error).await,
             }
             let peer = self.mailbox.claimed.get().unwrap_or(self.door.peer);

@@ -44,14 +44,13 @@ pub fn lines(bytes: &[u8], mut each: impl FnMut(&str)) {
                     text.into_owned()
                 }
             }
-            None if number == 0 => without_query(&text),
-            None => text.into_owned(),
+            None => without_query(&text),
         };
         each(&shown);
     }
 }
 
-/// A first line without what a target has behind its path, which are credentials as a rule.
+/// A line that is no header, the first one as a rule, without what a target has behind its path, which are credentials as a rule.
 fn without_query(line: &str) -> String {
     let Some((before, query)) = line.split_once('?') else {
         return line.to_owned();

@@ -143,6 +143,15 @@ mod tests {
                 "421 Misdirected Request: No host of this name is served here.".to_owned()
             )
         );
+        for (status, cause) in [
+            (403, RejectCause::Origin),
+            (408, RejectCause::Timeout),
+            (503, RejectCause::Timeout),
+            (426, RejectCause::Request),
+        ] {
+            let rejected = Rejected::by_rule(&Rejection::new(status));
+            assert_eq!(rejected.cause, Some(cause), "{status}");
+        }
         assert_eq!(
             told(Rejected::late()),
             (Some(RejectCause::Timeout), "timeout".to_owned())

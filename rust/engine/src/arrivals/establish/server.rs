@@ -466,9 +466,9 @@ impl Server {
             self.mailbox.set_deadline(self.policy.timeout);
             let written = self.mailbox.in_time(self.transport.write(left)).await;
             match written {
-                Ok(Ok(count)) if count > 0 => left = &left[count..],
+                // At least one: there are some, and the socket had room.
+                Ok(Ok(count)) => left = &left[count..],
                 Ok(Err(error)) => return Err(self.ended(Rejected::gone(Some(error)))),
-                Ok(Ok(_)) => return Err(self.ended(Rejected::gone(None))),
                 Err(Elapsed) => return Err(self.ended(Rejected::late())),
             }
         }

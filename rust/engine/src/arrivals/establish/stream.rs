@@ -240,6 +240,7 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::task::Waker;
     use std::thread;
 
@@ -274,5 +275,31 @@ mod tests {
         }
         drop(stream);
         flood.join().unwrap();
+    }
+
+    /// A request that could not be sent is not answered, so it was waited for until the time was over; but what a peer has
+    /// said before it reset the stream is worth more than the error.
+    #[test]
+    fn who_could_not_write_reads_what_is_there_and_then_gets_that_error() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        peer.write_all(b"401").unwrap();
+        let socket = Socket::new(ours.into(), None);
+        let receive = || {
+            let mut memory = [0; 8];
+            let mut buffer = ReadBuf::new(&mut memory);
+            socket.begin_poll(true);
+            let error = socket
+                .receive(&mut buffer)
+                .map_err(|error| error.raw_os_error());
+            error.map(|_| buffer.filled().to_vec())
+        };
+        let failed = io::Error::from_raw_os_error(libc::ENOBUFS);
+        assert!(socket
+            .wait_for::<()>(Interest::WRITE, Err(failed))
+            .is_ready());
+        assert_eq!(receive(), Ok(b"401".to_vec()));
+        assert_eq!(receive(), Err(Some(libc::ENOBUFS)));
+        drop(peer);
+        assert_eq!(receive(), Ok(Vec::new()), "the end is no error");
     }
 }

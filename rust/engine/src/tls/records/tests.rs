@@ -45,6 +45,21 @@ fn configurations(
     (Arc::new(server), Arc::new(client))
 }
 
+/// A message of ours that waits to be sent.
+fn queued(payload: &[u8]) -> (ChunkPool, SendQueue) {
+    let (mut pool, mut queue) = (ChunkPool::default(), SendQueue::default());
+    let mut proto = Connection::new(&Config {
+        role: Role::Server,
+        max_message_size: 0,
+        max_fragments: 0,
+        validate_utf8: true,
+    });
+    let mut scratch = Vec::new();
+    let frame = proto.frame(FrameKind::Binary, payload, || [0; 4], &mut scratch);
+    queue.append(&mut pool, &frame.unwrap()).unwrap();
+    (pool, queue)
+}
+
 impl Pair {
     /// Shakes hands, with `step` bytes at a time towards us.
     fn new(version: &'static SupportedProtocolVersion, step: usize) -> Self {
@@ -108,6 +123,7 @@ impl Pair {
             let result = self.tls.receive(read, &mut wire, &mut sink);
             if let Ok((direct, length)) = result {
                 assert_eq!(first.len(), direct);
+                assert!(direct <= 5, "no more than the message lacks");
                 received.extend(first);
                 received.extend(&buffer[..length]);
             }
@@ -126,23 +142,22 @@ impl Pair {
 
     /// Sends a payload as the hot path does, and returns what the client has of it.
     fn send(&mut self, payload: &[u8]) -> Vec<u8> {
-        let (mut pool, mut queue) = (ChunkPool::default(), SendQueue::default());
-        let mut proto = Connection::new(&Config {
-            role: Role::Server,
-            max_message_size: 0,
-            max_fragments: 0,
-            validate_utf8: true,
-        });
-        let mut scratch = Vec::new();
-        let frame = proto.frame(FrameKind::Binary, payload, || [0; 4], &mut scratch);
-        queue.append(&mut pool, &frame.unwrap()).unwrap();
+        let (mut pool, mut queue) = queued(payload);
         let mut wire = vec![0; 64 * 1024];
         let mut got = Vec::new();
         loop {
-            let written = self
-                .tls
-                .write(self.ours.as_fd(), &mut queue, &mut pool, &mut wire)
-                .unwrap();
+            let mut write = || {
+                let ours = self.ours.as_fd();
+                let written = self.tls.write(ours, &mut queue, &mut pool, &mut wire);
+                let written = written.unwrap();
+                assert_eq!(self.tls.wants_write(), written != Written::All);
+                written
+            };
+            // Again, as if the socket was said to have room when it has none.
+            let mut written = write();
+            for _ in 0..8 {
+                written = write();
+            }
             while self.client.read_tls(&mut self.theirs).is_ok_and(|n| n > 0) {
                 self.client.process_new_packets().unwrap();
                 // At the end of what is there it says that it would block.
@@ -261,4 +276,65 @@ fn a_message_takes_what_it_has_memory_for() {
     assert_eq!(sink.filled, (room, 110 - room));
     assert_eq!(message.len(), message.capacity());
     assert_eq!((buffer[109 - room], buffer[110 - room]), (3, 0));
+}
+
+/// Records that were shorter than there is room for would be more system calls; longer ones would not fit.
+#[test]
+fn as_much_is_encrypted_as_there_is_room_for() {
+    for room in [
+        0,
+        1,
+        OVERHEAD,
+        OVERHEAD + 1,
+        RECORD + OVERHEAD,
+        3 * (RECORD + OVERHEAD) + 300,
+        MAX_WRITE,
+    ] {
+        let plaintext = plaintext_of(room);
+        let records = plaintext.div_ceil(RECORD);
+        assert!(plaintext + records * OVERHEAD <= room, "{room}");
+        assert!(plaintext + (records + 1) * OVERHEAD >= room, "{room}");
+    }
+}
+
+/// A message of the handshake may come in many records, each of a few bytes: they are kept up to a limit, whatever was used
+/// up before them.
+#[test]
+fn what_is_kept_of_an_unfinished_message_has_a_limit() {
+    const LIMIT: usize = 80 * 1024;
+    for (extra, fits) in [(0, true), (6, false)] {
+        let (server, client) = configurations(&TLS12);
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(client, name).unwrap();
+        let mut sent = Vec::new();
+        client.write_tls(&mut sent).unwrap();
+        assert!(sent.len() > 6);
+        // A message of 65,000 bytes, with one byte of it in each record.
+        let mut message = vec![16, 0, 0xFD, 0xE8];
+        message.resize((LIMIT + extra) / 6, 0);
+        for byte in message {
+            sent.extend([0x16, 3, 3, 0, 1, byte]);
+        }
+        let handshake = HandshakeStep::Server(server, sent).take().unwrap();
+        match &handshake.progress {
+            HandshakeProgress::Waiting => assert!(fits),
+            HandshakeProgress::Failed(error) => {
+                assert!(!fits, "{error}");
+                assert!(error.to_string().contains("a message is too long"));
+            }
+            _ => panic!("what is this?"),
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_broken_is_told_by_the_first_write() {
+    let mut pair = Pair::new(&TLS13, 100);
+    let (mut pool, mut queue) = queued(b"x");
+    drop(pair.theirs);
+    let mut wire = vec![0; 64 * 1024];
+    let written = pair
+        .tls
+        .write(pair.ours.as_fd(), &mut queue, &mut pool, &mut wire);
+    assert_eq!(written.err().unwrap().kind(), io::ErrorKind::BrokenPipe);
 }
