@@ -54,6 +54,9 @@ pub struct Input {
     /// Bytes that were moved back into the receive buffer.
     #[cfg(test)]
     pub moved: usize,
+    /// Steps that were not a message which lay whole in it.
+    #[cfg(test)]
+    pub others: usize,
 }
 
 impl Input {
@@ -384,6 +387,10 @@ impl Traffic {
     /// The next event of the batch, which is no message that lies whole in it; or a message that the log is to see.
     #[inline(never)]
     fn parse_other(&mut self, shared: &mut Shared<'_>) -> Option<Event> {
+        #[cfg(test)]
+        {
+            self.input.others += 1;
+        }
         let Input { buffer, batch, .. } = &mut self.input;
         let id = batch.id;
         let link = self.links.get_mut(id)?;

@@ -103,6 +103,18 @@ fn who_goes_on_twice_has_messages_once() {
     assert_eq!(bench.traffic.life(id), Some(Life::Open));
 }
 
+/// Messages that come together are taken one behind the other: what else there may be is asked for when there is something.
+#[test]
+fn messages_that_are_there_as_a_whole_take_the_short_way() {
+    let mut bench = Bench::new();
+    bench.wants.message = true;
+    let (id, mut peer) = bench.connected(Role::Client);
+    peer.write_all(&b"\x81\x01x".repeat(100)).unwrap();
+    let events = bench.receive(id);
+    assert_eq!(events, [Event::Message { id, binary: false }; 100]);
+    assert_eq!(bench.traffic.input.others, 0);
+}
+
 /// The log must not change what a program gets: with it, messages go another way.
 #[test]
 fn messages_are_the_same_when_the_log_is_on() {

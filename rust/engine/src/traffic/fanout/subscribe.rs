@@ -265,6 +265,32 @@ mod tests {
         }
     }
 
+    /// One of ten thousand that leaves, and one that leaves one of its ten thousand topics, take no longer than others.
+    #[test]
+    fn who_leaves_is_looked_for_in_the_shorter_list() {
+        const COUNT: u32 = 200;
+        let mut bench = Bench::new();
+        let all: Vec<_> = (0..COUNT).map(|_| bench.connected(Role::Server)).collect();
+        let first = all[0].0;
+        for (id, _) in &all {
+            bench
+                .with(|traffic, shared| traffic.subscribe(*id, b"a", None, None, shared.reactor))
+                .unwrap();
+        }
+        for number in 0..COUNT {
+            let name = number.to_be_bytes();
+            bench
+                .with(|traffic, shared| traffic.subscribe(first, &name, None, None, shared.reactor))
+                .unwrap();
+        }
+        let before = bench.traffic.fanout.topics.looked_at.get();
+        bench.with(|traffic, shared| {
+            assert!(traffic.unsubscribe(all[1].0, b"a", shared.reactor));
+            assert!(traffic.unsubscribe(first, &0u32.to_be_bytes(), shared.reactor));
+        });
+        assert_eq!(bench.traffic.fanout.topics.looked_at.get() - before, 2);
+    }
+
     /// Whoever has more topics than a topic has subscribers is looked for among these.
     #[test]
     fn who_has_many_topics_leaves_the_one_that_it_leaves() {

@@ -63,6 +63,9 @@ pub struct Topics {
     /// How many times all topics were looked at.
     #[cfg(test)]
     searches: u64,
+    /// How many places in lists were looked at for one.
+    #[cfg(test)]
+    pub looked_at: std::cell::Cell<usize>,
 }
 
 impl Topics {
@@ -155,7 +158,17 @@ impl Topics {
     pub fn position(&self, index: TopicIndex, link: &Link) -> Option<usize> {
         let subscribers = &self.get(index)?.subscribers;
         let memberships = link.memberships();
-        if memberships.len() <= subscribers.len() {
+        let by_topic = memberships.len() <= subscribers.len();
+        #[cfg(test)]
+        {
+            let count = if by_topic {
+                memberships.len()
+            } else {
+                subscribers.len()
+            };
+            self.looked_at.set(self.looked_at.get() + count);
+        }
+        if by_topic {
             let found = memberships.iter().find(|member| member.topic == index);
             found.map(|member| member.position as usize)
         } else {
