@@ -313,4 +313,4 @@ fn plaintext_of(room: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

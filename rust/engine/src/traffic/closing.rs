@@ -227,9 +227,11 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use evws_proto::connection::FrameKind;
+    use rustls::version::TLS13;
 
     use super::*;
     use crate::timeouts;
+    use crate::tls::records::tests::Pair;
     use crate::traffic::bench::{Bench, CLOSE_TIMEOUT, SECOND};
 
     /// A peer in the midst of a long message was cut a fixed time after our Close, however fast it sent: only what we
@@ -380,5 +382,40 @@ mod tests {
         assert_eq!(bench.receive(id), [Event::Close { id, code: 1005 }]);
         assert!(!bench.with(|traffic, shared| traffic.end_after_timeout(id, shared)));
         assert_eq!(bench.traffic.count(), 0);
+    }
+
+    /// RFC 8446 section 6.1: without a close_notify a peer cannot tell an end from a cut. It comes behind the last record.
+    #[test]
+    fn a_session_that_ends_says_so_whatever_ends_it() {
+        let ways: [fn(&mut Bench, Id); 3] = [
+            |bench, id| {
+                bench.with(|traffic, shared| {
+                    traffic.fail(id, 1002, "text", shared);
+                    traffic.linger(id, 1002, false, shared.reactor);
+                    traffic.flush(shared);
+                });
+            },
+            |bench, id| bench.with(|traffic, shared| traffic.release(id, shared.reactor)),
+            |bench, _| bench.traffic.shut_down(false),
+        ];
+        for (way, end) in ways.iter().enumerate() {
+            let Pair {
+                tls,
+                ours,
+                mut client,
+                mut theirs,
+            } = Pair::new(&TLS13, 100);
+            let mut bench = Bench::new();
+            let (id, _peer) = bench.connected(Role::Server);
+            let link = bench.traffic.links.get_mut(id).unwrap();
+            link.fd = ours.into();
+            link.tls = Some(Box::new(tls));
+            end(&mut bench, id);
+            let mut has_ended = false;
+            while client.read_tls(&mut theirs).is_ok_and(|count| count > 0) {
+                has_ended = client.process_new_packets().unwrap().peer_has_closed();
+            }
+            assert!(has_ended, "{way}");
+        }
     }
 }

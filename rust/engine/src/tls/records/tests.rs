@@ -17,11 +17,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// A server of ours, and a client of rustls's usual form at the other end of a pair of sockets.
-struct Pair {
-    tls: TlsConnection,
-    ours: UnixStream,
-    client: ClientConnection,
-    theirs: UnixStream,
+pub struct Pair {
+    pub tls: TlsConnection,
+    pub ours: UnixStream,
+    pub client: ClientConnection,
+    pub theirs: UnixStream,
 }
 
 fn configurations(
@@ -62,7 +62,7 @@ fn queued(payload: &[u8]) -> (ChunkPool, SendQueue) {
 
 impl Pair {
     /// Shakes hands, with `step` bytes at a time towards us.
-    fn new(version: &'static SupportedProtocolVersion, step: usize) -> Self {
+    pub fn new(version: &'static SupportedProtocolVersion, step: usize) -> Self {
         let (server, client) = configurations(version);
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(client, name).unwrap();
