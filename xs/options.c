@@ -259,8 +259,11 @@ NV ws_option_number(pTHX_ const ws_options *o, ws_option which)
     if (kind == WHOLE_BYTES)
         croak("%s: %s must be a whole number of bytes, not '%s'", o->method, specs[which].name,
               ws_shown(aTHX_ o->value[which]));
-    if (kind == COUNT)
-        ws_option_must_be(aTHX_ o, which, SvPV_nolen(sv_2mortal(newSVpvf("a whole number from %.0" NVff " to %.0" NVff, least, most))));
+    if (kind == COUNT) {
+        SV *what = sv_2mortal(newSVpvf("a whole number from %.0" NVff " to %.0" NVff, least, most));
+
+        ws_option_must_be(aTHX_ o, which, SvPV_nolen(what));
+    }
     ws_option_must_be(aTHX_ o, which, "a non-negative number");
 }
 

@@ -24,11 +24,11 @@ static void deflate_option(pTHX_ ws_options *o, bool is_server, evws_deflate_opt
 {
     SV *value = o->value[WS_OPT_DEFLATE];
     HV *hash = ws_option_given(aTHX_ o, WS_OPT_DEFLATE) ? ws_hash(value) : NULL;
-    const char *what = hash ? SvPV_nolen(sv_2mortal(newSVpvf("%s: deflate", o->method))) : NULL;
+    SV *what = hash ? sv_2mortal(newSVpvf("%s: deflate", o->method)) : NULL;
     ws_options options;
 
     if (hash)
-        ws_options_of_hash(aTHX_ &options, what, WS_FOR_DEFLATE, hash, o);
+        ws_options_of_hash(aTHX_ &options, SvPV_nolen(what), WS_FOR_DEFLATE, hash, o);
     else
         Zero(&options, 1, ws_options);
     set(aTHX_ &options, is_server, out);
