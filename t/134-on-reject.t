@@ -98,11 +98,12 @@ rejected('not decided in time', $hasty, $good, qr/\A503 Service Unavailable: \w/
 my $made = Certificates->new;
 $made->ca('ca');
 $made->issue('server', issuer => 'ca');
-my $secure = listener($made->listen_with('server'), handshake_timeout => 0.5);
+my $secure    = listener($made->listen_with('server'));
+my $impatient = listener($made->listen_with('server'), handshake_timeout => 0.5);
 my $hello_nonsense = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
 rejected('nonsense instead of TLS', $secure, $hello_nonsense, qr/\ATLS: \w/);
 rejected('HTTP instead of TLS', $secure, $good, 'TLS: the client speaks plain HTTP');
-rejected('nothing instead of TLS', $secure, '', 'timeout');
+rejected('nothing instead of TLS', $impatient, '', 'timeout');
 rejected('gone within TLS', $secure, "\x16\x03\x01", 'gone', sub { $_[0]->finish_writing });
 my ($client, @failed);
 $client = $context->connect(url => "wss://127.0.0.1:$secure/", on_error => sub { push @failed, $_[1] });
