@@ -19,6 +19,8 @@ mod closing;
 mod codecs;
 mod control;
 mod fanout;
+#[cfg(test)]
+mod full_tests;
 mod keepalive;
 mod lifetime;
 mod link;

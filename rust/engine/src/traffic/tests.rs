@@ -170,101 +170,23 @@ fn an_error_of_reading_ends_a_connection_and_nothing_to_read_does_not() {
     assert_eq!(bench.traffic.count(), before - 1);
 }
 
-fn queue(bench: &mut Bench, id: Id, kind: FrameKind, length: usize) -> Result<(), SendError> {
+pub(super) fn queue(
+    bench: &mut Bench,
+    id: Id,
+    kind: FrameKind,
+    length: usize,
+) -> Result<(), SendError> {
     bench.with(|traffic, shared| traffic.send(id, kind, &vec![0; length], shared))
 }
 
 /// The queue goes to the kernel.
-fn flush(bench: &mut Bench) {
+pub(super) fn flush(bench: &mut Bench) {
     bench.traffic.begin_turn();
     bench.with(|traffic, shared| traffic.flush(shared));
 }
 
-const fn fragment(last: bool) -> FrameKind {
+pub(super) const fn fragment(last: bool) -> FrameKind {
     FrameKind::Fragment { binary: true, last }
-}
-
-const FULL: u64 = 100;
-
-/// A connection whose queue has no room after the first message or fragment below.
-fn nearly_full(when_full: WhenFull) -> (Bench, Id, std::os::unix::net::UnixStream) {
-    let mut bench = Bench::new();
-    bench.limits.send_queue = QueueLimits::new(FULL, 0, 0, when_full);
-    let (id, peer) = bench.connected(Role::Server);
-    (bench, id, peer)
-}
-
-/// The caller keeps what is refused and may call again; nothing of a message is lost.
-#[test]
-fn a_full_queue_that_refuses_goes_on_with_a_message_when_there_is_room() {
-    let (mut bench, id, _peer) = nearly_full(WhenFull::Refuse);
-    queue(&mut bench, id, FrameKind::Binary, 200).unwrap();
-    for kind in [
-        FrameKind::Text,
-        FrameKind::Binary,
-        fragment(false),
-        fragment(true),
-    ] {
-        assert_eq!(queue(&mut bench, id, kind, 1), Err(SendError::QueueFull));
-    }
-    queue(&mut bench, id, FrameKind::Ping, 1).unwrap();
-    flush(&mut bench);
-    queue(&mut bench, id, fragment(false), 200).unwrap();
-    let in_progress = Err(SendError::FragmentInProgress);
-    assert_eq!(queue(&mut bench, id, FrameKind::Text, 1), in_progress);
-    let refused = Err(SendError::QueueFull);
-    assert_eq!(queue(&mut bench, id, fragment(true), 1), refused);
-    flush(&mut bench);
-    queue(&mut bench, id, fragment(true), 1).unwrap();
-    let counted = bench.traffic.statistics(id).unwrap();
-    assert_eq!((counted.sent.messages, counted.dropped), (2, 0));
-}
-
-/// A message is dropped whole or not at all: a part of one would end the connection of a peer that reads.
-#[test]
-fn a_full_queue_that_drops_does_not_cut_messages() {
-    let (mut bench, id, _peer) = nearly_full(WhenFull::Drop);
-    let (dropped, in_progress) = (Err(SendError::Dropped), Err(SendError::FragmentInProgress));
-    queue(&mut bench, id, FrameKind::Binary, 200).unwrap();
-    assert_eq!(queue(&mut bench, id, FrameKind::Text, 1), dropped);
-    assert_eq!(queue(&mut bench, id, fragment(false), 1), dropped);
-    assert_eq!(queue(&mut bench, id, FrameKind::Text, 1), in_progress);
-    flush(&mut bench);
-    // There is room, but not for its other parts.
-    assert_eq!(queue(&mut bench, id, fragment(false), 1), dropped);
-    assert_eq!(queue(&mut bench, id, FrameKind::Binary, 1), in_progress);
-    queue(&mut bench, id, FrameKind::Ping, 1).unwrap();
-    assert_eq!(queue(&mut bench, id, fragment(true), 1), dropped);
-    let counts = |bench: &Bench| {
-        let counted = bench.traffic.statistics(id).unwrap();
-        (counted.sent.messages, counted.dropped)
-    };
-    assert_eq!(counts(&bench), (1, 2));
-    queue(&mut bench, id, fragment(false), 200).unwrap();
-    queue(&mut bench, id, fragment(false), 1).unwrap();
-    queue(&mut bench, id, fragment(true), 1).unwrap();
-    assert_eq!(counts(&bench), (2, 2));
-    assert_eq!(bench.events(), [], "nobody has asked to be told");
-}
-
-/// The connection fails for a message that does not fit, and not for a call that could not have been right.
-#[test]
-fn a_full_queue_that_closes_does_so_for_a_message_that_is_lost() {
-    let closed = |id| [Event::Error { id }, Event::Close { id, code: 1013 }];
-    let dropped = Err(SendError::Dropped);
-    let (mut bench, id, _peer) = nearly_full(WhenFull::Close);
-    queue(&mut bench, id, FrameKind::Binary, 200).unwrap();
-    queue(&mut bench, id, FrameKind::Ping, 1).unwrap();
-    assert_eq!(bench.events(), []);
-    assert_eq!(queue(&mut bench, id, FrameKind::Binary, 1), dropped);
-    assert_eq!(bench.events(), closed(id));
-    let (mut bench, id, _peer) = nearly_full(WhenFull::Close);
-    queue(&mut bench, id, fragment(false), 200).unwrap();
-    let in_progress = Err(SendError::FragmentInProgress);
-    assert_eq!(queue(&mut bench, id, FrameKind::Text, 1), in_progress);
-    assert_eq!(bench.events(), []);
-    assert_eq!(queue(&mut bench, id, fragment(true), 1), dropped);
-    assert_eq!(bench.events(), closed(id));
 }
 
 /// What the program is told of its frames is what a peer sees of them.
@@ -272,7 +194,8 @@ fn a_full_queue_that_closes_does_so_for_a_message_that_is_lost() {
 fn the_frames_that_are_counted_are_those_on_the_wire() {
     let mut bench = Bench::new();
     let (id, mut peer) = bench.connected(Role::Server);
-    peer.write_all(b"\x89\x80\0\0\0\0\x89\x80\0\0\0\0").unwrap();
+    peer.write_all(&b"\x89\x80\0\0\0\0\x82\x82\0\0\0\0xy".repeat(2))
+        .unwrap();
     assert_eq!(bench.receive(id), []);
     for (kind, length) in [
         (FrameKind::Text, 1),
@@ -302,7 +225,9 @@ fn the_frames_that_are_counted_are_those_on_the_wire() {
         (frames, length as u64)
     );
     assert_eq!((counted.sent.messages, counted.sent.payload), (3, 5238));
-    assert_eq!((counted.received.frames, counted.received.wire), (2, 12));
+    let received = counted.received;
+    assert_eq!((received.frames, received.wire), (4, 28));
+    assert_eq!((received.messages, received.payload), (2, 4));
 }
 
 /// A Pong to somebody who takes nothing any more is not sent, and does not count.

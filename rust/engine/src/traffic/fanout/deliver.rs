@@ -17,7 +17,6 @@ use crate::shared::Shared;
 use crate::sys;
 use crate::traffic::link::Link;
 use crate::traffic::send::QUEUE_FULL;
-use crate::traffic::state::Writing;
 use crate::traffic::Traffic;
 
 /// Frames of one topic are joined for one write up to so many bytes.
@@ -270,7 +269,6 @@ impl Traffic {
 #[inline]
 fn takes_frames_directly(link: &Link) -> bool {
     link.state.is_open()
-        && link.state.writing() == Writing::Idle
         && link.queue.is_empty()
         && link.tls.is_none()
         && !link.wants.drain
