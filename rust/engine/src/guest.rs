@@ -212,4 +212,24 @@ mod tests {
         drop((seat, again));
         assert_eq!(admission.guests.borrow().of_block.len(), 1);
     }
+
+    /// Each connection of a listener without limits would take memory for what is not known of it.
+    #[test]
+    fn what_is_not_known_of_a_client_takes_no_memory() {
+        assert!(Guest::default().boxed().is_none());
+        let claimed = Some(Peer::default());
+        let named = Guest {
+            claimed,
+            ..Guest::default()
+        };
+        assert!(named.boxed().is_some_and(|kept| kept.claimed == claimed));
+        let admission = Admission::new(1, 0).unwrap();
+        let seat = Some(admission.enter().unwrap());
+        let seated = Guest {
+            seat,
+            ..Guest::default()
+        };
+        assert!(seated.boxed().is_some_and(|kept| kept.seat.is_some()));
+        assert_eq!(admission.guests.borrow().count, 0);
+    }
 }

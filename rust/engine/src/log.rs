@@ -155,8 +155,10 @@ mod tests {
         let long = "x".repeat(MAX_TEXT + 1);
         log.write(Topic::Error, 1, format_args!("a\x1b[2J\n\u{e9}"));
         log.write(Topic::Error, 1, format_args!("{long}"));
+        log.write(Topic::Error, 1, format_args!("'a' \"b\" \\"));
         let texts = texts(&log);
         assert_eq!(texts[0], "a\\u{1b}[2J\\n\\u{e9}");
         assert_eq!(texts[1], format!("{}...", &long[..MAX_TEXT]));
+        assert_eq!(texts[2], "'a' \"b\" \\", "printable as it is");
     }
 }

@@ -15,7 +15,7 @@ use super::pending::ConnectionSource;
 use super::upgrade::{Allowed, UpgradeOptions};
 use super::{Arrivals, Arrived};
 use crate::error::CallError;
-use crate::event::{Event, Id, Settings};
+use crate::event::{Event, Id};
 use crate::log::Topic;
 use crate::shared::Shared;
 use crate::sys;
@@ -127,10 +127,7 @@ impl Arrivals {
         let upgraded = Upgraded {
             fd,
             role,
-            settings: Settings {
-                deflate: None,
-                ..options.upgrade.settings
-            },
+            settings: options.upgrade.settings,
             tls: None,
             protocol: options.upgrade.protocols.into_iter().next(),
             deflate: None,

@@ -396,4 +396,24 @@ mod tests {
         assert_eq!(host("[fe80::1%7]:80"), "fe80::1%7");
         assert_eq!(host("[::1]:80"), "::1");
     }
+
+    #[test]
+    fn a_port_in_use_is_told_with_its_host() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = other.local_addr().unwrap().port();
+        let failure = bind_hosts(&["127.0.0.1".to_owned()], port, false, None);
+        let text = failure.err().unwrap().to_string();
+        let start = format!("failed to bind host '127.0.0.1', port {port}: ");
+        assert!(text.starts_with(&start), "{text}");
+    }
+
+    #[test]
+    fn a_path_may_be_as_long_as_the_system_allows() {
+        let most = sys::UNIX_PATH_MAX;
+        assert!(check_path(&vec![b'x'; most]).is_ok());
+        let long = check_path(&vec![b'x'; most + 1]);
+        assert!(matches!(long, Err(PathError::Long(length)) if length == most + 1));
+        assert!(matches!(check_path(b""), Err(PathError::Empty)));
+        assert!(matches!(check_path(b"a\0b"), Err(PathError::Nul)));
+    }
 }

@@ -121,8 +121,8 @@ fn clients_beyond_a_limit_are_told_to_come_again() {
         options.max_connections_per_address = of_address;
         let (mut ours, _, port) = listening(options);
         let is_connected = |event: &Event| matches!(event, Event::Connect { .. });
-        let first = peer(port, REQUEST);
-        events(&mut ours, is_connected);
+        let first = peer(port, "");
+        ours.run_until(|context| context.handshakes(None) == 1);
         let second = peer(port, REQUEST);
         let is_decided =
             |event: &Event| is_connected(event) || is_rejected(event, RejectCause::Limit);
@@ -131,9 +131,15 @@ fn clients_beyond_a_limit_are_told_to_come_again() {
         let answer = rest(second);
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("\r\nRetry-After: 5\r\n"), "{answer}");
-        drop(first);
+        // It keeps its place when it becomes a connection.
+        (&first).write_all(REQUEST.as_bytes()).unwrap();
+        events(&mut ours, is_connected);
+        let third = peer(port, REQUEST);
+        let told = events(&mut ours, is_decided).pop().unwrap();
+        assert!(is_rejected(&told.event, RejectCause::Limit), "{told:?}");
+        drop((first, third));
         events(&mut ours, |event| matches!(event, Event::Close { .. }));
-        let _third = peer(port, REQUEST);
+        let _fourth = peer(port, REQUEST);
         events(&mut ours, is_connected);
     }
 }
@@ -193,6 +199,7 @@ fn a_connection_that_has_failed_is_closed_when_that_is_told() {
         let text = String::from_utf8(told.payload).unwrap();
         assert!(text.starts_with("connect to 127.0.0.1:"), "{text}");
         assert_eq!(ours.context.state(id), ConnectionState::Closed);
+        assert_eq!(ours.watched(), 0, "its descriptor has left the loop");
         assert!(
             last == 0 || last as u32 == id as u32,
             "its place is used again"
@@ -287,8 +294,14 @@ fn a_request_that_a_shutdown_finds_is_answered_with_503() {
         ours.run_until(|context| context.handshakes(None) == 1);
         late.write_all(request.as_bytes()).unwrap();
         ours.context.begin_shutdown(None, 1001, b"");
-        let told = events(&mut ours, |event| matches!(event, Event::ShutDown { .. }));
-        let told: Vec<Event> = told.iter().map(|seen| seen.event).collect();
+        let mut told = Vec::from_iter(std::iter::from_fn(|| ours.context.poll_event()));
+        let is_asked =
+            |event: &Event| matches!(event, Event::Handshake { .. } | Event::Request { .. });
+        assert!(!told.iter().any(is_asked), "{told:?}");
+        let answer = rest(late);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let is_over = |event: &Event| matches!(event, Event::ShutDown { .. });
+        told.extend(events(&mut ours, is_over).iter().map(|seen| seen.event));
         assert!(
             matches!(
                 told[..],
@@ -299,8 +312,6 @@ fn a_request_that_a_shutdown_finds_is_answered_with_503() {
             ),
             "{told:?}"
         );
-        let answer = rest(late);
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     }
 }
 
@@ -339,4 +350,57 @@ fn the_log_of_a_client_names_its_descriptor_and_where_it_has_connected_to() {
         .iter()
         .position(|line| *line == format!("connected to {at}"));
     assert!(opened.is_some() && opened < connected, "{lines:?}");
+}
+
+/// Whoever listens no more has nobody turned away whom the kernel has let in, however many they are.
+#[test]
+fn all_who_wait_are_taken_when_a_listener_is_stopped() {
+    let (mut ours, listener, port) = listening(listen_options());
+    let peers: Vec<_> = (0..70).map(|_| peer(port, "G")).collect();
+    assert!(ours.context.stop_listening(listener));
+    assert_eq!(ours.context.handshakes(None), 70);
+    drop(peers);
+}
+
+/// A client that sends many requests at once had the loop to itself until all of them were answered.
+#[test]
+fn one_request_of_a_client_is_served_in_a_turn() {
+    let mut options = listen_options();
+    options.serve = true;
+    let (mut ours, _, port) = listening(options);
+    let _peer = peer(port, &PLAIN.repeat(3));
+    for _ in 0..3 {
+        let mut asked = 0;
+        ours.run(|context, seen| {
+            if let Event::Request { id, .. } = seen.event {
+                assert!(context.answer_request(id, usual_response(200)).unwrap());
+                asked += 1;
+            }
+            assert_eq!(context.poll_event(), None);
+            true
+        });
+        assert_eq!(asked, 1);
+    }
+}
+
+/// Closing our descriptor does not end the stream of a socket that the program has as well.
+#[test]
+fn the_stream_of_an_adopted_socket_ends_with_its_connection() {
+    let mut ours = Loop::new();
+    let (socket, mut peer) = UnixStream::pair().unwrap();
+    let options = AdoptOptions {
+        fd: socket.as_raw_fd(),
+        kind: AdoptedAs::Client,
+        initial_data: REQUEST.into(),
+        upgrade: listen_options().upgrade,
+    };
+    let id = ours.context.adopt(options).unwrap();
+    let connected = Event::Connect { id, listener: None };
+    events(&mut ours, |event| *event == connected);
+    ours.context.abort(id);
+    ours.turn();
+    let mut answer = String::new();
+    peer.set_nonblocking(true).unwrap();
+    peer.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
 }

@@ -54,7 +54,18 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_loop_is_woken_once_for_all_that_has_come() {
+        use std::os::fd::AsRawFd;
         let (mut reader, writer) = wakeup_pair().unwrap();
+        for fd in [reader.as_raw_fd(), writer.as_raw_fd()] {
+            // SAFETY: fcntl with these commands takes integers only.
+            let (status, own) = unsafe {
+                (
+                    libc::fcntl(fd, libc::F_GETFL),
+                    libc::fcntl(fd, libc::F_GETFD),
+                )
+            };
+            assert!(status & libc::O_NONBLOCK != 0 && own & libc::FD_CLOEXEC != 0);
+        }
         for _ in 0..3 {
             wake(&writer);
         }

@@ -228,10 +228,8 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.with(|fd| {
-            sys::shutdown_write(fd.as_fd());
-            Ok(())
-        }))
+        // The engine ends the stream, whose future ends with this.
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -301,5 +299,22 @@ mod tests {
         assert_eq!(receive(), Err(Some(libc::ENOBUFS)));
         drop(peer);
         assert_eq!(receive(), Ok(Vec::new()), "the end is no error");
+    }
+
+    #[test]
+    fn what_has_ended_the_stream_is_told_in_place_of_the_write_that_failed() {
+        let (peer, mut ours) = UnixStream::pair().unwrap();
+        ours.write_all(b"unread").unwrap();
+        let socket = Socket::new(ours.into(), None);
+        let failed = io::Error::from_raw_os_error(libc::EPIPE);
+        assert!(socket
+            .wait_for::<()>(Interest::WRITE, Err(failed))
+            .is_ready());
+        // With bytes that it has not read: a reset.
+        drop(peer);
+        socket.begin_poll(true);
+        let mut memory = [0; 8];
+        let error = socket.receive(&mut ReadBuf::new(&mut memory)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -13,7 +13,6 @@ use super::mailbox::{Mailbox, Question};
 use super::read_more;
 use super::stream::Stream;
 use crate::event::Interest;
-use crate::sys;
 use crate::tls::error_text;
 use crate::tls::handshake::{HandshakeProgress, HandshakeStep, TlsHandshake};
 use crate::tls::records::{Sink, TlsConnection};
@@ -168,11 +167,9 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let TlsStream { stream, tls, .. } = self.get_mut();
+        // The engine ends the stream below, whose future ends with this.
         let ended = stream.0.with(|fd| match tls.notify_end(fd.as_fd()) {
-            true => {
-                sys::shutdown_write(fd.as_fd());
-                Ok(())
-            }
+            true => Ok(()),
             false => Err(io::ErrorKind::WouldBlock.into()),
         });
         stream.0.wait_for(Interest::WRITE, ended)

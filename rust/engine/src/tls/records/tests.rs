@@ -110,7 +110,7 @@ impl Pair {
         let (mut wire, mut buffer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         let mut received = Vec::new();
         loop {
-            let mut first = Vec::with_capacity(5);
+            let mut first = Vec::with_capacity(100);
             // A part of it goes into a message, the rest into the buffer.
             let mut sink = Sink::new(Some((&mut first, 5)), &mut buffer);
             let mut dry = false;
@@ -124,6 +124,7 @@ impl Pair {
             if let Ok((direct, length)) = result {
                 assert_eq!(first.len(), direct);
                 assert!(direct <= 5, "no more than the message lacks");
+                assert!(direct == 5 || length == 0, "nor less");
                 received.extend(first);
                 received.extend(&buffer[..length]);
             }
@@ -331,10 +332,30 @@ fn what_is_kept_of_an_unfinished_message_has_a_limit() {
 fn a_stream_that_is_broken_is_told_by_the_first_write() {
     let mut pair = Pair::new(&TLS13, 100);
     let (mut pool, mut queue) = queued(b"x");
+    pair.tls.append(b"before it").unwrap();
     drop(pair.theirs);
     let mut wire = vec![0; 64 * 1024];
     let written = pair
         .tls
         .write(pair.ours.as_fd(), &mut queue, &mut pool, &mut wire);
     assert_eq!(written.err().unwrap().kind(), io::ErrorKind::BrokenPipe);
+    let mut pair = Pair::new(&TLS13, 100);
+    let (mut pool, mut queue) = queued(b"x");
+    drop(pair.theirs);
+    let written = pair
+        .tls
+        .write(pair.ours.as_fd(), &mut queue, &mut pool, &mut wire);
+    assert_eq!(written.err().unwrap().kind(), io::ErrorKind::BrokenPipe);
+}
+
+/// The records that are left over are taken in parts, too.
+#[test]
+fn a_socket_with_little_room_gets_all_of_it() {
+    let mut pair = Pair::new(&TLS13, 100);
+    let socket = socket2::SockRef::from(&pair.ours);
+    socket.set_send_buffer_size(8 * 1024).unwrap();
+    let payload: Vec<u8> = (0..300_000u32).map(|n| (n >> 3) as u8).collect();
+    let mut expected = Vec::new();
+    encode(true, Opcode::Binary, &payload, None, &mut expected);
+    assert!(pair.send(&payload) == expected);
 }
