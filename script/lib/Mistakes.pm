@@ -74,6 +74,7 @@ sub put {
     my $proto = "$self->{tree}/rust/proto/src";
     spew("$proto/mistake.rs", slurp("$SWITCHES/mistake.rs"));
     my %has_mistakes = map { $_->{file} => 1 } @{ $self->{mistakes} };
+    make_path(map { dirname("$self->{tree}/$_") } keys %has_mistakes);
     for my $file (grep { $_ =~ $SWITCHED && !$has_mistakes{$_} && -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`) {
         my $text = slurp($file);
         $text .= $MODULE if $file eq 'rust/proto/src/lib.rs';
