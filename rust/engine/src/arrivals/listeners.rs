@@ -261,7 +261,7 @@ impl Arrivals {
         let Some(listener) = self.listener_mut(id) else {
             return false;
         };
-        let acceptors = std::mem::take(&mut listener.acceptors);
+        let acceptors = listener.acceptors.clone();
         if acceptors.is_empty() {
             return false;
         }
@@ -283,6 +283,10 @@ impl Arrivals {
         }
         self.listening -= 1;
         self.end_idle(id, shared);
+        // Only now, so that the last of those has not told of its end already.
+        if let Some(listener) = self.listener_mut(id) {
+            listener.acceptors = Vec::new();
+        }
         self.end_listener(id, shared);
         true
     }

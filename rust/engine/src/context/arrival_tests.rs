@@ -49,6 +49,10 @@ pub(super) fn events(ours: &mut Loop, is_it: impl Fn(&Event) -> bool) -> Vec<See
     all
 }
 
+fn is_asked(event: &Event) -> bool {
+    matches!(event, Event::Handshake { .. } | Event::Request { .. })
+}
+
 fn is_rejected(event: &Event, why: RejectCause) -> bool {
     matches!(event, Event::Rejected { cause, .. } if *cause == why)
 }
@@ -282,36 +286,86 @@ fn a_trusted_proxy_says_who_the_client_is() {
     }
 }
 
-/// Nobody decides any more, so a client that comes at that moment is sent away in place of being left without an answer.
+/// Nobody decides any more, so a client that comes at that moment is sent away in place of being left without an answer; also
+/// one whose first request was answered. That its listener had ended was told twice then: by the connection, and by the call
+/// that had ended both.
 #[test]
 fn a_request_that_a_shutdown_finds_is_answered_with_503() {
-    for (serve, request) in [(true, PLAIN), (false, REQUEST)] {
+    for (serve, request) in [(true, PLAIN), (false, REQUEST), (true, REQUEST)] {
+        for is_first in [true, false] {
+            let mut options = listen_options();
+            options.serve = serve;
+            options.upgrade.ask = true;
+            let (mut ours, _, port) = listening(options);
+            let mut late = peer(port, "");
+            ours.run_until(|context| context.handshakes(None) == 1);
+            if serve && !is_first {
+                late.write_all(PLAIN.as_bytes()).unwrap();
+                ours.run(|context, seen| match seen.event {
+                    Event::Request { id, .. } => {
+                        context.answer_request(id, usual_response(200)).unwrap()
+                    }
+                    _ => false,
+                });
+                ours.turn();
+            }
+            late.write_all(request.as_bytes()).unwrap();
+            ours.context.begin_shutdown(None, 1001, b"");
+            let mut told = Vec::from_iter(std::iter::from_fn(|| ours.context.poll_event()));
+            assert!(!told.iter().any(is_asked), "{told:?}");
+            let answer = rest(late);
+            assert!(answer.contains("HTTP/1.1 503 "), "{answer}");
+            let is_over = |event: &Event| matches!(event, Event::ShutDown { .. });
+            told.extend(events(&mut ours, is_over).iter().map(|seen| seen.event));
+            assert!(
+                matches!(
+                    told[..],
+                    [
+                        Event::ListenerEnded { .. },
+                        Event::ShutDown { timed_out: 0 }
+                    ]
+                ),
+                "{told:?}"
+            );
+        }
+    }
+}
+
+/// An answer would be for nobody.
+#[test]
+fn a_program_is_not_asked_for_a_client_that_has_its_answer() {
+    for request in [PLAIN, REQUEST] {
         let mut options = listen_options();
-        options.serve = serve;
+        options.serve = true;
         options.upgrade.ask = true;
         let (mut ours, _, port) = listening(options);
-        let mut late = peer(port, "");
+        let _peer = peer(port, request);
         ours.run_until(|context| context.handshakes(None) == 1);
-        late.write_all(request.as_bytes()).unwrap();
+        let id = ours.context.arrivals.pending_ids()[0];
+        ours.context.handle_io(id, true, false);
+        // The question was asked, and has not been delivered.
         ours.context.begin_shutdown(None, 1001, b"");
-        let mut told = Vec::from_iter(std::iter::from_fn(|| ours.context.poll_event()));
-        let is_asked =
-            |event: &Event| matches!(event, Event::Handshake { .. } | Event::Request { .. });
+        let told = Vec::from_iter(std::iter::from_fn(|| ours.context.poll_event()));
         assert!(!told.iter().any(is_asked), "{told:?}");
-        let answer = rest(late);
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        let is_over = |event: &Event| matches!(event, Event::ShutDown { .. });
-        told.extend(events(&mut ours, is_over).iter().map(|seen| seen.event));
-        assert!(
-            matches!(
-                told[..],
-                [
-                    Event::ListenerEnded { .. },
-                    Event::ShutDown { timed_out: 0 }
-                ]
-            ),
-            "{told:?}"
-        );
+    }
+}
+
+/// A forked child that lets go of what it has inherited must leave its parent's streams alone.
+#[test]
+fn an_adopted_stream_ends_with_the_context_but_not_with_that_of_a_child() {
+    for (is_child, ends) in [(false, true), (true, false)] {
+        let mut ours = Loop::new();
+        let (socket, mut peer) = UnixStream::pair().unwrap();
+        let options = AdoptOptions {
+            fd: socket.as_raw_fd(),
+            kind: AdoptedAs::Client,
+            initial_data: Vec::new(),
+            upgrade: listen_options().upgrade,
+        };
+        ours.context.adopt(options).unwrap();
+        ours.context.shut_down(is_child);
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).is_ok(), ends);
     }
 }
 
@@ -349,6 +403,9 @@ fn the_log_of_a_client_names_its_descriptor_and_where_it_has_connected_to() {
     let connected = lines
         .iter()
         .position(|line| *line == format!("connected to {at}"));
+    let head = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(head("sent GET / HTTP/1.1"), 1, "{lines:?}");
+    assert_eq!(head("received HTTP/1.1 101 "), 1, "{lines:?}");
     assert!(opened.is_some() && opened < connected, "{lines:?}");
 }
 

@@ -345,6 +345,9 @@ fn a_client_that_was_answered_has_30_seconds_for_its_next_request() {
     assert_eq!(pass(&mut ours, REQUEST_TIMEOUT * 2), []);
     let answer = crate::usual_response(200);
     assert!(ours.context.answer_request(id, answer).unwrap());
+    // It is not looked at until it says something.
+    let (_, wanted) = ours.context.arrivals.interest(id).unwrap();
+    assert_eq!(wanted, Some(Interest::READ));
     ours.turn();
     assert_eq!(pass(&mut ours, REQUEST_TIMEOUT - SECOND), []);
     let (answer, ended) = received(&mut peer);

@@ -215,8 +215,11 @@ fn keys_are_changed_by_either_side() {
 fn close_notify_goes_both_ways_once() {
     let mut pair = Pair::new(&TLS13, 100);
     assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    let mut alert = [0; 100];
+    let length = pair.theirs.read(&mut alert).unwrap();
     assert!(pair.tls.notify_end(pair.ours.as_fd()));
-    pair.client.read_tls(&mut pair.theirs).unwrap();
+    assert!(pair.theirs.read(&mut [0; 8]).is_err(), "nothing more");
+    pair.client.read_tls(&mut &alert[..length]).unwrap();
     let state = pair.client.process_new_packets().unwrap();
     assert!(state.peer_has_closed());
     pair.client_sends(b"a last word");
@@ -310,9 +313,10 @@ fn what_is_kept_of_an_unfinished_message_has_a_limit() {
         let mut sent = Vec::new();
         client.write_tls(&mut sent).unwrap();
         assert!(sent.len() > 6);
-        // A message of 65,000 bytes, with one byte of it in each record.
-        let mut message = vec![16, 0, 0xFD, 0xE8];
-        message.resize((LIMIT + extra) / 6, 0);
+        // A message of 65,000 bytes, with one byte of it in each record but the first.
+        sent.extend([0x16, 3, 3, 0, 3, 16, 0, 0xFD]);
+        let mut message = vec![0xE8];
+        message.resize((LIMIT + extra - 8) / 6, 0);
         for byte in message {
             sent.extend([0x16, 3, 3, 0, 1, byte]);
         }
