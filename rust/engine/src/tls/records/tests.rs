@@ -363,3 +363,25 @@ fn a_socket_with_little_room_gets_all_of_it() {
     encode(true, Opcode::Binary, &payload, None, &mut expected);
     assert!(pair.send(&payload) == expected);
 }
+
+/// The peer would take close_notify for an end in order of what was cut off.
+#[test]
+fn a_session_that_was_given_up_does_not_end_in_order() {
+    let mut pair = Pair::new(&TLS13, 100);
+    pair.client_sends(&[b'x'; 100]);
+    let mut wire = [0; 10];
+    for is_full in [false, true] {
+        let mut sink = Sink::new(None, &mut []);
+        let read = |bytes: &mut [u8]| sys::receive(pair.ours.as_fd(), bytes);
+        assert_eq!(
+            pair.tls.receive(read, &mut wire, &mut sink).is_ok(),
+            is_full
+        );
+    }
+    assert_eq!(
+        pair.tls.take_failure().as_deref(),
+        Some("a message is too long")
+    );
+    assert!(pair.tls.notify_end(pair.ours.as_fd()));
+    assert!(pair.theirs.read(&mut [0; 8]).is_err());
+}
