@@ -7,6 +7,7 @@ use 5.010;
 
 use Cwd qw(getcwd);
 use File::Basename qw(dirname);
+use File::Find qw(find);
 use File::Path qw(make_path);
 use JSON::PP ();
 
@@ -22,12 +23,18 @@ sub new {
     my ($class, %self) = @_;
     my $self = bless {%self, tree => "$self{dir}/tree"}, $class;
     make_path($self->{tree});
-    for my $file (grep { -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`) {
+    my %there = map { $_ => 1 } grep { -f } split /\0/, `git ls-files -z --cached --others --exclude-standard`;
+    for my $file (keys %there) {
         # These are written when the switches are put in.
         next if $file =~ $SWITCHED;
         my $copied = spew("$self->{tree}/$file", slurp($file));
         chmod((stat $file)[2] & 07777, "$self->{tree}/$file") if $copied;
     }
+    # A module that has become a folder since would be there twice.
+    find({no_chdir => 1, wanted => sub {
+        my $file = substr $_, length "$self->{tree}/";
+        unlink if -f && $file =~ $SWITCHED && !$there{$file};
+    }}, $self->{tree});
     my $target = "$self->{dir}/switches";
     system('cargo', 'build', '--quiet', '--locked', '--release', '--manifest-path', "$SWITCHES/Cargo.toml", '--target-dir', $target) == 0
         or die "$SWITCHES cannot be built\n";
