@@ -86,7 +86,10 @@ for my $made (\&client, \&server, \&adopted) {
     }
     else {
         run_unticked(sub { $events->count('message') == 1010 }, "$role: more than 1000 messages at once");
-        is_deeply(\@told, ['max_message_rate'], "$role: have to wait");
+      SKIP: {
+            skip 'no thousand messages come within a second', 1 if is_slowed();
+            is_deeply(\@told, ['max_message_rate'], "$role: have to wait");
+        }
     }
 
     # What is given counts.

@@ -11,10 +11,15 @@ use POSIX ();
 use Test::More;
 use Exporter 'import';
 
-our @EXPORT = qw(run_until wait_until run_unticked settle croaks_with croaks_like warned finish rss_kib);
+our @EXPORT = qw(run_until wait_until run_unticked settle croaks_with croaks_like warned finish rss_kib is_slowed);
 
-my $patience   = 30;     # seconds one wait may take
-my $file_limit = 170;    # seconds one test file may take
+# Whether this process runs under valgrind or AddressSanitizer, with which everything takes many times as long, and memory
+# says nothing: valgrind keeps what was freed.
+sub is_slowed { return ($ENV{LD_PRELOAD} || '') =~ /vgpreload|asan/ }
+
+my $times      = is_slowed() ? 10 : 1;
+my $patience   = 30 * $times;     # seconds one wait may take
+my $file_limit = 170 * $times;    # seconds one test file may take
 my @warnings;
 
 $SIG{__WARN__} = sub { push @warnings, $_[0] };
@@ -120,10 +125,9 @@ sub finish {
     done_testing();
 }
 
-# Resident memory of this process in KiB, undef where /proc does not tell. Of a
-# process under valgrind, which keeps what was freed, it says nothing.
+# Resident memory of this process in KiB, undef where /proc does not tell.
 sub rss_kib {
-    return undef if ($ENV{LD_PRELOAD} || '') =~ /vgpreload|asan/;
+    return undef if is_slowed();
     open my $status, '<', '/proc/self/status' or return undef;
     while (my $line = <$status>) {
         return $1 if $line =~ /^VmRSS:\s+(\d+)/;
