@@ -32,8 +32,9 @@ sub new {
     }
     # A module that has become a folder since would be there twice.
     find({no_chdir => 1, wanted => sub {
+        return if !-f;
         my $file = substr $_, length "$self->{tree}/";
-        unlink if -f && $file =~ $SWITCHED && !$there{$file};
+        unlink if $file =~ $SWITCHED && !$there{$file};
     }}, $self->{tree});
     my $target = "$self->{dir}/switches";
     system('cargo', 'build', '--quiet', '--locked', '--release', '--manifest-path', "$SWITCHES/Cargo.toml", '--target-dir', $target) == 0

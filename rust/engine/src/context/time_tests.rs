@@ -2,11 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::common::{connect_options, limits, listen_options, Loop};
 use crate::limits::{Limits, Rate, RateLimit};
+use crate::sys;
 use crate::timeouts;
 use crate::{ConnectionState, Context, Event, Id, Interest, ListenOptions, RejectCause};
 
@@ -376,8 +378,7 @@ fn accepting_that_fails_is_tried_again_a_while_later() {
     let (listener, _) = ours.context.listen(listen_options()).unwrap();
     let watch = ours.context.poll_watch().unwrap();
     // accept(2) fails from now on, as it does for a descriptor that the program has closed.
-    // SAFETY: shutdown takes integers only.
-    assert_eq!(unsafe { libc::shutdown(watch.fd, libc::SHUT_RDWR) }, 0);
+    sys::shutdown(sys::duplicate(watch.fd).unwrap().as_fd());
     assert!(ours.context.arrivals.accepts(listener));
     ours.context.handle_io(watch.token, true, false);
     assert!(!ours.context.arrivals.accepts(listener));
