@@ -405,7 +405,7 @@ fn a_refusal_is_read_within_the_time_of_the_whole() {
         peer.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno")
             .unwrap();
         ours.context.handle_io(id, true, false);
-        assert_eq!(pass(&mut ours, time - SECOND / 100), []);
-        assert_eq!(pass(&mut ours, SECOND / 100), [Event::ConnectFailed { id }]);
+        assert_eq!(pass(&mut ours, time - SECOND / 4), []);
+        assert_eq!(pass(&mut ours, SECOND / 4), [Event::ConnectFailed { id }]);
     }
 }
