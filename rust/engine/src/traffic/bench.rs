@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use evws_proto::deflate::{Agreement, Direction};
 use evws_proto::handshake::Negotiated;
 use evws_proto::Role;
 
@@ -17,6 +18,23 @@ use crate::shared::Shared;
 pub const SECOND: Duration = Duration::from_secs(1);
 /// What the peers of these connections have to close.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What was agreed on where each message is compressed, with what was in those before or without.
+pub fn compression(no_context_takeover: bool) -> Option<Negotiated> {
+    let direction = Direction {
+        no_context_takeover,
+        window_bits: 15,
+    };
+    Some(Negotiated {
+        text: "permessage-deflate".into(),
+        agreement: Agreement {
+            client: direction,
+            server: direction,
+            threshold: 0,
+            level: 1,
+        },
+    })
+}
 
 /// A traffic with what it works with.
 #[derive(Default)]

@@ -67,31 +67,17 @@ fn is_worth_trimming(before: usize, left: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use evws_proto::connection::FrameKind;
-    use evws_proto::deflate::{Agreement, Direction};
-    use evws_proto::handshake::Negotiated;
     use evws_proto::Role;
 
     use super::*;
-    use crate::traffic::bench::Bench;
+    use crate::traffic::bench::{compression, Bench};
 
     const INTERVAL: std::time::Duration = timeouts::IDLE_CODECS;
 
     /// A bench whose connections hold their codecs from one message to the next.
     fn with_takeover() -> Bench {
-        let direction = Direction {
-            no_context_takeover: false,
-            window_bits: 15,
-        };
         Bench {
-            deflate: Some(Negotiated {
-                text: "permessage-deflate".into(),
-                agreement: Agreement {
-                    client: direction,
-                    server: direction,
-                    threshold: 0,
-                    level: 1,
-                },
-            }),
+            deflate: compression(false),
             ..Bench::new()
         }
     }

@@ -5,11 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use evws_proto::connection::{FrameKind, Prepared};
-use evws_proto::deflate::{Agreement, Direction};
 
 use super::*;
 use crate::event::Event;
-use crate::traffic::bench::Bench;
+use crate::traffic::bench::{compression, Bench};
 
 /// There is no memory for a queue that is empty, or there is again.
 fn exhaust(bench: &mut Bench, is_exhausted: bool) {
@@ -38,20 +37,8 @@ fn connected(bench: &mut Bench) -> (Id, UnixStream) {
 
 /// A bench whose connections compress, each message with what was in those before.
 fn compressing() -> Bench {
-    let direction = Direction {
-        no_context_takeover: false,
-        window_bits: 15,
-    };
     Bench {
-        deflate: Some(Negotiated {
-            text: "permessage-deflate".into(),
-            agreement: Agreement {
-                client: direction,
-                server: direction,
-                threshold: 0,
-                level: 1,
-            },
-        }),
+        deflate: compression(false),
         ..Bench::new()
     }
 }

@@ -3,13 +3,12 @@
 use std::io::{Read, Write};
 
 use evws_proto::connection::FrameKind;
-use evws_proto::deflate::{Agreement, Direction};
 
 use super::*;
 use crate::event::Event;
 use crate::limits::{QueueLimits, Rate, WhenFull};
 use crate::timeouts;
-use crate::traffic::bench::{Bench, SECOND};
+use crate::traffic::bench::{compression, Bench, SECOND};
 
 /// The length of the frames below, in two octets: much of it is missing when the first ones have come.
 const LENGTH: usize = 40_000;
@@ -350,20 +349,8 @@ fn a_queue_that_has_grown_since_it_was_short_is_told_of_when_it_is_short_again()
 #[test]
 fn the_buffer_for_what_is_compressed_does_not_stay_large() {
     const KEPT: usize = 256 * 1024;
-    let direction = Direction {
-        no_context_takeover: true,
-        window_bits: 15,
-    };
     let mut bench = Bench::new();
-    bench.deflate = Some(Negotiated {
-        text: "permessage-deflate".into(),
-        agreement: Agreement {
-            client: direction,
-            server: direction,
-            threshold: 0,
-            level: 1,
-        },
-    });
+    bench.deflate = compression(true);
     let (id, _peer) = bench.connected(Role::Server);
     let mut state = 1u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {

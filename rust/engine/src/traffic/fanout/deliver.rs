@@ -292,12 +292,10 @@ pub(super) fn note_dropped(link: &mut Link, before: u64, to_tell: &mut Vec<(Id, 
 #[cfg(test)]
 mod tests {
     use evws_proto::connection::{FrameKind, Prepared};
-    use evws_proto::deflate::{Agreement, Direction};
-    use evws_proto::handshake::Negotiated;
 
     use super::*;
     use crate::limits::{QueueLimits, WhenFull};
-    use crate::traffic::bench::Bench;
+    use crate::traffic::bench::{compression, Bench};
     use crate::traffic::fanout::slow::Offer;
     use crate::traffic::fanout::tests::{crowd, flush, publish, read, TOPIC};
 
@@ -390,21 +388,9 @@ mod tests {
 
     #[test]
     fn each_subscriber_gets_what_its_extension_says() {
-        let direction = Direction {
-            no_context_takeover: true,
-            window_bits: 15,
-        };
         let mut bench = Bench::new();
         let mut plain = crowd(&mut bench, 1);
-        bench.deflate = Some(Negotiated {
-            text: "permessage-deflate".into(),
-            agreement: Agreement {
-                client: direction,
-                server: direction,
-                threshold: 0,
-                level: 1,
-            },
-        });
+        bench.deflate = compression(true);
         let mut compressed = crowd(&mut bench, 2);
         bench.deflate = None;
         plain.append(&mut crowd(&mut bench, 1));

@@ -73,6 +73,20 @@ fn received(bench: &mut Bench, id: Id, peer: &mut UnixStream, bytes: &[u8]) -> V
 
 const GIVEN_UP: fn(Id) -> [Event; 2] = |id| [Event::Error { id }, Event::Close { id, code: 1006 }];
 
+/// The time for an answer is over, but the peer takes what it is sent.
+fn expect_belief(bench: &mut Bench) {
+    assert_eq!(pass(bench, 2 * SECOND), []);
+    assert_eq!(pass(bench, TURN), []);
+    assert_eq!(pass(bench, TURN), []);
+}
+
+/// It takes nothing more, either.
+fn expect_given_up(bench: &mut Bench, id: Id) {
+    pass(bench, TIMEOUT + SECOND);
+    pass(bench, TURN);
+    assert_eq!(pass(bench, TURN), GIVEN_UP(id));
+}
+
 #[test]
 fn a_silent_peer_is_asked_and_given_up() {
     let mut bench = bench();
@@ -100,9 +114,7 @@ fn any_octet_is_a_sign_of_life() {
         assert_eq!(received(&mut bench, id, &mut peer, &[octet]), []);
     }
     pass(&mut bench, INTERVAL + SECOND);
-    pass(&mut bench, TIMEOUT + SECOND);
-    pass(&mut bench, TURN);
-    assert_eq!(pass(&mut bench, TURN), GIVEN_UP(id));
+    expect_given_up(&mut bench, id);
 }
 
 #[test]
@@ -194,9 +206,7 @@ fn who_takes_nothing_is_given_up_and_who_takes_something_is_not() {
         fill(&mut bench, id);
     }
     pass(&mut bench, INTERVAL + SECOND);
-    pass(&mut bench, TIMEOUT + SECOND);
-    pass(&mut bench, TURN);
-    assert_eq!(pass(&mut bench, TURN), GIVEN_UP(id));
+    expect_given_up(&mut bench, id);
 }
 
 /// All is with the system, and the peer is busy with what it has before the Ping.
@@ -218,13 +228,9 @@ fn a_ping_waits_for_what_was_sent_before_it() {
     for _ in 0..3 {
         pass(&mut bench, TIMEOUT - SECOND);
         peer.read_exact(&mut some).unwrap();
-        assert_eq!(pass(&mut bench, 2 * SECOND), []);
-        assert_eq!(pass(&mut bench, TURN), []);
-        assert_eq!(pass(&mut bench, TURN), []);
+        expect_belief(&mut bench);
     }
-    pass(&mut bench, TIMEOUT + SECOND);
-    pass(&mut bench, TURN);
-    assert_eq!(pass(&mut bench, TURN), GIVEN_UP(id));
+    expect_given_up(&mut bench, id);
 }
 
 /// What is queued when it is asked goes to the system afterwards: that is no more than before.
@@ -242,12 +248,8 @@ fn what_was_queued_before_a_ping_is_waited_for_too() {
     pass(&mut bench, INTERVAL + SECOND);
     pass(&mut bench, TIMEOUT - SECOND);
     assert!(taken(&mut peer).len() > 20_000);
-    assert_eq!(pass(&mut bench, 2 * SECOND), []);
-    assert_eq!(pass(&mut bench, TURN), []);
-    assert_eq!(pass(&mut bench, TURN), []);
-    pass(&mut bench, TIMEOUT + SECOND);
-    pass(&mut bench, TURN);
-    assert_eq!(pass(&mut bench, TURN), GIVEN_UP(id));
+    expect_belief(&mut bench);
+    expect_given_up(&mut bench, id);
 }
 
 /// A program that sends to a peer that is gone must hear of it: what the system takes is not what the peer takes.
