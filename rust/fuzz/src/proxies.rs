@@ -60,7 +60,9 @@ fn named_in(ip: IpAddr, headers: &[(String, Vec<u8>)]) {
     let words = headers.iter().flat_map(|(_, value)| {
         value
             .split(|byte| b",;=\"[] \t".contains(byte))
-            .map(String::from_utf8_lossy)
+            // In a quoted string a digit may have a backslash before it (RFC 9110, 5.6.4).
+            .map(|word| word.iter().filter(|byte| **byte != b'\\'))
+            .map(|word| String::from_utf8_lossy(&word.copied().collect::<Vec<u8>>()).into_owned())
     });
     let is = |word: &str| {
         let address: Option<IpAddr> = word.parse().ok();
