@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use data_encoding::BASE64_MIME;
 use evws_proto::connection::FrameKind;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -19,22 +20,8 @@ use crate::{usual_response, ClientTls, Context, Event};
 
 /// A section of a PEM file.
 fn pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = format!("-----BEGIN {label}-----");
-    for (number, bytes) in der.chunks(3).enumerate() {
-        if number % 16 == 0 {
-            text.push('\n');
-        }
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | usize::from(*bytes.get(at).unwrap_or(&0))
-        });
-        for digit in 0..4 {
-            let there = digit <= bytes.len();
-            let digit = DIGITS[bits >> (18 - 6 * digit) & 63];
-            text.push(if there { digit.into() } else { '=' });
-        }
-    }
-    format!("{text}\n-----END {label}-----\n")
+    let lines = BASE64_MIME.encode(der);
+    format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
 }
 
 /// A certificate for `localhost` with its key, in files of their own.

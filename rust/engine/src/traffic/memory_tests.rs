@@ -9,6 +9,7 @@ use evws_proto::connection::{FrameKind, Prepared};
 use super::*;
 use crate::event::Event;
 use crate::traffic::bench::{compression, Bench};
+use crate::traffic::tests::{flush, fragment};
 
 /// There is no memory for a queue that is empty, or there is again.
 fn exhaust(bench: &mut Bench, is_exhausted: bool) {
@@ -21,8 +22,7 @@ fn send(bench: &mut Bench, id: Id, kind: FrameKind, payload: &[u8]) -> Result<()
 
 /// What the flush sends.
 fn flushed(bench: &mut Bench, peer: &mut UnixStream) -> Vec<u8> {
-    bench.traffic.begin_turn();
-    bench.with(|traffic, shared| traffic.flush(shared));
+    flush(bench);
     let mut bytes = vec![0; 10_000];
     let count = peer.read(&mut bytes).unwrap_or(0);
     bytes.truncate(count);
@@ -41,10 +41,6 @@ fn compressing() -> Bench {
         deflate: compression(false),
         ..Bench::new()
     }
-}
-
-const fn fragment(last: bool) -> FrameKind {
-    FrameKind::Fragment { binary: true, last }
 }
 
 /// The same call may be made again: nothing has changed for the connection, and the log tells of nothing that was not sent.
