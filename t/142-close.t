@@ -28,17 +28,11 @@ for my $code (@VALID) {
 
 # A listener with one raw peer after the other.
 my $pair = Pair->listen;
-sub peer {
-    $pair->server->follow_next;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
-    return ($peer, $pair->server->conn);
-}
 sub closed_with { return $pair->server->last_of('close') }
 
 # Codes that may not be sent.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     for my $code (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535, 65536, 66536, -1, -64536, 4294968296) {
         croaks_with { $conn->close($code) }
             "close: invalid close code $code (RFC 6455 allows 1000-1003, 1007-1014, 3000-4999)", "close($code)";
@@ -63,7 +57,7 @@ sub closed_with { return $pair->server->last_of('close') }
 for my $case ([ 'nothing' ], [ 'undef', undef ], [ '1000', 1000 ], [ '1000, undef', 1000, undef ], [ 'undef, undef', undef, undef ],
     [ "1000, ''", 1000, '' ]) {
     my ($name, @arguments) = @$case;
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->close(@arguments);
     run_until(sub { $peer->close_read }, "close($name)");
     is_deeply([ $peer->close_read ], [ 1000, '' ], "close($name): 1000, no reason");
@@ -89,7 +83,7 @@ my @reasons = (
 );
 for my $case (@reasons) {
     my ($name, $reason, $expected) = @$case;
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     utf8::encode($reason) if $reason =~ /[^\x00-\xff]/;    # a reason is bytes
     $conn->close(4321, $reason);
     run_until(sub { $peer->close_read }, "reason, $name");
@@ -99,7 +93,7 @@ for my $case (@reasons) {
 
 # What a peer's Close says is what on_close says, and the answer has its code.
 for my $code (@VALID) {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $peer->send_close($code, "r$code");
     run_until(sub { closed_with() && $peer->close_read }, "a peer closes with $code");
     is_deeply(closed_with(), [ $code, "r$code" ], "code $code: on_close");
@@ -108,7 +102,7 @@ for my $code (@VALID) {
     is($pair->server->order, 'connect close', "code $code: no on_error");
 }
 {
-    my ($peer) = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->send_close;
     run_until(sub { closed_with() && $peer->close_read }, 'a peer closes without a code');
     is_deeply(closed_with(), [ 1005, undef ], 'with 1005');
@@ -117,7 +111,7 @@ for my $code (@VALID) {
     run_until(sub { $peer->eof }, 'and ended');
 }
 {
-    my ($peer) = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->send_close(1000, "caf\xc3\xa9 " . 'x' x 117);
     run_until(sub { closed_with() }, 'a reason of 123 bytes');
     my $reason = closed_with()->[1];
@@ -127,13 +121,13 @@ for my $code (@VALID) {
 
 # The end of the TCP connection without a Close frame.
 for my $how ('close', 'FIN', 'reset') {
-    my ($peer) = peer();
+    my ($peer) = $pair->raw_peer;
     $how eq 'FIN' ? $peer->finish_writing : $peer->hang_up(reset => $how eq 'reset');
     run_until(sub { closed_with() }, "the connection ends: $how");
     is_deeply(closed_with(), [ 1006, undef ], "$how: 1006");
 }
 for my $rest ("\x81", substr(RawPeer::make({ role => 'client' }, TEXT, 'half of it'), 0, 9)) {
-    my ($peer) = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put($rest)->finish_writing;
     run_until(sub { closed_with() }, 'the end in the middle of a frame, after ' . length($rest) . ' bytes');
     is(closed_with()->[0], 1006, 'with 1006');
@@ -143,7 +137,7 @@ for my $rest ("\x81", substr(RawPeer::make({ role => 'client' }, TEXT, 'half of 
 # A close that we began: what the peer's answer says.
 for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001, 'no' ], [ 4001, 'no' ] ], [ 'none', [], [ 1005, undef ] ]) {
     my ($name, $answer, $expected) = @$case;
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->close(4000, 'r');
     run_until(sub { $peer->close_read }, "we close; answer: $name");
     is($pair->server->count('close'), 0, "answer: $name: no on_close before it");
@@ -152,7 +146,7 @@ for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001,
     is_deeply(closed_with(), $expected, "answer: $name: its code");
 }
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->close;
     run_until(sub { $peer->close_read }, 'we close; the peer does not answer');
     $peer->hang_up;
@@ -160,7 +154,7 @@ for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001,
     is(closed_with()->[0], 1006, 'with 1006');
 }
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->close(4000);
     $peer->send_close(4001);
     run_until(sub { closed_with() && $peer->close_read }, 'both close at the same time');
@@ -172,7 +166,7 @@ for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001,
 
 # An open fragmented message is ended first.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->send_fragment('begun', 1, 0);
     $conn->close(1001);
     run_until(sub { $peer->close_read }, 'close with an open fragment');

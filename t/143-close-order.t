@@ -16,16 +16,10 @@ use Test::More;
 my $on_message;
 my $pair = Pair->listen(listen => { on_message => sub { $on_message->(@_) if $on_message } });
 my $server = $pair->server;
-sub peer {
-    $server->follow_next;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
-    return $peer;
-}
 
 # Messages, a Close and the FIN in one read.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put(join '', (map { $peer->make(TEXT, "message $_") } 1 .. 3), $peer->make(CLOSE, close_payload(4000, 'done')));
     $peer->finish_writing;
     run_until(sub { $server->count('close') }, 'messages, Close and FIN');
@@ -49,7 +43,7 @@ sub peer {
 
 # Messages and the FIN, or a reset after everything was read.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put($peer->make(TEXT, 'one') . $peer->make(BINARY, 'two'))->finish_writing;
     run_until(sub { $server->count('close') }, 'messages and FIN');
     is($server->order, 'connect message message close', 'in that order');
@@ -58,7 +52,7 @@ sub peer {
 
 # A message before an error, in one read.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put($peer->make(TEXT, 'good') . $peer->make(3, 'bad'));
     run_until(sub { $server->count('close') }, 'a message and a malformed frame');
     is($server->order, 'connect message error close', 'in that order');
@@ -67,7 +61,7 @@ sub peer {
 
 # Nothing after the peer's Close counts.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put($peer->make(CLOSE, close_payload(4000)) . $peer->make(TEXT, 'too late') . $peer->make(3, 'bad'));
     run_until(sub { $server->count('close') }, 'a message after the Close');
     settle();
@@ -78,7 +72,7 @@ sub peer {
 # After our own close() no on_message comes.
 {
     $on_message = sub { $_[0]->close(4000) };
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put(join '', map { $peer->make(TEXT, "message $_") } 1 .. 5);
     run_until(sub { $peer->close_read }, 'close() in the first on_message of five');
     $peer->send_frame(TEXT, 'one more');
@@ -89,7 +83,7 @@ sub peer {
     undef $on_message;
 }
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $server->conn->close;
     $peer->send_frame(TEXT, "late $_") for 1 .. 3;
     run_until(sub { $peer->close_read }, 'close() from outside');
@@ -109,7 +103,7 @@ sub peer {
         $conn->close(4005, 'that was all');
         croaks_with { $conn->send('no more') } 'Connection is not open', 'send after close';
     };
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->send_frame(TEXT, 'go');
     run_until(sub { $peer->close_read }, 'sends and close in on_message');
     is_deeply([ map { $_->{payload} } $peer->frames_of(TEXT) ], [ map { "answer $_" } 1 .. 3 ], 'the queue first');
@@ -121,7 +115,7 @@ sub peer {
 
 # A long queue, a peer that reads late.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->stop_reading;
     $server->conn->send_binary(chr($_ + 64) x 1_000_000) for 1 .. 10;
     $server->conn->close(4006);

@@ -6,7 +6,6 @@ use EV;
 use EV::Websockets;
 use Frame;
 use Pair;
-use RawPeer;
 use Run;
 use Test::More;
 
@@ -15,16 +14,10 @@ use Test::More;
 my $on_message;
 my $pair = Pair->listen(listen => { on_message => sub { $on_message->(@_) if $on_message } });
 my $server = $pair->server;
-sub peer {
-    $server->follow_next;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
-    return ($peer, $server->conn);
-}
 
 # Nothing new is read.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->pause_recv;
     $conn->pause_recv;
     $peer->send_frame(TEXT, "message $_") for 1 .. 3;
@@ -46,7 +39,7 @@ sub peer {
 # What was already read waits too.
 {
     $on_message = sub { $_[0]->pause_recv };
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $peer->put(join '', map { $peer->make(TEXT, "message $_") } 1 .. 4);
     for my $n (1 .. 4) {
         run_until(sub { $server->count('message') == $n }, "message $n, which pauses");
@@ -61,7 +54,7 @@ sub peer {
 # Pause and resume inside one callback.
 {
     $on_message = sub { $_[0]->pause_recv; $_[0]->resume_recv };
-    my ($peer) = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put(join '', map { $peer->make(TEXT, "message $_") } 1 .. 4);
     run_until(sub { $server->count('message') == 4 }, 'pause and resume at once changes nothing');
     undef $on_message;
@@ -69,7 +62,7 @@ sub peer {
 
 # A Close and the end of the connection wait as messages do.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->pause_recv;
     $peer->put($peer->make(TEXT, 'last words') . $peer->make(CLOSE, close_payload(4000, 'done')));
     $peer->finish_writing;
@@ -82,7 +75,7 @@ sub peer {
 }
 {
     $on_message = sub { $_[0]->pause_recv };
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $peer->put($peer->make(TEXT, 'first') . $peer->make(TEXT, 'second') . $peer->make(CLOSE, close_payload(4001)));
     $peer->finish_writing;
     run_until(sub { $server->count('message') }, 'paused by the first of all that came in one read');
@@ -97,7 +90,7 @@ sub peer {
 
 # close() while paused: the peer's answer is heard, messages are not.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->pause_recv;
     $peer->send_frame(TEXT, 'unread');
     settle();
@@ -111,7 +104,7 @@ sub peer {
 
 # A paused connection holds the peer back instead of filling memory.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->pause_recv;
     my $chunk = $peer->make(BINARY, 'x' x 65_000);
     my ($made, $limit) = (0, 1000);
@@ -129,7 +122,7 @@ sub peer {
 
 # A paused connection does not make the loop spin.
 {
-    my ($peer, $conn) = peer();
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->pause_recv;
     $peer->send_frame(TEXT, 'unread')->finish_writing;
     settle();

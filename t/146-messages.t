@@ -66,8 +66,7 @@ sub all_shapes {
 }
 
 my $pair = Pair->listen;
-my $peer = RawPeer->connect($pair->port)->upgrade;
-run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
+my ($peer) = $pair->raw_peer;
 all_shapes('server', $peer, $pair->server);
 $peer->put($peer->make(BINARY, 'unmasked by zero', mask => "\0\0\0\0") . $peer->make(TEXT, 'all ones', mask => "\xff" x 4));
 run_until(sub { ($pair->server->messages)[-1] eq 'all ones' }, 'any masking key is one');

@@ -6,7 +6,6 @@ use EV;
 use EV::Websockets;
 use Frame;
 use Pair;
-use RawPeer;
 use Run;
 use Test::More;
 
@@ -18,10 +17,7 @@ use Test::More;
     local $SIG{PIPE} = 'DEFAULT';
     my $pair = Pair->listen;
     for my $reset (0, 1) {
-        $pair->server->follow_next;
-        my $peer = RawPeer->connect($pair->port)->upgrade;
-        run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
-        my $conn = $pair->server->conn;
+        my ($peer, $conn) = $pair->raw_peer;
         $peer->hang_up(reset => $reset);
         for (1 .. 50) {
             last if $conn->state ne 'connected';

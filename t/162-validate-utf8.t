@@ -7,7 +7,6 @@ use EV::Websockets;
 use Events;
 use Frame;
 use Pair;
-use RawPeer;
 use RawServer;
 use Run;
 use Test::More;
@@ -34,8 +33,7 @@ sub all_pass {
 }
 
 my $pair = Pair->listen(listen => { validate_utf8 => 0 });
-my $peer = RawPeer->connect($pair->port)->upgrade;
-run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw client');
+my ($peer) = $pair->raw_peer;
 all_pass('server', $peer, $pair->server);
 
 my $raw = RawServer->new;
@@ -46,17 +44,14 @@ all_pass('client', $raw->last_peer, $events);
 
 # Only UTF-8 is not checked; and 1 and the default check it.
 {
-    $pair->server->follow_next;
-    my $other = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') && $other->head }, 'one more');
+    my ($other) = $pair->raw_peer;
     $other->send_frame(3, 'bad opcode');
     run_until(sub { $pair->server->count('close') }, 'a reserved opcode');
     is($pair->server->last_of('close')->[0], 1002, 'is still an error');
 }
 for my $options ([], [ validate_utf8 => 1 ], [ validate_utf8 => 'yes' ]) {
     my $strict = Pair->listen(listen => {@$options});
-    my $bad = RawPeer->connect($strict->port)->upgrade;
-    run_until(sub { $strict->server->count('connect') && $bad->head }, "strict: (@$options)");
+    my ($bad) = $strict->raw_peer;
     $bad->send_frame(TEXT, "\xff");
     run_until(sub { $strict->server->count('close') }, 'bad UTF-8');
     is($strict->server->last_of('close')->[0], 1007, 'is 1007');

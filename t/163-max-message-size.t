@@ -7,7 +7,6 @@ use EV::Websockets;
 use Events;
 use Frame;
 use Pair;
-use RawPeer;
 use RawServer;
 use Run;
 use Test::More;
@@ -23,13 +22,6 @@ my $bystander = Events->new;
 my $other = $pair->context->connect(url => 'ws://127.0.0.1:' . $pair->port, $bystander->handlers);
 run_until(sub { $bystander->count('connect') && $server->count('connect') }, 'another connection');
 
-sub peer {
-    $server->follow_next;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
-    return $peer;
-}
-
 sub too_big {
     my ($name, $peer, $events) = @_;
     run_until(sub { $peer->close_read || $peer->eof }, "$name: answered");
@@ -43,7 +35,7 @@ sub too_big {
 
 # What is allowed.
 {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->send_frame(BINARY, 'x' x $LIMIT);
     $peer->put($peer->make(TEXT, 'x' x 400, fin => 0) . $peer->make(PING, 'y' x 125) . $peer->make(CONT, 'x' x 600));
     $peer->send_frame(TEXT, 'x' x 999) for 1 .. 5;
@@ -66,7 +58,7 @@ my %bytes = (
     '1001 fragments of one byte' => sub { join '', $_[0]->make(TEXT, 'x', fin => 0), map { $_[0]->make(CONT, 'x', fin => 0) } 1 .. 1000 },
 );
 for my $name (sort keys %bytes) {
-    my $peer = peer();
+    my ($peer) = $pair->raw_peer;
     $peer->put($bytes{$name}->($peer));
     too_big($name, $peer, $server);
     is($server->count('message'), 0, "$name: no message");
@@ -101,8 +93,7 @@ for my $name (sort keys %bytes) {
 # 0 is no limit.
 {
     my $open = Pair->listen(listen => { max_message_size => 0 });
-    my $peer = RawPeer->connect($open->port)->upgrade;
-    run_until(sub { $open->server->count('connect') && $peer->head }, 'no limit');
+    my ($peer) = $open->raw_peer;
     $peer->send_frame(BINARY, 'x' x 20_000_000);
     run_until(sub { $open->server->count('message') }, '20 MB arrive');
     is(length(($open->server->messages)[0]), 20_000_000, 'whole');
@@ -112,9 +103,8 @@ for my $name (sort keys %bytes) {
 # than what has arrived of it.
 for my $claim ([ 0x7fffffff, 0xffffffff ], [ 0x00000100, 0 ], [ 0, 0xffffffff ]) {
     my $open = Pair->open(listen => { max_message_size => 0, on_message => sub { $_[0]->send('yes') } });
-    my $server = $open->server->follow_next;
-    my $peer = RawPeer->connect($open->port)->upgrade;
-    run_until(sub { $server->count('connect') && $peer->head }, "a claim of [@$claim]");
+    my $server = $open->server;
+    my ($peer) = $open->raw_peer;
     my $before = rss_kib();
     $peer->put($peer->make(BINARY, 'x' x 100_000, claim64 => $claim));
     $open->c->send('still there?');

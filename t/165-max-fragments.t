@@ -4,11 +4,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Events;
 use Frame;
 use Limited;
-use RawPeer;
-use RawServer;
+use RawEnds;
 use Run;
 use Test::More;
 
@@ -19,25 +17,6 @@ croaks_everywhere('max_fragments', 'must be a whole number from 0 to 4294967295'
 my $TEXT = 'message exceeds max_fragments';
 my $context = EV::Websockets::Context->new;
 my $other   = bystander($context);
-
-# A raw client, and the events of its connection.
-sub client {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers(%options));
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($peer, $events);
-}
-
-sub server {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers(%options));
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($server->last_peer, $events, $server);
-}
 
 sub too_many {
     my ($name, $peer, $events) = @_;
@@ -56,11 +35,11 @@ sub fragments {
     return join '', @frame;
 }
 
-for my $made (\&client, \&server) {
-    my $role = $made == \&client ? 'a client' : 'a server';
+for my $made (\&raw_client, \&raw_server) {
+    my $role = $made == \&raw_client ? 'a client' : 'a server';
     for my $payload ('', 'x') {
         my $name = "$role, fragments of " . length $payload;
-        my ($peer, $events, $keep) = $made->(max_fragments => 3);
+        my ($events, $peer) = $made->($context, max_fragments => 3);
         $peer->put(fragments($peer, 3, $payload) . $peer->make(TEXT, 'one') . fragments($peer, 3, $payload));
         run_until(sub { $events->count('message') == 3 }, "$name: as many as are allowed");
         is_deeply([ $events->messages ], [ $payload x 3, 'one', $payload x 3 ], "$name: whole");
@@ -76,7 +55,7 @@ for my $made (\&client, \&server) {
 
 # The default.
 {
-    my ($peer, $events) = client();
+    my ($events, $peer) = raw_client($context);
     $peer->put(fragments($peer, 65536, ''));
     run_until(sub { $events->count('message') }, '65536 fragments are a message');
     $peer->put(fragments($peer, 65537, ''));
@@ -85,7 +64,7 @@ for my $made (\&client, \&server) {
 
 # Without end.
 {
-    my ($peer, $events) = client();
+    my ($events, $peer) = raw_client($context);
     my $more = $peer->make(CONT, '', fin => 0) x 5000;
     $peer->put($peer->make(BINARY, 'x', fin => 0));
     my $before = rss_kib();
@@ -100,13 +79,13 @@ for my $made (\&client, \&server) {
 
 # 0 turns it off, and what we send ourselves is not limited.
 {
-    my ($peer, $events) = client(max_fragments => 0);
+    my ($events, $peer) = raw_client($context, max_fragments => 0);
     $peer->put(fragments($peer, 70_000, 'x'));
     run_until(sub { $events->count('message') }, '0 is no limit');
     is(length(($events->messages)[0]), 70_000, 'whole');
 }
 {
-    my ($peer, $events) = client(max_fragments => 1);
+    my ($events, $peer) = raw_client($context, max_fragments => 1);
     $events->conn->send_fragment('x', 0, 0) for 1 .. 3;
     $events->conn->send_fragment('x', 0, 1);
     run_until(sub { $peer->frames_of(CONT) == 3 }, 'our own fragments are not counted');

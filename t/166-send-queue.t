@@ -5,12 +5,11 @@ use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
 use Deflate ();
-use Events;
 use Frame;
 use Limited;
 use Pair;
+use RawEnds;
 use RawPeer;
-use RawServer;
 use Run;
 use Test::More;
 
@@ -24,24 +23,11 @@ my $context = EV::Websockets::Context->new;
 my $other   = bystander($context);
 
 # The module's end of a connection whose peer reads nothing: ($conn, $peer, $events).
-sub client {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers(%options));
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
+sub unread {
+    my ($make, %options) = @_;
+    my ($events, $peer) = $make->($context, %options);
     $peer->stop_reading;
     return ($events->conn, $peer, $events);
-}
-
-sub server {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers(%options));
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    $server->last_peer->stop_reading;
-    return ($events->conn, $server->last_peer, $events, $server);
 }
 
 # Sends until the kernel takes nothing more, so that the queue stays as long as it is.
@@ -58,13 +44,13 @@ sub fill {
 
 my $LIMIT = 200_000;
 
-for my $made (\&client, \&server) {
-    my $role = $made == \&client ? 'a client' : 'a server';
+for my $made (\&raw_client, \&raw_server) {
+    my $role = $made == \&raw_client ? 'a client' : 'a server';
 
     # croak
     {
         my $name = "$role, croak";
-        my ($conn, $peer, $events, $keep) = $made->(max_send_queue => $LIMIT, send_queue_policy => 'croak');
+        my ($conn, $peer, $events) = unread($made, max_send_queue => $LIMIT, send_queue_policy => 'croak');
         my $sent = fill($conn);
         cmp_ok($sent, '>', 3, "$name: the kernel takes some");
         my $size = $conn->send_queue_size;
@@ -91,7 +77,7 @@ for my $made (\&client, \&server) {
     # drop
     {
         my $name = "$role, drop";
-        my ($conn, $peer, $events, $keep) = $made->(max_send_queue => $LIMIT, send_queue_policy => 'drop');
+        my ($conn, $peer, $events) = unread($made, max_send_queue => $LIMIT, send_queue_policy => 'drop');
         my $sent = fill($conn);
         my $size = $conn->send_queue_size;
         for my $method (qw(send send_text send_binary send_fragment)) {
@@ -130,7 +116,7 @@ for my $made (\&client, \&server) {
     # close, which is the default
     {
         my $name = "$role, close";
-        my ($conn, $peer, $events, $keep) = $made->(max_send_queue => $LIMIT);
+        my ($conn, $peer, $events) = unread($made, max_send_queue => $LIMIT);
         my $sent = fill($conn);
         my $returned = $conn->send('too much');
         ok(defined $returned && !$returned, "$name: send returns false");
@@ -152,7 +138,7 @@ for my $made (\&client, \&server) {
 
 # Empty messages are no octets of send_queue_size, and take memory all the same.
 {
-    my ($conn, $peer) = client(max_send_queue => 1000, send_queue_policy => 'drop');
+    my ($conn, $peer) = unread(\&raw_client, max_send_queue => 1000, send_queue_policy => 'drop');
     my $queued = grep { $conn->send('') } 1 .. 10_000;
     is($conn->send_queue_size, 0, 'messages without payload');
     is($queued, 500, 'are limited by their headers, too');
@@ -160,14 +146,14 @@ for my $made (\&client, \&server) {
 
 # A message is queued whole, however long it is; and 0 is no limit.
 {
-    my ($conn, $peer) = client(max_send_queue => 10, send_queue_policy => 'drop');
+    my ($conn, $peer) = unread(\&raw_client, max_send_queue => 10, send_queue_policy => 'drop');
     ok($conn->send('x' x 1_000_000), 'a message longer than the limit is queued');
     ok(!$conn->send('x'), 'and the next one is not');
     $peer->start_reading;
     run_until(sub { $peer->frames_of(TEXT) }, 'it arrives');
 }
 for my $off ([], [ max_send_queue => 0 ]) {
-    my ($conn, $peer) = client(@$off, send_queue_policy => 'croak');
+    my ($conn, $peer) = unread(\&raw_client, @$off, send_queue_policy => 'croak');
     $conn->send('x' x 100_000) for 1 .. 100;
     is($conn->send_queue_size, 10_000_000, 'no limit');
     ok($conn->is_writable, 'there is always room');

@@ -8,6 +8,7 @@ use Events;
 use Frame;
 use Limited;
 use Pair;
+use RawEnds;
 use RawPeer;
 use Run;
 use Test::More;
@@ -25,13 +26,7 @@ my @sizes;
 sub client {
     my (%options) = @_;
     @sizes = ();
-    my $events = Events->new;
-    my $port   = $context->listen(
-        host => '127.0.0.1',
-        $events->handlers(on_drain => sub { push @sizes, $_[0]->send_queue_size }, %options),
-    );
-    my $peer = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
+    my ($events, $peer) = raw_client($context, on_drain => sub { push @sizes, $_[0]->send_queue_size }, %options);
     return ($events->conn, $peer, $events);
 }
 

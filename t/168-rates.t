@@ -4,12 +4,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Adopt ();
 use Events;
 use Frame;
 use Limited;
+use RawEnds;
 use RawPeer;
-use RawServer;
 use Run;
 use Test::More;
 
@@ -24,33 +23,12 @@ croaks_everywhere('on_limit', 'must be a code reference', 'once', 1);
 my $context = EV::Websockets::Context->new;
 my $other   = bystander($context);
 my @told;
-my @telling = (on_limit => sub { push @told, $_[1] });
 
-sub client {
-    my (%options) = @_;
-    my $events = Events->new;
+# The limits that were reached are in @told.
+sub telling {
+    my ($make, %options) = @_;
     @told = ();
-    my $port = $context->listen(host => '127.0.0.1', @telling, $events->handlers(%options));
-    my $peer = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($peer, $events);
-}
-
-sub server {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    @told = ();
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', @telling, $events->handlers(%options));
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($server->last_peer, $events, $server);
-}
-
-sub adopted {
-    my (%options) = @_;
-    @told = ();
-    my ($near, $peer, $events) = Adopt::connected($context, @telling, %options);
-    return ($peer, $events, $near);
+    return $make->($context, on_limit => sub { push @told, $_[1] }, %options);
 }
 
 sub messages {
@@ -58,13 +36,13 @@ sub messages {
     return $peer->put(join '', map { $peer->make(TEXT, "message $_") } @numbers);
 }
 
-for my $made (\&client, \&server, \&adopted) {
-    my $role = $made == \&client ? 'a client' : $made == \&server ? 'a server' : 'adopted';
+for my $made (\&raw_client, \&raw_server, \&raw_adopted) {
+    my $role = $made == \&raw_client ? 'a client' : $made == \&raw_server ? 'a server' : 'adopted';
 
     # Messages.
     {
         my $name = "$role, messages";
-        my ($peer, $events, $keep) = $made->(max_message_rate => [ 0.001, 5 ]);
+        my ($events, $peer) = telling($made, max_message_rate => [ 0.001, 5 ]);
         messages($peer, 1 .. 20);
         $peer->send_frame(PING, 'behind them');
         run_until(sub { $events->count('message') == 5 }, "$name: the burst is delivered");
@@ -89,7 +67,7 @@ for my $made (\&client, \&server, \&adopted) {
     }
     {
         my $name = "$role, messages that wait";
-        my ($peer, $events, $keep) = $made->(max_message_rate => [ 100, 5 ]);
+        my ($events, $peer) = telling($made, max_message_rate => [ 100, 5 ]);
         messages($peer, 1 .. 25);
         run_unticked(sub { $events->count('message') == 25 }, "$name: come in the end");
         is_deeply([ $events->messages ], [ map { "message $_" } 1 .. 25 ], "$name: all, in order");
@@ -100,7 +78,7 @@ for my $made (\&client, \&server, \&adopted) {
     # Bytes.
     {
         my $name = "$role, bytes";
-        my ($peer, $events, $keep) = $made->(max_byte_rate => [ 0.001, 10_000 ]);
+        my ($events, $peer) = telling($made, max_byte_rate => [ 0.001, 10_000 ]);
         my $frame = $peer->make(BINARY, 'x' x 94);    # 100 bytes from a client
         $peer->put_from(sub { $frame x 100 });
         run_until(sub { @told }, "$name: the peer sends more than it may");
@@ -115,7 +93,7 @@ for my $made (\&client, \&server, \&adopted) {
     }
     {
         my $name = "$role, bytes that wait";
-        my ($peer, $events, $keep) = $made->(max_byte_rate => [ 2_000_000, 10_000 ]);
+        my ($events, $peer) = telling($made, max_byte_rate => [ 2_000_000, 10_000 ]);
         my $long = join ',', 1 .. 40_000;
         messages($peer, 1 .. 100);
         $peer->send_frame(TEXT, $long);
@@ -130,14 +108,14 @@ for my $made (\&client, \&server, \&adopted) {
 
 # A number alone is a rate with a burst of one second, and of one message at least.
 {
-    my ($peer, $events) = client(max_message_rate => 0.001);
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => 0.001);
     messages($peer, 1 .. 10);
     run_until(sub { @told }, 'a number alone');
     settle();
     is($events->count('message'), 1, 'lets one message through');
 }
 for my $off (0, undef) {
-    my ($peer, $events) = client(max_message_rate => $off, max_byte_rate => $off);
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => $off, max_byte_rate => $off);
     messages($peer, 1 .. 1000);
     run_until(sub { $events->count('message') == 1000 }, 'no limit');
     is(scalar @told, 0, 'is not told');
@@ -145,7 +123,7 @@ for my $off (0, undef) {
 
 # Control frames are no messages.
 {
-    my ($peer, $events) = client(max_message_rate => [ 0.001, 1 ]);
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 1 ]);
     $peer->put($peer->make(PING, 'p') x 100 . $peer->make(PONG, 'q') x 100);
     run_until(sub { $peer->frames_of(PONG) == 100 && $events->count('pong') == 100 }, 'Pings and Pongs are not counted');
     is(scalar @told, 0, 'they are no messages');
@@ -155,7 +133,7 @@ for my $off (0, undef) {
 
 # Whoever pauses and goes on gets no more than the rate.
 {
-    my ($peer, $events) = client(max_message_rate => [ 0.001, 2 ], on_message => sub { $_[0]->pause_recv });
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 2 ], on_message => sub { $_[0]->pause_recv });
     messages($peer, 1 .. 5);
     run_until(sub { $events->count('message') == 1 }, 'one message, and a pause');
     $events->conn->resume_recv;

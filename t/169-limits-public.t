@@ -8,8 +8,8 @@ use Adopt ();
 use Events;
 use Frame;
 use Limited;
+use RawEnds;
 use RawPeer;
-use RawServer;
 use Run;
 use Test::More;
 
@@ -22,32 +22,6 @@ croaks_everywhere('limits', 'must be a string', [], {});
 my $context = EV::Websockets::Context->new;
 my $other   = bystander($context);
 
-sub client {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', limits => 'public', $events->handlers(%options));
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($peer, $events);
-}
-
-sub server {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(
-        url => 'ws://127.0.0.1:' . $server->port . '/', limits => 'public', $events->handlers(%options),
-    );
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($server->last_peer, $events, $server);
-}
-
-sub adopted {
-    my (%options) = @_;
-    my ($near, $peer, $events) = Adopt::connected($context, limits => 'public', %options);
-    return ($peer, $events, $near);
-}
-
 sub ended {
     my ($name, $code, $peer, $events) = @_;
     run_until(sub { $events->count('close') }, "$name: the end");
@@ -56,29 +30,30 @@ sub ended {
     return;
 }
 
-for my $made (\&client, \&server, \&adopted) {
-    my $role = $made == \&client ? 'listen' : $made == \&server ? 'connect' : 'adopt';
+for my $made (\&raw_client, \&raw_server, \&raw_adopted) {
+    my $role = $made == \&raw_client ? 'listen' : $made == \&raw_server ? 'connect' : 'adopt';
+    my $public = sub { $made->($context, limits => 'public', @_) };
 
-    my ($peer, $events, $keep) = $made->();
+    my ($events, $peer) = $public->();
     $peer->send_frame(BINARY, 'x' x 1048576);
     run_until(sub { $events->count('message') }, "$role: a message of 1 MiB");
     $peer->send_frame(BINARY, 'x' x 1048577);
     ended("$role: a longer one", 1009, $peer, $events);
 
-    ($peer, $events, $keep) = $made->();
+    ($events, $peer) = $public->();
     $peer->put(join '', map { $peer->make($_ == 1 ? TEXT : CONT, '', fin => $_ == 4096) } 1 .. 4096);
     run_until(sub { $events->count('message') }, "$role: a message in 4096 frames");
     $peer->put(join '', map { $peer->make($_ == 1 ? TEXT : CONT, '', fin => 0) } 1 .. 4097);
     ended("$role: in more", 1009, $peer, $events);
 
-    ($peer, $events, $keep) = $made->();
+    ($events, $peer) = $public->();
     $peer->stop_reading;
     my $c = $events->conn;
     1 while $c->is_connected && $c->send('x' x 65536);
     ended("$role: more than 1 MiB in the queue", 1013, $peer, $events);
 
     my @told;
-    ($peer, $events, $keep) = $made->(on_limit => sub { push @told, $_[1] });
+    ($events, $peer) = $public->(on_limit => sub { push @told, $_[1] });
     $peer->put($peer->make(TEXT, 'm') x 1010);
     if ($role eq 'connect') {
         run_until(sub { $events->count('message') == 1010 }, 'connect: messages at any rate');
@@ -93,7 +68,7 @@ for my $made (\&client, \&server, \&adopted) {
     }
 
     # What is given counts.
-    ($peer, $events, $keep) = $made->(
+    ($events, $peer) = $public->(
         max_message_size => 0, max_fragments => 5000, max_send_queue => 0, max_message_rate => 0, max_byte_rate => 0,
     );
     $peer->send_frame(BINARY, 'x' x 8_000_000);
@@ -102,7 +77,7 @@ for my $made (\&client, \&server, \&adopted) {
     run_until(sub { $events->count('message') == 2002 }, "$role: limits that are given");
     $events->conn->send('x' x 1_000_000) for 1 .. 3;
     ok($events->conn->is_connected, "$role: replace those of the public ones");
-    ($peer, $events, $keep) = $made->(max_message_size => undef);
+    ($events, $peer) = $public->(max_message_size => undef);
     $peer->send_frame(BINARY, 'x' x 1048577);
     ended("$role: undef is not given", 1009, $peer, $events);
 }

@@ -63,9 +63,8 @@ for my $kind (sort keys %kinds) {
 # The TCP connection is reset: the peer's system is told, not asked.
 {
     my $pair = Pair->listen;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
-    $pair->server->conn->abort;
+    my ($peer, $conn) = $pair->raw_peer;
+    $conn->abort;
     run_until(sub { $peer->eof }, 'sees the end');
     ok($peer->{reset}, 'which is a reset');
     ok(!$peer->close_read, 'without a Close frame');

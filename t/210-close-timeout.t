@@ -4,11 +4,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Adopt ();
-use Events;
 use Frame;
-use RawPeer;
-use RawServer;
+use Limited;
+use RawEnds;
 use Run;
 use Test::More;
 
@@ -16,38 +14,11 @@ use Test::More;
 
 my $context = EV::Websockets::Context->new;
 
-sub listening {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers, %options);
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($events, $peer);
-}
-
-sub connected {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers, %options);
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($events, $server->last_peer, $server);
-}
-
-for my $bad (-1, 'soon', 'nan', 'inf', [], '-inf') {
-    my $shown = ref $bad ? "" : qr{'\Q$bad\E'};
-    croaks_like { $context->connect(url => 'ws://127.0.0.1:1/', close_timeout => $bad) }
-        qr/\Aconnect: close_timeout must be a non-negative number \(got $shown/, "connect: $bad";
-    croaks_like { $context->listen(close_timeout => $bad) }
-        qr/\Alisten: close_timeout must be a non-negative number \(got $shown/, "listen: $bad";
-    my ($fh) = Adopt::unix_pair();
-    croaks_like { $context->adopt(fh => $fh, close_timeout => $bad) }
-        qr/\Aadopt: close_timeout must be a non-negative number \(got $shown/, "adopt: $bad";
-}
+croaks_everywhere('close_timeout', 'must be a non-negative number', -1, 'soon', 'nan', 'inf', [], '-inf');
 
 # A peer that reads our Close and never answers.
-for my $made (\&listening, \&connected) {
-    my ($events, $peer) = $made->(close_timeout => 0.1);
+for my $made (\&raw_client, \&raw_server) {
+    my ($events, $peer) = $made->($context, close_timeout => 0.1);
     $events->conn->close(1000, 'over');
     run_unticked(sub { $events->count('close') }, 'a peer that does not close is not waited for');
     is_deeply($events->last_of('close'), [ 1006, undef ], 'which is no clean close');
@@ -57,7 +28,7 @@ for my $made (\&listening, \&connected) {
 
 # One that goes on sending a message without end.
 {
-    my ($events, $peer) = listening(close_timeout => 0.03);
+    my ($events, $peer) = raw_client($context, close_timeout => 0.03);
     $peer->send_frame(BINARY, "x", fin => 0);
     $peer->put_from(sub { $peer->make(CONT, "y" x 100, fin => 0) });
     $events->conn->close;
@@ -68,7 +39,7 @@ for my $made (\&listening, \&connected) {
 
 # Both have closed, and the server does not end the stream as it should.
 {
-    my ($events, $peer) = connected(close_timeout => 0.1);
+    my ($events, $peer) = raw_server($context, close_timeout => 0.1);
     $events->conn->close;
     run_until(sub { $peer->close_read }, 'the Close');
     $peer->send_close(1000);
@@ -79,8 +50,8 @@ for my $made (\&listening, \&connected) {
 }
 
 # Without a limit the peer may take its time.
-for my $made (\&listening, \&connected) {
-    my ($events, $peer) = $made->(close_timeout => 0);
+for my $made (\&raw_client, \&raw_server) {
+    my ($events, $peer) = $made->($context, close_timeout => 0);
     $events->conn->close;
     run_until(sub { $peer->close_read }, 'the Close');
     settle();

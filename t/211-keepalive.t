@@ -4,12 +4,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Adopt ();
 use Errno qw(EAGAIN);
-use Events;
 use Frame;
-use RawPeer;
-use RawServer;
+use Limited;
+use RawEnds;
 use Run;
 use Test::More;
 
@@ -18,48 +16,11 @@ use Test::More;
 
 my $context = EV::Websockets::Context->new;
 
-sub listening {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers, %options);
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($events, $peer);
-}
-
-sub connected {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers, %options);
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($events, $server->last_peer, $server);
-}
-
-sub adopted {
-    my (%options) = @_;
-    my ($near, $far) = Adopt::unix_pair();
-    my $events = Events->new;
-    my $peer   = Adopt::peer_on($far);
-    $context->adopt(fh => $near, $events->handlers, %options);
-    $peer->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'an adopted one');
-    return ($events, $peer);
-}
-
-for my $option (qw(ping_interval pong_timeout)) {
-    for my $bad (-1, 'soon', 'nan', 'inf') {
-        my $text = qr/$option must be a non-negative number \(got '\Q$bad\E'\)/;
-        croaks_like { $context->connect(url => 'ws://127.0.0.1:1/', $option => $bad) } qr/\Aconnect: $text/, "connect: $bad";
-        croaks_like { $context->listen($option => $bad) } qr/\Alisten: $text/, "listen: $bad";
-        my ($fh) = Adopt::unix_pair();
-        croaks_like { $context->adopt(fh => $fh, $option => $bad) } qr/\Aadopt: $text/, "adopt: $bad";
-    }
-}
+croaks_everywhere($_, 'must be a non-negative number', -1, 'soon', 'nan', 'inf') for qw(ping_interval pong_timeout);
 
 # One that does not answer, whichever way it came.
-for my $made (\&listening, \&connected, \&adopted) {
-    my ($events, $peer) = $made->(ping_interval => 0.1, pong_timeout => 0.1);
+for my $made (\&raw_client, \&raw_server, \&raw_adopted) {
+    my ($events, $peer) = $made->($context, ping_interval => 0.1, pong_timeout => 0.1);
     my $conn = $events->conn;
     run_unticked(sub { $events->count('close') }, 'it is given up');
     is($events->order, 'connect error close', 'after an error');
@@ -72,8 +33,8 @@ for my $made (\&listening, \&connected, \&adopted) {
 }
 
 # One that does.
-for my $made (\&listening, \&connected) {
-    my ($events, $peer) = $made->(ping_interval => 0.05, pong_timeout => 5);
+for my $made (\&raw_client, \&raw_server) {
+    my ($events, $peer) = $made->($context, ping_interval => 0.05, pong_timeout => 5);
     my $conn = $events->conn;
     is($conn->latency, undef, 'before the first answer there is no latency');
     for my $count (1 .. 3) {
@@ -102,7 +63,7 @@ for my $made (\&listening, \&connected) {
 
 # A Pong that nobody asked for goes to the program, and says nothing about latency.
 {
-    my ($events, $peer) = listening(ping_interval => 0.05, pong_timeout => 0);
+    my ($events, $peer) = raw_client($context, ping_interval => 0.05, pong_timeout => 0);
     $peer->send_frame(PONG, 'x' x 16);
     run_until(sub { $events->count('pong') }, 'an unasked Pong');
     run_unticked(sub { $peer->frames_of(PING) }, 'a Ping');
@@ -118,7 +79,7 @@ for my $made (\&listening, \&connected) {
 
 # Every octet counts: that of a message that comes slowly is as good as a Pong.
 {
-    my ($events, $peer) = listening(ping_interval => 0.05, pong_timeout => 0.3);
+    my ($events, $peer) = raw_client($context, ping_interval => 0.05, pong_timeout => 0.3);
     my $text  = $peer->make(TEXT, 'slowly, but it comes');
     my $timer = EV::timer(0, 0.1, sub { $peer->put(substr $text, 0, 1, '') });
     run_until(sub { $events->messages || $events->count('close') }, 'a message that takes longer than pong_timeout');
@@ -129,7 +90,7 @@ for my $made (\&listening, \&connected) {
 # A peer that takes nothing has no Ping to answer. It is given up all the same; it was not
 # before, and its queue stayed for ever.
 {
-    my ($events, $peer) = listening(ping_interval => 0.1, pong_timeout => 0.1);
+    my ($events, $peer) = raw_client($context, ping_interval => 0.1, pong_timeout => 0.1);
     $peer->{reader}->stop;
     $events->conn->send_binary('x' x 16_000_000);
     run_unticked(sub { $events->count('close') }, 'one that does not read');
@@ -139,7 +100,7 @@ for my $made (\&listening, \&connected) {
 # And one that reads slowly is not, though it says nothing and has no Ping before it has read
 # the rest.
 {
-    my ($events, $peer) = listening(ping_interval => 0.1, pong_timeout => 0.3);
+    my ($events, $peer) = raw_client($context, ping_interval => 0.1, pong_timeout => 0.3);
     $peer->{reader}->stop;
     $events->conn->send_binary('x' x 16_000_000);
     my ($read, $rounds) = (0, 0);
@@ -155,7 +116,7 @@ for my $made (\&listening, \&connected) {
 
 # What is not read cannot be judged.
 {
-    my ($events, $peer) = listening(ping_interval => 0.05, pong_timeout => 0.05);
+    my ($events, $peer) = raw_client($context, ping_interval => 0.05, pong_timeout => 0.05);
     my $conn = $events->conn;
     $conn->pause_recv;
     settle();
@@ -167,7 +128,7 @@ for my $made (\&listening, \&connected) {
 
 # 0 turns it off.
 {
-    my ($events, $peer) = listening(ping_interval => 0, pong_timeout => 0.05);
+    my ($events, $peer) = raw_client($context, ping_interval => 0, pong_timeout => 0.05);
     settle();
     is($events->order, 'connect', 'without ping_interval nobody is judged');
     is(scalar $peer->frames_of(PING), 0, 'or asked');
@@ -175,7 +136,7 @@ for my $made (\&listening, \&connected) {
 
 # Pings keep no loop alive that nothing else does.
 {
-    my ($events, $peer) = adopted(ping_interval => 1000);
+    my ($events, $peer) = raw_adopted($context, ping_interval => 1000);
     my $conn = $events->conn;
     $conn->close;
     $peer->send_close(1000);

@@ -4,11 +4,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Adopt ();
-use Events;
 use Frame;
-use RawPeer;
-use RawServer;
+use Limited;
+use RawEnds;
 use Run;
 use Test::More;
 
@@ -17,49 +15,12 @@ use Test::More;
 
 my $context = EV::Websockets::Context->new;
 
-sub listening {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers, %options);
-    my $peer   = RawPeer->connect($port)->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'a raw client');
-    return ($events, $peer);
-}
-
-sub connected {
-    my (%options) = @_;
-    my $events = Events->new;
-    my $server = RawServer->new;
-    $context->connect(url => 'ws://127.0.0.1:' . $server->port . '/', $events->handlers, %options);
-    run_until(sub { $events->count('connect') }, 'a raw server');
-    return ($events, $server->last_peer, $server);
-}
-
-sub adopted {
-    my (%options) = @_;
-    my ($near, $far) = Adopt::unix_pair();
-    my $events = Events->new;
-    my $peer   = Adopt::peer_on($far);
-    $context->adopt(fh => $near, $events->handlers, %options);
-    $peer->upgrade;
-    run_until(sub { $events->count('connect') && $peer->head }, 'an adopted one');
-    return ($events, $peer);
-}
-
-for my $option (qw(idle_timeout max_lifetime)) {
-    for my $bad (-1, 'soon', 'nan', 'inf') {
-        my $text = qr/$option must be a non-negative number \(got '\Q$bad\E'\)/;
-        croaks_like { $context->connect(url => 'ws://127.0.0.1:1/', $option => $bad) } qr/\Aconnect: $text/, "connect: $bad";
-        croaks_like { $context->listen($option => $bad) } qr/\Alisten: $text/, "listen: $bad";
-        my ($fh) = Adopt::unix_pair();
-        croaks_like { $context->adopt(fh => $fh, $option => $bad) } qr/\Aadopt: $text/, "adopt: $bad";
-    }
-}
+croaks_everywhere($_, 'must be a non-negative number', -1, 'soon', 'nan', 'inf') for qw(idle_timeout max_lifetime);
 
 for my $case ([ idle_timeout => 'idle' ], [ max_lifetime => 'lifetime' ]) {
     my ($option, $reason) = @$case;
-    for my $made (\&listening, \&connected, \&adopted) {
-        my ($events, $peer) = $made->($option => 0.1);
+    for my $made (\&raw_client, \&raw_server, \&raw_adopted) {
+        my ($events, $peer) = $made->($context, $option => 0.1);
         run_unticked(sub { $peer->close_read }, "$option is over");
         is_deeply([ $peer->close_read ], [ 1001, $reason ], 'the Close says why');
         is($events->conn->state, 'closing', 'the peer is waited for');
@@ -72,7 +33,7 @@ for my $case ([ idle_timeout => 'idle' ], [ max_lifetime => 'lifetime' ]) {
 
 # Messages begin the time anew, in either direction.
 for my $way ('received', 'sent') {
-    my ($events, $peer) = listening(idle_timeout => 0.5);
+    my ($events, $peer) = raw_client($context, idle_timeout => 0.5);
     my $rounds = 0;
     my $timer  = EV::timer(0.1, 0.1, sub {
         $rounds++;
@@ -86,14 +47,14 @@ for my $way ('received', 'sent') {
 
 # Pings are no messages.
 {
-    my ($events, $peer) = listening(idle_timeout => 0.3);
+    my ($events, $peer) = raw_client($context, idle_timeout => 0.3);
     my $timer = EV::timer(0.05, 0.05, sub { $peer->send_frame(PING, 'x') });
     run_until(sub { $peer->close_read }, 'who only pings is idle');
 }
 
 # While a message was unfinished, any byte counted: one fragment and a Pong now and then, and the peer was never idle.
 {
-    my ($events, $peer) = listening(idle_timeout => 0.3, ping_interval => 0);
+    my ($events, $peer) = raw_client($context, idle_timeout => 0.3, ping_interval => 0);
     $peer->send_frame(TEXT, 'a', fin => 0);
     my $timer = EV::timer(0.05, 0.05, sub { $peer->send_frame(PONG, 'x') });
     run_until(sub { $peer->close_read }, 'who lets a fragment lie, and only sends Pongs, is idle');
@@ -101,7 +62,7 @@ for my $way ('received', 'sent') {
 
 # Fragments that follow each other are no silence.
 {
-    my ($events, $peer) = listening(idle_timeout => 0.4, ping_interval => 0);
+    my ($events, $peer) = raw_client($context, idle_timeout => 0.4, ping_interval => 0);
     my $rounds = 0;
     my $timer = EV::timer(0, 0.1, sub { $peer->send_frame($rounds++ ? CONT : TEXT, 'a', fin => $rounds == 10) });
     run_until(sub { $events->messages || $peer->close_read }, 'a message in fragments that takes longer than idle_timeout');
@@ -110,7 +71,7 @@ for my $way ('received', 'sent') {
 
 # A message that takes long is not nothing.
 {
-    my ($events, $peer) = listening(idle_timeout => 0.4, ping_interval => 0);
+    my ($events, $peer) = raw_client($context, idle_timeout => 0.4, ping_interval => 0);
     my $text  = $peer->make(TEXT, 'slowly');
     my $timer = EV::timer(0.1, 0.1, sub { $peer->put(substr $text, 0, 1, '') });
     run_until(sub { $events->messages || $peer->close_read }, 'a message that takes longer than idle_timeout');

@@ -27,9 +27,7 @@ my @SENT     = map { "${_}_sent" } qw(messages frames payload wire);
 subtest 'one connection, frame by frame' => sub {
     my $at_close;
     my $pair = Pair->listen(listen => { on_close => sub { $at_close = $_[0]->stats } });
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
-    my $conn = $pair->server->conn;
+    my ($peer, $conn) = $pair->raw_peer;
     is some($conn->stats, @RECEIVED, @SENT, 'send_queue', 'send_queue_peak'),
         join(' ', map { "$_=0" } @RECEIVED, @SENT, 'send_queue', 'send_queue_peak'), 'all begins at zero';
     is $conn->stats->{latency}, undef, '... no Ping was answered yet';
@@ -132,9 +130,7 @@ subtest 'on the way, and compressed' => sub {
 
 subtest 'what is dropped' => sub {
     my $pair = Pair->listen(listen => { max_send_queue => 1000, send_queue_policy => 'drop' });
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') }, 'a raw peer');
-    my $conn = $pair->server->conn;
+    my ($peer, $conn) = $pair->raw_peer;
     $conn->send('x' x 900) for 1 .. 5;
     is some($conn->stats, qw(messages_sent payload_sent send_queue messages_dropped)),
         'messages_sent=2 payload_sent=1800 send_queue=1800 messages_dropped=3', 'a dropped message was not sent';

@@ -22,10 +22,7 @@ my $pair = Pair->listen;
 sub peer {
     my ($o) = @_;
     $pair = Pair->listen(listen => $o) if $o;
-    $pair->server->follow_next;
-    my $peer = RawPeer->connect($pair->port)->upgrade;
-    run_until(sub { $pair->server->count('connect') && $peer->head }, 'a raw peer');
-    return ($peer, $pair->server->conn);
+    return $pair->raw_peer;
 }
 sub upgraded { my ($bytes) = @_; utf8::upgrade($bytes); return $bytes }
 sub payloads {

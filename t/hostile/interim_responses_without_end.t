@@ -10,21 +10,16 @@ use Run;
 use Test::More;
 
 my $victim = victim(connect => { connect_timeout => 60 });
-my $waiting;
-my $server = RawServer->new(answer => sub { $waiting = $_[0] });
+my $server = RawServer->new(answer => sub { });
 attack($victim, '200,000 interim responses', times => 12, warm => 4, cpu => 3, limit => 160, sub {
     my ($times) = @_;
     for my $n (1 .. $times) {
         my $before = $victim->seen->{error} || 0;
-        $victim->connect('ws://127.0.0.1:' . $server->port . '/');
-        wait_until(sub { $waiting });
-        my $peer = $waiting;
-        undef $waiting;
+        my $peer = $victim->asks($server);
         my $all = $victim->flood($peer, $n % 2 ? "HTTP/1.1 100 Continue\r\n\r\n" : "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 200_000);
         $victim->meanwhile if $n == $times;
         $peer->hang_up(reset => 1);
         wait_until(sub { ($victim->seen->{error} || 0) > $before }) or fail('an error');
-        $server->{peers} = [];
     }
 });
 

@@ -16,12 +16,6 @@ my @early = map { $_ . "\r\n" . frame(opcode => TEXT, payload => 'early') x 20 }
     $canned . "Sec-WebSocket-Accept: \r\n";
 my ($count, @kept) = (0);
 my $server = RawServer->new(answer => sub { $_[0]->put($early[ $count++ % @early ]) });
-attack($victim, 'a 101 for nobody', times => 400, cpu => 2, limit => 64, sub {
-    my ($times) = @_;
-    ok($victim->fails_to_connect('ws://127.0.0.1:' . $server->port . '/', $times), 'each is an error');
-    $victim->meanwhile;
-    $server->{peers} = [];
-});
-is($victim->seen->{message}, $victim->{trips}, 'no message came of anybody but the neighbour');
+$victim->refuses_answers('a 101 for nobody', $server);
 
 finish();

@@ -142,6 +142,28 @@ sub fails_to_connect {
     return $self->seen->{error} == $errors;
 }
 
+# No answer of this server makes it a connection, and none of the frames behind it a message.
+sub refuses_answers {
+    my ($self, $name, $server) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    attack($self, $name, times => 400, cpu => 2, limit => 64, sub {
+        my ($times) = @_;
+        ok($self->fails_to_connect('ws://127.0.0.1:' . $server->port . '/', $times), 'each is an error');
+        $self->meanwhile;
+        $server->{peers} = [];
+    });
+    return is($self->seen->{message}, $self->{trips}, 'no message came of anybody but the neighbour');
+}
+
+# It asks this server, which does not answer by itself: the peer that it waits for.
+sub asks {
+    my ($self, $server) = @_;
+    $server->{peers} = [];
+    $self->connect('ws://127.0.0.1:' . $server->port . '/');
+    wait_until(sub { my $peer = $server->last_peer; $peer && defined $peer->head }) or die "no request\n";
+    return $server->last_peer;
+}
+
 # A raw peer of it; one that is upgraded.
 sub peer { return RawPeer->connect($_[0]{port}) }
 
@@ -250,6 +272,19 @@ sub cpu {
     $line =~ s/\A.*\) //s;
     my @field = split ' ', $line;
     return ($field[11] + $field[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+# A test of its own, after an attack.
+sub is_at_rest {
+    my ($self) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    SKIP: {
+        my $before = $self->cpu;
+        skip 'no /proc', 1 if !defined $before;
+        settle() for 1 .. 4;
+        cmp_ok($self->cpu - $before, '<=', 0.1, 'then nothing spins');
+    }
+    return;
 }
 
 sub _look {

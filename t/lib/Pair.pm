@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use EV::Websockets;
 use Events;
+use RawPeer;
 use Run;
 use Test::More;
 
@@ -42,6 +43,16 @@ sub server  { return $_[0]{server} }
 sub client  { return $_[0]{client} }
 sub s       { return $_[0]{s} }
 sub c       { return $_[0]{c} }
+
+# A raw client of the listener, which records this connection alone from now on: ($peer, $conn).
+sub raw_peer {
+    my ($self) = @_;
+    my $server = $self->server->follow_next;
+    my $peer   = RawPeer->connect($self->port)->upgrade;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    run_until(sub { $server->count('connect') && $peer->head }, 'a raw peer');
+    return ($peer, $server->conn);
+}
 
 # Closes from the client and waits for both on_close.
 sub shut {

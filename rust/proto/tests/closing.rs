@@ -131,7 +131,7 @@ fn messages_after_our_close_are_dropped_until_the_peers_close() {
         Event::Ping(b"?".to_vec()),
         Event::Close(Some(1000), Vec::new()),
     ];
-    for cut in 0..wire.len() {
+    for cut in every_place(wire.len()) {
         let mut server = Connection::new(&config(Role::Server));
         close(&mut server, None, b"");
         let mut events = feed(&mut server, &wire[..cut]);
@@ -168,7 +168,7 @@ fn our_close_may_come_at_any_byte_of_a_message() {
     ]
     .concat();
     let whole_message = wire.len() - 8;
-    for cut in 0..wire.len() - 1 {
+    for cut in every_place(wire.len() - 1) {
         let mut server = Connection::new(&config(Role::Server));
         let mut events = feed(&mut server, &wire[..cut]);
         close(&mut server, Some(1000), b"");
