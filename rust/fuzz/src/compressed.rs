@@ -1,6 +1,7 @@
 //! Compressed messages: bytes that are no deflate data, and what another compressor makes.
 
-use crate::ends::{one_sequence, Event};
+use crate::ends::one_sequence;
+use crate::feeding::Event;
 use crate::frames::role;
 use crate::plan::Plan;
 use evws_proto::deflate::{Agreement, Codecs, Direction};

@@ -5,6 +5,8 @@
 mod addresses;
 mod compressed;
 mod ends;
+#[path = "../../proto/tests/common/feeding.rs"]
+mod feeding;
 mod frames;
 mod handshakes;
 mod heads;
@@ -12,6 +14,8 @@ mod model;
 mod pair;
 mod plan;
 mod proxies;
+#[path = "../../proto/tests/common/theirs.rs"]
+mod their_events;
 mod theirs;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
 //! A receiver that is short and strict: RFC 6455 read once more, for a stream that is there as a whole. It knows neither
 //! extensions nor limits.
 
-use crate::ends::Event;
+use crate::feeding::Event;
 use evws_proto::Role;
 
 const PROTOCOL: Event = Event::Failed(1002, "");

@@ -1,7 +1,8 @@
 //! Two ends, and a wire between them that is cut or changed.
 
 use crate::compressed::agreement;
-use crate::ends::{feed, feed_whole, one_sequence, Event};
+use crate::ends::one_sequence;
+use crate::feeding::{feed, Event};
 use crate::frames::role;
 use crate::plan::Plan;
 use evws_proto::connection::FrameKind;
@@ -41,7 +42,7 @@ pub fn faults(data: &[u8]) {
         return farewell(make(receiver), &wire, from);
     };
     let place = wire.len() * usize::from(place) / 256;
-    let heard = feed_whole(make(receiver), &wire[..place]);
+    let heard = feed(&mut make(receiver), &wire[..place]);
     assert!(said.starts_with(&heard), "before the fault");
     match kind % 5 {
         0 => wire.truncate(place),
@@ -121,8 +122,7 @@ fn say(from: &mut Connection, plan: &mut Plan<'_>) -> (Vec<u8>, Vec<Event>) {
 
 /// The receiver closes, and the one that sent, if it goes on, hears why.
 fn farewell(mut receiver: Connection, wire: &[u8], mut sender: Connection) {
-    let mut events = Vec::new();
-    feed(&mut receiver, wire, &mut events);
+    let events = feed(&mut receiver, wire);
     let code = match events.last() {
         Some(Event::Failed(code, _)) => *code,
         _ => 1000,
@@ -131,8 +131,7 @@ fn farewell(mut receiver: Connection, wire: &[u8], mut sender: Connection) {
     receiver
         .close(Some(code), b"farewell", || KEY, &mut answer)
         .unwrap();
-    let mut heard = Vec::new();
-    feed(&mut sender, &answer, &mut heard);
+    let heard = feed(&mut sender, &answer);
     assert_eq!(heard, [Event::Close(Some(code), b"farewell".to_vec())]);
     assert!(sender
         .send(FrameKind::Text, b"x", KEY, &mut answer)

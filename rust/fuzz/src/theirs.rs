@@ -1,10 +1,10 @@
 //! tungstenite as a second opinion.
 
-use crate::ends::Event;
+use crate::feeding::Event;
+use crate::their_events::read_all;
 use evws_proto::Role;
 use std::io::{self, Read, Write};
-use tungstenite::protocol::{CloseFrame, Role as TheirRole, WebSocket};
-use tungstenite::{Error, Message};
+use tungstenite::protocol::{Role as TheirRole, WebSocket};
 
 /// A stream in memory: what was put in can be read, what is written is nobody's.
 struct Stream<'a>(&'a [u8]);
@@ -28,34 +28,11 @@ impl Write for Stream<'_> {
     }
 }
 
-/// All they find in `wire`, in our words. Their errors have no close code: it is 0 here.
+/// All they find in `wire`.
 pub fn events(receiver: Role, wire: &[u8]) -> Vec<Event> {
     let role = match receiver {
         Role::Client => TheirRole::Client,
         Role::Server => TheirRole::Server,
     };
-    let mut socket = WebSocket::from_raw_socket(Stream(wire), role, None);
-    let mut events = Vec::new();
-    loop {
-        events.push(match socket.read() {
-            Ok(Message::Text(payload)) => Event::Text(payload.as_bytes().to_vec()),
-            Ok(Message::Binary(payload)) => Event::Binary(payload.to_vec()),
-            Ok(Message::Ping(payload)) => Event::Ping(payload.to_vec()),
-            Ok(Message::Pong(payload)) => Event::Pong(payload.to_vec()),
-            Ok(Message::Close(None)) => Event::Close(None, Vec::new()),
-            // So they tell a code that no Close may carry.
-            Ok(Message::Close(Some(frame))) if frame.reason == "Protocol violation" => {
-                Event::Failed(0, "")
-            }
-            Ok(Message::Close(Some(CloseFrame { code, reason }))) => {
-                Event::Close(Some(code.into()), reason.as_bytes().to_vec())
-            }
-            Ok(Message::Frame(_)) => unreachable!("they join frames"),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return events,
-            Err(_) => Event::Failed(0, ""),
-        });
-        if events.last().is_some_and(Event::is_last) {
-            return events;
-        }
-    }
+    read_all(&mut WebSocket::from_raw_socket(Stream(wire), role, None))
 }

@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::deflate::{agreement, deflating};
 use common::*;
-use evws_proto::deflate::{Agreement, Codecs, Direction};
+use evws_proto::deflate::Codecs;
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Received, Role};
 use flate2::{Compress, Compression, FlushCompress};
@@ -69,23 +70,12 @@ fn bomb(length: usize) -> Vec<u8> {
 }
 
 fn receiver(limit: u64, no_context_takeover: bool) -> Connection {
-    let direction = Direction {
-        no_context_takeover,
-        window_bits: 15,
-    };
-    let agreement = Agreement {
-        client: direction,
-        server: direction,
-        threshold: 0,
-        level: 6,
-    };
-    let mut connection = Connection::new(&Config {
+    let limited = Config {
         max_message_size: limit,
-        max_fragments: 0,
         ..config(Role::Client)
-    });
-    connection.use_deflate(&agreement, Codecs::default());
-    connection
+    };
+    let agreement = agreement(no_context_takeover, 15);
+    deflating(&limited, &agreement, &Codecs::default())
 }
 
 /// The compressed message in so many frames.

@@ -7,7 +7,7 @@ use common::*;
 use evws_proto::handshake::{parse_request, parse_response, ClientRequest, HeadLimits};
 use evws_proto::http;
 use evws_proto::proxy::connect;
-use evws_proto::Role;
+use evws_proto::{Connection, Role};
 
 /// What `judge` says of the first portion of `bytes` that it has something to say about, portions ending at `cuts`.
 fn verdict<T>(bytes: &[u8], cuts: &[usize], judge: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
@@ -65,7 +65,7 @@ fn frames() {
                     let wire = [&[first, second], length, &[1, 2, 3, 4]].concat();
                     let config = config(role);
                     let first_failure = |cuts: &[usize]| {
-                        let events = feed_cut(&config, &wire, cuts);
+                        let events = feed_cut(Connection::new(&config), &wire, cuts);
                         let mut failed = events.into_iter();
                         failed.find(|event| matches!(event, Event::Failed(..)))
                     };

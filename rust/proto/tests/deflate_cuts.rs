@@ -4,9 +4,9 @@ mod common;
 #[path = "common/puff.rs"]
 mod puff;
 
-use common::deflate::{noise, numbers};
+use common::deflate::{agreement, deflating, noise, numbers};
 use common::*;
-use evws_proto::deflate::{Agreement, Codecs, Direction};
+use evws_proto::deflate::Codecs;
 use evws_proto::frame::{self, Opcode, RSV1};
 use evws_proto::{Config, Connection, Role};
 use proptest::prelude::*;
@@ -18,23 +18,12 @@ const NOT_UTF8: &str = "peer sent a text message that is not UTF-8 (RFC 6455 sec
 const TOO_BIG: &str = "message exceeds max_message_size";
 
 fn client(no_context_takeover: bool, max_message_size: u64) -> Connection {
-    let direction = Direction {
-        no_context_takeover,
-        window_bits: 15,
-    };
-    let agreement = Agreement {
-        client: direction,
-        server: direction,
-        threshold: 0,
-        level: 6,
-    };
-    let mut client = Connection::new(&Config {
+    let limited = Config {
         max_message_size,
-        max_fragments: 0,
         ..config(Role::Client)
-    });
-    client.use_deflate(&agreement, Codecs::default());
-    client
+    };
+    let agreement = agreement(no_context_takeover, 15);
+    deflating(&limited, &agreement, &Codecs::default())
 }
 
 fn compressed(opcode: Opcode, payload: &[u8]) -> Vec<u8> {

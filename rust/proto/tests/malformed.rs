@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use evws_proto::frame::Opcode;
-use evws_proto::Role;
+use evws_proto::{Connection, Role};
 
 struct Case {
     what: &'static str,
@@ -35,7 +35,7 @@ fn check(cases: Vec<Case>) {
     } in cases
     {
         let config = config(receiver);
-        let events = feed_cut(&config, &wire, &[]);
+        let events = feed_cut(Connection::new(&config), &wire, &[]);
         match events[..] {
             [Event::Failed(failed, says)] if failed == code && says.contains(text) => {
                 assert_every_way(&config, &wire, &[Event::Failed(failed, says)]);
@@ -43,7 +43,7 @@ fn check(cases: Vec<Case>) {
             _ => panic!("{what} {wire:02x?}: {events:?}"),
         }
         // The last byte decides: no earlier, and no later.
-        let before = feed_cut(&config, &wire[..wire.len() - 1], &[]);
+        let before = feed_cut(Connection::new(&config), &wire[..wire.len() - 1], &[]);
         assert!(
             before
                 .iter()

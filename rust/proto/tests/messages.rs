@@ -213,9 +213,13 @@ fn invalid_text_fails_at_its_first_impossible_byte() {
             let frame = frame_to(role, false, Opcode::Text, &claimed);
             let until_bad = frame.len() - 1000;
             for cuts in [vec![], (1..until_bad - 1).collect()] {
-                let before = feed_cut(&config(role), &frame[..until_bad - 1], &cuts);
+                let before = feed_cut(
+                    Connection::new(&config(role)),
+                    &frame[..until_bad - 1],
+                    &cuts,
+                );
                 assert_eq!(before, [], "nothing before the bad byte");
-                let events = feed_cut(&config(role), &frame[..until_bad], &cuts);
+                let events = feed_cut(Connection::new(&config(role)), &frame[..until_bad], &cuts);
                 assert!(
                     matches!(events[..], [Event::Failed(1007, _)]),
                     "{valid:?}: {events:?}"
@@ -254,19 +258,19 @@ fn long_text_is_checked_to_its_end() {
             let mut payload = "x".repeat(shift).into_bytes();
             payload.extend("\u{20ac}".repeat(LENGTH / 3).bytes());
             let wire = frame_to(role, true, Opcode::Text, &payload);
-            let whole = feed_cut(&config(role), &wire, &[]);
+            let whole = feed_cut(Connection::new(&config(role)), &wire, &[]);
             assert!(
                 whole == [Event::Text(payload.clone())],
                 "shifted by {shift}"
             );
             let cut_short = frame_to(role, true, Opcode::Text, &payload[..payload.len() - 1]);
-            let events = feed_cut(&config(role), &cut_short, &[]);
+            let events = feed_cut(Connection::new(&config(role)), &cut_short, &[]);
             assert!(events == [failed.clone()], "a cut character at the end");
             for bad in [0, 16_383, 16_384, 50_000, payload.len() - 1] {
                 let mut broken = payload.clone();
                 broken[bad] = 0xFF;
                 let events = feed_cut(
-                    &config(role),
+                    Connection::new(&config(role)),
                     &frame_to(role, true, Opcode::Text, &broken),
                     &[],
                 );
@@ -428,7 +432,7 @@ fn a_claim_alone_reserves_little() {
 fn lengths_that_add_up_beyond_all_memory_are_too_big() {
     let endless = b"\x00\x7F\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     let wire = [&b"\x02\x01a"[..], endless].concat();
-    let events = feed_cut(&config(Role::Client), &wire, &[]);
+    let events = feed_cut(Connection::new(&config(Role::Client)), &wire, &[]);
     assert_eq!(
         events,
         [Event::Failed(1009, "message exceeds max_message_size")]

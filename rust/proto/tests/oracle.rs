@@ -1,6 +1,8 @@
 //! tungstenite as the other end, and as a second opinion on every sequence of frames.
 
 mod common;
+#[path = "common/theirs.rs"]
+mod theirs;
 
 use common::*;
 use evws_proto::connection::FrameKind;
@@ -14,7 +16,7 @@ use std::io::{self, Read, Write};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role as TheirRole, WebSocket};
-use tungstenite::{Error, HandshakeError, Message};
+use tungstenite::{HandshakeError, Message};
 
 /// A stream in memory: what was put in can be read, what was written is collected.
 #[derive(Default)]
@@ -46,7 +48,7 @@ impl Write for Stream {
     }
 }
 
-fn theirs(role: Role) -> WebSocket<Stream> {
+fn their_end(role: Role) -> WebSocket<Stream> {
     let role = match role {
         Role::Client => TheirRole::Client,
         Role::Server => TheirRole::Server,
@@ -54,31 +56,10 @@ fn theirs(role: Role) -> WebSocket<Stream> {
     WebSocket::from_raw_socket(Stream::default(), role, None)
 }
 
-/// All they find in `wire`, in our words. Their errors have no close code: it is 0 here.
+/// All they find in `wire`.
 fn they_read(socket: &mut WebSocket<Stream>, wire: &[u8]) -> Vec<Event> {
     socket.get_mut().input.extend_from_slice(wire);
-    let mut events = Vec::new();
-    loop {
-        events.push(match socket.read() {
-            Ok(Message::Text(payload)) => text(&payload),
-            Ok(Message::Binary(payload)) => binary(&payload),
-            Ok(Message::Ping(payload)) => Event::Ping(payload.to_vec()),
-            Ok(Message::Pong(payload)) => Event::Pong(payload.to_vec()),
-            Ok(Message::Close(None)) => Event::Close(None, Vec::new()),
-            Ok(Message::Close(Some(frame))) if frame.reason == "Protocol violation" => {
-                Event::Failed(0, "")
-            }
-            Ok(Message::Close(Some(CloseFrame { code, reason }))) => {
-                Event::Close(Some(code.into()), reason.as_bytes().to_vec())
-            }
-            Ok(Message::Frame(_)) => unreachable!("they join frames"),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return events,
-            Err(_) => Event::Failed(0, ""),
-        });
-        if matches!(events.last(), Some(Event::Close(..) | Event::Failed(..))) {
-            return events;
-        }
-    }
+    theirs::read_all(socket)
 }
 
 fn without_codes(events: Vec<Event>) -> Vec<Event> {
@@ -141,7 +122,7 @@ fn they_understand_what_we_send() {
         connection
             .close(Some(3000), b"done", || KEY, &mut out)
             .unwrap();
-        let mut socket = theirs(their_role);
+        let mut socket = their_end(their_role);
         let expected = [
             text("gr\u{fc}\u{df}e"),
             binary(&[0xFF; 200]),
@@ -169,7 +150,7 @@ fn they_understand_what_we_send() {
 #[cfg_attr(miri, ignore = "takes hours there")]
 fn we_understand_what_they_send() {
     for (ours, their_role) in BOTH {
-        let mut socket = theirs(their_role);
+        let mut socket = their_end(their_role);
         let fragment = |data: &'static [u8], opcode, fin| {
             Message::Frame(Frame::message(data, OpCode::Data(opcode), fin))
         };
@@ -202,13 +183,13 @@ fn assert_every_way_but_bytes(role: Role, wire: &[u8], expected: &[Event]) {
     for portion in [1, 3, 1000, 65536, wire.len()] {
         let cuts: Vec<usize> = (portion..wire.len()).step_by(portion).collect();
         assert_eq!(
-            feed_cut(&config(role), wire, &cuts),
+            feed_cut(Connection::new(&config(role)), wire, &cuts),
             expected,
             "portions of {portion}"
         );
     }
     assert_eq!(
-        feed_direct(&config(role), wire, 5000),
+        feed_direct(Connection::new(&config(role)), wire, 5000),
         expected,
         "direct reads"
     );
@@ -330,8 +311,8 @@ proptest! {
     fn we_judge_frames_as_they_do(frames in prop::collection::vec(any_frame(), 0..12)) {
         for receiver in [Role::Client, Role::Server] {
             let wire = encode(&frames, receiver);
-            let our_events = without_codes(feed_cut(&config(receiver), &wire, &[]));
-            prop_assert_eq!(our_events, they_read(&mut theirs(receiver), &wire));
+            let our_events = without_codes(feed_cut(Connection::new(&config(receiver)), &wire, &[]));
+            prop_assert_eq!(our_events, they_read(&mut their_end(receiver), &wire));
         }
     }
 }

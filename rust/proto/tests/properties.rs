@@ -118,7 +118,7 @@ proptest! {
             start = end;
         }
         peer.send(FrameKind::Fragment { binary: is_binary, last: true }, &payload[start..], KEY, &mut wire).unwrap();
-        let events = feed_cut(&config(role), &wire, &places(&cuts, wire.len()));
+        let events = feed_cut(Connection::new(&config(role)), &wire, &places(&cuts, wire.len()));
         prop_assert_eq!(events.len(), fragments.len() + 1);
         let message = if is_binary { Event::Binary(payload) } else { Event::Text(payload) };
         prop_assert_eq!(events.last(), Some(&message));
@@ -130,9 +130,9 @@ proptest! {
                                               parts in prop::collection::vec(any_part(), 0..10), cuts in any_cuts()) {
         let config = Config { role, max_message_size, max_fragments: 0, validate_utf8 };
         let wire = parts.concat();
-        let whole = feed_cut(&config, &wire, &[]);
-        prop_assert_eq!(&feed_cut(&config, &wire, &places(&cuts, wire.len())), &whole);
-        prop_assert_eq!(&feed_direct(&config, &wire, 3), &whole);
+        let whole = feed_cut(Connection::new(&config), &wire, &[]);
+        prop_assert_eq!(&feed_cut(Connection::new(&config), &wire, &places(&cuts, wire.len())), &whole);
+        prop_assert_eq!(&feed_direct(Connection::new(&config), &wire, 3), &whole);
     }
 
     #[test]
