@@ -87,7 +87,7 @@ impl Arrivals {
         shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
         self.check_open()?;
-        check_deflate(&options.settings)?;
+        options.settings.check()?;
         let url = Url::parse(&options.url)?;
         if let Some(path) = &url.socket {
             check_path(path).map_err(CallError::UrlPath)?;
@@ -189,9 +189,4 @@ impl Arrivals {
         }
         Ok(())
     }
-}
-
-pub(super) fn check_deflate(settings: &Settings) -> Result<(), CallError> {
-    let checked = settings.deflate.map(|options| options.check());
-    Ok(checked.transpose().map(drop)?)
 }

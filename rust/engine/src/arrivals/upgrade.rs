@@ -6,7 +6,6 @@ use std::time::Duration;
 use evws_proto::forwarded::Trusted;
 use evws_proto::handshake::{self, Hosts, Origins};
 
-use super::connect::check_deflate;
 use super::establish::door::ProxyHeads;
 use super::establish::server::Policy;
 use crate::error::CallError;
@@ -50,7 +49,7 @@ impl UpgradeOptions {
     /// # Errors
     /// A subprotocol, a header, an origin, a host or a parameter of compression that cannot be used.
     pub(super) fn check(&self) -> Result<Allowed, CallError> {
-        check_deflate(&self.settings)?;
+        self.settings.check()?;
         handshake::check_response_headers(&self.headers)?;
         for name in &self.protocols {
             handshake::check_protocol(name)?;
