@@ -14,9 +14,8 @@ use rustls::pki_types::ServerName;
 
 use super::bind::{self, check_path, BindAddress};
 use super::establish::client::{ClientTlsSetup, Route};
-use super::establish::door::ProxyHeads;
 use super::establish::mailbox::Mailbox;
-use super::establish::server::Policy;
+use super::establish::policy::{Policy, ProxyHeads};
 use super::establish::stream::{Socket, Stream};
 use super::establish::{client, Establishing};
 use super::pending::{ConnectionSource, Pending};

@@ -40,8 +40,8 @@ use establish::ConnectFailure;
 use listeners::{Acceptor, Listener, RejectCounts};
 use pending::Pending;
 
-pub use establish::door::ProxyHeads;
 pub use establish::mailbox::Decision;
+pub use establish::policy::ProxyHeads;
 pub use establish::rejected::unavailable;
 
 /// A source before there is a connection.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use evws_proto::Role;
 
 use super::establish::mailbox::{Mailbox, Phase};
+use super::establish::policy::Policy;
 use super::establish::rejected::Rejected;
-use super::establish::server::{AlreadyRead, Policy};
+use super::establish::server::AlreadyRead;
 use super::establish::stream::{Socket, Stream};
 use super::establish::{server, EstablishError, Established, Establishing};
 use super::{Arrival, Arrivals, Arrived};

@@ -6,8 +6,7 @@ use std::time::Duration;
 use evws_proto::forwarded::Trusted;
 use evws_proto::handshake::{self, Hosts, Origins};
 
-use super::establish::door::ProxyHeads;
-use super::establish::server::Policy;
+use super::establish::policy::{Policy, ProxyHeads};
 use crate::error::CallError;
 use crate::event::Settings;
 

@@ -7,26 +7,15 @@ use evws_proto::handshake::{Headers, Rejection};
 use evws_proto::http::HttpResponse;
 
 use super::mailbox::Elapsed;
+use super::policy::{Policy, ProxyHeads};
 use super::rejected::Rejected;
-use super::server::{Policy, Seldom, Server};
+use super::server::{Seldom, Server};
 use super::{read_more, EstablishError};
 use crate::event::RejectCause;
 use crate::guest::{Full, Guest};
 
 /// Seconds after which a client may try again that found no place.
 const RETRY_AFTER: &str = "5";
-
-/// Whether clients come with a head of the PROXY protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProxyHeads {
-    /// Such a head is no request.
-    #[default]
-    Unknown,
-    /// With or without.
-    Optional,
-    /// Whoever has none is dropped.
-    Required,
-}
 
 /// What a listener has found out about a client.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ pub mod door;
 mod head;
 mod http;
 pub mod mailbox;
+pub mod policy;
 mod proxy;
 pub mod race;
 pub mod rejected;
@@ -149,7 +150,8 @@ fn poll_more(
 mod tests {
     use super::*;
     use mailbox::Mailbox;
-    use server::{AlreadyRead, Policy};
+    use policy::Policy;
+    use server::AlreadyRead;
     use stream::Stream;
 
     fn size_of_future<F>(_: impl Fn(Stream, Rc<Mailbox>, Rc<Policy>, AlreadyRead) -> F) -> usize {

@@ -1,6 +1,5 @@
 //! A server's way to an established connection: read a request, ask the program, answer.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::future::Future;
 use std::io;
@@ -8,27 +7,23 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use evws_proto::deflate;
-use evws_proto::forwarded::Trusted;
-use evws_proto::handshake::{
-    self, HeadLimits, Headers, Host, Hosts, Negotiated, Origins, Rejection, UpgradeRequest,
-};
+use evws_proto::handshake::{self, Headers, Host, Negotiated, Rejection, UpgradeRequest};
 use evws_proto::http::{self, HttpResponse, Incoming, Terms};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-use super::door::{Door, ProxyHeads};
+use super::door::Door;
 use super::mailbox::{Decision, Elapsed, Mailbox, Phase, Question};
+use super::policy::{Policy, ProxyHeads};
 use super::rejected::{unavailable, Rejected};
 use super::stream::Stream;
 use super::tls_stream::TlsStream;
 use super::transport::Transport;
 use super::{poll_more, read_more, tls_stream, EstablishError, Established};
 use crate::event::{Interest, RejectCause};
-use crate::guest::{Admission, Guest};
+use crate::guest::Guest;
 use crate::timeouts;
 use crate::tls::handshake::HandshakeStep;
 use crate::tls::server::ListenerTls;
@@ -37,52 +32,6 @@ use crate::tls::server::ListenerTls;
 const MAX_AHEAD: usize = 64 * 1024;
 /// Bytes that are written in one turn of the loop.
 const BYTES_PER_TURN: usize = 256 * 1024;
-
-/// What a listener does with a request.
-pub struct Policy {
-    /// The subprotocols it allows.
-    pub protocols: Vec<String>,
-    /// The parameters of permessage-deflate that are accepted; `None`: it is refused.
-    pub deflate: Option<deflate::Options>,
-    /// How large the head of a request may be.
-    pub head: HeadLimits,
-    /// Added to every response that accepts.
-    pub headers: Headers,
-    /// The pages that may ask for an upgrade; `None`: all.
-    pub origins: Option<Origins>,
-    /// The hosts that requests may be for; `None`: any.
-    pub hosts: Option<Hosts>,
-    /// Whether the program decides on pages that are not among them.
-    pub ask_origin: bool,
-    /// Whether the program decides on each request for an upgrade.
-    pub ask: bool,
-    /// Whether the program answers the requests that are none.
-    pub serve: bool,
-    /// How long a client may take for a request, or not take any of an answer, and the program for a decision;
-    /// `None`: as long as they like.
-    pub timeout: Option<Duration>,
-    /// Whether the program hears of clients that are rejected.
-    pub report_rejects: bool,
-    /// The proxies that are believed; `None`: those that send a head of the PROXY protocol, and none by its headers.
-    pub trusted: Option<Trusted>,
-    /// Whether clients come with a head of the PROXY protocol.
-    pub proxy_heads: ProxyHeads,
-    /// How many clients there may be; `None`: they are not counted.
-    pub admission: Option<Rc<Admission>>,
-    /// TLS of its connections; `None`: there is none.
-    pub tls: Option<ListenerTls>,
-    /// The listener was stopped: no further request is read of a connection that has its answer.
-    pub stopped: Cell<bool>,
-    /// As many connections are under way as may be: none is kept for a further request.
-    pub is_full: Cell<bool>,
-}
-
-impl Policy {
-    /// Whether a connection ends with the answer to its request.
-    pub fn keeps_none(&self) -> bool {
-        self.stopped.get() || self.is_full.get()
-    }
-}
 
 /// What the program has read of an adopted connection; nothing for one that was accepted.
 #[derive(Default)]
