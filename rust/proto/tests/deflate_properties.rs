@@ -33,12 +33,18 @@ fn any_agreement() -> impl Strategy<Value = Agreement> {
     )
 }
 
+/// By how much messages are smaller in Miri, where a kilobyte takes its time.
+const SMALLER: usize = if cfg!(miri) { 20 } else { 1 };
+
 /// From nothing to more than the largest window; with what repeats at every distance, and what does not.
 fn any_part() -> impl Strategy<Value = Vec<u8>> {
-    let noise = prop::collection::vec(any::<u8>(), 0..600);
-    let words =
-        prop::collection::vec("[a-f]{1,3}", 0..400).prop_map(|words| words.concat().into_bytes());
-    let long = (prop::collection::vec(any::<u8>(), 1..900), 1usize..80)
+    let noise = prop::collection::vec(any::<u8>(), 0..600 / SMALLER);
+    let words = prop::collection::vec("[a-f]{1,3}", 0..400 / SMALLER)
+        .prop_map(|words| words.concat().into_bytes());
+    let long = (
+        prop::collection::vec(any::<u8>(), 1..900 / SMALLER),
+        1usize..80 / SMALLER,
+    )
         .prop_map(|(piece, times)| piece.repeat(times));
     prop_oneof![3 => words, 2 => noise, 1 => long]
 }
@@ -100,7 +106,7 @@ proptest! {
     #[test]
     fn messages_survive_any_agreement(
         agreement in any_agreement(), from_client: bool,
-        messages in prop::collection::vec(any_message(), 1..6), step in 1usize..3000,
+        messages in prop::collection::vec(any_message(), 1..6), step in 1usize..3000 / SMALLER,
     ) {
         let (from, to) = if from_client { (Role::Client, Role::Server) } else { (Role::Server, Role::Client) };
         let direction = if from_client { agreement.client } else { agreement.server };
