@@ -149,10 +149,12 @@ fn a_window_that_was_not_given_is_not_kept_either() {
         compressed
     };
     let mut client = connection(Role::Client, &agreement(false, 15));
+    // A whole window; in Miri, where a kilobyte takes its time, a part of it.
+    let window = vec![b'a'; if cfg!(miri) { 1000 } else { 32768 }];
     // Empty blocks with BFINAL.
     let ends = b"\x03\x00".repeat(4);
-    let first = [stream(&[b'a'; 32768]), ends, cut(stream(b"x"))].concat();
-    let expected = [&[b'a'; 32768][..], b"x"].concat();
+    let first = [stream(&window), ends, cut(stream(b"x"))].concat();
+    let expected = [&window[..], b"x"].concat();
     assert!(feed(&mut client, &message(&first)) == [Event::Binary(expected)]);
     client.release_idle_codecs();
     assert!(!client.release_idle_codecs());
