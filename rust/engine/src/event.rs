@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use evws_proto::deflate;
 
-use crate::error::CallError;
 use crate::limits::{Limits, RateLimit};
 
 /// A connection or another source of readiness: slot in the low half, generation in the high one.
@@ -96,15 +95,6 @@ pub struct Settings {
     pub deflate: Option<deflate::Options>,
     /// What is limited; all connections of a listener share it.
     pub limits: Rc<Limits>,
-}
-
-impl Settings {
-    /// # Errors
-    /// A parameter of permessage-deflate that is not one (RFC 7692, 7.1).
-    pub(crate) fn check(&self) -> Result<(), CallError> {
-        let checked = self.deflate.map(|options| options.check());
-        Ok(checked.transpose().map(drop)?)
-    }
 }
 
 /// Why a client of a listener did not become a connection. Its numbers, from 0 on, may be used as indices of counters.

@@ -19,7 +19,7 @@ use super::establish::policy::{Policy, ProxyHeads};
 use super::establish::stream::{Socket, Stream};
 use super::establish::{client, Establishing};
 use super::pending::{ConnectionSource, Pending};
-use super::upgrade::UpgradeOptions;
+use super::upgrade::{check_deflate, UpgradeOptions};
 use super::{Arrival, Arrivals};
 use crate::error::CallError;
 use crate::event::{Id, Settings};
@@ -86,7 +86,7 @@ impl Arrivals {
         shared: &mut Shared<'_>,
     ) -> Result<Id, CallError> {
         self.check_open()?;
-        options.settings.check()?;
+        check_deflate(&options.settings)?;
         let url = Url::parse(&options.url)?;
         if let Some(path) = &url.socket {
             check_path(path).map_err(CallError::UrlPath)?;

@@ -48,7 +48,7 @@ impl UpgradeOptions {
     /// # Errors
     /// A subprotocol, a header, an origin, a host or a parameter of compression that cannot be used.
     pub(super) fn check(&self) -> Result<Allowed, CallError> {
-        self.settings.check()?;
+        check_deflate(&self.settings)?;
         handshake::check_response_headers(&self.headers)?;
         for name in &self.protocols {
             handshake::check_protocol(name)?;
@@ -86,4 +86,11 @@ impl UpgradeOptions {
             is_full: Cell::new(false),
         }
     }
+}
+
+/// # Errors
+/// A parameter of permessage-deflate that is not one (RFC 7692, 7.1).
+pub(super) fn check_deflate(settings: &Settings) -> Result<(), CallError> {
+    let checked = settings.deflate.map(|options| options.check());
+    Ok(checked.transpose().map(drop)?)
 }
