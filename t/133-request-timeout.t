@@ -23,7 +23,7 @@ $made->issue('server', issuer => 'ca');
 my $server  = Events->new;
 my $context = EV::Websockets::Context->new;
 # Long enough for openssl's handshake.
-my %listen  = ($server->handlers, handshake_timeout => 3);
+my %listen  = ($server->handlers, handshake_timeout => is_slowed() ? 15 : 3);
 my $plain   = $context->listen(%listen);
 my $secure  = $context->listen(%listen, $made->listen_with('server'));
 my $half    = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: webso";
