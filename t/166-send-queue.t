@@ -4,7 +4,6 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use EV;
 use EV::Websockets;
-use Deflate ();
 use Frame;
 use Limited;
 use Pair;

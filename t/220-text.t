@@ -8,7 +8,6 @@ use Encode ();
 use Events;
 use Frame;
 use Pair;
-use RawPeer;
 use Run;
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 use Test::More;

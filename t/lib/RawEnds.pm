@@ -41,12 +41,7 @@ sub raw_server {
 # A client at the other end of a socketpair that was adopted.
 sub raw_adopted {
     my ($context, %options) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my ($near, $far) = Adopt::unix_pair();
-    my $events = Events->new;
-    my $peer   = Adopt::peer_on($far)->upgrade;
-    $context->adopt(fh => $near, $events->handlers(%options));
-    run_until(sub { $events->count('connect') && $peer->head }, 'an adopted one');
+    my (undef, $peer, $events) = Adopt::connected($context, %options);
     return ($events, $peer);
 }
 
