@@ -16,12 +16,13 @@ use Scalar::Util qw(weaken);
 # Many TLS handshakes at once. Beyond a few their arithmetic is done by threads
 # of the module's own, and everything may happen while it is.
 
-my $CROWD = 200;
+my $CROWD   = 200;
+my $SECONDS = is_slowed() ? 600 : 60;    # all of them may take as long
 
 my $made = Certificates->new;
 $made->ca('ca');
 $made->issue('server', issuer => 'ca', kind => 'rsa');
-my %listen = $made->listen_with('server');
+my %listen = ($made->listen_with('server'), handshake_timeout => $SECONDS);
 my $ca = $made->file('ca.pem');
 
 sub threads {
@@ -40,7 +41,7 @@ sub crowd {
     for my $number (0 .. ($o{size} || $CROWD) - 1) {
         push @{ $self->{conns} }, $self->{client}->connect(
             url             => "wss://127.0.0.1:$self->{port}/$number",
-            connect_timeout => $o{timeout} || 60,
+            connect_timeout => $o{timeout} || $SECONDS,
             on_connect => sub {
                 $weak->{connected}++;
                 $weak->{seen}[$number] .= 'connect ';
@@ -71,7 +72,7 @@ sub true_in_child {
     die "fork: $!" unless defined $pid;
     if (!$pid) {
         Test::More->builder->no_ending(1);
-        alarm 60;
+        alarm $SECONDS;
         my $fine = eval { EV::default_loop()->loop_fork; $code->() };
         print STDERR $@ if $@;
         POSIX::_exit($fine ? 0 : 1);
