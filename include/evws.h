@@ -944,6 +944,20 @@ typedef struct evws_flow {
 } evws_flow;
 
 /**
+ * What became of the payload that was sent.
+ */
+typedef struct evws_framed {
+  /**
+   * Octets of messages that were made into frames.
+   */
+  uint64_t payload;
+  /**
+   * Octets of all frames that were made, headers included, compressed if they were, whether they have gone out or not.
+   */
+  uint64_t wire;
+} evws_framed;
+
+/**
  * What one connection has counted, or many together.
  */
 typedef struct evws_traffic {
@@ -955,6 +969,10 @@ typedef struct evws_traffic {
    * What was queued; of `wire` what the kernel has taken.
    */
   struct evws_flow sent;
+  /**
+   * What was made of it.
+   */
+  struct evws_framed framed;
   /**
    * Octets of payload that wait to be written now.
    */

@@ -121,6 +121,40 @@ for my $off (0, undef) {
     is(scalar @told, 0, 'is not told');
 }
 
+# Who had sent as many messages as it might was beyond its rate, though no further one came: on_limit was told, and
+# neither a Ping nor a Close was read until there was room for a message.
+{
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 5 ]);
+    messages($peer, 1 .. 5);
+    run_until(sub { $events->count('message') == 5 }, 'the burst, and no more');
+    $peer->send_frame(PING, 'p');
+    run_until(sub { $peer->frames_of(PONG) }, 'a Ping behind it is answered');
+    is_deeply(\@told, [], 'on_limit is not told');
+    $peer->put($peer->make(CLOSE, close_payload(1000)));
+    run_until(sub { $events->count('close') }, 'and a Close is read');
+    is_deeply(\@told, [], 'nor is it then');
+}
+{
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 2, 1 ]);
+    for my $number (1 .. 3) {
+        messages($peer, $number);
+        run_until(sub { $events->count('message') == $number }, "half of the rate, $number");
+        my $over;
+        my $timer = EV::timer(1, 0, sub { $over = 1 });
+        run_until(sub { $over }, 'a second');
+    }
+    is_deeply(\@told, [], 'who keeps to the rate is not told of');
+}
+{
+    my ($events, $peer) = telling(\&raw_client, max_byte_rate => [ 0.001, 5000 ]);
+    $peer->put($peer->make(BINARY, 'x' x (5000 - 8)));
+    run_until(sub { $events->count('message') }, 'as many bytes as there may be');
+    settle();
+    is_deeply(\@told, [], 'are not too many');
+    $peer->send_frame(PING, 'p');
+    run_until(sub { @told }, 'more are');
+}
+
 # Control frames are no messages.
 {
     my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 1 ]);

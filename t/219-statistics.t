@@ -137,6 +137,63 @@ subtest 'what is dropped' => sub {
     is $pair->context->stats->{messages_dropped}, 3, '... and is in the sums';
 };
 
+# What a connection wrote after its on_close, the rest of its queue and the answering Close, was in no count for good. And
+# payload was counted from the call on, but its frames when they had gone out: the ratio of a long queue was many times 1.
+subtest 'what goes out at the end' => sub {
+    my $at_close;
+    my $pair = Pair->listen(listen => { max_send_queue => 0, on_close => sub { $at_close = $_[0]->stats } });
+    my $all = $pair->context;
+    my ($peer, $conn) = $pair->raw_peer;
+    $peer->stop_reading;
+    $conn->send_binary('x' x 1_000_000) for 1 .. 20;
+    run_until(sub { $conn->stats->{wire_sent} }, 'some of it goes out');
+    my $ratio = $conn->stats->{compression_sent};
+    cmp_ok $ratio, '>', 0.99, 'what waits is in the ratio';
+    cmp_ok $ratio, '<', 1, '... with its frames';
+    $peer->send_close(1000);
+    run_until(sub { $at_close }, 'the peer closes');
+    cmp_ok $at_close->{wire_sent}, '<', 20_000_000, 'on_close: not all has gone out';
+    is $conn->stats, undef, 'after it there are no counts of the connection';
+    $peer->start_reading;
+    run_until(sub { $peer->eof }, 'the rest goes out');
+    my $frames = 20 * (10 + 1_000_000) + 2 + 2;
+    is length($peer->rest), $frames, 'all of it, and a Close';
+    is $all->stats->{wire_sent}, $frames, '... the context has counted it';
+    is $all->stats($pair->port)->{wire_sent}, $frames, '... and the listener';
+    is some($all->stats, qw(frames_sent payload_sent)), 'frames_sent=21 payload_sent=20000000', '... as it has the frames';
+
+    ($peer, $conn) = $pair->raw_peer;
+    $peer->stop_reading;
+    $conn->send_binary('x' x 1_000_000) for 1 .. 20;
+    undef $at_close;
+    $conn->abort;
+    run_until(sub { $at_close }, 'a connection that is aborted');
+    cmp_ok $all->stats->{compression_sent}, '<', 1, '... has saved nothing by what is lost';
+};
+
+# They were those of whichever connection was told of as closed last, until another one was.
+subtest 'the counts of an end are those of its connection, and as long as it is told' => sub {
+    my (@peer, @conn, %stats);
+    my $pair = Pair->listen(listen => { on_close => sub {
+        my ($conn) = @_;
+        if ($conn == $conn[0]) {
+            $peer[1]->send_close(1000);
+            run_until(sub { $stats{1} }, 'another one closes meanwhile');
+            $stats{0} = $conn->stats;
+        } else {
+            $stats{1} = $conn->stats;
+        }
+    } });
+    for my $number (0, 1) {
+        ($peer[$number], $conn[$number]) = $pair->raw_peer;
+        $conn[$number]->send('x' x (10 + $number));
+    }
+    $peer[0]->send_close(1000);
+    run_until(sub { $stats{0} }, 'both are told');
+    is $stats{$_}{payload_sent}, 10 + $_, "its own, $_" for 0, 1;
+    is $_->stats, undef, 'none afterwards' for @conn;
+};
+
 croaks_like { EV::Websockets::Context->new->stats('nowhere') } qr/^stats: nothing listens at 'nowhere'/, 'a place where nothing listens';
 croaks_like { EV::Websockets::Context->new->stats(undef) } qr/^stats: give a port or the path of a Unix socket/, 'undef is no place';
 

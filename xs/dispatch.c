@@ -118,6 +118,10 @@ static void take_event(pTHX_ ws_frame *f)
     if (code) {
         f->code = SvREFCNT_inc_simple_NN(code);
         take_arguments(aTHX_ f);
+        if (kind == EVWS_EVENT_CLOSE) {
+            f->closed = conn;
+            ws_connection_keep_stats(aTHX_ conn);
+        }
     } else if (kind == EVWS_EVENT_CONNECT_FAILED && f->callbacks->url && !f->ctx->told) {
         f->ctx->told = TRUE;
         f->code = SvREFCNT_inc_simple_NN((SV *)f->ctx->globals->unheard);
@@ -162,6 +166,9 @@ static void finish_event(pTHX_ ws_frame *f)
     refuse(aTHX_ f);
     f->handshake = NULL;
     f->origins = NULL;
+    if (f->closed)
+        ws_connection_forget_stats(aTHX_ f->closed);
+    f->closed = NULL;
     while (f->args) {
         SV *arg = f->arg[--f->args];
 

@@ -20,6 +20,7 @@ struct ws_frame {
     SV *arg[WS_MAX_ARGS];
     int args;
     AV *origins;                /* patterns, one of which the Origin has to match first; owned, or NULL */
+    ws_connection *closed;      /* that of `target`, while its on_close runs; or NULL */
     ws_handshake *handshake;    /* that of `target`, if the event is one; NULL: it is not */
     bool answered;              /* the event asks nothing, or got its answer, or will get it later */
     Pid_t asked;                /* the process that is to answer */

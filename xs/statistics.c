@@ -4,9 +4,9 @@
 #define COUNT(hash, name, count) ((void)hv_stores(hash, name, ws_count_sv(aTHX_ count)))
 
 /* Octets of messages for each octet on the wire; undef: there were none. */
-static SV *ratio_sv(pTHX_ const evws_flow *flow)
+static SV *ratio_sv(pTHX_ uint64_t payload, uint64_t wire)
 {
-    return flow->payload && flow->wire ? newSVnv((NV)flow->payload / (NV)flow->wire) : newSV(0);
+    return payload && wire ? newSVnv((NV)payload / (NV)wire) : newSV(0);
 }
 
 static HV *traffic(pTHX_ const evws_traffic *counted)
@@ -26,9 +26,27 @@ static HV *traffic(pTHX_ const evws_traffic *counted)
     COUNT(hash, "send_queue_peak", counted->queue_peak);
     COUNT(hash, "messages_dropped", counted->dropped);
     COUNT(hash, "messages_droppable", counted->droppable);
-    (void)hv_stores(hash, "compression_received", ratio_sv(aTHX_ received));
-    (void)hv_stores(hash, "compression_sent", ratio_sv(aTHX_ sent));
+    (void)hv_stores(hash, "compression_received", ratio_sv(aTHX_ received->payload, received->wire));
+    (void)hv_stores(hash, "compression_sent", ratio_sv(aTHX_ counted->framed.payload, counted->framed.wire));
     return hash;
+}
+
+/* The engine knows the counts of the connection that it told of as closed last, and another one may close while the
+ * on_close of this one runs. */
+void ws_connection_keep_stats(pTHX_ ws_connection *conn)
+{
+    evws_traffic counted;
+
+    if (!evws_statistics(conn->ctx->engine, conn->id, &counted))
+        return;
+    Newx(conn->last, 1, evws_traffic);
+    *conn->last = counted;
+}
+
+void ws_connection_forget_stats(pTHX_ ws_connection *conn)
+{
+    Safefree(conn->last);
+    conn->last = NULL;
 }
 
 SV *ws_connection_stats(pTHX_ ws_connection *conn)
@@ -36,7 +54,9 @@ SV *ws_connection_stats(pTHX_ ws_connection *conn)
     evws_traffic counted;
     HV *hash;
 
-    if (!conn || !evws_statistics(conn->ctx->engine, conn->id, &counted))
+    if (conn && conn->last)
+        counted = *conn->last;
+    else if (!conn || !conn->open || !evws_statistics(conn->ctx->engine, conn->id, &counted))
         return newSV(0);
     hash = traffic(aTHX_ &counted);
     (void)hv_stores(hash, "latency", ws_fact(aTHX_ conn, WS_LATENCY));

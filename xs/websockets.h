@@ -108,6 +108,7 @@ struct ws_connection {
     ws_callbacks *callbacks;                /* NULL once it is not open any more */
     HV *stash;                              /* made at the first call of stash() */
     SV *handle;                             /* of an adopted one, which keeps it until it is freed; or NULL */
+    evws_traffic *last;                     /* what it has counted, while on_close runs; or NULL */
     bool open;                              /* in a slot of ctx: the engine may know id */
     bool destroyed;                         /* DESTROY was called by hand */
     bool utf8;                              /* text messages are characters to the program */
@@ -326,6 +327,8 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 
 /* ---- statistics.c ---- */
+void ws_connection_keep_stats(pTHX_ ws_connection *conn);
+void ws_connection_forget_stats(pTHX_ ws_connection *conn);
 SV *ws_connection_stats(pTHX_ ws_connection *conn);
 SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where);
 

@@ -1,7 +1,7 @@
 //! What connections have counted. Counts begin at zero with each connection and each context, and only grow, but for
 //! those that say "now".
 
-use evws_engine::{Context, Flow};
+use evws_engine::{Context, Flow, Framed};
 
 use crate::context::evws_context;
 use crate::guard::{ask, drive, put};
@@ -21,6 +21,16 @@ pub struct evws_flow {
     pub wire: u64,
 }
 
+/// What became of the payload that was sent.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct evws_framed {
+    /// Octets of messages that were made into frames.
+    pub payload: u64,
+    /// Octets of all frames that were made, headers included, compressed if they were, whether they have gone out or not.
+    pub wire: u64,
+}
+
 /// What one connection has counted, or many together.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -29,6 +39,8 @@ pub struct evws_traffic {
     pub received: evws_flow,
     /// What was queued; of `wire` what the kernel has taken.
     pub sent: evws_flow,
+    /// What was made of it.
+    pub framed: evws_framed,
     /// Octets of payload that wait to be written now.
     pub queue: u64,
     /// The most that have waited at a time, on one connection.
@@ -80,6 +92,13 @@ fn flow(flow: Flow) -> evws_flow {
     }
 }
 
+fn framed(framed: Framed) -> evws_framed {
+    evws_framed {
+        payload: framed.payload,
+        wire: framed.wire,
+    }
+}
+
 /// Writes what a connection has counted. Returns false unless it is connected or closing, or the one that the last
 /// `EVWS_EVENT_CLOSE` was about.
 ///
@@ -96,6 +115,7 @@ pub unsafe extern "C" fn evws_statistics(
         Some(evws_traffic {
             received: flow(counted.received),
             sent: flow(counted.sent),
+            framed: framed(counted.framed),
             queue: counted.queue,
             queue_peak: counted.queue_peak,
             dropped: counted.dropped,
@@ -128,6 +148,7 @@ pub unsafe extern "C" fn evws_sum_statistics(
             traffic: evws_traffic {
                 received: flow(totals.received),
                 sent: flow(totals.sent),
+                framed: framed(totals.framed),
                 queue: totals.queue,
                 queue_peak: totals.queue_peak,
                 dropped: totals.dropped,

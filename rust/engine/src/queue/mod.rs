@@ -112,6 +112,8 @@ pub struct SendQueue {
     /// Bytes that the kernel has taken since this queue was made, and bytes that wait.
     taken: u64,
     waiting: u64,
+    /// Bytes that were thrown away when the queue was cleared.
+    lost: u64,
     /// Payload bytes in the queue that the kernel has not taken.
     payload: u64,
     /// Header bytes and payload bytes that the kernel has yet to take of the frame that it has begun.
@@ -151,6 +153,11 @@ impl SendQueue {
     /// What [`taken`](Self::taken) will be when everything that waits now has gone out.
     pub fn end(&self) -> u64 {
         self.taken + self.waiting
+    }
+
+    /// How many bytes all frames have that were not dropped one by one, wherever they are now.
+    pub fn made(&self) -> u64 {
+        self.end() + self.lost
     }
 
     /// Whether no frame waits.
@@ -380,6 +387,7 @@ impl SendQueue {
     pub fn clear(&mut self, pool: &mut ChunkPool) {
         let rest = SendQueue {
             taken: self.taken,
+            lost: self.lost + self.waiting,
             ..SendQueue::default()
         };
         let queue = std::mem::replace(self, rest);

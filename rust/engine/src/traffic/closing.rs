@@ -143,7 +143,9 @@ impl Traffic {
     /// The program is told that a connection is closed; its last bytes may still be on their way.
     /// `is_clean`: both Close frames have passed, and nothing unread is left. False: the id is stale.
     pub fn linger(&mut self, id: Id, code: u16, is_clean: bool, reactor: &mut Reactor) -> bool {
-        if let Some(link) = self.links.get(id).filter(|link| link.state.is_known()) {
+        let link = self.links.get_mut(id);
+        if let Some(link) = link.filter(|link| link.state.is_known()) {
+            link.is_counted = true;
             let counted = ConnectionStatistics::of(link);
             self.groups.closed(link.group, code, &counted);
             self.last_closed = Some((id, counted));

@@ -399,7 +399,8 @@ mod tests {
             bench.limits.idle_timeout = timeout;
             bench.limits.message_rate = Rate::new(1.0, 1.0);
             let (id, mut peer) = bench.connected(Role::Server);
-            receive(&mut bench, id, &mut peer, b"\x82\x80\0\0\0\0");
+            let two = b"\x82\x80\0\0\0\0\x82\x80\0\0\0\0";
+            receive(&mut bench, id, &mut peer, two);
             let left = |bench: &Bench| {
                 let left = bench.reactor.remaining(id, Timer::Idle);
                 left.map(|left| left.as_secs_f64().round())

@@ -51,6 +51,8 @@ pub struct Link {
     pub pongs: Pongs,
     /// What the peer may still send; `None`: as much as it likes.
     pub rates: Option<Box<Rates>>,
+    /// It has sent as many messages as it may: the next one may have to wait.
+    pub is_out_of_messages: bool,
     /// It has sent more messages: nothing is delivered or read.
     pub is_over_message_rate: bool,
     /// It has sent more bytes: nothing is read.
@@ -83,6 +85,8 @@ pub struct Link {
     pub idle_doubts: u8,
     /// Others have descriptors of the same socket, so that closing ours ends nothing.
     pub is_shared: bool,
+    /// What it has counted was added to the sums.
+    pub is_counted: bool,
     /// It is in the list of [`CodecOwners`](super::codecs::CodecOwners).
     pub is_codec_owner: bool,
     /// The queue was long since the last event of a short one.
@@ -113,6 +117,7 @@ impl Link {
             queue: SendQueue::default(),
             pongs: Pongs::default(),
             rates: Rates::new(&settings.limits),
+            is_out_of_messages: false,
             is_over_message_rate: false,
             is_over_byte_rate: false,
             unparsed: Unparsed::default(),
@@ -129,6 +134,7 @@ impl Link {
             pulse_doubts: 0,
             idle_doubts: 0,
             is_shared: false,
+            is_counted: false,
             is_codec_owner: false,
             is_drain_due: false,
             is_dropping: false,
@@ -234,6 +240,7 @@ impl Link {
 
     /// No rate keeps the peer from being read.
     pub fn forget_rates(&mut self) {
+        self.is_out_of_messages = false;
         self.is_over_message_rate = false;
         self.is_over_byte_rate = false;
     }

@@ -68,7 +68,7 @@ pub use fanout::{OnSlow, Position, PublishOptions, TopicOptions};
 pub use send::SendError;
 pub use state::Life;
 use state::LinkState;
-pub use statistics::{ConnectionStatistics, Flow, Totals};
+pub use statistics::{ConnectionStatistics, Flow, Framed, Totals};
 
 /// The size of the receive buffer: what a peer writes at a time, four messages of 64 KiB, say, and
 /// their headers. Larger ones gain nothing and leave the processor's cache.

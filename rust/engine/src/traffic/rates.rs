@@ -3,9 +3,13 @@
 //! A peer beyond its rate is not read from until its bucket has filled up again, which a timer says. So it is slowed
 //! down by TCP, and nothing is lost. Messages that were read already wait, too, if they are beyond the rate of messages;
 //! bytes that were read are delivered.
+//!
+//! A peer is beyond its rate when it sends something for which there is no token, and not when it has taken the last one:
+//! who keeps to the rate is never held up, and his Ping or Close is not either.
 
 use std::time::Duration;
 
+use super::link::Link;
 use super::{Traffic, BUFFER};
 use crate::event::{Event, Id};
 use crate::limits::{Limits, Rate, RateLimit};
@@ -18,6 +22,10 @@ use crate::shared::Shared;
 const PAUSE: f64 = 0.05;
 /// Nor longer than this.
 const LONGEST: f64 = 1e6;
+/// What tokens may lack because times are whole nanoseconds.
+const ROUNDING: f64 = 1e-6;
+/// The opcodes with which a message begins (RFC 6455 section 5.2).
+const BEGINNINGS: [u8; 2] = [1, 2];
 /// Bytes that are read at most of a peer whose messages are counted: those beyond its rate wait here, where they could in
 /// the system.
 const MOST_READ: usize = 16 * 1024;
@@ -51,11 +59,16 @@ impl Bucket {
         self.tokens = (self.tokens + passed * self.rate.per_second).min(self.rate.burst);
     }
 
-    /// Takes `count` tokens out, whether they are there or not. The pause that makes up for it, if there is not one left.
-    fn take(&mut self, count: f64, now: Time) -> Option<Duration> {
+    /// Takes `count` tokens out, whether they are there or not.
+    fn take(&mut self, count: usize, now: Time) {
         self.fill(now);
-        self.tokens -= count;
-        if self.tokens >= 1.0 {
+        self.tokens -= count as f64;
+    }
+
+    /// The pause until there is a reasonable number of tokens; `None`: there are at least so many `needed` ones.
+    fn pause(&mut self, needed: f64, now: Time) -> Option<Duration> {
+        self.fill(now);
+        if self.tokens >= needed - ROUNDING {
             return None;
         }
         let Rate { per_second, burst } = self.rate;
@@ -103,23 +116,70 @@ impl Rates {
         std::mem::take(&mut self.is_resumed)
     }
 
-    fn take(&mut self, limit: RateLimit, count: usize, now: Time) -> Option<Duration> {
-        let bucket = match limit {
-            RateLimit::Messages => &mut self.messages,
-            RateLimit::Bytes => &mut self.bytes,
-        };
-        bucket.as_mut()?.take(count as f64, now)
+    /// Bytes have come. The pause that makes up for those for which there was no token.
+    fn take_bytes(&mut self, count: usize, now: Time) -> Option<Duration> {
+        let bucket = self.bytes.as_mut()?;
+        bucket.take(count, now);
+        bucket.pause(0.0, now)
+    }
+
+    /// A message has come. Whether there is no token left for the next one.
+    fn take_message(&mut self, now: Time) -> bool {
+        self.messages.as_mut().is_some_and(|bucket| {
+            bucket.take(1, now);
+            bucket.pause(1.0, now).is_some()
+        })
+    }
+
+    /// A message comes. The pause before it may; `None`: there is a token for it.
+    fn before_message(&mut self, now: Time) -> Option<Duration> {
+        self.messages.as_mut()?.pause(1.0, now)
+    }
+}
+
+impl Link {
+    /// Whether a message begins with these bytes of a peer that has no token left. How long it has to wait.
+    #[cold]
+    pub(super) fn before_message(&mut self, bytes: &[u8], now: Time) -> Option<Duration> {
+        let begins = bytes
+            .first()
+            .is_some_and(|octet| BEGINNINGS.contains(&(octet & 0x0F)));
+        if !begins || !self.proto.is_between_messages() {
+            return None;
+        }
+        self.is_out_of_messages = false;
+        self.rates.as_mut()?.before_message(now)
     }
 }
 
 impl Traffic {
-    /// A peer whose rates are limited has sent something.
+    /// A peer whose messages are limited has sent one.
     #[cold]
-    pub(super) fn count_rate(
+    pub(super) fn count_message(&mut self, id: Id, shared: &Shared<'_>) {
+        if let Some(link) = self.links.open_mut(id) {
+            let now = shared.reactor.clock().now();
+            let rates = link.rates.as_mut();
+            link.is_out_of_messages = rates.is_some_and(|rates| rates.take_message(now));
+        }
+    }
+
+    /// A peer whose bytes are limited has sent so many.
+    #[cold]
+    pub(super) fn count_bytes(&mut self, id: Id, count: usize, shared: &mut Shared<'_>) {
+        let now = shared.reactor.clock().now();
+        let link = self.links.open_mut(id);
+        let pause = link.and_then(|link| link.rates.as_mut()?.take_bytes(count, now));
+        if let Some(pause) = pause {
+            self.slow_down(id, RateLimit::Bytes, pause, shared);
+        }
+    }
+
+    /// A peer sends more than it may.
+    pub(super) fn slow_down(
         &mut self,
         id: Id,
         limit: RateLimit,
-        count: usize,
+        pause: Duration,
         shared: &mut Shared<'_>,
     ) {
         let Shared { reactor, outbox } = shared;
@@ -127,9 +187,6 @@ impl Traffic {
             return;
         };
         let Some(rates) = &mut link.rates else { return };
-        let Some(pause) = rates.take(limit, count, reactor.clock().now()) else {
-            return;
-        };
         if !std::mem::replace(&mut rates.is_told, true) && link.wants.limit {
             outbox.push(Event::RateLimited { id, limit });
         }
@@ -219,11 +276,16 @@ mod tests {
         (Bucket::new(rate), Time::BEGINNING)
     }
 
-    /// Takes one after the other. How many until there is a pause, and that.
+    /// Takes one after the other. How many there were, and the pause before the next.
     fn until_pause(bucket: &mut Bucket, now: Time) -> (usize, Duration) {
-        (1..)
-            .find_map(|count| Some((count, bucket.take(1.0, now)?)))
-            .unwrap()
+        let mut count = 0;
+        loop {
+            if let Some(pause) = bucket.pause(1.0, now) {
+                return (count, pause);
+            }
+            bucket.take(1, now);
+            count += 1;
+        }
     }
 
     #[test]
@@ -244,21 +306,20 @@ mod tests {
             (5, SECOND / 2)
         );
         // Time that goes back changes nothing.
-        assert_eq!(bucket.take(0.0, start), Some(SECOND / 2));
+        assert_eq!(bucket.pause(1.0, start), Some(SECOND / 2));
     }
 
     #[test]
     fn what_was_taken_beyond_is_made_up_for() {
         let (mut bucket, start) = bucket(100.0, 100.0);
-        let pause = bucket.take(600.0, start).unwrap();
+        bucket.take(100, start);
+        assert_eq!(bucket.pause(0.0, start), None, "all, and no more");
+        bucket.take(500, start);
+        let pause = bucket.pause(0.0, start).unwrap();
         assert_eq!(pause.as_secs_f64(), 5.05);
-        assert_eq!(
-            bucket
-                .take(0.0, start.checked_add(pause / 2).unwrap())
-                .map(|rest| rest < pause),
-            Some(true)
-        );
-        assert_eq!(bucket.take(0.0, start.checked_add(pause).unwrap()), None);
+        let half = bucket.pause(0.0, start.checked_add(pause / 2).unwrap());
+        assert!(half.is_some_and(|rest| rest < pause));
+        assert_eq!(bucket.pause(1.0, start.checked_add(pause).unwrap()), None);
     }
 
     #[test]
@@ -275,9 +336,10 @@ mod tests {
     fn no_rate_is_too_small_or_too_large() {
         for (per_second, burst) in [(1e-300, 1.0), (1e300, 1e300), (f64::MIN_POSITIVE, f64::MAX)] {
             let (mut bucket, start) = bucket(per_second, burst);
-            bucket.take(1.0, start);
+            bucket.take(1, start);
+            bucket.take(usize::MAX, start.checked_add(SECOND).unwrap());
             assert!(bucket
-                .take(1e18, start.checked_add(SECOND).unwrap())
+                .pause(0.0, start.checked_add(SECOND).unwrap())
                 .is_none_or(|pause| pause.as_secs_f64() <= LONGEST));
         }
         assert!(Rate::new(0.0, 5.0).is_none() && Rate::new(f64::NAN, 1.0).is_none());

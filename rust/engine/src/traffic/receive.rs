@@ -253,7 +253,7 @@ impl Traffic {
             Ok((direct, end)) => {
                 self.input.begin(id, direct, end);
                 if is_limited {
-                    self.count_rate(id, RateLimit::Bytes, direct + end, shared);
+                    self.count_bytes(id, direct + end, shared);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -347,6 +347,15 @@ impl Traffic {
                 self.set_aside(true, shared);
                 return None;
             }
+            if link.is_out_of_messages && batch.direct == 0 {
+                let now = shared.reactor.clock().now();
+                let rest = &buffer[batch.start..batch.end];
+                if let Some(pause) = link.before_message(rest, now) {
+                    self.slow_down(id, RateLimit::Messages, pause, shared);
+                    self.set_aside(false, shared);
+                    return None;
+                }
+            }
             batch.budget -= 1;
             let whole = if batch.direct == 0 && !self.log.is_on() {
                 link.proto
@@ -376,7 +385,7 @@ impl Traffic {
                 shared.outbox.set_received(range);
             }
             if link.rates.is_some() {
-                self.count_rate(id, RateLimit::Messages, 1, shared);
+                self.count_message(id, shared);
             }
             if is_wanted {
                 return Some(Event::Message { id, binary });
@@ -433,7 +442,7 @@ impl Traffic {
         }
         self.codec_owners.note(link, shared.reactor);
         if is_limited {
-            self.count_rate(id, RateLimit::Messages, 1, shared);
+            self.count_message(id, shared);
         }
         is_wanted.then_some(Event::Message { id, binary })
     }

@@ -297,6 +297,10 @@ impl Traffic {
                 }
             }
         }
+        if link.is_counted {
+            self.groups
+                .sent_after_end(link.group, link.queue.taken() - before);
+        }
         if was_blocked && link.queue.taken() > before {
             // The system takes more because the peer has taken something.
             link.pulse.hear(shared.reactor.clock());

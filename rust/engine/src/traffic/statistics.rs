@@ -2,7 +2,8 @@
 //!
 //! A connection counts for itself, without looking anything up. When the program is told that it is closed, its counts
 //! are added to those of its group: the connections of one listener, or the context's own, which are clients and
-//! adopted ones. So a sum is that of the group and of the connections that are open.
+//! adopted ones. So a sum is that of the group and of the connections that are open. What goes out after that end, the rest
+//! of the queue and a Close, is added as it goes.
 
 use evws_proto::connection::FrameKind;
 
@@ -28,6 +29,23 @@ impl Flow {
     fn add(&mut self, other: &Flow) {
         self.messages += other.messages;
         self.frames += other.frames;
+        self.payload += other.payload;
+        self.wire += other.wire;
+    }
+}
+
+/// What became of payload: the quotient says what compression saves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framed {
+    /// Octets of messages that were made into frames.
+    pub payload: u64,
+    /// Octets of all frames that were made, with their headers: those that the kernel has taken, those that wait, and those
+    /// that a connection without an orderly end has lost.
+    pub wire: u64,
+}
+
+impl Framed {
+    fn add(&mut self, other: &Framed) {
         self.payload += other.payload;
         self.wire += other.wire;
     }
@@ -104,6 +122,8 @@ pub struct ConnectionStatistics {
     pub received: Flow,
     /// What was sent. `wire` is what the kernel has taken, everything else what was queued and cannot be dropped.
     pub sent: Flow,
+    /// What was made of what was sent.
+    pub framed: Framed,
     /// Octets of payload that wait to be written.
     pub queue: u64,
     /// The most that have waited at a time.
@@ -139,6 +159,10 @@ impl ConnectionStatistics {
                 payload: counters.payload_sent - waiting.payload,
                 wire: link.queue.taken(),
             },
+            framed: Framed {
+                payload: counters.payload_sent,
+                wire: link.queue.made(),
+            },
             queue: link.queue.payload(),
             queue_peak: counters.queue_peak,
             dropped: link.dropped,
@@ -154,6 +178,8 @@ pub struct Totals {
     pub received: Flow,
     /// What was sent.
     pub sent: Flow,
+    /// What was made of what was sent.
+    pub framed: Framed,
     /// Connections that the program was told of as open.
     pub opened: u64,
     /// Of those, how many are open still: it was not told that they are closed.
@@ -175,6 +201,7 @@ impl Totals {
     fn count(&mut self, connection: &ConnectionStatistics) {
         self.received.add(&connection.received);
         self.sent.add(&connection.sent);
+        self.framed.add(&connection.framed);
         self.queue_peak = self.queue_peak.max(connection.queue_peak);
         self.dropped += connection.dropped;
     }
@@ -197,6 +224,7 @@ impl Totals {
     fn add(&mut self, other: &Totals) {
         self.received.add(&other.received);
         self.sent.add(&other.sent);
+        self.framed.add(&other.framed);
         self.opened += other.opened;
         self.open += other.open;
         self.queue_peak = self.queue_peak.max(other.queue_peak);
@@ -284,6 +312,11 @@ impl Groups {
         totals.open -= 1;
         totals.count_closed(code, 1);
         totals.count(connection);
+    }
+
+    /// The kernel has taken `octets` of a connection that was told of as closed.
+    pub fn sent_after_end(&mut self, number: GroupNumber, octets: u64) {
+        self.totals(number).sent.wire += octets;
     }
 
     /// A connection is gone.

@@ -205,6 +205,11 @@ impl Connection {
         partial.is_some_and(|partial| std::mem::take(&mut partial.has_progress))
     }
 
+    /// Whether the next octet of the peer's begins a frame, and no message of the peer's is unfinished.
+    pub fn is_between_messages(&self) -> bool {
+        self.partial.is_none() && self.fragments == 0
+    }
+
     /// Whether a fragmented message of ours lacks its last fragment.
     #[inline]
     pub fn fragment_in_progress(&self) -> bool {
