@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# What a monitoring system asks a server: its statistics at /metrics, in the text
+# What a monitoring system asks a server: all its statistics at /metrics, in the text
 # format of Prometheus, on the port of the WebSocket connections.
 #
 #     scrape_configs:
@@ -18,51 +18,50 @@ use HTTP::Tiny;
 
 my $quiet = @ARGV && $ARGV[0] eq '--print';
 
-# name => [type, help, what it is of the statistics]; a hash has a label for each key.
+# Every figure of $ctx->stats: what stands behind its name here, and what it is. One that ends with _total is a counter
+# then, any other a gauge. Of those that are hashes: what their keys are.
 my @METRICS = (
-    [ messages_received_total => 'counter', 'Messages from clients.',                    sub { $_->{messages_received} } ],
-    [ messages_sent_total     => 'counter', 'Messages to clients.',                      sub { $_->{messages_sent} } ],
-    [ received_bytes_total    => 'counter', 'Frames from clients, in bytes.',            sub { $_->{wire_received} } ],
-    [ sent_bytes_total        => 'counter', 'Frames to clients, in bytes.',              sub { $_->{wire_sent} } ],
-    [ connections             => 'gauge',   'Open connections.',                         sub { $_->{open} } ],
-    [ connections_total       => 'counter', 'Connections that were opened.',             sub { $_->{opened} } ],
-    [ handshakes              => 'gauge',   'Clients on their way, this one included.',  sub { $_->{handshakes} } ],
-    [ send_queue_bytes        => 'gauge',   'Payload that waits to be sent.',            sub { $_->{send_queue} } ],
-    [ closed_total            => 'counter', 'Connections that were closed, by code.',    sub { $_->{closed} }, 'code' ],
-    [ rejected_total          => 'counter', 'Clients that were turned away, by cause.',  sub { $_->{rejected} }, 'cause' ],
+    [ messages_received    => '_total',       'Messages from clients.' ],
+    [ messages_sent        => '_total',       'Messages to clients.' ],
+    [ messages_dropped     => '_total',       'Messages to clients that were let go.' ],
+    [ messages_droppable   => '',             'Messages that wait and may be dropped.' ],
+    [ frames_received      => '_total',       'Frames from clients.' ],
+    [ frames_sent          => '_total',       'Frames to clients.' ],
+    [ payload_received     => '_bytes_total', 'Messages from clients, inflated.' ],
+    [ payload_sent         => '_bytes_total', 'Messages to clients, before compression.' ],
+    [ wire_received        => '_bytes_total', 'Frames from clients, as they came.' ],
+    [ wire_sent            => '_bytes_total', 'Frames to clients, as they were sent.' ],
+    [ compression_received => '_ratio',       'Payload from clients divided by wire.' ],
+    [ compression_sent     => '_ratio',       'Payload to clients divided by wire.' ],
+    [ send_queue           => '_bytes',       'Payload that waits to be sent.' ],
+    [ send_queue_peak      => '_bytes',       'The most payload that has waited on one connection.' ],
+    [ opened               => '_total',       'Connections that were opened.' ],
+    [ open                 => '',             'Open connections.' ],
+    [ closed               => '_total',       'Connections that were closed, by code.', 'code' ],
+    [ rejected             => '_total',       'Clients that were turned away, by cause.', 'cause' ],
+    [ handshakes           => '',             'Clients on their way, this one included.' ],
+    [ loop_turns           => '_total',       'Turns of the event loop with something to do.' ],
+    [ events               => '_total',       'What happened in these turns.' ],
+    [ events_per_turn      => '',             'Events divided by turns.' ],
 );
 
-# A label's value may contain anything.
-sub escaped {
-    my ($text) = @_;
-    $text =~ s/([\\"])/\\$1/g;
-    $text =~ s/\n/\\n/g;
-    return $text;
-}
-
+# A ratio of nothing is undef, and has no sample. Codes and causes have no characters that a label would have to escape.
 sub metrics {
-    my (%statistics) = @_;    # name of a listener => its statistics
+    my ($stats) = @_;
     my $page = '';
     for my $metric (@METRICS) {
-        my ($name, $type, $help, $value, $label) = @$metric;
-        $page .= "# HELP websocket_$name $help\n# TYPE websocket_$name $type\n";
-        for my $listener (sort keys %statistics) {
-            local $_ = $statistics{$listener};
-            my $of = $value->();
-            my $where = sprintf 'listener="%s"', escaped($listener);
-            if (!$label) {
-                $page .= "websocket_$name\{$where} $of\n";
-                next;
-            }
-            $page .= sprintf qq(websocket_%s{%s,%s="%s"} %s\n), $name, $where, $label, escaped($_), $of->{$_} for sort keys %$of;
-        }
+        my ($figure, $suffix, $help, $label) = @$metric;
+        my ($name, $value) = ("websocket_$figure$suffix", $stats->{$figure});
+        my $type   = $suffix =~ /_total\z/ ? 'counter' : 'gauge';
+        my %sample = $label ? (map { (qq({$label="$_"}) => $value->{$_}) } keys %$value) : ('' => $value);
+        $page .= "# HELP $name $help\n# TYPE $name $type\n";
+        $page .= "$name$_ $sample{$_}\n" for grep { defined $sample{$_} } sort keys %sample;
     }
     return $page;
 }
 
-my $ctx = EV::Websockets::Context->new;
-my $port;
-$port = $ctx->listen(
+my $ctx  = EV::Websockets::Context->new;
+my $port = $ctx->listen(
     host             => '127.0.0.1',
     limits           => 'public',
     name             => 'chat',
@@ -72,15 +71,16 @@ $port = $ctx->listen(
     on_request       => sub {
         my ($request) = @_;
         return [ 404, [], [] ] if $request->{path} ne '/metrics';
-        my $page = metrics(chat => $ctx->stats($port));
-        return [ 200, [ 'Content-Type' => 'text/plain; version=0.0.4; charset=utf-8' ], [$page] ];
+        return [ 200, [ 'Content-Type' => 'text/plain; version=0.0.4; charset=utf-8' ], [ metrics($ctx->stats) ] ];
     },
 );
 
-# Four clients: two say something, one of which leaves, the third only listens, and the fourth is turned away.
-my $busy = 4;
+# Four clients, which are not counted: two say something, one of which leaves, the third only listens, and the fourth is
+# turned away.
+my $clients = EV::Websockets::Context->new;
+my $busy    = 4;
 for my $client (1 .. 4) {
-    $ctx->connect(
+    $clients->connect(
         url        => "ws://127.0.0.1:$port/" . ($client < 4 ? '' : 'private'),
         on_connect => sub { my ($c) = @_; $client < 3 ? $c->send("hello from $client") : scrape() },
         on_message => sub {
