@@ -40,6 +40,7 @@ sub request {
         $ctx->adopt(
             fh               => $fh,
             initial_data     => $bytes,    # the request, and whatever came behind it
+            limits           => 'public',
             max_message_size => 64 * 1024,
             on_connect       => sub { print "server: a client of $_[1]{Path}\n" },
             on_message       => sub { my ($c, $message, $is_binary) = @_;

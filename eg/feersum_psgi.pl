@@ -28,6 +28,7 @@ my $websocket = sub {
         eval {
             $ctx->adopt(
                 env              => $env,
+                limits           => 'public',
                 max_message_size => 64 * 1024,
                 on_connect       => sub { print "server: a client of $_[1]{Path}\n" },
                 on_message       => sub { $_[0]->send("$_[1], too") },

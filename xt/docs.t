@@ -130,8 +130,9 @@ for my $row (split /\n/, $table || '') {
 }
 is_deeply(\%manual, \%code, 'the manual says what the public limits are');
 
-my @unlimited = grep { m{\Aeg/} && slurp($_) =~ /->listen\(/ && slurp($_) !~ /^\s+limits\s+=> 'public',$/m } @distributed;
-is_deeply(\@unlimited, [], 'every example that listens has limits');
+my @servers   = grep { m{\Aeg/} && slurp($_) =~ /->(?:listen|adopt)\(/ } @distributed;
+my @unlimited = grep { slurp($_) !~ /^\s+limits\s+=> 'public',$/m } @servers;
+is_deeply(\@unlimited, [], 'every example that listens, or adopts, has limits');
 
 my @long;
 for my $file (@pods) {
