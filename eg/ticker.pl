@@ -29,6 +29,7 @@ my @quiet   = map { "QUIET$_" } 1 .. 10;        # one trade of 500 is of these
 my %cents   = map { $_ => 10_000 } @busy, @quiet;
 my $trades  = 0;
 my (%session, %client);                         # by the client's name: the market's end, and its own
+my %last;                                       # what the former has counted, when it has ended
 
 my $port = $ctx->listen(
     host             => '127.0.0.1',
@@ -46,6 +47,7 @@ my $port = $ctx->listen(
         open_market() if keys %session == keys %client;
     },
     on_error => sub { my ($c, $text) = @_; print "market: fails a client: $text\n" },
+    on_close => sub { my ($c) = @_; $last{$c} = $c->stats },
 );
 
 # One message is a symbol, its price and the best 30 bids. The symbol is what it is the
@@ -73,7 +75,7 @@ sub close_market {
     for my $name (keys %client) {
         my ($session, $client) = ($session{$name}, $client{$name});
         $client->{behind}  = $session->send_queue_size;
-        $client->{dropped} = $session->stats->{messages_dropped};
+        $client->{dropped} = ($last{$session} || $session->stats)->{messages_dropped};
         $client->{conn}->resume_recv;
     }
     # The Close frame comes after what is queued, whoever is behind.
