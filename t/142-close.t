@@ -174,6 +174,27 @@ for my $case ([ 'the same', [ 4000, 'r' ], [ 4000, 'r' ] ], [ 'another', [ 4001,
         [ [ 0, BINARY, 'begun' ], [ 1, CONT, '' ], [ 1, CLOSE, pack 'n', 1001 ] ], 'an empty final fragment, then the Close');
 }
 
+# Whatever else ends the connection, the program did not know of it: with an empty final fragment the peer took the
+# part of the message for the whole.
+for my $end (
+    [ 'the peer closes', {}, sub { $_[0]->send_close(1000) }, 1000 ],
+    [ 'the peer breaks the protocol', {}, sub { $_[0]->put("\xFF\xFF") }, 1002 ],
+    [ 'max_lifetime', { max_lifetime => 0.01 }, sub { }, 1001 ],
+    [ 'idle_timeout', { idle_timeout => 0.01 }, sub { }, 1001 ],
+    [ 'shutdown', {}, sub { $_[2]->shutdown }, 1001 ],
+    [ 'the send queue is full', { max_send_queue => 10, send_queue_policy => 'close' }, sub { $_[1]->send_fragment('.' x 20, 1, 0) for 1 .. 2 }, 1013 ],
+) {
+    my ($name, $options, $act, $code) = @$end;
+    my $conn;
+    my $pair = Pair->listen(listen => { %$options, on_connect => sub { ($conn) = @_; $conn->send_fragment('begun', 1, 0) } });
+    my $peer = RawPeer->connect($pair->port)->upgrade;
+    run_until(sub { $conn }, $name);
+    $act->($peer, $conn, $pair->context);
+    run_until(sub { $peer->close_read }, "$name: it ends");
+    is(($peer->close_read)[0], $code, "$name: $code");
+    is_deeply([ grep { $_->{fin} && $_->{opcode} != CLOSE } @{ $peer->frames } ], [], "$name: the message does not");
+}
+
 # Our client, with a raw server: it answers too, and masks what it answers.
 {
     my $raw = RawServer->new;

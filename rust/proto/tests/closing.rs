@@ -40,6 +40,23 @@ fn either_end_may_begin() {
     }
 }
 
+/// Whoever does not know the end of a message cannot have the peer take a part of it for the whole.
+#[test]
+fn a_message_that_is_cut_is_none() {
+    let mut pair = Pair::new();
+    let events = pair.say(Role::Server, |end, out| {
+        let part = FrameKind::Fragment {
+            binary: false,
+            last: false,
+        };
+        end.send(part, b"half", KEY, out).unwrap();
+        end.cut_message();
+        assert!(!end.fragment_in_progress());
+        end.close(Some(1001), b"", || KEY, out).unwrap();
+    });
+    assert_eq!(events, [Event::Close(Some(1001), Vec::new())]);
+}
+
 #[test]
 fn every_close_payload_arrives() {
     for role in [Role::Client, Role::Server] {

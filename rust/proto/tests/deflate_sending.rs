@@ -119,6 +119,28 @@ fn close_ends_a_compressed_message_as_it_must() {
 }
 
 #[test]
+fn a_compressed_message_that_is_cut_needs_no_codec() {
+    let agreement = agreement(false, 15);
+    let mut sender = connection(Role::Server, &agreement);
+    let mut wire = Vec::new();
+    let part = FrameKind::Fragment {
+        binary: false,
+        last: false,
+    };
+    sender
+        .send(part, b"half a message", KEY, &mut wire)
+        .unwrap();
+    assert!(sender.holds_codec());
+    sender.cut_message();
+    assert!(!sender.holds_codec());
+    sender.close(Some(1000), b"", || KEY, &mut wire).unwrap();
+    assert_eq!(frames(&wire).len(), 2);
+    let mut receiver = connection(Role::Client, &agreement);
+    let expected = [Event::Close(Some(1000), Vec::new())];
+    assert_eq!(feed(&mut receiver, &wire), expected);
+}
+
+#[test]
 fn our_own_close_drops_a_compressed_message_half_way() {
     let mut client = connection(Role::Client, &agreement(false, 15));
     let mut wire = Vec::new();

@@ -56,7 +56,7 @@ impl Context {
         let (life, role) = (self.traffic.life(id), self.traffic.role(id));
         let reactor = &mut self.reactor;
         match (life, role) {
-            (Some(Life::Open), _) => self.traffic.close(id, code, reason, reactor),
+            (Some(Life::Open), _) => self.traffic.go_away(id, code, reason, reactor),
             (Some(Life::Announced), Some(Role::Client)) => self.give_up_announced(id, TEXT),
             // The peer knows it as open, and the program never will.
             (Some(Life::Announced), _) => {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use evws_proto::{close, Role};
 
 use super::link::Link;
+use super::send::Unfinished;
 use super::state::{Life, LinkState, Writing};
 use super::unparsed::Unparsed;
 use super::{change, ConnectionStatistics, Traffic};
@@ -25,13 +26,29 @@ const LIVING: [Timer; 5] = [
 ];
 
 impl Traffic {
-    /// Begins the closing handshake (RFC 6455 section 7.1.2). Does nothing unless the connection
-    /// is open.
+    /// Begins the closing handshake (RFC 6455 section 7.1.2) for the program, and ends its fragmented message. Does
+    /// nothing unless the connection is open.
     pub fn close(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
+        self.begin_closing(id, code, reason, Unfinished::IsEnded, reactor);
+    }
+
+    /// The same for what ends a connection without asking its program.
+    pub fn go_away(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
+        self.begin_closing(id, code, reason, Unfinished::IsCut, reactor);
+    }
+
+    fn begin_closing(
+        &mut self,
+        id: Id,
+        code: u16,
+        reason: &[u8],
+        unfinished: Unfinished,
+        reactor: &mut Reactor,
+    ) {
         if self.links.open(id).is_none() {
             return;
         }
-        self.queue_close(id, Some(code), reason, reactor);
+        self.queue_close(id, Some(code), reason, unfinished, reactor);
         if let Some(link) = self.links.get_mut(id) {
             link.is_drain_due = false;
             link.forget_rates();
@@ -110,7 +127,13 @@ impl Traffic {
         self.log
             .write(Topic::Error, id, format_args!("failed with {code}: {text}"));
         let reason = close::reason_for(text);
-        self.queue_close(id, Some(code), reason.as_bytes(), shared.reactor);
+        self.queue_close(
+            id,
+            Some(code),
+            reason.as_bytes(),
+            Unfinished::IsCut,
+            shared.reactor,
+        );
         self.end(id, code, shared);
     }
 
@@ -136,7 +159,7 @@ impl Traffic {
 
     /// Closes a connection that its peer knows as open and its program never will.
     pub fn close_before_open(&mut self, id: Id, code: u16, reason: &[u8], reactor: &mut Reactor) {
-        self.queue_close(id, Some(code), reason, reactor);
+        self.queue_close(id, Some(code), reason, Unfinished::IsCut, reactor);
         self.start_lingering(id, false, reactor);
     }
 

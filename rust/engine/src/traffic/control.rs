@@ -2,6 +2,7 @@
 
 use evws_proto::connection::{FrameKind, Received};
 
+use super::send::Unfinished;
 use super::Traffic;
 use crate::event::{Event, Id};
 use crate::log::Topic;
@@ -86,7 +87,7 @@ impl Traffic {
                 self.input.end_batch();
                 shared.outbox.data_mut().payload = reason;
                 // Nothing goes out if this answers our own.
-                self.queue_close(id, code, &[], shared.reactor);
+                self.queue_close(id, code, &[], Unfinished::IsCut, shared.reactor);
                 let code = code.unwrap_or(1005);
                 self.linger(id, code, is_clean, shared.reactor);
                 Some(Event::Close { id, code })

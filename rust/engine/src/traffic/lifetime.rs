@@ -121,7 +121,7 @@ impl Traffic {
     /// A connection has lived for as long as it may, or been idle.
     pub(super) fn end_in_order(&mut self, id: Id, why: &str, reactor: &mut Reactor) {
         self.log.write(Topic::State, id, format_args!("{why}"));
-        self.close(id, close::GOING_AWAY, why.as_bytes(), reactor);
+        self.go_away(id, close::GOING_AWAY, why.as_bytes(), reactor);
     }
 }
 

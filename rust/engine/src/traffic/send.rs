@@ -21,6 +21,15 @@ use crate::{sys, timeouts};
 /// Why a peer is cut off that does not take what it is sent.
 pub(super) const QUEUE_FULL: &str = "send queue is full";
 
+/// What becomes of a fragmented message that the program has not finished.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    /// It ends with an empty fragment: the peer has it as a message. For programs that close, and know what they have sent.
+    IsEnded,
+    /// It stays as it is, so that no peer takes a part for the whole.
+    IsCut,
+}
+
 /// Why nothing was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
@@ -216,19 +225,22 @@ impl Traffic {
         self.to_write.note(&self.log, link);
     }
 
-    /// Queues a Close frame, after an end to the fragmented message if one is in progress. Nothing
-    /// happens if there was one before. What was published until now comes before it.
+    /// Queues a Close frame. Nothing happens if there was one before. What was published until now comes before it.
     pub(super) fn queue_close(
         &mut self,
         id: Id,
         code: Option<u16>,
         reason: &[u8],
+        unfinished: Unfinished,
         reactor: &Reactor,
     ) {
         self.leave_topics(id, reactor);
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
+        if unfinished == Unfinished::IsCut {
+            link.proto.cut_message();
+        }
         let masks = &mut self.masks;
         let mut frames = Vec::new();
         let ends_message = link.proto.fragment_in_progress();

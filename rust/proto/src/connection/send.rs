@@ -166,6 +166,14 @@ impl Connection {
         }
     }
 
+    /// A fragmented message of ours stays unfinished: [`close`](Self::close) is to follow, which does not end it then
+    /// (RFC 6455 section 5.4: a Close may come between fragments). To the peer it is no message.
+    pub fn cut_message(&mut self) {
+        if self.sending_fragments {
+            self.forget_frame(false);
+        }
+    }
+
     /// Appends to `out` what [`frame`](Self::frame) makes.
     ///
     /// # Errors
