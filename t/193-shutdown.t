@@ -128,7 +128,8 @@ sub raw {
     is($conn->state, 'closing', 'the client that connects is given up');
     run_until(sub { $decided->head && $begun->head }, 'those that wait for an answer get one');
     is($decided->status, 503, 'instead of the decision');
-    is($begun->status, 408, 'there is no more time for the request');
+    is($begun->status, 503, 'and so does a request that has begun');
+    is_deeply($server->{context}->stats->{rejected}, { shutdown => 3 }, 'nobody is said to have been too slow');
     run_until(sub { $silent->eof && $begun->eof && $decided->eof }, "the server's ends are closed");
     run_until(sub { $waiting->last_peer->eof }, "and so is the client's");
     $_->hang_up for $silent, $begun, $decided;
@@ -173,7 +174,7 @@ sub raw {
     my $done;
     $context->shutdown(timeout => 3600, cb => sub { $done = "cut $_[0]" });
     run_until(sub { $peers[0]->close_read && $peers[1]->head }, 'both are told');
-    is($peers[1]->status, 408, 'each in its way');
+    is($peers[1]->status, 503, 'each in its way');
     $peers[0]->send_close(1001);
     $peers[1]->hang_up;
     run_until(sub { $done }, 'both have ended');

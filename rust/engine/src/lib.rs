@@ -48,5 +48,6 @@ pub use tls::client_verifier::VerifyClient;
 pub use tls::info::TlsInfo;
 pub use tls::server::{NamedCertificate, ServerTls};
 pub use traffic::{
-    ConnectionStatistics, Flow, Framed, OnSlow, Position, PublishOptions, SendError, TopicOptions, Totals,
+    ConnectionStatistics, Flow, Framed, OnSlow, Position, PublishOptions, SendError, TopicOptions,
+    Totals,
 };

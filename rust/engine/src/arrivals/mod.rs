@@ -42,7 +42,7 @@ use pending::Pending;
 
 pub use establish::mailbox::Decision;
 pub use establish::policy::ProxyHeads;
-pub use establish::rejected::unavailable;
+pub use establish::rejected::{unavailable, SHUTTING_DOWN};
 
 /// A source before there is a connection.
 enum Arrival {
@@ -338,7 +338,7 @@ impl Arrivals {
     /// connection ends; one whose request is not complete is answered with 408.
     pub fn end_for_shutdown(&mut self, id: Id, shared: &mut Shared<'_>) {
         if self.pending(id).map(Pending::role) == Some(Role::Client) {
-            return self.give_up(id, "the context is shutting down", true, shared);
+            return self.give_up(id, SHUTTING_DOWN, true, shared);
         }
         match self.awaited(id) {
             Some(Awaited::Handshake(..)) => {
@@ -350,7 +350,7 @@ impl Arrivals {
             Some(Awaited::Lookup(_) | Awaited::Step(_)) | None => {
                 if self
                     .pending_mut(id)
-                    .is_some_and(Pending::expire_unless_answering)
+                    .is_some_and(Pending::shut_down_unless_answering)
                 {
                     self.advance(id, false, shared);
                 }

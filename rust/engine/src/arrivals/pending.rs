@@ -65,12 +65,12 @@ impl Pending {
         }
     }
 
-    /// The time of a server's connection is over, unless it takes a response. Returns whether its future
+    /// A shutdown ends the time of a server's connection, unless it takes a response. Returns whether its future
     /// has to hear of that.
-    pub fn expire_unless_answering(&mut self) -> bool {
+    pub fn shut_down_unless_answering(&mut self) -> bool {
         let expires = self.establishing.mailbox.phase.get() != Phase::Answering;
         if expires {
-            self.establishing.mailbox.expire();
+            self.establishing.mailbox.expire_for_shutdown();
         }
         expires
     }

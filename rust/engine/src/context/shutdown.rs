@@ -5,11 +5,10 @@ use std::time::Duration;
 use evws_proto::Role;
 
 use super::Context;
+use crate::arrivals::SHUTTING_DOWN;
 use crate::event::{Event, Id};
 use crate::reactor::{Timer, CONTEXT};
 use crate::traffic::Life;
-
-const TEXT: &str = "the context is shutting down";
 
 /// A shutdown that is under way.
 pub struct Shutdown {
@@ -57,11 +56,14 @@ impl Context {
         let reactor = &mut self.reactor;
         match (life, role) {
             (Some(Life::Open), _) => self.traffic.go_away(id, code, reason, reactor),
-            (Some(Life::Announced), Some(Role::Client)) => self.give_up_announced(id, TEXT),
+            (Some(Life::Announced), Some(Role::Client)) => {
+                self.give_up_announced(id, SHUTTING_DOWN)
+            }
             // The peer knows it as open, and the program never will.
             (Some(Life::Announced), _) => {
                 if self.traffic.is_known_before_open(id) {
-                    self.outbox.push_text(Event::ConnectFailed { id }, TEXT);
+                    self.outbox
+                        .push_text(Event::ConnectFailed { id }, SHUTTING_DOWN);
                 }
                 self.traffic.close_before_open(id, code, reason, reactor);
             }
@@ -108,7 +110,7 @@ impl Context {
             }
         }
         for id in self.arrivals.pending_ids() {
-            self.arrivals(|arrivals, shared| arrivals.give_up(id, TEXT, true, shared));
+            self.arrivals(|arrivals, shared| arrivals.give_up(id, SHUTTING_DOWN, true, shared));
         }
     }
 

@@ -30,7 +30,7 @@ pub enum TrustedError {
     Bits(String),
 }
 
-/// The bits of an address, and how many there are.
+/// The bits of an address, and how many there are; those of an IPv4 address that is written as IPv6 without what makes it one.
 fn bits(address: IpAddr) -> (u128, u32) {
     match address.to_canonical() {
         IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
@@ -45,15 +45,21 @@ impl Network {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let (bits, width) = bits(ip(address).ok_or_else(malformed)?);
+        let address = ip(address).ok_or_else(malformed)?;
+        let written = if address.is_ipv4() { 32 } else { 128 };
+        let (bits, width) = bits(address);
         let length = match prefix {
             // As strict as a port.
             Some(prefix) => super::port(prefix)
                 .map(u32::from)
-                .filter(|length| *length <= width && !prefix.is_empty())
+                .filter(|length| *length <= written && !prefix.is_empty())
                 .ok_or_else(malformed)?,
-            None => width,
+            None => written,
         };
+        // The prefix counts the bits of what was written, those that make it an IPv4 address too.
+        let length = length
+            .checked_sub(written - width)
+            .ok_or_else(|| TrustedError::Bits(text.to_owned()))?;
         let all = u128::MAX >> (128 - width);
         let mask = all & !all.checked_shr(length).unwrap_or(0);
         if bits & !mask != 0 {
@@ -115,6 +121,7 @@ mod tests {
             "192.168.4.0/23",
             "2001:db8::/33",
             "::1",
+            "::ffff:172.16.0.0/108",
         ];
         let some = trusted(&all).unwrap();
         for (text, is_one) in [
@@ -126,6 +133,8 @@ mod tests {
             ("192.168.5.255", true),
             ("192.168.6.0", false),
             ("::ffff:10.1.2.3", true),
+            ("172.31.255.255", true),
+            ("172.32.0.0", false),
             ("2001:db8:7fff::1", true),
             ("2001:db8:8000::", false),
             ("::1", true),
@@ -136,8 +145,11 @@ mod tests {
         }
         assert!(!some.has(Peer::Unix) && !some.has(Peer::Unknown));
         assert!(trusted(&["unix"]).unwrap().has(Peer::Unix));
-        let every = trusted(&["0.0.0.0/0", "::/0"]).unwrap();
-        assert!(every.has(Peer::Address(([1, 2, 3, 4], 1).into())));
+        for every in ["0.0.0.0/0", "::ffff:0:0/96"] {
+            let every = trusted(&[every, "::/0"]).unwrap();
+            assert!(every.has(Peer::Address(([1, 2, 3, 4], 1).into())));
+        }
+        let every = trusted(&["::/0"]).unwrap();
         assert!(every.has(Peer::Address(([1, 2, 3, 4, 5, 6, 7, 8], 1).into())));
     }
 
@@ -168,7 +180,13 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["10.0.0.1/8", "1.0.0.0/0", "2001:db8::1/64"] {
+        for text in [
+            "10.0.0.1/8",
+            "1.0.0.0/0",
+            "2001:db8::1/64",
+            "::ffff:10.0.0.0/8",
+            "::ffff:10.0.0.0/100",
+        ] {
             assert_eq!(
                 trusted(&[text]),
                 Err(TrustedError::Bits(text.to_owned())),

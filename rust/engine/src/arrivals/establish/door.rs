@@ -91,7 +91,7 @@ impl Server {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) => return Err(Rejected::gone(None).into()),
                 Ok(Err(error)) => return Err(Rejected::gone(Some(error)).into()),
-                Err(Elapsed) => return Err(Rejected::late().into()),
+                Err(Elapsed) => return Err(Rejected::late(&self.mailbox).into()),
             }
         };
         match head {

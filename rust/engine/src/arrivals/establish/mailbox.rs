@@ -112,6 +112,7 @@ pub struct Mailbox {
     /// The deadline that the future has set, until the engine takes it.
     deadline: Cell<Option<Option<Duration>>>,
     is_expired: Cell<bool>,
+    is_shutting_down: Cell<bool>,
     /// How far a server's connection has come.
     pub phase: Cell<Phase>,
     /// Who the client is, if a proxy says that.
@@ -190,6 +191,17 @@ impl Mailbox {
     /// The engine says that the deadline has passed, and polls.
     pub fn expire(&self) {
         self.is_expired.set(true);
+    }
+
+    /// The same for a shutdown, which waits for nobody.
+    pub fn expire_for_shutdown(&self) {
+        self.is_shutting_down.set(true);
+        self.expire();
+    }
+
+    /// Whether it is a shutdown that has ended its time.
+    pub fn is_shutting_down(&self) -> bool {
+        self.is_shutting_down.get()
     }
 
     /// Does `work`, unless the deadline passes first. A future that gets [`Elapsed`] sets another deadline, or ends.

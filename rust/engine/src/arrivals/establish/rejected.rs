@@ -5,9 +5,13 @@ use std::io;
 use evws_proto::handshake::{Headers, Rejection};
 use evws_proto::http::HttpResponse;
 
+use super::mailbox::Mailbox;
 use super::EstablishError;
 use crate::error;
 use crate::event::RejectCause;
+
+/// Why nothing is established any more once a shutdown has begun.
+pub const SHUTTING_DOWN: &str = "the context is shutting down";
 
 /// A client that does not become a connection.
 pub struct Rejected {
@@ -64,8 +68,11 @@ impl Rejected {
         )
     }
 
-    /// It took too long, and has got no answer.
-    pub fn late() -> Rejected {
+    /// Its time is over, and it has got no answer.
+    pub fn late(mailbox: &Mailbox) -> Rejected {
+        if mailbox.is_shutting_down() {
+            return Rejected::given_up(SHUTTING_DOWN);
+        }
         Rejected {
             cause: Some(RejectCause::Timeout),
             why: "timeout".to_owned(),
@@ -153,7 +160,7 @@ mod tests {
             assert_eq!(rejected.cause, Some(cause), "{status}");
         }
         assert_eq!(
-            told(Rejected::late()),
+            told(Rejected::late(&Mailbox::default())),
             (Some(RejectCause::Timeout), "timeout".to_owned())
         );
         assert_eq!(

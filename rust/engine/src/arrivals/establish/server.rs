@@ -142,7 +142,8 @@ impl Server {
         let hello = std::mem::take(&mut self.input);
         let secured = secure(self.socket.clone(), &self.mailbox, configuration, hello);
         let secured = self.mailbox.in_time(secured).await;
-        let secured = secured.unwrap_or_else(|Elapsed| Err(Rejected::late().into()))?;
+        let secured =
+            secured.unwrap_or_else(|Elapsed| Err(Rejected::late(&self.mailbox).into()))?;
         if self.policy.ask || self.policy.serve {
             self.mailbox.keep_info(secured.tls.info().into());
         }
@@ -198,6 +199,9 @@ impl Server {
                     self.mailbox.set_deadline(self.policy.timeout);
                 }
                 Ok(())
+            }
+            Err(Elapsed) if !idle && self.mailbox.is_shutting_down() => {
+                Box::pin(self.reject(RejectCause::Shutdown, &unavailable())).await
             }
             Err(Elapsed) if !idle => self.refuse(Rejection::new(408)).await,
             Ok(Err(_)) | Ok(Ok(_)) | Err(Elapsed) if idle => self.end(Rejected::served()).await,
@@ -418,13 +422,13 @@ impl Server {
                 // At least one: there are some, and the socket had room.
                 Ok(Ok(count)) => left = &left[count..],
                 Ok(Err(error)) => return Err(self.ended(Rejected::gone(Some(error)))),
-                Err(Elapsed) => return Err(self.ended(Rejected::late())),
+                Err(Elapsed) => return Err(self.ended(Rejected::late(&self.mailbox))),
             }
         }
         match self.mailbox.in_time(self.transport.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.ended(Rejected::gone(Some(error)))),
-            Err(Elapsed) => Err(self.ended(Rejected::late())),
+            Err(Elapsed) => Err(self.ended(Rejected::late(&self.mailbox))),
         }
     }
 
@@ -432,7 +436,7 @@ impl Server {
     pub(super) async fn wait(&mut self, interest: Interest) -> Result<(), EstablishError> {
         match self.mailbox.in_time(self.socket.ready(interest)).await {
             Ok(()) => Ok(()),
-            Err(Elapsed) => self.end(Rejected::late()).await,
+            Err(Elapsed) => self.end(Rejected::late(&self.mailbox)).await,
         }
     }
 }
