@@ -21,6 +21,13 @@ croaks_with { $context->listen(port => 0, $_ => undef) }
     "listen: option '$_' must be a defined string", "$_ => undef"
     for qw(name protocol ssl_cert ssl_key ssl_ca);
 
+# A misspelt key of a configuration left a listener, or a peer, without any limit.
+for my $name (qw(limits send_queue_policy)) {
+    my %others = (connect => [ url => 'ws://127.0.0.1:1' ], listen => [], adopt => [ fh => \*STDIN ]);
+    croaks_with { $context->$_(@{ $others{$_} }, $name => undef) } "$_: option '$name' must be a defined string", "$_: $name => undef"
+        for sort keys %others;
+}
+
 croaks_with { $context->listen(port => 0, name => 'default') }
     "listen: vhost name 'default' is reserved", "name => 'default'";
 

@@ -62,8 +62,8 @@ for (
 }
 croaks_with { $call{$_->[0]}->($_->[1] => 1) } "$_->[0]: unknown option '$_->[1]': it is an option of $_->[2]",
     "$_->[0]: $_->[1], which is another's"
-    for [ listen => 'url', 'connect' ], [ connect => 'ssl_sni', 'listen' ], [ connect => 'origins', 'adopt' ],
-    [ new => 'ssl_verify', 'connect' ], [ adopt => 'ssl_cert', 'listen' ];
+    for [ listen => 'url', 'connect' ], [ connect => 'ssl_sni', 'listen' ], [ connect => 'origins', 'listen and adopt' ],
+    [ new => 'ssl_verify', 'connect' ], [ adopt => 'ssl_cert', 'new, connect and listen' ];
 croaks_with { $call{listen}->("\x{263a}rigins" => 1) } 'listen: unknown option \'\x{e2}\x{98}\x{ba}rigins\': did you mean \'origins\'?',
     'characters beyond ASCII';
 

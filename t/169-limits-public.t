@@ -91,10 +91,10 @@ for my $made (\&raw_client, \&raw_server, \&raw_adopted) {
     is($peers[-1]->status, 503, 'and the last one is not');
 }
 
-# Not given, or undef: as without.
-for my $off ([], [ limits => undef ]) {
+# Not given.
+{
     my $events = Events->new;
-    my $port   = $context->listen(host => '127.0.0.1', $events->handlers, @$off);
+    my $port   = $context->listen(host => '127.0.0.1', $events->handlers);
     my $peer   = RawPeer->connect($port)->upgrade;
     run_until(sub { $peer->head }, 'without public limits');
     $peer->send_frame(BINARY, 'x' x 2_000_000);

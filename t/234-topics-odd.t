@@ -127,7 +127,7 @@ croaks_like(sub { $ctx->publish('t', 'x', history => 5) }, qr/^publish: unknown 
 croaks_like(sub { $one->subscribe('t', key => 5) }, qr/^subscribe: unknown option 'key': it is an option of publish at/,
     'key in subscribe');
 croaks_like(sub { $ctx->listen(host => '127.0.0.1', on_slow => 'latest') },
-    qr/^listen: unknown option 'on_slow': it is an option of topic at/, 'on_slow in listen');
+    qr/^listen: unknown option 'on_slow': it is an option of subscribe and topic at/, 'on_slow in listen');
 croaks_like(sub { $ctx->broadcast('x', $one, $two) }, qr/^broadcast: connections must be an array reference \(got/,
     'connections without a list');
 

@@ -64,30 +64,43 @@ static const char *method_name(U32 method)
     return names[i];
 }
 
+/* The methods, other than `method`, that know an option: "connect, listen and adopt". Mortal. */
+static SV *owners(pTHX_ int option, U32 method)
+{
+    const U32 methods = specs[option].methods & ~(method | WS_FOR_SHUTDOWN | WS_FOR_DEFLATE);
+    SV *text = sv_2mortal(newSVpvs(""));
+    U32 one, later;
+
+    for (one = WS_FOR_NEW; one <= WS_FOR_TOPIC; one *= 2) {
+        if (!(methods & one))
+            continue;
+        later = methods & (2 * WS_FOR_TOPIC - 1) & ~(2 * one - 1);
+        sv_catpvf(text, "%s%s", !SvCUR(text) ? "" : later ? ", " : " and ", method_name(one));
+    }
+    return SvCUR(text) ? text : &PL_sv_undef;
+}
+
 /* Not known to `method`. Warns, or croaks where that would leave a door open. */
 static void unknown_option(pTHX_ const ws_options *o, U32 method, SV *name)
 {
     STRLEN length;
     const char *text = SvPV(name, length);
-    const char *elsewhere = NULL;
+    SV *elsewhere = &PL_sv_undef;
     AV *known = (AV *)sv_2mortal((SV *)newAV());
     SV *arg[5];
-    U32 other;
     int i;
 
     for (i = 0; i < WS_OPT_COUNT; i++) {
         if (specs[i].methods & method)
             av_push(known, newSVpvn(specs[i].name, specs[i].length));
         else if (method != WS_FOR_DEFLATE && length == specs[i].length && memEQ(text, specs[i].name, length))
-            for (other = WS_FOR_NEW; other <= WS_FOR_TOPIC; other *= 2)
-                if ((specs[i].methods & other) && other != WS_FOR_SHUTDOWN && other != WS_FOR_DEFLATE)
-                    elsewhere = method_name(other);
+            elsewhere = owners(aTHX_ i, method);
     }
     arg[0] = sv_2mortal(newSVpv(o->method, 0));
     arg[1] = sv_2mortal(newSVpvn(text, length));
     arg[2] = sv_2mortal(newSVpv(ws_shown(aTHX_ name), 0));
     arg[3] = sv_2mortal(newRV_inc((SV *)known));
-    arg[4] = elsewhere ? sv_2mortal(newSVpv(elsewhere, 0)) : &PL_sv_undef;
+    arg[4] = elsewhere;
     (void)ws_call_helper(aTHX_ "EV::Websockets::Options::unknown", arg, 5);
 }
 
@@ -151,12 +164,12 @@ static void settle_limits(pTHX_ ws_options *o, U32 method)
             o->value[public_limits[i].which] = public_value(aTHX_ public_limits[i].value, public_limits[i].burst);
 }
 
-static void refuse_undef(pTHX_ const ws_options *o)
+static void refuse_undef(pTHX_ const ws_options *o, U32 marks)
 {
     int i;
 
     for (i = 0; i < WS_OPT_COUNT; i++)
-        if ((specs[i].methods & WS_NO_UNDEF) && o->value[i] && !SvOK(o->value[i]))
+        if ((specs[i].methods & marks) && o->value[i] && !SvOK(o->value[i]))
             croak("%s: option '%s' must be a defined string", o->method, specs[i].name);
 }
 
@@ -179,8 +192,7 @@ void ws_options_parse(pTHX_ ws_options *o, U32 method, SV **args, I32 count)
         store_option(aTHX_ o, method, *av_fetch(pairs, i, 0), *av_fetch(pairs, i + 1, 0));
     settle_utf8(aTHX_ o);
     settle_limits(aTHX_ o, method);
-    if (method == WS_FOR_LISTEN)
-        refuse_undef(aTHX_ o);
+    refuse_undef(aTHX_ o, method == WS_FOR_LISTEN ? WS_NO_UNDEF | WS_NEVER_UNDEF : WS_NEVER_UNDEF);
 }
 
 /* The options in the hash of another one of `outer`, which gets their values, too, for the engine's errors; `what` names it
@@ -312,6 +324,22 @@ U32 ws_option_word(pTHX_ const ws_options *o, ws_option which)
     ws_option_must_be(aTHX_ o, which, words(aTHX_ which));
 }
 
+/* A rate as it was given: [RATE, BURST], with what there is beyond. Mortal. */
+static SV *shown_rate(pTHX_ SV *value)
+{
+    AV *array = ws_array(value);
+    SV *text;
+    SSize_t i;
+
+    if (!array)
+        return value;
+    text = sv_2mortal(newSVpvs("["));
+    for (i = 0; i <= av_len(array) && i < 3; i++)
+        sv_catpvf(text, "%s%s", i ? ", " : "", ws_shown(aTHX_ ws_element(aTHX_ array, i)));
+    sv_catpv(text, i <= av_len(array) ? ", ...]" : "]");
+    return text;
+}
+
 static void rate(pTHX_ const ws_options *o, ws_option which, double *pair)
 {
     AV *array;
@@ -326,7 +354,8 @@ static void rate(pTHX_ const ws_options *o, ws_option which, double *pair)
     for (i = 0; array && i < 2; i++)
         pair[i] = ws_number(aTHX_ ws_element(aTHX_ array, i));
     if ((array && av_len(array) != 1) || !(pair[0] > 0 && pair[0] <= NV_MAX && pair[1] > 0 && pair[1] <= NV_MAX))
-        ws_option_must_be(aTHX_ o, which, "a number above 0, or [rate, burst], two of them, or 0");
+        ws_must_be(aTHX_ o->method, specs[which].name, "a number above 0, or [rate, burst], two of them, or 0",
+                   shown_rate(aTHX_ o->value[which]));
 }
 
 /* `data` is NULL if it is not given, and only then. */

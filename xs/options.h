@@ -18,7 +18,8 @@ enum {
     WS_NO_UNDEF = 1 << 16,                      /* listen does not take an undef for "not given" */
     WS_NEEDS_TLS = 1 << 17,                     /* of no use to a listener without a certificate */
     WS_NOT_WITH_FD = 1 << 18, WS_NOT_WITH_PATH = 1 << 19,
-    WS_NOT_UPGRADED = 1 << 20                 /* of no use when the upgrade is over */
+    WS_NOT_UPGRADED = 1 << 20,                  /* of no use when the upgrade is over */
+    WS_NEVER_UNDEF = 1 << 21                    /* nor does any other method */
 };
 
 /* What a value is; `otherwise` counts where it is not given:
@@ -61,13 +62,13 @@ enum {
                                               IN(limits, max_headers)) \
     O(MAX_FRAGMENTS,     "max_fragments",     WS_FOR_CONNECTIONS, AS_COUNT(65536, 0, U32_MAX), IN(limits, max_fragments)) \
     O(MAX_SEND_QUEUE,    "max_send_queue",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, max_send_queue)) \
-    O(SEND_QUEUE_POLICY, "send_queue_policy", WS_FOR_CONNECTIONS, AS_WORD(0, "close", "croak", "drop"), \
+    O(SEND_QUEUE_POLICY, "send_queue_policy", WS_FOR_CONNECTIONS | WS_NEVER_UNDEF, AS_WORD(0, "close", "croak", "drop"), \
                                               IN(limits, send_queue_policy)) \
     O(SEND_HIGH_WATER,   "send_high_water",   WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_high_water)) \
     O(SEND_LOW_WATER,    "send_low_water",    WS_FOR_CONNECTIONS, AS_BYTES(0), IN(limits, send_low_water)) \
     O(MAX_MESSAGE_RATE,  "max_message_rate",  WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_message_rate)) \
     O(MAX_BYTE_RATE,     "max_byte_rate",     WS_FOR_CONNECTIONS, AS_RATE, IN(limits, max_byte_rate)) \
-    O(LIMITS,            "limits",            WS_FOR_CONNECTIONS, AS_WORD(1, "public"), NOWHERE) \
+    O(LIMITS,            "limits",            WS_FOR_CONNECTIONS | WS_NEVER_UNDEF, AS_WORD(1, "public"), NOWHERE) \
     O(VALIDATE_UTF8,     "validate_utf8",     WS_FOR_CONNECTIONS, AS_FLAG(TRUE), IN(settings, validate_utf8)) \
     O(UTF8,              "utf8",              WS_FOR_CONNECTIONS | WS_FOR_MESSAGES, AS_FLAG(FALSE), NOWHERE) \
     O(DEFLATE,           "deflate",           WS_FOR_CONNECTIONS, AS_IS, NOWHERE) \
@@ -158,6 +159,7 @@ enum {
     P(MAX_MESSAGE_SIZE,            WS_FOR_CONNECTIONS, 1048576, 0) \
     P(MAX_FRAGMENTS,               WS_FOR_CONNECTIONS, 4096, 0) \
     P(MAX_SEND_QUEUE,              WS_FOR_CONNECTIONS, 1048576, 0) \
+    P(CONNECT_TIMEOUT,             WS_FOR_CONNECT, 30, 0) \
     P(MAX_MESSAGE_RATE,            WS_FOR_UPGRADES, 100, 1000) \
     P(MAX_BYTE_RATE,               WS_FOR_UPGRADES, 1048576, 4194304) \
     P(IDLE_TIMEOUT,                WS_FOR_UPGRADES, 3600, 0) \

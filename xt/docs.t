@@ -114,6 +114,7 @@ my %method = (
     WS_FOR_CONNECTIONS => [qw(listen adopt connect)],
     WS_FOR_UPGRADES    => [qw(listen adopt)],
     WS_FOR_LISTEN      => ['listen'],
+    WS_FOR_CONNECT     => ['connect'],
 );
 my ($public) = slurp('xs/options.h') =~ /^#define WS_PUBLIC_LIMITS\(P\)(.*?)\n\n/ms;
 my (%code, %manual);
