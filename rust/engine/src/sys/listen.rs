@@ -8,7 +8,7 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::socket::{duplicate, is_listening, set_nonblocking, stream_socket};
+use super::socket::{above_standard, duplicate, is_listening, set_nonblocking, stream_socket};
 use super::{check, own};
 
 /// What a listening socket is bound with.
@@ -80,7 +80,7 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
             check(accepted).map(|accepted| own(accepted))
         })?
     };
-    Ok((accepted, peer.as_socket()))
+    Ok((above_standard(accepted)?, peer.as_socket()))
 }
 
 /// Takes the next waiting connection, non-blocking and closed on exec.
@@ -92,7 +92,7 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let (socket, peer) = SockRef::from(&fd).accept()?;
     socket.set_nonblocking(true)?;
-    Ok((socket.into(), peer.as_socket()))
+    Ok((above_standard(socket.into())?, peer.as_socket()))
 }
 
 /// Whether accepting would fail again at once: descriptors or memory have run out, or the program has

@@ -19,7 +19,19 @@ pub const UNIX_PATH_MAX: usize =
 pub(super) fn stream_socket(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok(above_standard(socket.into())?.into())
+}
+
+/// The same socket, but not as descriptor 0, 1 or 2, which a program has been started without, or has closed: what others
+/// write there, as their standard error, would be in a peer's stream.
+///
+/// # Errors
+/// The errors of fcntl(2).
+pub(super) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
+    match fd.as_raw_fd() {
+        0..=2 => duplicate(fd.as_raw_fd()),
+        _ => Ok(fd),
+    }
 }
 
 /// Begins to connect. [`take_error`] knows the outcome when the socket is writable.
@@ -100,7 +112,7 @@ pub fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
     SockRef::from(&fd).peer_addr().ok()?.as_socket()
 }
 
-/// A duplicate of a descriptor, closed on exec.
+/// A duplicate of a descriptor, closed on exec, and none of the standard ones.
 ///
 /// # Errors
 /// The errors of fcntl(2); `EBADF` for a number that is no descriptor.
