@@ -28,6 +28,7 @@ use Test::More;
     sub topic_used { }
     sub topic_unused { }
     sub resume { return 1 }
+    sub topic_set { my ($self, @arg) = @_; $self->{set} = \@arg; return }
 }
 {
     package Guard;
@@ -190,6 +191,69 @@ for my $what (sub { $ctx->DESTROY }, sub { undef $ctx; delete $crowd->{ctx} }) {
     $ctx->set_backplane($back_end);
     is($ctx->publish('t', 'x', binary => 1), 'carried', 'it answers');
     is_deeply($back_end->{published}, [ [ 't', 'x', { binary => 1 } ] ], 'and gets what was given');
+}
+
+# A back end is given nothing that publish refuses without one, and nothing that runs code. The bug: only was left to the
+# back end, and one that did not know it sent to all; an object among the options was asked again whenever it was used.
+{
+    begin();
+    my $other = Crowd->new(peers => 1);
+    my $back_end = BackEnd->new;
+    my %bad = (
+        'a wide key'         => [ 'x', key => "\x{100}" ],
+        'a key that is none' => [ 'x', key => [] ],
+        'a key that dies'    => [ 'x', key => Overloaded->new('', sub { die "no key\n" }) ],
+        'a flag that dies'   => [ 'x', compress => Overloaded->new('', sub { die "no flag\n" }) ],
+        'except of another'  => [ 'x', except => $other->conn(0) ],
+        'except that is none' => [ 'x', except => 'junk' ],
+        'frame that is none' => [ 'x', frame => 'junk' ],
+        'no data'            => [undef],
+        'data that are none' => [ {} ],
+        'data that die'      => [ Overloaded->new('', sub { die "no data\n" }) ],
+        'wide data'          => [ "\x{100}", binary => 1 ],
+        'no character'       => [ do { no warnings; chr 0xD800 }, utf8 => 1 ],
+        'another message'    => [ $other->ctx->prepare('x') ],
+        'too late'           => [ $ctx->prepare('x'), binary => 1 ],
+    );
+    for my $what (sort keys %bad) {
+        my ($data, @options) = @{ $bad{$what} };
+        my @errors = map { $ctx->set_backplane($_); eval { $ctx->publish('t', $data, @options); 1 } ? 'lived' : $@ } undef, $back_end;
+        s/0x[0-9a-f]+|line \d+//g for @errors;
+        is($errors[1], $errors[0], $what);
+        isnt($errors[0], 'lived', "$what, without a back end");
+    }
+    croaks_with(sub { $ctx->publish('t', 'x', only => $one) },
+        'publish: only needs local => 1: it is for a connection of this process', 'only');
+    croaks_with(sub { $ctx->publish('t', 'x', position => [ 'x', 1 ]) }, 'publish: position needs local => 1: the back end counts',
+        'position');
+    is_deeply($back_end->{published}, [], 'the back end has seen nothing of it');
+    is_deeply($crowd->got($_, 0), [], 'and nobody here') for 0, 1;
+
+    my %reads;
+    my $read = sub { my ($name, $text) = @_; return Overloaded->new($text, sub { $reads{$name}++ }) };
+    my $message = $ctx->prepare('prepared');
+    $ctx->publish($read->('topic', 't'), $read->('data', "\xE9"), utf8 => $read->('utf8', 1), compress => $read->('compress', 0),
+        key => $read->('key', "k\xE9\x{100}" =~ /(..)/), except => $one, local => 0);
+    $ctx->publish('t', $message, except => undef);
+    is_deeply({%reads}, { map { $_ => 1 } keys %reads }, 'every object is asked once');
+    my ($first, $second) = @{ $back_end->{published} };
+    is($first->[2]{except}, $one, 'except is the connection');
+    is_deeply($first, [ 't', "\xC3\xA9", { compress => '', key => "k\xE9", except => $one } ], 'what is given is plain, and is what goes out');
+    ok(!grep({ utf8::is_utf8($_) || ref } @$first[0, 1], @{ $first->[2] }{qw(compress key)}), 'as octets');
+    is_deeply($second, [ 't', $message, {} ], 'a prepared message is itself');
+    is($second->[1], $message, 'and no copy');
+    ok($ctx->publish($first->[0], $first->[1], %{ $first->[2] }, local => 1), 'and all of it can be published here');
+    is_deeply($crowd->got(1, 1), ["\xC3\xA9"], 'as it was meant');
+
+    $ctx->topic('n', history => Overloaded->new('7'), max_age => Overloaded->new('0.5'), on_slow => 'latest');
+    is_deeply($back_end->{set}, [ 'n', { history => 7, max_age => 0.5, on_slow => 'latest' } ], 'topic tells numbers');
+
+    # One that goes while it is being read: what was read is published here.
+    for my $option (qw(binary compress key)) {
+        $ctx->set_backplane($back_end);
+        is($ctx->publish('t', "\xE9", utf8 => 1, $option => Overloaded->new('', sub { $ctx->set_backplane(undef) })), 2, "$option: not asked");
+    }
+    is_deeply($crowd->got(0, 3), [ ("\xC3\xA9") x 3 ], 'and nothing is encoded twice');
 }
 
 # An argument that another one's code frees.

@@ -316,7 +316,7 @@ $asking->connect({ up => sub { }, down => sub { }, message => sub { } });
     croaks_like { $context->publish('t', "\x{100}", binary => 1) } qr/\Apublish: wide character/, 'wide characters in a binary message';
     croaks_like { $context->publish('t', undef) } qr/\Apublish: data must be defined/, 'no data';
     # The bug: other processes got the text of the reference, EV::Websockets::Context=SCALAR(0x...).
-    croaks_like { $context->publish('t', $context) } qr/\Apublish: data must be a string \(got 'EV::Websockets::Context=SCALAR/, 'an object';
+    croaks_like { $context->publish('t', $context) } qr/\Apublish: data must be a string or a prepared message \(got 'EV::Websockets::Context=SCALAR/, 'an object';
     croaks_like { $context->publish('t', 'x', key => []) } qr/\Apublish: key must be a string \(got 'ARRAY/, 'a key that is none';
     croaks_like { $context->publish('t', 'x', frame => sub { }) } qr/\Apublish: a frame of one message needs local => 1/, 'a frame of one message';
     croaks_like { $context->publish('t', $context->prepare('x')) } qr/\Apublish: a message that is prepared is for this process alone/, 'a prepared message';

@@ -324,6 +324,11 @@ leaks_nothing('back ends', sub {
         $context->set_backplane(BackEnd->new);
         $conn->subscribe('t', since => [ 'x', 1 ]);
         $context->publish('t', 'x', key => 'k');
+        $context->publish('t', "\xE9", utf8 => 1, compress => 0, key => 'k', except => $conn);
+        $context->topic('t', history => 1, max_age => 1);
+        for my $bad ([ only => $conn ], [ position => [ 'x', 1 ] ], [ key => "\x{100}" ], [ except => [] ], [ frame => [] ]) {
+            die "lived\n" if eval { $context->publish('t', 'x', @$bad); 1 };
+        }
         $context->publish('t', 'x', local => 1);
         EV::run(EV::RUN_NOWAIT);
         $conn->unsubscribe('t');

@@ -39,29 +39,39 @@ static SV *topic_name(pTHX_ const char *what, SV *value, bool stays)
     return plain;
 }
 
-/* What is to be sent: a prepared message, or data. `value` is settled. */
-static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, evws_message *out)
+/* Data as a plain scalar, or a prepared message as it is. `value` is settled. */
+static SV *plain_data(pTHX_ const ws_options *o, SV *value)
 {
-    evws_bytes text;
     SV *plain;
 
-    Zero(out, 1, evws_message);
-    out->prepared = ws_is_prepared(aTHX_ value) ? ws_prepared_number(aTHX_ o->method, ctx, value) : 0;
-    if (out->prepared) {
-        static const ws_option settled[] = { WS_OPT_BINARY, WS_OPT_COMPRESS, WS_OPT_UTF8 };
-        size_t i;
-
-        for (i = 0; i < C_ARRAY_LENGTH(settled); i++)
-            if (ws_option_given(aTHX_ o, settled[i]))
-                croak("%s: %s was decided when the message was prepared", o->method, ws_option_name(settled[i]));
-        return;
-    }
+    if (ws_is_prepared(aTHX_ value))
+        return value;
     if (!SvOK(value))
         croak("%s: data must be defined", o->method);
     /* The text of a reference is never what somebody wants to send to many. */
     plain = ws_plain_scalar(aTHX_ value);
     if (!plain)
         ws_must_be(aTHX_ o->method, "data", "a string or a prepared message", value);
+    return plain;
+}
+
+/* What is to be sent: a prepared message, or data. `value` is settled. */
+static void read_message(pTHX_ const ws_options *o, ws_context *ctx, SV *value, evws_message *out)
+{
+    evws_bytes text;
+    SV *plain = plain_data(aTHX_ o, value);
+
+    Zero(out, 1, evws_message);
+    if (ws_is_prepared(aTHX_ plain)) {
+        static const ws_option settled[] = { WS_OPT_BINARY, WS_OPT_COMPRESS, WS_OPT_UTF8 };
+        size_t i;
+
+        out->prepared = ws_prepared_number(aTHX_ o->method, ctx, plain);
+        for (i = 0; i < C_ARRAY_LENGTH(settled); i++)
+            if (ws_option_given(aTHX_ o, settled[i]))
+                croak("%s: %s was decided when the message was prepared", o->method, ws_option_name(settled[i]));
+        return;
+    }
     out->is_binary = ws_option_flag(aTHX_ o, WS_OPT_BINARY);
     out->is_compressible = ws_option_flag(aTHX_ o, WS_OPT_COMPRESS);
     text = ws_bytes(aTHX_ plain);
@@ -230,6 +240,45 @@ static SV *frame_of(pTHX_ ws_context *ctx, const ws_options *o, SV *topic)
     return entry ? sv_mortalcopy(HeVAL(entry)) : NULL;
 }
 
+/* Makes the values of a publication that is for a back end plain: each is read once, before anything is kept. What is for
+ * this process alone croaks: a back end that does not know it would send to all what is meant for one. */
+static SV *plain_values(pTHX_ ws_options *o, SV *data)
+{
+    static const ws_option flags[] = { WS_OPT_BINARY, WS_OPT_COMPRESS };
+    evws_bytes key;
+    size_t i;
+
+    if (ws_option_given(aTHX_ o, WS_OPT_ONLY))
+        croak("publish: only needs local => 1: it is for a connection of this process");
+    if (ws_option_given(aTHX_ o, WS_OPT_POSITION))
+        croak("publish: position needs local => 1: the back end counts");
+    for (i = 0; i < C_ARRAY_LENGTH(flags); i++)
+        if (ws_option_given(aTHX_ o, flags[i]))
+            o->value[flags[i]] = boolSV(ws_option_flag(aTHX_ o, flags[i]));
+    key = ws_option_octets(aTHX_ o, WS_OPT_KEY);
+    if (key.data)
+        o->value[WS_OPT_KEY] = newSVpvn_flags((const char *)key.data, key.length, SVs_TEMP);
+    return plain_data(aTHX_ o, data);
+}
+
+/* Has the back end carry a publication, whose values are plain, after what is checked without one is. */
+static SV *carry(pTHX_ ws_context *ctx, ws_options *o, SV *topic, SV *data)
+{
+    evws_message message;
+    SV *arg[2];
+
+    (void)ws_option_code(aTHX_ o, WS_OPT_FRAME);
+    (void)except(aTHX_ o, ctx);
+    read_message(aTHX_ o, ctx, data, &message);
+    /* The octets as they go out: where they arrive, nobody knows what perl had them in. */
+    if (!message.prepared && (!SvPOK(data) || SvUTF8(data) || message.payload.data != (const uint8_t *)SvPVX(data)))
+        data = newSVpvn_flags((const char *)message.payload.data, message.payload.length, SVs_TEMP);
+    o->value[WS_OPT_UTF8] = o->value[WS_OPT_LOCAL] = NULL;
+    arg[0] = topic;
+    arg[1] = data;
+    return ws_must_ask_back_end(aTHX_ ctx, "publish", arg, 2, o);
+}
+
 /* How many subscribers it is for; a back end answers as it likes. */
 SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 count)
 {
@@ -245,11 +294,10 @@ SV *ws_publish(pTHX_ ws_context *ctx, SV *topic_sv, SV *data, SV **args, I32 cou
     topic = topic_name(aTHX_ "publish", topic_sv, !count && !ctx->back_end && !ctx->frames && is_plain(data));
     data = settled(aTHX_ data);
     if (ws_has_back_end(aTHX_ ctx, &o)) {
-        SV *arg[2];
-
-        arg[0] = topic;
-        arg[1] = data;
-        return SvREFCNT_inc(ws_must_ask_back_end(aTHX_ ctx, "publish", arg, 2, &o));
+        data = plain_values(aTHX_ &o, data);
+        /* The code behind a value may have taken the back end away. */
+        if (ctx->back_end)
+            return SvREFCNT_inc(carry(aTHX_ ctx, &o, topic, data));
     }
     Zero(&options, 1, evws_publish_options);
     options.key = ws_option_octets(aTHX_ &o, WS_OPT_KEY);
@@ -305,6 +353,10 @@ void ws_topic(pTHX_ ws_context *ctx, SV *topic_sv, SV **args, I32 count)
             ctx->frames = newHV();
         (void)hv_store_ent(ctx->frames, topic, newRV_inc(frame), 0);
     }
+    if (ws_option_given(aTHX_ &o, WS_OPT_HISTORY))
+        o.value[WS_OPT_HISTORY] = sv_2mortal(newSVuv(options.history));
+    if (ws_option_given(aTHX_ &o, WS_OPT_MAX_AGE))
+        o.value[WS_OPT_MAX_AGE] = sv_2mortal(newSVnv(options.max_age));
     (void)ws_ask_back_end(aTHX_ ctx, "topic_set", &topic, 1, &o);
 }
 

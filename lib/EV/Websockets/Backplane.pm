@@ -89,7 +89,8 @@ sub _next_epoch {
 
 # ---- what the context asks ----
 
-# True if it is on its way, or kept; false if it is not.
+# True if it is on its way, or kept; false if it is not. The context has made octets of the topic and the data, and the
+# options plain: see "set_backplane" in EV::Websockets::Topics.
 sub publish {
     my ($self, $topic, $data, $options) = @_;
     Carp::croak('publish: the Backplane belongs to another process: one that forks makes its own afterwards') if $self->{owner} != $$;
@@ -98,28 +99,13 @@ sub publish {
     Carp::croak('publish: the key must have at most 65535 octets') if defined $options->{key} && length $options->{key} > 65_535;
     Carp::croak('publish: a message that is prepared is for this process alone: give its data, or local => 1')
         if Scalar::Util::blessed($data) && $data->isa('EV::Websockets::Prepared');
-    Carp::croak('publish: data must be defined') if !defined $data;
-    for (['data', $data], ['key', $options->{key}]) {
-        my ($name, $value) = @$_;
-        Carp::croak("publish: $name must be a string (got " . EV::Websockets::Backplane::Settings::shown($value) . ')')
-            if !EV::Websockets::Options::has_text($value);
-    }
-    my $text = "$data";
-    if ($options->{utf8} && !$options->{binary}) {
-        utf8::encode($text);
-    }
-    elsif (!utf8::downgrade($text, 1)) {
-        Carp::croak('publish: wide character: what is sent must be bytes') if $options->{binary};
-        utf8::encode($text);
-    }
-    Carp::croak("publish: a message of more than max_message_size $self->{max_message_size} octets (got " . length($text) . ')')
-        if length $text > $self->{max_message_size};
-    return 0 if $self->{is_closed} || !$self->is_up && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $text);
-    utf8::downgrade($topic, 1);
+    Carp::croak("publish: a message of more than max_message_size $self->{max_message_size} octets (got " . length($data) . ')')
+        if length $data > $self->{max_message_size};
+    return 0 if $self->{is_closed} || !$self->is_up && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $data);
     # Who has subscribed in this turn must not miss it.
     $self->topic_used($topic) if !$self->{topics}{$topic} && $self->{context} && $self->{context}->subscribers($topic);
     my $known = $self->{topics}{$topic};
-    $self->{outbox}->add($topic, $text, $options, EV::time, $self->is_up && $known && !$known->is_subscribed);
+    $self->{outbox}->add($topic, $data, $options, EV::time, $self->is_up && $known && !$known->is_subscribed);
     $self->_schedule;
     $self->_expire_later if !$self->is_up;
     return 1;
