@@ -74,11 +74,18 @@ sub _history_of {
     return ($history, 0) if !ref $history;
     my $known = $self->{topics}{$topic};
     return @{ $known->{history} } if $known;
-    my ($count, $age) = eval { local $SIG{__DIE__}; $history->($topic) };
+    my ($count, $age) = eval { local $SIG{__DIE__}; map { defined $_ ? "$_" : 0 } ($history->($topic))[0, 1] };
     warn "EV::Websockets::Backplane: history: $@" if $@;
     $count = 0 if !defined $count || $count !~ /\A[0-9]{1,9}\z/;
     $age = 0 if !defined $age || $age !~ /\A[0-9]{1,9}(?:\.[0-9]+)?\z/;
-    return ($count, int 1000 * $age);
+    return ($count, _milliseconds($age));
+}
+
+# Some time stays some time, and 3,000 years are enough: beyond what Redis takes for a time it refuses the whole batch.
+sub _milliseconds {
+    my ($seconds) = @_;
+    my $milliseconds = 1000 * $seconds;
+    return $milliseconds > 1e14 ? 1e14 : $milliseconds > 0 && $milliseconds < 1 ? 1 : int $milliseconds;
 }
 
 sub _next_epoch {
@@ -146,8 +153,7 @@ sub topic_unused {
 # What the program has said about a topic.
 sub topic_set {
     my ($self, $name, $options) = @_;
-    my ($count, $age) = map { defined $_ && Scalar::Util::looks_like_number($_) ? $_ : 0 } @$options{qw(history max_age)};
-    my $history = $self->{set}{$name} = [ int $count, int 1000 * $age ];
+    my $history = $self->{set}{$name} = [ $options->{history} // 0, _milliseconds($options->{max_age} // 0) ];
     my $topic = $self->{topics}{$name};
     $topic->{history} = $history if $topic;
     return;
@@ -184,6 +190,7 @@ sub _send {
     my $send = sub {
         my ($batch, @words) = @_;
         $self->{redis}->command(sub { $weak->_answered($batch, @_) }, @words);
+        return $self->is_up;
     };
     my $script = $self->{redis}->script('publish');
     $self->{outbox}->send_again($script, $send) if $again;
@@ -237,6 +244,8 @@ sub redis_up {
         $self->{outbox}->$method($topic->{name});
     }
     $self->_send(1);
+    # The client may have died of it: what it could not send still expires.
+    return if !$self->is_up;
     delete $self->{expiring};
     $self->_tell_up if $self->{looking} && !%{ $self->{looking} };
     return;

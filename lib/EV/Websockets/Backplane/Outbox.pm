@@ -11,7 +11,7 @@ use EV::Websockets::Backplane::Wire;
 use Scalar::Util ();
 
 use constant {
-    TOPIC => 0, MESSAGE => 1, OPTIONS => 2, AT => 3, NUMBER => 4, SIZE => 5, EXCEPT => 6,
+    TOPIC => 0, MESSAGE => 1, AT => 2, NUMBER => 3, SIZE => 4, EXCEPT => 5,
 
     BATCH_MESSAGES => 500,
     BATCH_OCTETS   => 512 * 1024,
@@ -33,11 +33,11 @@ sub has_room {
 }
 
 # is_held: until `release` is called with the topic. A subscription that has not begun must not miss what is published
-# after it was asked for.
+# after it was asked for. What cannot be packed dies here, before anything is kept, and not among others in a batch.
 sub add {
     my ($self, $topic, $data, $options, $now, $is_held) = @_;
-    my %how = map { $_ => $options->{$_} } qw(binary compress key);
-    my $entry = [ $topic, $data, \%how, $now, undef, length $data, $options->{except} ];
+    my $content = EV::Websockets::Backplane::Wire::pack_content($data, $options);
+    my $entry = [ $topic, $content, $now, undef, length $data, $options->{except} ];
     Scalar::Util::weaken($entry->[EXCEPT]) if $entry->[EXCEPT];
     $self->{count}++;
     $self->{octets} += length $data;
@@ -60,13 +60,13 @@ sub hold {
     return;
 }
 
-# Sends what waits: $send->($callback, @words).
+# Sends what waits: $send->($batch, @words), which returns whether more can be sent.
 sub send_waiting {
     my ($self, $script, $send) = @_;
     while (@{ $self->{waiting} }) {
         my $batch = $self->_next_batch;
         push @{ $self->{sent} }, $batch;
-        $self->_send($batch, $script, $send);
+        $self->_send($batch, $script, $send) or return;
     }
     return;
 }
@@ -74,7 +74,9 @@ sub send_waiting {
 # The same once more for what was not answered.
 sub send_again {
     my ($self, $script, $send) = @_;
-    $self->_send($_, $script, $send) for @{ $self->{sent} };
+    for my $batch (my @batches = @{ $self->{sent} }) {
+        $self->_send($batch, $script, $send) or return;
+    }
     return;
 }
 
@@ -94,15 +96,27 @@ sub _next_batch {
     }
     for my $entry (map { @$_[1 .. $#$_] } @groups) {
         my $number = $entry->[NUMBER] = ++$self->{number};
-        $entry->[MESSAGE] = EV::Websockets::Backplane::Wire::pack_message($self->{publisher}, $number, @$entry[MESSAGE, OPTIONS]);
+        $entry->[MESSAGE] = EV::Websockets::Backplane::Wire::pack_message($self->{publisher}, $number, $entry->[MESSAGE]);
         $self->_except($number, $entry->[EXCEPT]) if $entry->[EXCEPT];
         $#$entry = SIZE;
     }
     return { groups => \@groups };
 }
 
+# False: no more can be sent now.
 sub _send {
     my ($self, $batch, $script, $send) = @_;
+    local $@;
+    my @words = eval { $self->_words($batch) };
+    return $send->($batch, 'EVALSHA', $script, @words) if @words;
+    # A batch that stayed without being sent would stop all those behind it.
+    (my $reason = "$@") =~ s/\s+\z//;
+    $self->_drop($batch, $reason);
+    return 1;
+}
+
+sub _words {
+    my ($self, $batch) = @_;
     my (@keys, @arguments);
     for my $group (@{ $batch->{groups} }) {
         my ($topic, @entries) = @$group;
@@ -111,9 +125,7 @@ sub _send {
             map { $_->[MESSAGE] } @entries;
     }
     my $last = $batch->{groups}[-1][-1][NUMBER];
-    my ($own_key, @head) = ($self->{own_key}, $self->{run_of}->(), REMEMBERED, $last);
-    $send->($batch, 'EVALSHA', $script, 1 + @keys, $own_key, @keys, @head, @arguments);
-    return;
+    return (1 + @keys, $self->{own_key}, @keys, $self->{run_of}->(), REMEMBERED, $last, @arguments);
 }
 
 # Redis has had a batch. $errors: what it has said.
@@ -135,8 +147,13 @@ sub answered {
 sub rejected {
     my ($self, $batch, $reason) = @_;
     my $sent = $self->{sent};
-    return if !@$sent || $sent->[0] != $batch;
-    shift @$sent;
+    $self->_drop($batch, $reason) if @$sent && $sent->[0] == $batch;
+    return;
+}
+
+sub _drop {
+    my ($self, $batch, $reason) = @_;
+    @{ $self->{sent} } = grep { $_ != $batch } @{ $self->{sent} };
     my @entries = map { @$_[1 .. $#$_] } @{ $batch->{groups} };
     $self->_gone(@entries);
     $self->_refuse($_, $reason) for @entries;
@@ -180,8 +197,9 @@ sub _gone {
 
 sub _refuse {
     my ($self, $entry, $reason) = @_;
-    my $data = $entry->[MESSAGE];
-    (undef, undef, $data) = EV::Websockets::Backplane::Wire::unpack_message($data) if $entry->[NUMBER];
+    my $message = $entry->[MESSAGE];
+    my $data = $entry->[NUMBER] ? (EV::Websockets::Backplane::Wire::unpack_message($message))[2]
+        : EV::Websockets::Backplane::Wire::data_of($message);
     $self->{refused}->($entry->[TOPIC], $data, $reason);
     return;
 }

@@ -33,15 +33,25 @@ sub script { return $_[0]{scripts}{ $_[1] } }
 
 # ---- what it is asked ----
 
-sub subscribe { my ($self, @channel_and_callback) = @_; return $self->{client}->subscribe(@channel_and_callback) }
+sub subscribe { my ($self, @channel_and_callback) = @_; return $self->_have('subscribe', @channel_and_callback) }
 
-sub unsubscribe { my ($self, $channel) = @_; return $self->{client}->unsubscribe($channel) }
+sub unsubscribe { my ($self, $channel) = @_; return $self->_have('unsubscribe', $channel) }
+
+# Nobody knows what of it a client that dies has sent, so its connections are given up: what was not answered is sent
+# again by the next ones.
+sub _have {
+    my ($self, $method, @arguments) = @_;
+    my $round = $self->{round};
+    local $@;
+    my $is_done = eval { $self->{client}->$method(@arguments); 1 };
+    $self->lost("$@") if !$is_done && $self->{round} == $round;
+    return;
+}
 
 # The callback is not called after the connection is lost, and what dies in it does not go through the client.
 sub command {
     my ($self, $callback, @words) = @_;
-    $self->{client}->command($self->_guarded($callback), @words);
-    return;
+    return $self->_have('command', $self->_guarded($callback), @words);
 }
 
 # Such a command must work.
@@ -82,7 +92,7 @@ sub _guarded {
 sub connect {
     my ($self) = @_;
     delete $self->{retrying};
-    my $round = ++$self->{round};
+    $self->{round}++;
     Scalar::Util::weaken(my $weak = $self);
     my %events = (up => '_connected', down => 'lost', message => '_message');
     for my $method (values %events) {
@@ -90,9 +100,7 @@ sub connect {
         $method = $self->_guarded(sub { $weak->$name(@_) });
     }
     $self->_watch;
-    my $is_begun = eval { $self->{client}->connect(\%events); 1 };
-    $self->lost("$@") if !$is_begun && $self->{round} == $round;
-    return;
+    return $self->_have('connect', \%events);
 }
 
 sub _connected {
@@ -124,7 +132,10 @@ sub _knows_server {
     Scalar::Util::weaken(my $weak = $self);
     my $done = sub { $weak->_joined if $weak && $weak->{round} == $round && !--$expected };
     $self->subscribe($self->{control}, $done);
-    $_->subscribe($done) for @topics;
+    for my $topic (@topics) {
+        return if $self->{round} != $round;
+        $topic->subscribe($done);
+    }
     return;
 }
 

@@ -15,15 +15,26 @@ use constant {
 
 # ---- messages ----
 
-# A message as everybody gets it: who published it, the number that it has there, how it is to be sent, and its octets.
+# A message as everybody gets it: who published it, the number that it has there, and its content: how it is to be sent,
+# and its octets.
 sub pack_message {
-    my ($publisher, $number, $data, $options) = @_;
+    my ($publisher, $number, $content) = @_;
+    return pack 'a8wa*', $publisher, $number, $content;
+}
+
+# Dies if something is not octets.
+sub pack_content {
+    my ($data, $options) = @_;
     my $compress = $options->{compress};
     my $flags = ($options->{binary} ? IS_BINARY : 0)
         | (defined $compress ? HAS_COMPRESS | ($compress ? IS_COMPRESS : 0) : 0)
         | (defined $options->{key} ? HAS_KEY : 0);
-    return pack 'a8wCn/a*a*', $publisher, $number, $flags, $options->{key} // '', $data;
+    my $content = pack 'Cn/a*a*', $flags, $options->{key} // '', $data;
+    utf8::downgrade($content);
+    return $content;
 }
+
+sub data_of { return (unpack 'Cn/a*a*', $_[0])[2] }
 
 sub unpack_message {
     my ($publisher, $number, $flags, $key, $data) = unpack 'a8wCn/a*a*', $_[0];
