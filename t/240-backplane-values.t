@@ -195,4 +195,23 @@ for my $client (Cluster::clients()) {
     }
 }
 
+# ---- what it is made with ----
+
+# The bug: an object was asked once to be checked, and once more to be kept. And a password that no octets can be had the
+# connection fail again and again.
+{
+    my $context = EV::Websockets::Context->new;
+    my $reads = 0;
+    my $prefix = Says->new(sub { $reads++ ? "\x{263a}" : 'once:' });
+    my $backplane = EV::Websockets::Backplane->new($context, redis => OwnRedis->new('/nowhere'), prefix => $prefix, retry => 1000);
+    is($backplane->channel_of('x'), 'once:t:x', 'a prefix that changes');
+    croaks_like { EV::Websockets::Backplane->new($context, redis => OwnRedis->new('/nowhere'), durable => undef) }
+        qr/\Anew: durable must be true or false \(got undef\) at/, 'undef';
+    for my $url ("redis://:pass\x{263a}\@127.0.0.1:1", "redis://us\x{263a}r:p\@127.0.0.1:1", "redis+unix:/\x{263a}") {
+        croaks_like { EV::Websockets::Backplane->new($context, redis => $url) }
+            qr/\Anew: redis must be .*: user, password and path are octets, and have characters beyond 255 at/, 'wide characters in a URL';
+    }
+    is($context->backplane, $backplane, 'it has the one that could be made');
+}
+
 finish();

@@ -29,7 +29,7 @@ my %OPTIONS  = (
     ping_interval     => [ 10, $positive ],
     retry             => [ 0.5, $positive ],
     expire            => [ 7 * 86_400, [ sub { $_[0] =~ /\A[0-9]+\z/ && $_[0] >= 60 && $_[0] <= 1e9 }, 'a whole number of seconds, at least 60' ] ],
-    durable           => [ 0, [ sub { 1 }, '' ] ],
+    durable           => [ 0, [ sub { 1 }, 'true or false' ] ],
     history           => [ 0, [ sub { ref $_[0] eq 'CODE' || $_[0] =~ /\A[0-9]{1,9}\z/ }, 'a whole number or a code reference' ] ],
 );
 my @KNOWN = (keys %OPTIONS, @CALLBACKS, 'redis', 'client');
@@ -48,6 +48,8 @@ sub settings_of {
         my ($default, $check) = @{ $OPTIONS{$name} };
         my $value = exists $given{$name} ? $given{$name} : $default;
         my ($is_right, $what) = @$check;
+        # Of an object, what is checked is what is kept: the next time it may say something else.
+        $value = "$value" if ref $value && ref $value ne 'CODE' && EV::Websockets::Options::has_text($value);
         Carp::croak("new: $name must be $what (got " . shown($value) . ')') if !defined $value || !$is_right->($value);
         $settings{$name} = ref $value eq 'CODE' ? $value : "$value";
     }
@@ -104,7 +106,13 @@ sub _parse_url {
         Carp::croak('new: redis must be redis://[user:password@]host[:port][/database], rediss://... or redis+unix:/path (got '
             . shown($public) . ")$_[0]");
     };
-    my $decode = sub { my ($text) = @_; $text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge if defined $text; return $text };
+    my $decode = sub {
+        my ($text) = @_;
+        return undef if !defined $text;
+        utf8::downgrade($text, 1) or $bad->(': user, password and path are octets, and have characters beyond 255');
+        $text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge;
+        return $text;
+    };
     if ($url =~ m{\Aredis\+unix:(?://)?(/[^?]+)(?:\?db=([0-9]+))?\z}) {
         return { path => $decode->($1), database => $2 // 0 };
     }
