@@ -436,6 +436,24 @@ void ws_connection_close(pTHX_ ws_connection *conn)
     let_go(aTHX_ conn->ctx, conn);
 }
 
+/* The engine knows the counts of the connection that it told of as closed last, and another one may close while the
+ * on_close of this one runs. */
+void ws_connection_keep_stats(pTHX_ ws_connection *conn)
+{
+    evws_traffic counted;
+
+    if (!evws_statistics(conn->ctx->engine, conn->id, &counted))
+        return;
+    Newx(conn->last, 1, evws_traffic);
+    *conn->last = counted;
+}
+
+void ws_connection_forget_stats(pTHX_ ws_connection *conn)
+{
+    Safefree(conn->last);
+    conn->last = NULL;
+}
+
 U32 ws_connection_state(ws_connection *conn)
 {
     return conn->open ? evws_state(conn->ctx->engine, conn->id) : EVWS_STATE_CLOSED;

@@ -31,24 +31,6 @@ static HV *traffic(pTHX_ const evws_traffic *counted)
     return hash;
 }
 
-/* The engine knows the counts of the connection that it told of as closed last, and another one may close while the
- * on_close of this one runs. */
-void ws_connection_keep_stats(pTHX_ ws_connection *conn)
-{
-    evws_traffic counted;
-
-    if (!evws_statistics(conn->ctx->engine, conn->id, &counted))
-        return;
-    Newx(conn->last, 1, evws_traffic);
-    *conn->last = counted;
-}
-
-void ws_connection_forget_stats(pTHX_ ws_connection *conn)
-{
-    Safefree(conn->last);
-    conn->last = NULL;
-}
-
 SV *ws_connection_stats(pTHX_ ws_connection *conn)
 {
     evws_traffic counted;

@@ -200,6 +200,8 @@ SV *ws_connection_opened(pTHX_ ws_connection *conn);
 ws_connection *ws_connection_from_sv(pTHX_ SV *sv, CV *method);
 const ws_connection *ws_connection_of(pTHX_ SV *sv);
 void ws_connection_close(pTHX_ ws_connection *conn);
+void ws_connection_keep_stats(pTHX_ ws_connection *conn);
+void ws_connection_forget_stats(pTHX_ ws_connection *conn);
 U32 ws_connection_state(ws_connection *conn);
 
 ws_callbacks *ws_callbacks_ref(ws_callbacks *callbacks);
@@ -327,8 +329,6 @@ void ws_tls_listen(pTHX_ const ws_options *o, evws_server_tls *out);
 SV *ws_tls_of(pTHX_ ws_context *ctx, uint64_t id);
 
 /* ---- statistics.c ---- */
-void ws_connection_keep_stats(pTHX_ ws_connection *conn);
-void ws_connection_forget_stats(pTHX_ ws_connection *conn);
 SV *ws_connection_stats(pTHX_ ws_connection *conn);
 SV *ws_context_stats(pTHX_ ws_context *ctx, SV *where);
 
