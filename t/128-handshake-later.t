@@ -97,6 +97,18 @@ sub answered {
     is($server->order, '', 'stash, shut down: without a callback');
     undef $ending;
 
+    # The bug: what was in a stash was freed when EV::run returned, which it does at the end of a server's program. A
+    # temporary referred to it, and nothing frees temporaries where the loop calls the module.
+    $freed = 0;
+    my $served = $context->listen(on_handshake => sub {
+        my ($headers, $asked) = @_;
+        $asked->stash->{guard} = Guarded->new(\$freed);
+        my $soon; $soon = EV::timer(0, 0, sub { undef $soon; $asked->accept; undef $asked });
+        return $asked;
+    });
+    $context->connect(url => "ws://127.0.0.1:$served/", on_connect => sub { $_[0]->close }) for 1 .. 3;
+    run_through(sub { $freed == 3 }, 'stash: freed with the connections, and not when EV::run returns');
+
     ($peer, $handshake) = waiting('stash of the next', port => $on);
     $handshake->stash->{user} = 'carol';
     $handshake->accept;

@@ -119,6 +119,46 @@ sub churn {
     };
 }
 
+# The same within one EV::run. The bug: temporaries that perl makes in a lookup, or of what is taken out of a hash, were
+# freed when that returned: nothing frees any where the loop calls the module, unless there is a callback to be called.
+{
+    package Ghost;    # whatever it is asked for, it has
+    our $AUTOLOAD;
+    sub new { return bless [], shift }
+    sub can { return 1 }
+    sub AUTOLOAD { return }
+}
+sub later { my ($then) = @_; my $timer; $timer = EV::timer(0, 0, sub { undef $timer; $then->() }); return }
+for my $case (
+    [ 'a handshake with a stash, accepted later', sub {
+        my (undef, $handshake) = @_;
+        $handshake->stash->{user} = 'ann';
+        later(sub { $handshake->accept; undef $handshake });
+        return $handshake;
+    } ],
+    [ 'an object whose DESTROY is an AUTOLOAD', sub { return $_[1]->stash->{ghost} = Ghost->new } ],
+    [ 'a back end whose methods are one AUTOLOAD', sub { return 1 }, on_connect => sub { $_[0]->subscribe($_) for 'a' .. 'c' } ],
+) {
+    my ($what, $on_handshake, @options) = @$case;
+    my $context = EV::Websockets::Context->new;
+    $context->set_backplane(Ghost->new) if $what =~ /back end/;
+    my $port = $context->listen(on_handshake => $on_handshake, @options);
+    my ($count, $over, @values) = ($total / 10, 0);
+    my $next;
+    $next = sub {
+        push @values, values_in_perl() if $over == int $count / 10 || $over == $count;
+        return if ++$over > $count;
+        $context->connect(url => "ws://127.0.0.1:$port/", on_connect => sub { $_[0]->close }, on_close => sub { later($next) });
+    };
+    later($next);
+    run_through(sub { $over > $count }, "$what: $count of them in one EV::run");
+    undef $next;
+    SKIP: {
+        skip 'Test::LeakTrace is not installed', 1 unless $can_count_svs;
+        cmp_ok $values[1] - $values[0], '<', $count / 2, "$what: no Perl value is left";
+    }
+}
+
 leaves_nothing 'contexts', $total / 10 => sub {
     my ($count) = @_;
     EV::Websockets::Context->new for 1 .. $count;

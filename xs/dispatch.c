@@ -193,7 +193,11 @@ static void finish_event(pTHX_ ws_frame *f)
  * who sends from on_drain goes on in the next turn of the loop. */
 static bool next_call(pTHX_ ws_frame *f)
 {
-    while (f->ctx->engine) {
+    for (;;) {
+        /* What perl made along the way of one event goes before the next. That can run Perl code. */
+        FREETMPS;
+        if (!f->ctx->engine)
+            return FALSE;
         if (evws_poll_event(f->ctx->engine, &f->event) != EVWS_EVENT_NONE) {
             take_event(aTHX_ f);
             WS_LOG(f->ctx);
@@ -207,7 +211,6 @@ static bool next_call(pTHX_ ws_frame *f)
             return FALSE;
         }
     }
-    return FALSE;
 }
 
 /* ---- calls into Perl: these may die ---- */
@@ -399,6 +402,10 @@ bool ws_drain(pTHX_ ws_context *ctx)
     Zero(&frame, 1, ws_frame);
     frame.ctx = ctx;
     frame.answered = TRUE;
+    /* libev has no scope around its callbacks: temporaries would stay until EV::run returns. They are made by lookups (a
+     * DESTROY that is found by AUTOLOAD, too), and by what is taken out of a hash. */
+    ENTER;
+    SAVETMPS;
     /* What is logged goes to a callback, too: before any event that has one. */
     if (ctx->globals->logs) {
         protected_run(aTHX_ &frame);
@@ -412,9 +419,15 @@ bool ws_drain(pTHX_ ws_context *ctx)
         ws_watch_settle(aTHX_ ctx);
         ws_context_check(aTHX_ ctx);
     }
-    if (ctx->globals->logs)
-        return ws_log_end(aTHX_ ctx) && called;
-    called = called && ctx->engine;
-    ws_context_unref(aTHX_ ctx);
+    FREETMPS;
+    if (ctx->globals->logs) {
+        called = ws_log_end(aTHX_ ctx) && called;
+    } else {
+        called = called && ctx->engine;
+        ws_context_unref(aTHX_ ctx);
+    }
+    /* What is left by now is of a context that is gone. */
+    FREETMPS;
+    LEAVE;
     return called;
 }
