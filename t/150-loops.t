@@ -171,4 +171,30 @@ use Test::More;
     is($turns_after->(0.1), $usual, 'one that took long is followed by as many turns as another');
 }
 
+# EV::resume puts libev's timers off by the time for which the loop was suspended. The bug: the module compared times of day,
+# took its timer to be in time for a deadline of half a second, and that came two seconds late. A clock that was set did the same.
+{
+    my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!";
+    my $context = EV::Websockets::Context->new(proxy => '');
+    my @order;
+    my $deadline = sub {
+        my ($name, $seconds) = @_;
+        $context->connect(url => 'ws://127.0.0.1:' . $silent->sockport . '/', connect_timeout => $seconds,
+            on_error => sub { push @order, $name });
+    };
+    my $witness;
+    $deadline->('old', 2.2);
+    EV::now_update();
+    my $suspend = EV::timer(0.05, 0, sub {
+        EV::suspend();
+        select undef, undef, undef, 1.9;    # there is no other way to let that time go by
+        EV::resume();
+        $deadline->('new', 0.5);
+        EV::now_update();
+        $witness = EV::timer(1.6, 0, sub { push @order, 'witness' });
+    });
+    run_unticked(sub { grep { $_ eq 'new' } @order }, 'a deadline after the loop was suspended');
+    is("@order", 'old new', 'comes before the timer of EV that was set for later');
+}
+
 finish();

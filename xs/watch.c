@@ -29,7 +29,6 @@ struct ws_watch {
     ws_slot **chunk;
     U32 chunks;
     ev_timer timer;
-    ev_tstamp timer_at;         /* in the loop's time, while the timer is active */
     ev_prepare prepare;
     ev_idle idle;               /* active whenever prepare is */
     unsigned iteration;         /* the loop's, when it was last entered from */
@@ -293,31 +292,33 @@ static void slot_watch(ws_watch *watch, ws_slot *slot, const evws_watch *want)
 }
 
 /* A deadline that has moved away leaves the timer where it is: it fires once
- * too early, which costs less than moving it with every message. */
+ * too early, which costs less than moving it with every message. Where it is the
+ * loop says: that moves when the loop is suspended, and not when somebody sets the
+ * clock, as the time of day does. */
 static void timer_watch(ws_watch *watch, double seconds)
 {
     const ev_tstamp precision = 0.001;
-    ev_tstamp at = ev_now(watch->loop) + seconds, late;
+    const bool is_active = cBOOL(ev_is_active(&watch->timer));
+    ev_tstamp latest, late;
 
     if (seconds < 0) {
-        if (ev_is_active(&watch->timer))
+        if (is_active)
             ev_timer_stop(watch->loop, &watch->timer);
         return;
     }
-    if (ev_is_active(&watch->timer) && at >= watch->timer_at - precision)
+    latest = is_active ? ev_timer_remaining(watch->loop, &watch->timer) - precision : HUGE_VAL;
+    if (seconds >= latest)
         return;
     /* The loop counts from its own time, which a long turn has left behind: it would wake up before the deadline, and
      * once more for it. Should somebody set the clock meanwhile, that delays the deadline by no more than this. */
     late = ev_time() - ev_now(watch->loop);
     if (late > 0)
-        at += late < 1 ? late : 1;
-    if (ev_is_active(&watch->timer)) {
-        if (at >= watch->timer_at - precision)
-            return;
+        seconds += late < 1 ? late : 1;
+    if (seconds >= latest)
+        return;
+    if (is_active)
         ev_timer_stop(watch->loop, &watch->timer);
-    }
-    watch->timer_at = at;
-    ev_timer_set(&watch->timer, at - ev_now(watch->loop), 0.);
+    ev_timer_set(&watch->timer, seconds, 0.);
     ev_timer_start(watch->loop, &watch->timer);
 }
 
