@@ -80,6 +80,16 @@ subtest 'without REQUEST_URI' => sub {
     }
 };
 
+# The bug: what a client had sent was something else if perl kept it in UTF-8.
+subtest 'values are octets, however perl keeps them' => sub {
+    my ($upgraded, $path) = ("caf\xe9", "/caf\xe9");
+    utf8::upgrade($_) for $upgraded, $path;
+    my (undef, $events) = adopted(env(HTTP_X_OWN_HEADER => $upgraded, REQUEST_URI => undef, PATH_INFO => $path, QUERY_STRING => ''));
+    my ($headers) = @{ $events->last_of('connect') };
+    is($headers->{'X-Own-Header'}, "caf\xe9", 'a header');
+    is($headers->{URI}, '/caf%E9', 'the path');
+};
+
 subtest 'fh goes before psgix.io, which is then not looked at' => sub {
     my ($near, $far) = unix_pair();
     my ($peer, $events) = (peer_on($far), Events->new);

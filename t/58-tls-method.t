@@ -153,6 +153,8 @@ subtest 'ALPN' => sub {
         [[ssl_alpn => 'a, b'], [qw(b a)], 'a', "with ssl_alpn the listener's order counts"],
         [[ssl_alpn => [qw(a b)]], [qw(x b)], 'b', 'what both know'],
         [[ssl_alpn => 'a'], [], undef, 'or nothing'],
+        # The bug: names were taken for text, and what is not UTF-8 became replacement characters.
+        [[ssl_alpn => "\xe9"], ["\xe9"], "\xe9", 'names are octets'],
         [[ssl_alpn => ''], [qw(h2)], undef, 'an empty ssl_alpn: the offer is left without an answer'],
         [[ssl_alpn => []], [qw(h2)], undef, 'the same as a list'],
     ) {

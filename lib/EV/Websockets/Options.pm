@@ -22,14 +22,14 @@ sub names_of {
 
 # ---- the environment of adopt ----
 
-# A value of a PSGI environment, in the octets that perl has it in.
+# A value of a PSGI environment, in octets: one for each character, however perl keeps them.
 sub _text {
     my ($env, $key) = @_;
     my $value = $env->{$key};
     Carp::croak("adopt: env: $key must be a string") if !has_text($value);
     return undef if !defined $value;
     my $text = "$value";
-    utf8::encode($text) if utf8::is_utf8($text);
+    utf8::downgrade($text, 1) or utf8::encode($text);
     return $text;
 }
 

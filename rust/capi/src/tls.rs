@@ -28,7 +28,7 @@ pub(crate) unsafe fn client_tls(tls: &evws_client_tls) -> ClientTls {
             ca: file(tls.ca),
             cert: file(tls.cert),
             key: file(tls.key),
-            alpn: tls.alpn.to_vec(),
+            alpn: tls.alpn.to_octets(),
         }
     }
 }
@@ -57,7 +57,7 @@ pub(crate) unsafe fn server_tls(tls: &evws_server_tls) -> Option<ServerTls> {
                 .iter()
                 .map(named)
                 .collect(),
-            alpn: tls.alpn.to_vec(),
+            alpn: tls.alpn.to_octets(),
         })
     }
 }

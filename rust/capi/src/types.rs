@@ -112,6 +112,19 @@ impl evws_strings {
                 .collect()
         }
     }
+
+    /// # Safety
+    /// The list may be read.
+    pub(crate) unsafe fn to_octets(self) -> Vec<Vec<u8>> {
+        // SAFETY: the caller's promise, for the list and for each string.
+        unsafe {
+            let octets = |item: &evws_bytes| item.to_bytes().unwrap_or_default();
+            slice_or_empty(self.item, self.count)
+                .iter()
+                .map(octets)
+                .collect()
+        }
+    }
 }
 
 /// A list of headers. `item` may be null when `count` is 0.

@@ -29,7 +29,7 @@ pub struct ClientTls {
     /// A PEM file with the key of that certificate.
     pub key: Option<PathBuf>,
     /// Protocols for ALPN (RFC 7301), the preferred one first.
-    pub alpn: Vec<String>,
+    pub alpn: Vec<Vec<u8>>,
 }
 
 /// The clients' configurations of one context. A file is read when it is needed first.
@@ -223,7 +223,7 @@ mod tests {
     fn equal_options_share_their_sessions_and_not_without_end() {
         let mut configs = ClientConfigs::default();
         let options = |number: usize| ClientTls {
-            alpn: vec![number.to_string()],
+            alpn: vec![number.to_string().into_bytes()],
             ..ClientTls::default()
         };
         let first = configs.configuration(&options(1)).unwrap();

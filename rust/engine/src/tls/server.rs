@@ -30,7 +30,7 @@ pub struct ServerTls {
     pub sni: Vec<NamedCertificate>,
     /// Protocols for ALPN (RFC 7301), the preferred one first; empty: the protocols that clients offer
     /// are left without an answer.
-    pub alpn: Vec<String>,
+    pub alpn: Vec<Vec<u8>>,
 }
 
 /// A certificate for clients that ask for a name (SNI).
