@@ -175,6 +175,15 @@ for my $client (Cluster::clients()) {
     is($refused->[2], '12345', 'on_refused: the data');
     like($refused->[3], qr/\Anot confirmed: /, 'on_refused: the reason');
     is($bounded->{backplane}->pending, 0, 'nothing is left');
+    # What was kept was given up when somebody set the clock.
+    {
+        no warnings 'redefine';
+        my ($time, $over) = (\&EV::time);
+        local *EV::time = sub () { $time->() + 365 * 86_400 };
+        my $timer = EV::timer(1.5, 0, sub { $over = 1 });
+        run_until(sub { $over }, 'the clock is set');
+        is($keeping->{backplane}->pending, 3, '... and nothing is given up for that');
+    }
     ok($cluster->start_redis, 'Redis comes again');
     run_until(sub { 3 == grep { happened($_, 'up') == 2 } @nodes }, 'on_up');
     run_until(sub { $ann->{events}->messages >= 4 }, 'what was kept comes');

@@ -11,7 +11,7 @@ use POSIX ();
 use Test::More;
 use Exporter 'import';
 
-our @EXPORT = qw(run_until wait_until run_unticked run_through wait_through settle croaks_with croaks_like warned finish rss_kib is_slowed);
+our @EXPORT = qw(run_until wait_until run_unticked run_through settle croaks_with croaks_like warned finish rss_kib is_slowed);
 
 # Whether this process runs under valgrind or AddressSanitizer, with which everything takes many times as long, and memory
 # says nothing: valgrind keeps what was freed.
@@ -81,22 +81,16 @@ sub run_unticked {
 }
 
 # The same in one EV::run, which a server's program never leaves: what is let go of only when that returns is still there.
-# wait_through is without a test.
 sub run_through {
     my ($condition, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return ok(wait_through($condition), $name);
-}
-
-sub wait_through {
-    my ($condition) = @_;
     my $holds;
     my $deadline = EV::time() + $patience;
     EV::now_update();
     my $timer = EV::timer(0, 0.02, sub { EV::break() if ($holds = $condition->()) || EV::time() > $deadline });
     EV::run();
     $patience = 3 if !$holds;
-    return $holds;
+    return ok($holds, $name);
 }
 
 # Lets the loop go on for a moment, for tests that something does not happen.

@@ -13,6 +13,7 @@ use EV::Websockets::Backplane::Subscriber;
 use EV::Websockets::Backplane::Topic;
 use EV::Websockets::Backplane::Wire;
 use Scalar::Util ();
+use Time::HiRes ();
 
 # ---- making one ----
 
@@ -112,7 +113,7 @@ sub publish {
     # Who has subscribed in this turn must not miss it.
     $self->topic_used($topic) if !$self->{topics}{$topic} && $self->{context} && $self->{context}->subscribers($topic);
     my $known = $self->{topics}{$topic};
-    $self->{outbox}->add($topic, $data, $options, EV::time, $self->is_up && $known && !$known->is_subscribed);
+    $self->{outbox}->add($topic, $data, $options, _now(), $self->is_up && $known && !$known->is_subscribed);
     $self->_schedule;
     $self->_expire_later if !$self->is_up;
     return 1;
@@ -287,6 +288,10 @@ sub redis_lost {
     return;
 }
 
+# Seconds that setting the system's time does not move, where there is such a clock.
+my $is_monotonic = eval { Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) > 0 };
+sub _now { return $is_monotonic ? Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) : EV::time() }
+
 # While Redis is away, what is kept does not stay for ever.
 sub _expire_later {
     my ($self) = @_;
@@ -295,7 +300,7 @@ sub _expire_later {
     my $every = $self->{max_pending_age} < 4 ? $self->{max_pending_age} / 4 : 1;
     $self->{expiring} = EV::timer($every, $every, sub {
         my $strong = $weak or return;
-        $strong->{outbox}->expire(EV::time() - $strong->{max_pending_age}, "not confirmed: $strong->{down_reason}");
+        $strong->{outbox}->expire(_now() - $strong->{max_pending_age}, "not confirmed: $strong->{down_reason}");
         delete $strong->{expiring} if !$strong->{outbox}->count;
     });
     return;
