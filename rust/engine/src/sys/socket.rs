@@ -243,6 +243,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_path_is_the_longest_that_an_address_takes() {
+        for (length, fits) in [(UNIX_PATH_MAX, true), (UNIX_PATH_MAX + 1, false)] {
+            assert_eq!(SockAddr::unix("x".repeat(length)).is_ok(), fits, "{length}");
+        }
+    }
+
     /// A short message behind another one waited for the acknowledgement of that.
     #[test]
     fn what_connects_sends_short_messages_at_once() {
