@@ -155,6 +155,17 @@ for my $off (0, undef) {
     run_until(sub { @told }, 'more are');
 }
 
+# The end of a pause for bytes let the next message through, whatever the other rate said.
+{
+    my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 1 ], max_byte_rate => [ 100_000, 1000 ]);
+    $peer->put($peer->make(BINARY, 'x' x 1016) x 5);    # each is what is read at a time
+    run_until(sub { $events->count('message') }, 'both rates: a message');
+    my $over;
+    my $timer = EV::timer(1, 0, sub { $over = 1 });
+    run_until(sub { $over }, 'some pauses for bytes');
+    is($events->count('message'), 1, 'and no more');
+}
+
 # Control frames are no messages.
 {
     my ($events, $peer) = telling(\&raw_client, max_message_rate => [ 0.001, 1 ]);

@@ -142,6 +142,24 @@ sub raw {
     is($server->{events}->order, '', 'the server heard of nobody');
 }
 
+# A request that lay unread when the shutdown began was counted as one that took too long.
+{
+    my $server = server(on_handshake => sub { 1 });
+    my $peer = RawPeer->connect($server->{port});
+    run_until(sub { $server->{context}->stats->{handshakes} }, 'a client that was accepted');
+    my $done;
+    my $timer = EV::timer(0, 0, sub {
+        syswrite $peer->{fh}, $peer->request;
+        select undef, undef, undef, 0.05;
+        $server->{context}->shutdown(timeout => 3600, cb => sub { $done = 1 });
+    });
+    run_until(sub { $peer->eof }, 'asks, and is read after the shutdown has begun');
+    is($peer->status, 503, 'it gets a 503');
+    $peer->hang_up;
+    run_until(sub { $done }, 'the shutdown ends');
+    is_deeply($server->{context}->stats->{rejected}, { shutdown => 1 }, 'and that is why');
+}
+
 # In the middle of a request that on_request has yet to answer: it gets a 503, and the answer comes too late.
 {
     my ($server, $done);

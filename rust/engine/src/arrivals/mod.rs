@@ -335,7 +335,7 @@ impl Arrivals {
 
     /// Ends a connection that is on its way because a shutdown has begun. A client that waits for the
     /// program's answer gets a 503; one that is taking a response may take all of it, and then the
-    /// connection ends; one whose request is not complete is answered with 408.
+    /// connection ends; one whose request is not complete is answered with 503.
     pub fn end_for_shutdown(&mut self, id: Id, shared: &mut Shared<'_>) {
         if self.pending(id).map(Pending::role) == Some(Role::Client) {
             return self.give_up(id, SHUTTING_DOWN, true, shared);

@@ -22,7 +22,7 @@ pub(super) fn stream_socket(domain: Domain) -> io::Result<Socket> {
     Ok(above_standard(socket.into())?.into())
 }
 
-/// The same socket, but not as descriptor 0, 1 or 2, which a program has been started without, or has closed: what others
+/// The same, but not as descriptor 0, 1 or 2, which a program has been started without, or has closed: what others
 /// write there, as their standard error, would be in a peer's stream.
 ///
 /// # Errors

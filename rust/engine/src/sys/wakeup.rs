@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use super::socket::above_standard;
+
 /// A pair of connected descriptors: a byte written to the second makes the first readable.
 ///
 /// # Errors
@@ -11,7 +13,8 @@ use std::io::{self, Read, Write};
 pub fn wakeup_pair() -> io::Result<(File, File)> {
     let flags = libc::EFD_NONBLOCK | libc::EFD_CLOEXEC;
     // SAFETY: eventfd takes integers only; the descriptor is new and ours.
-    let reader = File::from(unsafe { super::own(super::check(libc::eventfd(0, flags))?) });
+    let made = unsafe { super::own(super::check(libc::eventfd(0, flags))?) };
+    let reader = File::from(above_standard(made)?);
     let writer = reader.try_clone()?;
     Ok((reader, writer))
 }
@@ -26,8 +29,8 @@ pub fn wakeup_pair() -> io::Result<(File, File)> {
     for end in [&reader, &writer] {
         end.set_nonblocking(true)?;
     }
-    let file = |end| File::from(std::os::fd::OwnedFd::from(end));
-    Ok((file(reader), file(writer)))
+    let file = |end| above_standard(std::os::fd::OwnedFd::from(end)).map(File::from);
+    Ok((file(reader)?, file(writer)?))
 }
 
 /// Makes the reading end of a [`wakeup_pair`] readable.

@@ -212,7 +212,9 @@ impl Traffic {
         if let Some(rates) = &mut link.rates {
             rates.is_resumed = link.is_over_message_rate;
         }
-        link.forget_rates();
+        // Bytes that may come again are no reason to forget that messages may not.
+        link.is_over_message_rate = false;
+        link.is_over_byte_rate = false;
         let text = format_args!("reading goes on: the peer may send again");
         self.log.write(Topic::State, id, text);
         self.input.resume_parsing(&self.links, id);

@@ -225,7 +225,8 @@ impl Traffic {
         self.to_write.note(&self.log, link);
     }
 
-    /// Queues a Close frame. Nothing happens if there was one before. What was published until now comes before it.
+    /// Queues a Close frame. Nothing happens if there was one before. What was published until now comes before it, unless
+    /// it waits for the end of a fragmented message.
     pub(super) fn queue_close(
         &mut self,
         id: Id,

@@ -200,9 +200,7 @@ impl Server {
                 }
                 Ok(())
             }
-            Err(Elapsed) if !idle && self.mailbox.is_shutting_down() => {
-                Box::pin(self.reject(RejectCause::Shutdown, &unavailable())).await
-            }
+            Err(Elapsed) if !idle && self.mailbox.is_shutting_down() => self.turn_away().await,
             Err(Elapsed) if !idle => self.refuse(Rejection::new(408)).await,
             Ok(Err(_)) | Ok(Ok(_)) | Err(Elapsed) if idle => self.end(Rejected::served()).await,
             Ok(Err(error)) => self.end(Rejected::gone(Some(error))).await,
@@ -240,9 +238,7 @@ impl Server {
                 Decision::Reject(response) => {
                     return Box::pin(self.reject(RejectCause::Program, &response)).await
                 }
-                Decision::Unavailable => {
-                    return Box::pin(self.reject(RejectCause::Shutdown, &unavailable())).await
-                }
+                Decision::Unavailable => return self.turn_away().await,
             }
         }
         let allowed = &self.policy.protocols;
@@ -336,8 +332,14 @@ impl Server {
         match self.mailbox.in_time(wait).await {
             Ok(Some(decision)) => Ok(decision),
             Ok(None) => self.end(Rejected::gone(None)).await,
+            Err(Elapsed) if self.mailbox.is_shutting_down() => self.turn_away().await,
             Err(Elapsed) => self.refuse(Rejection::new(503)).await,
         }
+    }
+
+    /// Answers, and ends the connection: a shutdown has begun.
+    fn turn_away<T>(&mut self) -> Seldom<'_, T> {
+        Box::pin(async { self.reject(RejectCause::Shutdown, &unavailable()).await })
     }
 
     /// Answers with a response of the program, or in its place, and ends the connection.
