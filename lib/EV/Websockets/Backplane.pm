@@ -26,6 +26,7 @@ sub new {
     my ($settings, $client) = EV::Websockets::Backplane::Settings::settings_of(@options);
     my $self = bless {
         %$settings, owner => $$, id => _random(), topics => {}, set => {}, epochs => 0,
+        down_reason => 'not connected yet',
     }, $class;
     my $own_key = "$self->{prefix}p:" . unpack 'H*', $self->{id};
     Scalar::Util::weaken(my $weak = $self);
@@ -109,9 +110,9 @@ sub publish {
         if Scalar::Util::blessed($data) && $data->isa('EV::Websockets::Prepared');
     Carp::croak("publish: a message of more than max_message_size $self->{max_message_size} octets (got " . length($data) . ')')
         if length $data > $self->{max_message_size};
-    return 0 if $self->{is_closed} || !$self->is_up && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $data);
-    # Who has subscribed in this turn must not miss it.
+    # Who has subscribed in this turn must not miss it. After that Redis may be lost, and this Backplane closed.
     $self->topic_used($topic) if !$self->{topics}{$topic} && $self->{context} && $self->{context}->subscribers($topic);
+    return 0 if $self->{is_closed} || !$self->is_up && $self->{while_down} eq 'refuse' || !$self->{outbox}->has_room(length $data);
     my $known = $self->{topics}{$topic};
     $self->{outbox}->add($topic, $data, $options, _now(), $self->is_up && $known && !$known->is_subscribed);
     $self->_schedule;
@@ -124,6 +125,8 @@ sub topic_used {
     my ($self, $name) = @_;
     return if $self->{is_closed} || $self->{owner} != $$ || $self->{topics}{$name};
     my @history = $self->_history_of($name);
+    # The program's `history` may have closed us, or come here itself.
+    return if $self->{is_closed} || $self->{topics}{$name};
     my $topic = $self->{topics}{$name} = EV::Websockets::Backplane::Topic->new(
         name => $name, owner => $self, history => \@history, is_late => $self->{is_told_down},
     );
@@ -187,6 +190,9 @@ sub _schedule {
 
 sub _send {
     my ($self, $again) = @_;
+    # A program that flushes in `history` or on_refused would have a later batch overtake, and Redis skip what is older.
+    return if $self->{is_sending};
+    local $self->{is_sending} = 1;
     Scalar::Util::weaken(my $weak = $self);
     my $send = sub {
         my ($batch, @words) = @_;
@@ -195,7 +201,7 @@ sub _send {
     };
     my $script = $self->{redis}->script('publish');
     $self->{outbox}->send_again($script, $send) if $again;
-    $self->{outbox}->send_waiting($script, $send);
+    $self->{outbox}->send_waiting($script, $send) if $self->is_up;
     return;
 }
 
@@ -279,7 +285,9 @@ sub redis_lost {
     my ($self, $reason) = @_;
     delete @$self{qw(is_told sending looking)};
     $self->{down_reason} = $reason;
-    $_->off for values %{ $self->{topics} };
+    # on_missed may close us, which frees them.
+    my @topics = values %{ $self->{topics} };
+    $_->off for @topics;
     $self->_flushed;
     # The program may have closed it when it was told.
     return if $self->{is_closed};

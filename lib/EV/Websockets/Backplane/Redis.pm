@@ -38,9 +38,10 @@ sub subscribe { my ($self, @channel_and_callback) = @_; return $self->_have('sub
 sub unsubscribe { my ($self, $channel) = @_; return $self->_have('unsubscribe', $channel) }
 
 # Nobody knows what of it a client that dies has sent, so its connections are given up: what was not answered is sent
-# again by the next ones.
+# again by the next ones, and the rest of what it was to be asked for is not asked.
 sub _have {
     my ($self, $method, @arguments) = @_;
+    return if !$self->{is_open};
     my $round = $self->{round};
     local $@;
     my $is_done = eval { $self->{client}->$method(@arguments); 1 };
@@ -79,8 +80,9 @@ sub _guarded {
     my $round = $self->{round};
     Scalar::Util::weaken(my $weak = $self);
     return sub {
-        # It stays until the callback has returned.
+        # It stays until the callback has returned, and so does the Backplane.
         my $strong = $weak or return;
+        my $owner = $strong->{owner} or return;
         return if $strong->{round} != $round;
         local $@;
         eval { $callback->(@_); 1 } or warn "EV::Websockets::Backplane: $@";
@@ -91,8 +93,10 @@ sub _guarded {
 
 sub connect {
     my ($self) = @_;
+    return if $self->{is_closed};
     delete $self->{retrying};
     $self->{round}++;
+    $self->{is_open} = 1;
     Scalar::Util::weaken(my $weak = $self);
     my %events = (up => '_connected', down => 'lost', message => '_message');
     for my $method (values %events) {
@@ -193,16 +197,28 @@ sub _is_there {
 
 sub lost {
     my ($self, $reason) = @_;
-    return if $self->{is_closed};
+    return if !$self->{is_open};
     $self->_disconnect;
-    Scalar::Util::weaken(my $weak = $self);
-    # Not all processes at once, and more and more seldom.
-    my $after = $self->{retry} * 2**($self->{pauses} < 4 ? $self->{pauses}++ : 4) * (0.75 + rand 0.5);
-    EV::now_update;
-    $self->{retrying} = EV::timer($after, 0, sub { $weak->connect });
     $reason = 'connection lost' if !defined $reason || !length $reason;
     $reason =~ s/\s+\z//;
-    $self->{owner}->redis_lost($reason);
+    Scalar::Util::weaken(my $weak = $self);
+    # The program may have called us, and does not expect its own callbacks before that call has returned.
+    EV::now_update;
+    $self->{telling} = EV::timer(0, 0, sub {
+        my $strong = $weak or return;
+        delete $strong->{telling};
+        $strong->_retry_later;
+        $strong->{owner}->redis_lost($reason);
+    });
+    return;
+}
+
+# Not all processes at once, and more and more seldom.
+sub _retry_later {
+    my ($self) = @_;
+    Scalar::Util::weaken(my $weak = $self);
+    my $after = $self->{retry} * 2**($self->{pauses} < 4 ? $self->{pauses}++ : 4) * (0.75 + rand 0.5);
+    $self->{retrying} = EV::timer($after, 0, sub { $weak->connect });
     return;
 }
 
@@ -217,7 +233,7 @@ sub close {
 sub _disconnect {
     my ($self, $silently) = @_;
     $self->{round}++;
-    delete @$self{qw(is_up is_found watch pinging awaited levels retrying)};
+    delete @$self{qw(is_open is_up is_found watch pinging awaited levels telling retrying)};
     $self->{client}->disconnect if !$silently;
     return;
 }

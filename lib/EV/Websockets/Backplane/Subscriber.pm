@@ -20,7 +20,16 @@ sub resume {
         return $is_known;
     }
     $self->topic_used($name);
+    # The program's `history` may have closed one or the other.
+    if (!$conn->is_connected) {
+        $self->topic_unused($name);
+        return 0;
+    }
     my $topic = $self->{topics}{$name};
+    if (!$topic) {
+        $conn->subscribe($name, @own);
+        return 0;
+    }
     my $is_sane = $epoch =~ /\A[0-9a-f]{16}\z/ && $offset =~ /\A[0-9]{1,15}\z/;
     my $missed = $is_sane && $topic->recent_since($epoch, $offset);
     if ($missed) {
