@@ -35,6 +35,10 @@ my $port = $server->listen(
     max_message_size => 1024,
     on_message       => sub {
         my ($c, $request) = @_;
+        if ($request eq 'ready') {
+            $publisher = EV::timer 0, EVERY, \&publish if !$published;
+            return;
+        }
         my (undef, @since) = split / /, $request;    # "news", or "news EPOCH OFFSET"
         my $now = $server->position('news');
         if (@since == 2 && $c->subscribe('news', since => \@since)) {
@@ -47,7 +51,6 @@ my $port = $server->listen(
             $c->send("at @$now");
         }
         $session = $c;
-        $publisher ||= EV::timer 0, EVERY, \&publish;
     },
 );
 
@@ -73,6 +76,7 @@ sub enter {
             if ($message =~ /\Aat (\w+) (\d+)\z/) {
                 $gaps++ if @place;
                 @place = ($1, $2);
+                $c->send('ready');             # who is cut before has no place to come back to
                 return;
             }
             my ($epoch, $offset, $text) = split / /, $message, 3;
