@@ -21,6 +21,9 @@ croaks_everywhere($_, $TEXT, -1, 'fast', 'nan', 'inf', [], [1], [ 1, 2, 3 ], [ 0
 croaks_everywhere('on_limit', 'must be a code reference', 'once', 1);
 
 my $context = EV::Websockets::Context->new;
+# A pair was shown as the address of its array, which says nothing.
+croaks_with { $context->listen(max_message_rate => $_->[0]) } "listen: max_message_rate $TEXT (got '$_->[1]')", "shown: $_->[1]"
+    for [ [ -1, 5 ], '[-1, 5]' ], [ [ 1, undef ], '[1, undef]' ], [ [ 1 .. 9 ], '[1, 2, 3, ...]' ], [ [], '[]' ];
 my $other   = bystander($context);
 my @told;
 

@@ -5,7 +5,7 @@
 //! bytes that were read are delivered.
 //!
 //! A peer is beyond its rate when it sends something for which there is no token, and not when it has taken the last one:
-//! who keeps to the rate is never held up, and his Ping or Close is not either.
+//! one that keeps to the rate is never held up, nor is its Ping or its Close.
 
 use std::time::Duration;
 
